@@ -1,0 +1,1 @@
+//! A consumer's and a producer's decisions, without I/O.

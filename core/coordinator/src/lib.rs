@@ -1,0 +1,1 @@
+//! The group coordinator as a replayable state machine.
