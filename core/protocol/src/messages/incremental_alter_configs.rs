@@ -1,0 +1,37 @@
+//! IncrementalAlterConfigs (key 44), request and response.
+
+use crate::message::message;
+use crate::ErrorCode;
+
+message! {
+    pub struct IncrementalAlterConfigsRequest: IncrementalAlterConfigs [0..=1, flexible 1..] {
+        resources: Vec<AlterConfigsResource> [0..],
+        validate_only: bool [0..],
+    }
+
+    pub struct AlterConfigsResource {
+        resource_type: i8 [0..],
+        resource_name: String [0..],
+        configs: Vec<AlterableConfig> [0..],
+    }
+
+    pub struct AlterableConfig {
+        name: String [0..],
+        config_operation: i8 [0..],
+        value: Option<String> [0.., nullable 0..] = Some(String::new()),
+    }
+}
+
+message! {
+    pub struct IncrementalAlterConfigsResponse: IncrementalAlterConfigs [0..=1, flexible 1..] {
+        throttle_time_ms: i32 [0..],
+        responses: Vec<AlterConfigsResourceResponse> [0..],
+    }
+
+    pub struct AlterConfigsResourceResponse {
+        error_code: ErrorCode [0..],
+        error_message: Option<String> [0.., nullable 0..] = Some(String::new()),
+        resource_type: i8 [0..],
+        resource_name: String [0..],
+    }
+}
