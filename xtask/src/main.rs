@@ -1,3 +1,67 @@
-//! `cargo xtask`.
+//! Kohort's one command for everything that is not building: `cargo xtask test` proves a change,
+//! `cargo xtask peers` installs Kafka's real clients for the interop suite, `cargo xtask bench`
+//! compares our broker with Apache Kafka on this machine.
+//!
+//! An xtask rather than `make` or `just`, since cargo is all that a contributor has for certain.
+#![allow(clippy::print_stdout, reason = "what a task does is told on stdout")]
 
-fn main() {}
+mod peers;
+mod process;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every check a change must pass, in order; stops at the first that fails.
+    Test {
+        /// Run only these steps (repeatable): see the list that `--list` prints.
+        #[arg(long, value_name = "STEP")]
+        only: Vec<String>,
+        /// Print the steps and what each does, and run nothing.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Install Kafka's clients, tools and broker into `target/peers`, at pinned versions.
+    Peers,
+    /// Compare our broker with Apache Kafka 4.3 on this machine (takes some minutes).
+    Bench {
+        /// Arguments for the bench itself, such as `--rounds 3`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(task: Task) -> anyhow::Result<()> {
+    let workspace = process::Workspace::find()?;
+    match task {
+        Task::Test { list: true, .. } => {
+            test::list();
+            Ok(())
+        }
+        Task::Test { only, .. } => test::run_chosen(&workspace, &only),
+        Task::Peers => peers::install(&workspace),
+        Task::Bench { arguments } => test::bench(&workspace, &arguments),
+    }
+}

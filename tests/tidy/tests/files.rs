@@ -1,0 +1,115 @@
+//! Rules about the text of sources and documents.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::{Path, PathBuf};
+
+use kohort_tidy::{files, text};
+
+/// A file that needs more than this holds more than one idea.
+const LINES_MAX: usize = 800;
+
+/// What the root folder may hold: a newcomer's first screen, and nothing a run leaves behind.
+const ROOT_ENTRIES: &[&str] = &[
+    ".cargo",
+    ".ci",
+    ".gitattributes",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "NOTICE",
+    "README.md",
+    "benches",
+    "clippy.toml",
+    "core",
+    "docs",
+    "examples",
+    "fuzz",
+    "io",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "sim",
+    "tests",
+    "xtask",
+];
+
+#[test]
+fn no_source_file_is_longer_than_one_idea() {
+    let long: Vec<String> = rust_files()
+        .map(|file| (text(&file).unwrap().lines().count(), file))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .map(|(lines, file)| format!("{} has {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "split by concept, none over {LINES_MAX}:\n{}", long.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<String> = rust_files()
+        .filter(|file| !text(file).unwrap().trim_start().starts_with("//!"))
+        .map(|file| file.display().to_string())
+        .collect();
+    assert!(silent.is_empty(), "these do not open with `//!`:\n{}", silent.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_to_be_written() {
+    // Put together here so that this file does not find itself.
+    let markers = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME")];
+    let mut problems = Vec::new();
+    for file in rust_files() {
+        for (number, line) in text(&file).unwrap().lines().enumerate() {
+            if markers.iter().any(|marker| line.contains(marker)) {
+                problems.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_decision_says_context_decision_and_consequence() {
+    let mut problems = Vec::new();
+    for file in files().unwrap() {
+        let markdown = file.extension().is_some_and(|extension| extension == "md");
+        if !file.starts_with("docs/decisions") || !markdown {
+            continue;
+        }
+        let record = text(&file).unwrap();
+        for heading in ["## Context", "## Decision", "## Consequence"] {
+            if !record.lines().any(|line| line.starts_with(heading)) {
+                problems.push(format!("{} has no `{heading}`", file.display()));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_root_folder_holds_only_what_belongs_there() {
+    let strays: Vec<String> = files()
+        .unwrap()
+        .iter()
+        .filter_map(|file| file.components().next())
+        .map(|first| first.as_os_str().to_string_lossy().into_owned())
+        .filter(|first| !ROOT_ENTRIES.contains(&first.as_str()))
+        .collect();
+    assert!(strays.is_empty(), "not in the list of the root folder: {}", strays.join(", "));
+}
+
+#[test]
+fn the_documents_of_the_root_are_there() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        text(Path::new(document)).unwrap();
+    }
+}
+
+fn rust_files() -> impl Iterator<Item = PathBuf> {
+    files()
+        .unwrap()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
+}
