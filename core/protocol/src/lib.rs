@@ -5,6 +5,7 @@
 //! its lengths; see [`primitives`].
 
 pub mod api_key;
+pub mod compression;
 pub mod error;
 #[allow(missing_docs, reason = "being written")]
 pub mod error_code;
@@ -15,6 +16,7 @@ mod message;
 #[allow(missing_docs, reason = "being written")]
 pub mod messages;
 pub mod primitives;
+pub mod records;
 mod uuid;
 mod version_range;
 

@@ -1,0 +1,283 @@
+//! Writing batches.
+
+use bytes::Bytes;
+
+use super::batch::{Attributes, BatchHeader, TimestampType};
+use super::patch::set_crc;
+use super::record::Header;
+use super::varint::{nullable_len, put_nullable, put_varint, varint_len};
+use super::{
+    BATCH_HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP,
+};
+use crate::compression::{Compression, Compressor};
+
+/// A record to be appended to a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewRecord<'a> {
+    /// The record's timestamp.
+    pub timestamp: i64,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: &'a [Header<'a>],
+}
+
+/// What a batch says of itself beside its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// The first record's offset; producers leave it 0 for the broker to set.
+    pub base_offset: i64,
+    /// The leader's epoch, or -1.
+    pub partition_leader_epoch: i32,
+    /// Who gave the timestamps.
+    pub timestamp_type: TimestampType,
+    /// The idempotent producer's id, or -1.
+    pub producer_id: i64,
+    /// The idempotent producer's epoch, or -1.
+    pub producer_epoch: i16,
+    /// The first record's sequence number, or -1.
+    pub base_sequence: i32,
+    /// Whether the batch is part of a transaction.
+    pub transactional: bool,
+    /// Whether the records are the broker's own markers.
+    pub control: bool,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self {
+            base_offset: 0,
+            partition_leader_epoch: NO_LEADER_EPOCH,
+            timestamp_type: TimestampType::CreateTime,
+            producer_id: NO_PRODUCER_ID,
+            producer_epoch: NO_PRODUCER_EPOCH,
+            base_sequence: NO_SEQUENCE,
+            transactional: false,
+            control: false,
+        }
+    }
+}
+
+/// Why a record could not be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The batch's length field could not hold it.
+    #[error("a record of {record_bytes} bytes does not fit into a batch of {batch_bytes} bytes")]
+    TooLarge {
+        /// The record's size.
+        record_bytes: usize,
+        /// The batch's size so far.
+        batch_bytes: usize,
+    },
+    /// The offset is not after the last one, or is too far from the first one.
+    #[error("offset delta {offset_delta} does not follow {last_offset_delta}")]
+    OffsetNotGrowing {
+        /// The delta asked for.
+        offset_delta: i32,
+        /// The last record's delta, -1 without any.
+        last_offset_delta: i32,
+    },
+}
+
+/// Collects records into a batch.
+///
+/// Records are encoded as they are appended, behind room for the header, so building an unpacked
+/// batch copies nothing. The builder is empty again after [`build`](Self::build) and may be reused.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    buffer: Vec<u8>,
+    /// What to reserve when the buffer was given away with the last batch.
+    capacity: usize,
+    record_count: i32,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl BatchBuilder {
+    /// Creates an empty builder.
+    pub const fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            capacity: 0,
+            record_count: 0,
+            last_offset_delta: -1,
+            base_timestamp: NO_TIMESTAMP,
+            max_timestamp: NO_TIMESTAMP,
+        }
+    }
+
+    /// Creates an empty builder that makes room for a batch of `bytes` at its first record.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { buffer: Vec::with_capacity(bytes), ..Self::new() }
+    }
+
+    /// Returns how many records were appended.
+    pub const fn record_count(&self) -> usize {
+        self.record_count as usize
+    }
+
+    /// Returns whether no record was appended.
+    pub const fn is_empty(&self) -> bool {
+        self.record_count == 0
+    }
+
+    /// Returns the greatest timestamp appended, -1 without any.
+    pub const fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Returns the size of the batch if it is built without compression.
+    pub fn size_in_bytes(&self) -> usize {
+        self.buffer.len().max(BATCH_HEADER_BYTES)
+    }
+
+    /// Returns the size of the batch if its records pack to `ratio` of their size.
+    pub fn estimated_size(&self, ratio: f32) -> usize {
+        let payload = self.size_in_bytes() - BATCH_HEADER_BYTES;
+        BATCH_HEADER_BYTES + (payload as f32 * ratio) as usize
+    }
+
+    /// Returns what [`size_in_bytes`](Self::size_in_bytes) would be with one more record.
+    pub fn size_with(&self, record: &NewRecord<'_>) -> usize {
+        let body = self.body_len(record, self.last_offset_delta.saturating_add(1));
+        self.size_in_bytes() + varint_len(body as i64) + body
+    }
+
+    /// Appends a record at the next offset and returns the record's encoded size.
+    pub fn append(&mut self, record: &NewRecord<'_>) -> Result<usize, AppendError> {
+        self.append_at(self.last_offset_delta.saturating_add(1), record)
+    }
+
+    /// Appends a record at a given distance from the base offset, as compaction does.
+    pub fn append_at(
+        &mut self,
+        offset_delta: i32,
+        record: &NewRecord<'_>,
+    ) -> Result<usize, AppendError> {
+        if offset_delta <= self.last_offset_delta {
+            return Err(AppendError::OffsetNotGrowing {
+                offset_delta,
+                last_offset_delta: self.last_offset_delta,
+            });
+        }
+        if self.is_empty() {
+            self.buffer.clear();
+            self.buffer.reserve(self.capacity);
+            self.buffer.resize(BATCH_HEADER_BYTES, 0);
+            self.base_timestamp = record.timestamp;
+            self.max_timestamp = record.timestamp;
+        }
+        let body = self.body_len(record, offset_delta);
+        let encoded = varint_len(body as i64) + body;
+        if self.buffer.len() + encoded > MOST_BATCH_BYTES {
+            return Err(AppendError::TooLarge {
+                record_bytes: encoded,
+                batch_bytes: self.buffer.len(),
+            });
+        }
+        let start = self.buffer.len();
+        let timestamp_delta = self.timestamp_delta(record);
+        self.buffer.reserve(encoded);
+        put_varint(&mut self.buffer, body as i64);
+        self.buffer.push(0);
+        put_varint(&mut self.buffer, timestamp_delta);
+        put_varint(&mut self.buffer, i64::from(offset_delta));
+        put_nullable(&mut self.buffer, record.key);
+        put_nullable(&mut self.buffer, record.value);
+        put_varint(&mut self.buffer, record.headers.len() as i64);
+        for header in record.headers {
+            put_nullable(&mut self.buffer, Some(header.key));
+            put_nullable(&mut self.buffer, header.value);
+        }
+        assert_eq!(self.buffer.len() - start, encoded, "the size was foretold");
+        self.record_count += 1;
+        self.last_offset_delta = offset_delta;
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        Ok(encoded)
+    }
+
+    /// Builds the batch and empties the builder.
+    ///
+    /// # Panics
+    /// If no record was appended.
+    pub fn build(&mut self, options: &BatchOptions, compressor: &mut Compressor) -> Bytes {
+        assert!(!self.is_empty(), "a batch without records says nothing");
+        let mut bytes = if compressor.compression() == Compression::None {
+            self.capacity = self.capacity.max(self.buffer.len());
+            std::mem::take(&mut self.buffer)
+        } else {
+            let mut packed = vec![0; BATCH_HEADER_BYTES];
+            compressor.compress(&self.buffer[BATCH_HEADER_BYTES..], &mut packed);
+            packed
+        };
+        let header = BatchHeader {
+            base_offset: options.base_offset,
+            batch_length: i32::try_from(bytes.len() - LOG_OVERHEAD_BYTES)
+                .expect("a batch that fits unpacked fits packed: codecs add less than a record"),
+            partition_leader_epoch: options.partition_leader_epoch,
+            magic: MAGIC,
+            crc: 0,
+            attributes: Attributes::default()
+                .with_compression(compressor.compression())
+                .with_timestamp_type(options.timestamp_type)
+                .with_transactional(options.transactional)
+                .with_control(options.control),
+            last_offset_delta: self.last_offset_delta,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: options.producer_id,
+            producer_epoch: options.producer_epoch,
+            base_sequence: options.base_sequence,
+            record_count: self.record_count,
+        };
+        header.write(
+            bytes.first_chunk_mut().expect("room for the header was made with the first record"),
+        );
+        set_crc(&mut bytes);
+        self.clear();
+        Bytes::from(bytes)
+    }
+
+    /// Drops the records appended so far.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.record_count = 0;
+        self.last_offset_delta = -1;
+        self.base_timestamp = NO_TIMESTAMP;
+        self.max_timestamp = NO_TIMESTAMP;
+    }
+
+    fn timestamp_delta(&self, record: &NewRecord<'_>) -> i64 {
+        record.timestamp.wrapping_sub(self.base_timestamp)
+    }
+
+    /// Returns the size of a record without the length in front of it.
+    fn body_len(&self, record: &NewRecord<'_>, offset_delta: i32) -> usize {
+        let timestamp_delta = if self.is_empty() { 0 } else { self.timestamp_delta(record) };
+        let headers: usize = record
+            .headers
+            .iter()
+            .map(|header| nullable_len(Some(header.key)) + nullable_len(header.value))
+            .sum();
+        1 + varint_len(timestamp_delta)
+            + varint_len(i64::from(offset_delta))
+            + nullable_len(record.key)
+            + nullable_len(record.value)
+            + varint_len(record.headers.len() as i64)
+            + headers
+    }
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Leaves room below the length field's end for data that a codec makes larger.
+const MOST_BATCH_BYTES: usize = 2_000_000_000;
