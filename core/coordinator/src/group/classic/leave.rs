@@ -1,0 +1,104 @@
+//! LeaveGroup: members go, one by one or, since version 3, several at once (KIP-345).
+//!
+//! Each member named has its own result, and one that is unknown does not keep the others from
+//! leaving. A static member can be removed by its instance id alone, which is how administrators do
+//! it. A pending id that leaves was never a member, so it does not rebalance the group (in Kafka it
+//! does); but the join phase may have been waiting for it.
+
+use std::sync::Arc;
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::leave_group::{
+    LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse,
+};
+
+use super::state::ClassicGroup;
+use crate::group::event::CauseKind;
+use crate::group::turn::Turn;
+
+impl ClassicGroup {
+    /// Handles the leave of some members: returns the result of each.
+    pub(crate) fn leave(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leaving: &[MemberIdentity],
+    ) -> Vec<MemberResponse> {
+        let mut rebalance = false;
+        let mut results = Vec::with_capacity(leaving.len());
+        for identity in leaving {
+            let result = self.leave_one(turn, identity);
+            let error_code = result.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+            results.push(member_response(identity, error_code));
+            if let Ok(Some(cause)) = result {
+                self.note_cause(turn.now, cause);
+                rebalance = true;
+            }
+        }
+        if rebalance {
+            self.advance_rebalance(turn);
+        } else {
+            self.maybe_complete_join(turn);
+        }
+        results
+    }
+
+    /// Removes one member. Returns why that rebalances the group, if it does.
+    fn leave_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        identity: &MemberIdentity,
+    ) -> Result<Option<CauseKind>, ErrorCode> {
+        let member_id = identity.member_id.as_str();
+        let instance_id = identity.group_instance_id.as_deref();
+        let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty());
+        let reason = reason.map(Arc::from);
+        let cause = if member_id.is_empty() {
+            let instance_id = instance_id.unwrap_or_default();
+            let found = self.static_members.get_key_value(instance_id);
+            let (instance, member) = found.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+            CauseKind::MemberRemoved { member: member.clone(), instance: instance.clone(), reason }
+        } else if self.pending.contains_key(member_id) {
+            self.remove(turn, member_id, ErrorCode::UNKNOWN_MEMBER_ID);
+            return Ok(None);
+        } else {
+            self.check_member(member_id, instance_id)?;
+            CauseKind::MemberLeft { member: member_id.into(), reason }
+        };
+        if let CauseKind::MemberRemoved { member, .. } | CauseKind::MemberLeft { member, .. } =
+            &cause
+        {
+            self.remove(turn, member, ErrorCode::UNKNOWN_MEMBER_ID);
+        }
+        Ok(Some(cause))
+    }
+}
+
+/// Returns who leaves: before version 3 a request named one member, in another field.
+pub(crate) fn leaving_members(version: i16, request: &LeaveGroupRequest) -> Vec<MemberIdentity> {
+    if version >= FIRST_VERSION_FOR_SEVERAL_MEMBERS {
+        return request.members.clone();
+    }
+    vec![MemberIdentity { member_id: request.member_id.clone(), ..MemberIdentity::default() }]
+}
+
+/// Returns the answer to a LeaveGroup, which before version 3 had room for one error.
+pub(crate) fn leave_response(version: i16, members: Vec<MemberResponse>) -> LeaveGroupResponse {
+    if version >= FIRST_VERSION_FOR_SEVERAL_MEMBERS {
+        return LeaveGroupResponse { members, ..LeaveGroupResponse::default() };
+    }
+    LeaveGroupResponse {
+        error_code: members.first().map_or(ErrorCode::NONE, |member| member.error_code),
+        ..LeaveGroupResponse::default()
+    }
+}
+
+/// Returns the result of one member's leave.
+pub(crate) fn member_response(identity: &MemberIdentity, error_code: ErrorCode) -> MemberResponse {
+    MemberResponse {
+        member_id: identity.member_id.clone(),
+        group_instance_id: identity.group_instance_id.clone(),
+        error_code,
+    }
+}
+
+const FIRST_VERSION_FOR_SEVERAL_MEMBERS: i16 = 3;

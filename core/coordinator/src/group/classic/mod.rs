@@ -1,0 +1,20 @@
+//! The classic group protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+//!
+//! The coordinator keeps the membership and counts generations; one of the members, the leader,
+//! makes the assignment. What a generation agreed on is hard state and written when the leader
+//! hands its assignment in; how the members get there is soft state and starts over after a
+//! restart.
+
+mod commit;
+mod heartbeat;
+mod join;
+mod leave;
+mod member;
+mod rebalance;
+mod state;
+mod static_member;
+mod sync;
+
+pub(crate) use join::check_join;
+pub(crate) use leave::{leave_response, leaving_members, member_response};
+pub(crate) use state::{ClassicGroup, ClassicState};

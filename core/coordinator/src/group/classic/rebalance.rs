@@ -1,0 +1,290 @@
+//! The phases of a rebalance and the timers that end them.
+//!
+//! ```text
+//!                 all joined, or                 leader's Sync
+//!        a cause  time is up                     (see sync.rs)
+//! Empty ───────► PreparingRebalance ───────────► CompletingRebalance ──► Stable
+//!   ▲             │  ▲          ▲   generation + 1        │                │
+//!   └─────────────┘  │          └──────── a cause ────────┴────────────────┘
+//!      nobody left   └ nobody rejoined: wait again
+//! ```
+//!
+//! Three rules that look alike and are not:
+//!
+//! - *The initial delay* (KIP-134) holds an empty group's join phase open for more members; nothing
+//!   but time ends it, be everyone there or gone (KAFKA-4925). Kafka lets the expiry of a pending
+//!   member end it early; we do not.
+//! - *The rebalance timeout* ends the join phase without those who did not rejoin. Static members
+//!   stay: they may be restarting, and their session decides about them (KAFKA-8220). So a static
+//!   member that did not rejoin does not get a new session either when the others are answered,
+//!   nor is a Sync expected of it.
+//! - *The sync timeout*, as long, removes members that joined but never asked for their assignment,
+//!   the leader included; otherwise a group whose leader died would wait for it forever.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kohort_protocol::ErrorCode;
+
+use super::member::{ClassicMember, Parked};
+use super::state::{ClassicGroup, ClassicState, InitialDelay};
+use crate::group::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
+use crate::group::request::sync_error;
+use crate::group::turn::{TimerKey, Turn};
+use crate::shard::Timestamp;
+
+/// A rebalance that has not ended, as it will be told when it has.
+#[derive(Debug)]
+pub(crate) struct RebalanceInProgress {
+    causes: Vec<RebalanceCause>,
+    omitted_causes: usize,
+    started: Timestamp,
+    joined: Timestamp,
+    last_to_join: Option<(Arc<str>, Timestamp)>,
+}
+
+impl ClassicGroup {
+    /// Rebalances the group because of `cause`, or lets it flow into the rebalance under way.
+    pub(super) fn rebalance(&mut self, turn: &mut Turn<'_>, cause: CauseKind) {
+        self.note_cause(turn.now, cause);
+        self.advance_rebalance(turn);
+    }
+
+    /// Goes on with the rebalance whose cause was just noted.
+    pub(super) fn advance_rebalance(&mut self, turn: &mut Turn<'_>) {
+        match self.state {
+            ClassicState::PreparingRebalance { .. } => self.maybe_complete_join(turn),
+            _ => self.prepare(turn),
+        }
+    }
+
+    /// Ends the join phase if everybody is there and the group does not wait for newcomers.
+    pub(super) fn maybe_complete_join(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.state, ClassicState::PreparingRebalance { initial: None })
+            && self.all_joined()
+        {
+            self.complete_join(turn);
+        }
+    }
+
+    /// Handles the end of the time that the current phase was given.
+    pub(crate) fn handle_phase_timeout(&mut self, turn: &mut Turn<'_>) {
+        let group = &self.id;
+        if !turn.timers.ring(&mut self.phase, turn.now, || TimerKey::Phase(group.clone())) {
+            return;
+        }
+        match &mut self.state {
+            ClassicState::PreparingRebalance { initial: Some(delay) }
+                if delay.member_added && delay.remaining_ms > 0 =>
+            {
+                let waited_ms = delay.step_ms;
+                let longest_ms = i64::from(turn.config.group_initial_rebalance_delay_ms);
+                delay.member_added = false;
+                delay.step_ms = longest_ms.min(delay.remaining_ms);
+                delay.remaining_ms = (delay.remaining_ms - waited_ms).max(0);
+                let step_ms = delay.step_ms;
+                self.arm_phase(turn, step_ms);
+            }
+            ClassicState::PreparingRebalance { .. } => self.complete_join(turn),
+            ClassicState::CompletingRebalance { pending_sync }
+            | ClassicState::Stable { pending_sync } => {
+                let late = std::mem::take(pending_sync);
+                self.evict_unsynced(turn, late);
+            }
+            ClassicState::Empty => {}
+        }
+    }
+
+    /// Handles the end of a session: the member's, or the time a pending one had to come back.
+    pub(crate) fn handle_session_timeout(&mut self, turn: &mut Turn<'_>, member_id: &Arc<str>) {
+        let (now, group) = (turn.now, &self.id);
+        let key = || TimerKey::session(group, member_id);
+        if let Some(alarm) = self.pending.get_mut(member_id) {
+            if turn.timers.ring(alarm, now, key) {
+                self.pending.remove(member_id);
+                self.maybe_complete_join(turn);
+            }
+            return;
+        }
+        let Some(member) = self.members.get_mut(member_id) else {
+            return;
+        };
+        if !turn.timers.ring(&mut member.session, now, key) {
+            return;
+        }
+        // A member that waits for us is not silent. Its session starts anew when it is answered.
+        if !member.is_new && (member.awaits_join() || member.awaits_sync()) {
+            return;
+        }
+        self.remove(turn, member_id, ErrorCode::UNKNOWN_MEMBER_ID);
+        self.rebalance(turn, CauseKind::MemberExpired { member: member_id.clone() });
+    }
+
+    /// Calls the members to a group that was loaded with more of them than may be.
+    pub(crate) fn shrink_to_capacity(&mut self, turn: &mut Turn<'_>) {
+        let members = self.members.len();
+        if members > turn.config.group_max_size {
+            self.rebalance(turn, CauseKind::OverCapacity { members });
+        }
+    }
+
+    /// Remembers who came last to the join phase, which is whom the others waited for.
+    pub(super) fn note_joined(&mut self, now: Timestamp, member_id: &Arc<str>) {
+        if let Some(rebalance) = &mut self.rebalance {
+            rebalance.last_to_join = Some((member_id.clone(), now));
+        }
+    }
+
+    pub(super) fn note_cause(&mut self, now: Timestamp, kind: CauseKind) {
+        let rebalance = self.rebalance.get_or_insert_with(|| {
+            Box::new(RebalanceInProgress {
+                causes: Vec::new(),
+                omitted_causes: 0,
+                started: now,
+                joined: now,
+                last_to_join: None,
+            })
+        });
+        if rebalance.causes.len() < Rebalance::MAX_CAUSES {
+            rebalance.causes.push(RebalanceCause { at: now, kind });
+        } else {
+            rebalance.omitted_causes += 1;
+        }
+    }
+
+    /// Opens the join phase.
+    fn prepare(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.state, ClassicState::CompletingRebalance { .. }) {
+            self.refuse_parked_syncs(turn);
+        }
+        turn.timers.disarm(&mut self.phase);
+        if self.is_empty() {
+            let delay_ms = i64::from(turn.config.group_initial_rebalance_delay_ms);
+            let initial = Some(InitialDelay {
+                step_ms: delay_ms,
+                remaining_ms: (self.rebalance_timeout_ms() - delay_ms).max(0),
+                member_added: false,
+            });
+            self.arm_phase(turn, delay_ms);
+            self.enter(turn.now, ClassicState::PreparingRebalance { initial });
+        } else {
+            self.enter(turn.now, ClassicState::PreparingRebalance { initial: None });
+            if self.all_joined() {
+                self.complete_join(turn);
+            } else {
+                self.arm_phase(turn, self.rebalance_timeout_ms());
+            }
+        }
+    }
+
+    fn refuse_parked_syncs(&mut self, turn: &mut Turn<'_>) {
+        for member_id in self.waiting(ClassicMember::awaits_sync) {
+            if let Parked::Sync { from } = self.unpark(&member_id) {
+                turn.reply(from, sync_error(ErrorCode::REBALANCE_IN_PROGRESS));
+                self.refresh_session(turn, &member_id);
+            }
+        }
+    }
+
+    fn waiting(&self, which: impl Fn(&ClassicMember) -> bool) -> Vec<Arc<str>> {
+        let members = self.members.values().filter(|member| which(member));
+        members.map(|member| member.id.clone()).collect()
+    }
+
+    /// Closes the join phase with those who are there.
+    fn complete_join(&mut self, turn: &mut Turn<'_>) {
+        turn.timers.disarm(&mut self.phase);
+        for member in self.waiting(|member| !member.awaits_join() && !member.is_static()) {
+            self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.note_cause(turn.now, CauseKind::MemberDidNotRejoin { member });
+        }
+        if self.members.is_empty() {
+            self.become_empty(turn);
+        } else if self.joining == 0 {
+            // Only static members are left and none has rejoined. An empty generation would take
+            // their partitions away, so wait until one of them comes or their sessions end.
+            self.state = ClassicState::PreparingRebalance { initial: None };
+            self.arm_phase(turn, self.rebalance_timeout_ms());
+        } else {
+            self.elect_leader();
+            self.start_generation(turn);
+        }
+    }
+
+    fn become_empty(&mut self, turn: &mut Turn<'_>) {
+        self.generation += 1;
+        self.protocol = None;
+        self.leader = None;
+        self.enter(turn.now, ClassicState::Empty);
+        self.update_subscribed(turn);
+        self.finish_rebalance(turn);
+        self.persist(turn, |_| unreachable!("an empty group has no members to assign to"));
+    }
+
+    /// Keeps the leader if it rejoined, and otherwise takes the first member that did.
+    fn elect_leader(&mut self) {
+        let joined = |id: &Arc<str>| self.members.get(id).is_some_and(ClassicMember::awaits_join);
+        if !self.leader.as_ref().is_some_and(joined) {
+            let mut members = self.members.values();
+            let first = members.find(|member| member.awaits_join());
+            self.leader = first.map(|member| member.id.clone());
+        }
+    }
+
+    fn start_generation(&mut self, turn: &mut Turn<'_>) {
+        self.generation += 1;
+        self.protocol = self.select_protocol();
+        self.update_subscribed(turn);
+        let mut pending_sync = BTreeSet::new();
+        for member_id in self.waiting(ClassicMember::awaits_join) {
+            if let Parked::Join { from, version } = self.unpark(&member_id) {
+                turn.reply(from, self.join_response(version, &member_id));
+            }
+            self.refresh_session(turn, &member_id);
+            if let Some(member) = self.members.get_mut(&member_id) {
+                member.is_new = false;
+            }
+            pending_sync.insert(member_id);
+        }
+        self.enter(turn.now, ClassicState::CompletingRebalance { pending_sync });
+        self.arm_phase(turn, self.rebalance_timeout_ms());
+        if let Some(rebalance) = &mut self.rebalance {
+            rebalance.joined = turn.now;
+        }
+    }
+
+    fn evict_unsynced(&mut self, turn: &mut Turn<'_>, late: BTreeSet<Arc<str>>) {
+        if late.is_empty() {
+            return;
+        }
+        for member in late {
+            self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.note_cause(turn.now, CauseKind::MemberDidNotSync { member });
+        }
+        self.prepare(turn);
+    }
+
+    /// Tells the story of the rebalance that just ended. To be called before its record is made,
+    /// when the log still knows the members before.
+    pub(super) fn finish_rebalance(&mut self, turn: &mut Turn<'_>) {
+        let Some(rebalance) = self.rebalance.take() else {
+            return;
+        };
+        let before = self.persisted().map(|persisted| &persisted.members[..]);
+        let members_before = before.unwrap_or_default().iter();
+        let joined = if self.is_empty() { turn.now } else { rebalance.joined };
+        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
+            group: self.id.clone(),
+            generation: self.generation,
+            causes: rebalance.causes,
+            omitted_causes: rebalance.omitted_causes,
+            started: rebalance.started,
+            joined,
+            ended: turn.now,
+            last_to_join: rebalance.last_to_join,
+            members_before: members_before.map(|member| member.member_id.clone()).collect(),
+            members_after: self.members.keys().cloned().collect(),
+            leader: self.leader.clone(),
+        })));
+    }
+}

@@ -1,0 +1,133 @@
+//! What a group shard tells the outside besides its answers: every rebalance, explained.
+
+use std::sync::Arc;
+
+use crate::shard::Timestamp;
+
+/// Something for the shell to make known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupEffect {
+    /// A rebalance ended.
+    Rebalance(Box<Rebalance>),
+}
+
+/// One rebalance from its first cause to its end, however many generations it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebalance {
+    /// The group.
+    pub group: Arc<str>,
+    /// The generation it led to.
+    pub generation: i32,
+    /// What caused it, the first cause first; at most [`Rebalance::MAX_CAUSES`].
+    pub causes: Vec<RebalanceCause>,
+    /// How many more causes there were.
+    pub omitted_causes: usize,
+    /// When the first cause appeared.
+    pub started: Timestamp,
+    /// When the last join phase ended: every member was there or was given up.
+    pub joined: Timestamp,
+    /// When the leader's assignment arrived, or the group turned out to be empty.
+    pub ended: Timestamp,
+    /// The member the last join phase waited for longest, and when it came.
+    pub last_to_join: Option<(Arc<str>, Timestamp)>,
+    /// The members before, by id.
+    pub members_before: Vec<Arc<str>>,
+    /// The members after, by id; none if the group is empty now.
+    pub members_after: Vec<Arc<str>>,
+    /// Who made the assignment.
+    pub leader: Option<Arc<str>>,
+}
+
+impl Rebalance {
+    /// A thousand members that restart together are one story, not a thousand.
+    pub const MAX_CAUSES: usize = 32;
+}
+
+/// Why a group rebalances, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebalanceCause {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: CauseKind,
+}
+
+/// What happened to a group that makes it rebalance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CauseKind {
+    /// A new member joined.
+    MemberJoined {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// A member left of its own accord.
+    MemberLeft {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// A static member was removed by its instance id, as administrators do.
+    MemberRemoved {
+        /// Who.
+        member: Arc<str>,
+        /// Its instance id.
+        instance: Arc<str>,
+        /// Why, in the administrator's words.
+        reason: Option<Arc<str>>,
+    },
+    /// A member was silent for longer than its session timeout.
+    MemberExpired {
+        /// Who.
+        member: Arc<str>,
+    },
+    /// A member did not rejoin within the rebalance timeout and was dropped.
+    MemberDidNotRejoin {
+        /// Who.
+        member: Arc<str>,
+    },
+    /// A member joined but did not ask for its assignment within the rebalance timeout.
+    MemberDidNotSync {
+        /// Who.
+        member: Arc<str>,
+    },
+    /// A member rejoined with other protocols or another subscription.
+    SubscriptionChanged {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// The leader rejoined a stable group, which asks for a new assignment.
+    LeaderRejoined {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// The leader rejoined after subscribed topics appeared, went away or grew.
+    TopicsChanged {
+        /// The leader.
+        member: Arc<str>,
+        /// The topics that changed.
+        topics: Vec<Arc<str>>,
+    },
+    /// A static member came back under a new member id at a moment that needs a new assignment.
+    StaticMemberReplaced {
+        /// Its instance id.
+        instance: Arc<str>,
+        /// The member id before.
+        old: Arc<str>,
+        /// The member id now.
+        new: Arc<str>,
+    },
+    /// The group was loaded with more members than the configuration allows now.
+    OverCapacity {
+        /// How many members it has.
+        members: usize,
+    },
+}

@@ -1,0 +1,421 @@
+//! The group coordinator's shard: takes requests to their groups and records to their state.
+//!
+//! A group id names one entry. It holds the group's offsets and the group itself, which is of one
+//! type at a time; a group that was only ever committed to is an empty classic one. An entry comes
+//! into being when a member joins or a record is replayed, and goes when nothing of it is left in
+//! the log and nobody is in it.
+
+mod classic;
+mod describe;
+mod event;
+mod offsets;
+mod record;
+mod request;
+mod routing;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
+    SyncGroupRequest,
+};
+
+use self::classic::ClassicGroup;
+use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
+use self::request::{heartbeat_error, join_error, sync_error};
+use self::turn::{TimerKey, Turn};
+use crate::config::GroupConfig;
+use crate::member_ids::MemberIds;
+use crate::metadata::MetadataImage;
+use crate::outcome::Outcome;
+use crate::shard::{ReplyTo, Shard, Timestamp};
+use crate::timers::{Alarm, Timers};
+
+pub use self::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
+pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord};
+pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
+pub use self::routing::{merge, partition_for, split};
+
+/// What a group shard decides.
+pub type GroupOutcome = Outcome<GroupRecord, GroupResponse, GroupEffect>;
+
+/// The groups of one `__consumer_offsets` partition.
+#[derive(Debug)]
+pub struct GroupShard {
+    config: GroupConfig,
+    member_ids: MemberIds,
+    image: Option<MetadataImage>,
+    groups: Groups,
+    topic_names: TopicNames,
+    timers: Timers<TimerKey>,
+    housekeeping: Housekeeping,
+}
+
+/// The shard's own recurring work.
+#[derive(Debug, Default)]
+struct Housekeeping {
+    expiry: Alarm,
+    expired: Sweep,
+    deletion: Alarm,
+    deleted: TopicSweep,
+}
+
+type Groups = BTreeMap<Arc<str>, GroupEntry>;
+
+/// One group with its offsets.
+#[derive(Debug)]
+struct GroupEntry {
+    id: Arc<str>,
+    group: Group,
+    /// Hard state.
+    offsets: GroupOffsets,
+}
+
+/// A group of one of the types that Kafka knows.
+#[derive(Debug)]
+enum Group {
+    Classic(ClassicGroup),
+}
+
+/// What the log says, for comparison: two shards that replayed the same log are equal in it,
+/// whatever their members are doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HardState(BTreeMap<Arc<str>, (Option<Arc<ClassicMetadata>>, GroupOffsets)>);
+
+impl GroupShard {
+    /// Returns an empty shard. Replay the log into it, then call [`Shard::handle_loaded`] and
+    /// [`Shard::handle_metadata`]. Equal seeds make equal member ids.
+    pub fn new(config: GroupConfig, seed: u64) -> Self {
+        Self {
+            config,
+            member_ids: MemberIds::new(seed),
+            image: None,
+            groups: Groups::new(),
+            topic_names: TopicNames::default(),
+            timers: Timers::default(),
+            housekeeping: Housekeeping::default(),
+        }
+    }
+
+    /// Returns a copy of the hard state.
+    pub fn hard_state(&self) -> HardState {
+        let stored = self.groups.values().filter_map(|entry| {
+            let Group::Classic(group) = &entry.group;
+            let state = (group.persisted().cloned(), entry.offsets.clone());
+            let empty = state.0.is_none() && state.1.is_empty();
+            (!empty).then(|| (entry.id.clone(), state))
+        });
+        HardState(stored.collect())
+    }
+
+    /// Runs one handler with everything it may touch.
+    fn turn<T>(
+        &mut self,
+        now: Timestamp,
+        outcome: &mut GroupOutcome,
+        handler: impl FnOnce(&mut Groups, &mut Turn<'_>, &mut Housekeeping) -> T,
+    ) -> T {
+        let no_topics = MetadataImage::default();
+        let mut turn = Turn {
+            now,
+            config: &self.config,
+            image: self.image.as_ref().unwrap_or(&no_topics),
+            timers: &mut self.timers,
+            member_ids: &mut self.member_ids,
+            outcome,
+        };
+        handler(&mut self.groups, &mut turn, &mut self.housekeeping)
+    }
+}
+
+impl Shard for GroupShard {
+    type Request = GroupCall;
+    type Response = GroupResponse;
+    type Record = GroupRecord;
+    type Effect = GroupEffect;
+
+    fn handle(&mut self, now: Timestamp, from: ReplyTo, call: GroupCall) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        let GroupCall { context, request } = &call;
+        let version = context.api_version;
+        self.turn(now, &mut outcome, |groups, turn, _| match request {
+            GroupRequest::JoinGroup(request) => join(groups, turn, from, context, request),
+            GroupRequest::SyncGroup(request) => sync(groups, turn, from, request),
+            GroupRequest::Heartbeat(request) => {
+                let response = heartbeat(groups, turn, request);
+                turn.reply(from, response);
+            }
+            GroupRequest::LeaveGroup(request) => {
+                let response = leave(groups, turn, version, request);
+                turn.reply(from, response);
+            }
+            GroupRequest::OffsetCommit(request) => {
+                let response = offsets::commit(groups, turn, context, request);
+                turn.reply(from, response);
+            }
+            GroupRequest::OffsetFetch(request) => {
+                turn.reply(from, offsets::fetch(groups, turn.image, version, request));
+            }
+            GroupRequest::OffsetDelete(request) => {
+                let response = offsets::delete(groups, turn, request);
+                turn.reply(from, response);
+            }
+            GroupRequest::DescribeGroups(request) => {
+                turn.reply(from, describe::describe(groups, version, request));
+            }
+            GroupRequest::ListGroups(request) => {
+                turn.reply(from, describe::list(groups, request));
+            }
+            GroupRequest::DeleteGroups(request) => {
+                let response = describe::delete(groups, turn, request);
+                turn.reply(from, response);
+            }
+        });
+        outcome
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        let Some(key) = self.timers.pop_due(now) else {
+            return outcome;
+        };
+        let mut topic_names = std::mem::take(&mut self.topic_names);
+        self.turn(now, &mut outcome, |groups, turn, housekeeping| match key {
+            TimerKey::Session { group, member } => {
+                if let Some(entry) = groups.get_mut(&group) {
+                    let Group::Classic(group) = &mut entry.group;
+                    group.handle_session_timeout(turn, &member);
+                }
+            }
+            TimerKey::Phase(group) => {
+                if let Some(entry) = groups.get_mut(&group) {
+                    let Group::Classic(group) = &mut entry.group;
+                    group.handle_phase_timeout(turn);
+                }
+            }
+            TimerKey::OffsetExpiry => {
+                housekeeping.handle_expiry(groups, turn);
+                topic_names.forget_unused();
+            }
+            TimerKey::TopicDeletion => housekeeping.handle_deletion(groups, turn),
+        });
+        self.topic_names = topic_names;
+        outcome
+    }
+
+    fn handle_loaded(&mut self, now: Timestamp) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        self.turn(now, &mut outcome, |groups, turn, housekeeping| {
+            for entry in groups.values_mut() {
+                let Group::Classic(group) = &mut entry.group;
+                group.load(turn);
+                group.shrink_to_capacity(turn);
+            }
+            housekeeping.arm_expiry(turn);
+        });
+        outcome
+    }
+
+    fn handle_metadata(&mut self, now: Timestamp, image: &MetadataImage) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        let old = self.image.replace(image.clone());
+        self.housekeeping.deleted.note(old.as_ref(), image);
+        self.turn(now, &mut outcome, |groups, turn, housekeeping| {
+            housekeeping.delete_offsets(groups, turn);
+        });
+        outcome
+    }
+
+    fn replay(&mut self, record: &GroupRecord) {
+        match record {
+            GroupRecord::OffsetCommit { group, topic, partition, value } => {
+                let entry = entry_of(&mut self.groups, group);
+                entry.offsets.put(&mut self.topic_names, topic, *partition, value.clone());
+            }
+            GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
+                if let Some(entry) = self.groups.get_mut(group) {
+                    entry.offsets.remove(topic, *partition);
+                    self.forget_if_vacant(group);
+                }
+            }
+            GroupRecord::GroupMetadata { group, value } => {
+                let Group::Classic(group) = &mut entry_of(&mut self.groups, group).group;
+                group.replay(Some(value.clone()));
+            }
+            GroupRecord::GroupMetadataTombstone { group } => {
+                if let Some(entry) = self.groups.get_mut(group) {
+                    let Group::Classic(classic) = &mut entry.group;
+                    classic.disarm_all(&mut self.timers);
+                    entry.group = Group::new(group);
+                    self.forget_if_vacant(group);
+                }
+            }
+            GroupRecord::Unknown { .. } => {}
+        }
+    }
+
+    fn resign(&mut self, error: ErrorCode) -> Vec<(ReplyTo, GroupResponse)> {
+        let mut outcome = GroupOutcome::new();
+        self.turn(0, &mut outcome, |groups, turn, _| {
+            for entry in groups.values_mut() {
+                let Group::Classic(group) = &mut entry.group;
+                group.refuse_all_parked(turn, error);
+            }
+        });
+        outcome.replies
+    }
+}
+
+impl GroupShard {
+    /// Drops an entry of which the log knows nothing and in which nobody is.
+    fn forget_if_vacant(&mut self, group: &str) {
+        if self.groups.get(group).is_some_and(GroupEntry::is_vacant) {
+            self.groups.remove(group);
+        }
+    }
+}
+
+impl GroupEntry {
+    fn new(id: &Arc<str>) -> Self {
+        Self { id: id.clone(), group: Group::new(id), offsets: GroupOffsets::default() }
+    }
+
+    fn is_vacant(&self) -> bool {
+        let Group::Classic(group) = &self.group;
+        self.offsets.is_empty() && group.is_vacant()
+    }
+}
+
+impl Group {
+    /// A group that nothing is known of yet is an empty classic one.
+    fn new(id: &Arc<str>) -> Self {
+        Self::Classic(ClassicGroup::new(id.clone()))
+    }
+
+    /// Returns the type's name in Kafka's answers.
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Classic(_) => "classic",
+        }
+    }
+}
+
+impl Housekeeping {
+    fn handle_expiry(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
+        if !turn.timers.ring(&mut self.expiry, turn.now, || TimerKey::OffsetExpiry) {
+            return;
+        }
+        if self.expired.run(groups, turn) {
+            self.arm_expiry(turn);
+        } else {
+            turn.timers.arm(&mut self.expiry, turn.now, || TimerKey::OffsetExpiry);
+        }
+    }
+
+    fn arm_expiry(&mut self, turn: &mut Turn<'_>) {
+        let next = turn.now + turn.config.offsets_retention_check_interval_ms;
+        turn.timers.arm(&mut self.expiry, next, || TimerKey::OffsetExpiry);
+    }
+
+    fn handle_deletion(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
+        if turn.timers.ring(&mut self.deletion, turn.now, || TimerKey::TopicDeletion) {
+            self.delete_offsets(groups, turn);
+        }
+    }
+
+    fn delete_offsets(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
+        if !self.deleted.run(groups, turn) {
+            turn.timers.arm(&mut self.deletion, turn.now, || TimerKey::TopicDeletion);
+        }
+    }
+}
+
+fn entry_of<'a>(groups: &'a mut Groups, group: &Arc<str>) -> &'a mut GroupEntry {
+    groups.entry(group.clone()).or_insert_with(|| GroupEntry::new(group))
+}
+
+/// A member without an id may found a group; one with an id must have got it from somewhere, so its
+/// group is gone and it has to begin anew.
+fn join(
+    groups: &mut Groups,
+    turn: &mut Turn<'_>,
+    from: ReplyTo,
+    context: &RequestContext,
+    request: &JoinGroupRequest,
+) {
+    let founding = request.member_id.is_empty();
+    let id: Arc<str> = request.group_id.as_str().into();
+    let known = founding || groups.contains_key(&id);
+    let found = if known { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+    if let Err(error) = classic::check_join(turn.config, request).and(found) {
+        let member_id = request.member_id.clone();
+        turn.reply(from, join_error(context.api_version, error, member_id));
+        return;
+    }
+    let entry = entry_of(groups, &id);
+    let Group::Classic(group) = &mut entry.group;
+    group.join(turn, from, context, request);
+    if entry.is_vacant() {
+        groups.remove(&id);
+    }
+}
+
+fn sync(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &SyncGroupRequest) {
+    match find(groups, &request.group_id) {
+        Ok(entry) => {
+            let Group::Classic(group) = &mut entry.group;
+            group.sync(turn, from, request);
+        }
+        Err(error) => turn.reply(from, sync_error(error)),
+    }
+}
+
+fn heartbeat(
+    groups: &mut Groups,
+    turn: &mut Turn<'_>,
+    request: &HeartbeatRequest,
+) -> HeartbeatResponse {
+    let result = find(groups, &request.group_id).and_then(|entry| {
+        let Group::Classic(group) = &mut entry.group;
+        group.heartbeat(turn, request)
+    });
+    heartbeat_error(result.err().unwrap_or(ErrorCode::NONE))
+}
+
+fn leave(
+    groups: &mut Groups,
+    turn: &mut Turn<'_>,
+    version: i16,
+    request: &LeaveGroupRequest,
+) -> LeaveGroupResponse {
+    let leaving = classic::leaving_members(version, request);
+    let results = match find(groups, &request.group_id) {
+        Ok(entry) => {
+            let Group::Classic(group) = &mut entry.group;
+            group.leave(turn, &leaving)
+        }
+        Err(error @ ErrorCode::UNKNOWN_MEMBER_ID) => {
+            let refuse = |identity| classic::member_response(identity, error);
+            leaving.iter().map(refuse).collect()
+        }
+        Err(error_code) => {
+            return LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() };
+        }
+    };
+    classic::leave_response(version, results)
+}
+
+/// Finds the group of a request that only its members may send.
+fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut GroupEntry, ErrorCode> {
+    if group_id.is_empty() {
+        return Err(ErrorCode::INVALID_GROUP_ID);
+    }
+    groups.get_mut(group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+}

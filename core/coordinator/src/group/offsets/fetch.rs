@@ -1,0 +1,200 @@
+//! OffsetFetch, versions 1 to 10: several groups since version 8, topic ids since version 10.
+//!
+//! A group or an offset that does not exist is not an error: the offset is −1, and the client
+//! begins where `auto.offset.reset` says. An offset that was committed for an earlier topic of the
+//! same name does not exist either.
+
+use kohort_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kohort_protocol::{ErrorCode, Uuid};
+
+use super::GroupOffsets;
+use crate::group::Groups;
+use crate::group::record::CommittedOffset;
+use crate::metadata::MetadataImage;
+
+/// Handles an OffsetFetch.
+pub(crate) fn fetch(
+    groups: &Groups,
+    image: &MetadataImage,
+    version: i16,
+    request: &OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    let offsets = |group: &str| groups.get(group).map(|entry| &entry.offsets);
+    let group = |group: &OffsetFetchRequestGroup| OffsetFetchResponseGroup {
+        group_id: group.group_id.clone(),
+        topics: match &group.topics {
+            Some(topics) => fetch_some(offsets(&group.group_id), image, version, topics),
+            None => fetch_all(offsets(&group.group_id), image, version),
+        },
+        ..OffsetFetchResponseGroup::default()
+    };
+    let answers = asked_groups(version, request).iter().map(group).collect();
+    respond(version, answers)
+}
+
+/// Answers an OffsetFetch with `error`.
+pub(crate) fn refuse_fetch(
+    version: i16,
+    request: &OffsetFetchRequest,
+    error: ErrorCode,
+) -> OffsetFetchResponse {
+    let group = |group: OffsetFetchRequestGroup| OffsetFetchResponseGroup {
+        group_id: group.group_id,
+        topics: if version < FIRST_VERSION_WITH_GROUP_ERROR {
+            let topics = group.topics.unwrap_or_default();
+            topics.into_iter().map(|topic| fail_topic(&topic, error)).collect()
+        } else {
+            Vec::new()
+        },
+        error_code: error,
+    };
+    let answers = asked_groups(version, request).into_iter().map(group).collect();
+    respond(version, answers)
+}
+
+/// Returns the groups asked for; before version 8 there was one, in another place.
+fn asked_groups(version: i16, request: &OffsetFetchRequest) -> Vec<OffsetFetchRequestGroup> {
+    if version >= FIRST_VERSION_WITH_GROUPS {
+        return request.groups.clone();
+    }
+    let topics = request.topics.as_ref().map(|topics| {
+        let topic = |topic: &_| {
+            let topic: &kohort_protocol::messages::offset_fetch::OffsetFetchRequestTopic = topic;
+            OffsetFetchRequestTopics {
+                name: topic.name.clone(),
+                partition_indexes: topic.partition_indexes.clone(),
+                ..OffsetFetchRequestTopics::default()
+            }
+        };
+        topics.iter().map(topic).collect()
+    });
+    vec![OffsetFetchRequestGroup {
+        group_id: request.group_id.clone(),
+        topics,
+        ..OffsetFetchRequestGroup::default()
+    }]
+}
+
+fn respond(version: i16, mut groups: Vec<OffsetFetchResponseGroup>) -> OffsetFetchResponse {
+    if version >= FIRST_VERSION_WITH_GROUPS {
+        return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
+    }
+    let group = groups.pop().unwrap_or_default();
+    let partition = |partition: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
+        partition_index: partition.partition_index,
+        committed_offset: partition.committed_offset,
+        committed_leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.metadata,
+        error_code: partition.error_code,
+    };
+    let topic = |topic: OffsetFetchResponseTopics| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic.partitions.into_iter().map(partition).collect(),
+    };
+    OffsetFetchResponse {
+        error_code: group.error_code,
+        topics: group.topics.into_iter().map(topic).collect(),
+        ..OffsetFetchResponse::default()
+    }
+}
+
+fn fetch_some(
+    offsets: Option<&GroupOffsets>,
+    image: &MetadataImage,
+    version: i16,
+    topics: &[OffsetFetchRequestTopics],
+) -> Vec<OffsetFetchResponseTopics> {
+    let by_id = version >= FIRST_VERSION_WITH_TOPIC_IDS;
+    let fetch = |topic: &OffsetFetchRequestTopics| {
+        let found =
+            if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.name) };
+        if by_id && found.is_none() {
+            return fail_topic(topic, ErrorCode::UNKNOWN_TOPIC_ID);
+        }
+        let name = found.map_or(topic.name.as_str(), |found| &found.name);
+        let id = found.map_or(Uuid::ZERO, |found| found.id);
+        let stored = offsets.and_then(|offsets| offsets.topic(name));
+        let partition = |index: &i32| {
+            let offset = stored.and_then(|partitions| partitions.get(index));
+            partition_response(*index, offset.filter(|offset| is_for(offset, id)))
+        };
+        OffsetFetchResponseTopics {
+            partitions: topic.partition_indexes.iter().map(partition).collect(),
+            ..topic_response(topic)
+        }
+    };
+    topics.iter().map(fetch).collect()
+}
+
+fn fetch_all(
+    offsets: Option<&GroupOffsets>,
+    image: &MetadataImage,
+    version: i16,
+) -> Vec<OffsetFetchResponseTopics> {
+    let by_id = version >= FIRST_VERSION_WITH_TOPIC_IDS;
+    let topics = offsets.into_iter().flat_map(GroupOffsets::topics);
+    topics
+        .filter_map(|(name, partitions)| {
+            let id = image.topic(name).map_or(Uuid::ZERO, |topic| topic.id);
+            let partitions: Vec<_> = partitions
+                .iter()
+                .filter(|(_, offset)| is_for(offset, id))
+                .map(|(index, offset)| partition_response(*index, Some(offset)))
+                .collect();
+            // A topic that is gone has no id to be named by.
+            let nameless = by_id && id.is_zero();
+            (!partitions.is_empty() && !nameless).then(|| OffsetFetchResponseTopics {
+                name: if by_id { String::new() } else { name.to_string() },
+                topic_id: if by_id { id } else { Uuid::ZERO },
+                partitions,
+            })
+        })
+        .collect()
+}
+
+/// Tells whether an offset was committed for the topic with that id, as far as both are known.
+fn is_for(offset: &CommittedOffset, topic_id: Uuid) -> bool {
+    offset.topic_id.is_zero() || topic_id.is_zero() || offset.topic_id == topic_id
+}
+
+fn topic_response(topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+    OffsetFetchResponseTopics {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: Vec::new(),
+    }
+}
+
+fn partition_response(
+    index: i32,
+    offset: Option<&CommittedOffset>,
+) -> OffsetFetchResponsePartitions {
+    let text = offset.and_then(|offset| offset.metadata.as_deref());
+    OffsetFetchResponsePartitions {
+        partition_index: index,
+        committed_offset: offset.map_or(NO_OFFSET, |offset| offset.offset),
+        committed_leader_epoch: offset.map_or(-1, |offset| offset.leader_epoch),
+        metadata: Some(text.unwrap_or_default().to_owned()),
+        error_code: ErrorCode::NONE,
+    }
+}
+
+fn fail_topic(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResponseTopics {
+    let fail = |index: &i32| OffsetFetchResponsePartitions {
+        error_code: error,
+        ..partition_response(*index, None)
+    };
+    OffsetFetchResponseTopics {
+        partitions: topic.partition_indexes.iter().map(fail).collect(),
+        ..topic_response(topic)
+    }
+}
+
+const NO_OFFSET: i64 = -1;
+const FIRST_VERSION_WITH_GROUP_ERROR: i16 = 2;
+const FIRST_VERSION_WITH_GROUPS: i16 = 8;
+const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;

@@ -1,0 +1,402 @@
+//! The records a group shard keeps in `__consumer_offsets`, in Kafka's own formats.
+//!
+//! | key kind | record | value written | values read |
+//! |---|---|---|---|
+//! | 0, 1 | a committed offset | 4; 1 with an expiry time | 0–4 |
+//! | 2 | a classic group | 3 | 0–4 |
+//!
+//! A record without a value is a tombstone. Kinds that are not ours (share and streams groups, or a
+//! newer Kafka's) become [`GroupRecord::Unknown`] and are passed over, as KIP-915 asks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kohort_protocol::messages::group_records::{
+    GroupMetadataKey, GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitKey,
+    OffsetCommitValue,
+};
+use kohort_protocol::{DecodeError, EncodeError, Uuid};
+
+use crate::shard::Timestamp;
+
+/// One record of `__consumer_offsets`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupRecord {
+    /// A group committed an offset.
+    OffsetCommit {
+        /// The group.
+        group: Arc<str>,
+        /// The topic by its name.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// What was committed.
+        value: CommittedOffset,
+    },
+    /// A committed offset is forgotten.
+    OffsetCommitTombstone {
+        /// The group.
+        group: Arc<str>,
+        /// The topic by its name.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+    },
+    /// A classic group reached a new generation.
+    GroupMetadata {
+        /// The group.
+        group: Arc<str>,
+        /// What it looks like now.
+        value: Arc<ClassicMetadata>,
+    },
+    /// A classic group is forgotten. Its offsets have tombstones of their own.
+    GroupMetadataTombstone {
+        /// The group.
+        group: Arc<str>,
+    },
+    /// A record of a kind we do not keep; replaying it does nothing.
+    Unknown {
+        /// The kind, as its key gives it.
+        kind: i16,
+    },
+}
+
+/// A committed offset and what was stored with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The next offset to consume.
+    pub offset: i64,
+    /// The leader epoch of the last consumed record, or -1.
+    pub leader_epoch: i32,
+    /// The client's own text; `None` when empty.
+    pub metadata: Option<Box<str>>,
+    /// When it was committed.
+    pub commit_timestamp: Timestamp,
+    /// When it expires, for clients old enough to say so.
+    pub expire_timestamp: Option<Timestamp>,
+    /// The id of the topic it was committed for; zero when unknown.
+    pub topic_id: Uuid,
+}
+
+/// A classic group as the log keeps it: its last complete generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClassicMetadata {
+    /// The generation.
+    pub generation: i32,
+    /// What kind of members it has (`consumer`, `connect`), if it had any yet.
+    pub protocol_type: Option<Arc<str>>,
+    /// The protocol its members agreed on.
+    pub protocol: Option<Arc<str>>,
+    /// The member that made the assignment.
+    pub leader: Option<Arc<str>>,
+    /// When the group reached this state, if known.
+    pub state_timestamp: Option<Timestamp>,
+    /// The members in the order of their ids.
+    pub members: Vec<ClassicMemberMetadata>,
+}
+
+/// One member of [`ClassicMetadata`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassicMemberMetadata {
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// The name of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The client id it joined with.
+    pub client_id: Arc<str>,
+    /// The address it joined from.
+    pub client_host: Arc<str>,
+    /// How long it may take to rejoin.
+    pub rebalance_timeout_ms: i32,
+    /// How long it may stay silent.
+    pub session_timeout_ms: i32,
+    /// Its metadata for the chosen protocol.
+    pub subscription: Bytes,
+    /// What the leader assigned to it.
+    pub assignment: Bytes,
+}
+
+impl GroupRecord {
+    /// Reads a record. `value` is `None` for a tombstone.
+    pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Self, DecodeError> {
+        Ok(match GroupRecordKey::from_bytes(key)? {
+            GroupRecordKey::OffsetCommit(key) => {
+                let (group, topic) = (key.group.into(), key.topic.into());
+                let partition = key.partition;
+                match value {
+                    Some(value) => Self::OffsetCommit {
+                        group,
+                        topic,
+                        partition,
+                        value: OffsetCommitValue::from_bytes(value)?.into(),
+                    },
+                    None => Self::OffsetCommitTombstone { group, topic, partition },
+                }
+            }
+            GroupRecordKey::GroupMetadata(key) => {
+                let group = key.group.into();
+                match value {
+                    Some(value) => Self::GroupMetadata {
+                        group,
+                        value: Arc::new(GroupMetadataValue::from_bytes(value)?.into()),
+                    },
+                    None => Self::GroupMetadataTombstone { group },
+                }
+            }
+            GroupRecordKey::Unknown(kind) => Self::Unknown { kind },
+        })
+    }
+
+    /// Writes the record: its key, and its value unless it is a tombstone.
+    ///
+    /// # Panics
+    /// For [`GroupRecord::Unknown`], which no handler makes.
+    pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
+        match self {
+            Self::OffsetCommit { group, topic, partition, value } => Ok((
+                offset_key(group, topic, *partition)?,
+                Some(OffsetCommitValue::from(value).to_bytes(value.value_version())?),
+            )),
+            Self::OffsetCommitTombstone { group, topic, partition } => {
+                Ok((offset_key(group, topic, *partition)?, None))
+            }
+            Self::GroupMetadata { group, value } => Ok((
+                group_key(group)?,
+                Some(GroupMetadataValue::from(&**value).to_bytes(GROUP_METADATA_VERSION)?),
+            )),
+            Self::GroupMetadataTombstone { group } => Ok((group_key(group)?, None)),
+            Self::Unknown { kind } => unreachable!("records of kind {kind} are only ever read"),
+        }
+    }
+}
+
+impl CommittedOffset {
+    /// Only version 1 has room for an expiry time, and only version 4 for a topic id.
+    fn value_version(&self) -> i16 {
+        if self.expire_timestamp.is_some() { 1 } else { 4 }
+    }
+}
+
+impl ClassicMetadata {
+    /// Returns the member with that id.
+    pub fn member(&self, member_id: &str) -> Option<&ClassicMemberMetadata> {
+        let found = self.members.binary_search_by(|member| (*member.member_id).cmp(member_id));
+        found.ok().map(|index| &self.members[index])
+    }
+}
+
+impl From<OffsetCommitValue> for CommittedOffset {
+    fn from(value: OffsetCommitValue) -> Self {
+        Self {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: (!value.metadata.is_empty()).then(|| value.metadata.into_boxed_str()),
+            commit_timestamp: value.commit_timestamp,
+            expire_timestamp: known(value.expire_timestamp),
+            topic_id: value.topic_id,
+        }
+    }
+}
+
+impl From<&CommittedOffset> for OffsetCommitValue {
+    fn from(value: &CommittedOffset) -> Self {
+        Self {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.as_deref().unwrap_or_default().to_owned(),
+            commit_timestamp: value.commit_timestamp,
+            expire_timestamp: value.expire_timestamp.unwrap_or(UNKNOWN_TIME),
+            topic_id: value.topic_id,
+        }
+    }
+}
+
+impl From<GroupMetadataValue> for ClassicMetadata {
+    fn from(value: GroupMetadataValue) -> Self {
+        let mut members: Vec<_> =
+            value.members.into_iter().map(ClassicMemberMetadata::from).collect();
+        members.sort_by(|one, other| one.member_id.cmp(&other.member_id));
+        members.dedup_by(|one, other| one.member_id == other.member_id);
+        Self {
+            generation: value.generation,
+            protocol_type: Some(value.protocol_type).filter(|name| !name.is_empty()).map(Arc::from),
+            protocol: value.protocol.map(Arc::from),
+            leader: value.leader.map(Arc::from),
+            state_timestamp: known(value.current_state_timestamp),
+            members,
+        }
+    }
+}
+
+impl From<&ClassicMetadata> for GroupMetadataValue {
+    fn from(value: &ClassicMetadata) -> Self {
+        Self {
+            protocol_type: value.protocol_type.as_deref().unwrap_or_default().to_owned(),
+            generation: value.generation,
+            protocol: value.protocol.as_deref().map(str::to_owned),
+            leader: value.leader.as_deref().map(str::to_owned),
+            current_state_timestamp: value.state_timestamp.unwrap_or(UNKNOWN_TIME),
+            members: value.members.iter().map(MemberMetadata::from).collect(),
+        }
+    }
+}
+
+impl From<MemberMetadata> for ClassicMemberMetadata {
+    fn from(member: MemberMetadata) -> Self {
+        Self {
+            member_id: member.member_id.into(),
+            instance_id: member.group_instance_id.map(Arc::from),
+            client_id: member.client_id.into(),
+            client_host: member.client_host.into(),
+            // Version 0 had no rebalance timeout.
+            rebalance_timeout_ms: known(member.rebalance_timeout).unwrap_or(member.session_timeout),
+            session_timeout_ms: member.session_timeout,
+            subscription: own(&member.subscription),
+            assignment: own(&member.assignment),
+        }
+    }
+}
+
+impl From<&ClassicMemberMetadata> for MemberMetadata {
+    fn from(member: &ClassicMemberMetadata) -> Self {
+        Self {
+            member_id: member.member_id.to_string(),
+            group_instance_id: member.instance_id.as_deref().map(str::to_owned),
+            client_id: member.client_id.to_string(),
+            client_host: member.client_host.to_string(),
+            rebalance_timeout: member.rebalance_timeout_ms,
+            session_timeout: member.session_timeout_ms,
+            subscription: member.subscription.clone(),
+            assignment: member.assignment.clone(),
+        }
+    }
+}
+
+/// Copies bytes out of the frame or batch they arrived in, so that keeping them does not keep it.
+pub(crate) fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+fn offset_key(group: &str, topic: &str, partition: i32) -> Result<Bytes, EncodeError> {
+    OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition }.to_bytes()
+}
+
+fn group_key(group: &str) -> Result<Bytes, EncodeError> {
+    GroupMetadataKey { group: group.to_owned() }.to_bytes()
+}
+
+fn known<T: PartialEq + From<i8>>(value: T) -> Option<T> {
+    (value != T::from(-1)).then_some(value)
+}
+
+const UNKNOWN_TIME: Timestamp = -1;
+const GROUP_METADATA_VERSION: i16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offset(expire_timestamp: Option<Timestamp>, topic_id: Uuid) -> GroupRecord {
+        GroupRecord::OffsetCommit {
+            group: "g".into(),
+            topic: "t".into(),
+            partition: 3,
+            value: CommittedOffset {
+                offset: 42,
+                leader_epoch: -1,
+                metadata: Some("m".into()),
+                commit_timestamp: 7,
+                expire_timestamp,
+                topic_id,
+            },
+        }
+    }
+
+    fn bytes(hex: &str) -> Bytes {
+        let digits: Vec<u8> = hex.bytes().filter(|byte| *byte != b' ').collect();
+        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+        digits.chunks(2).map(|digits| pair(digits).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_offset_is_written_as_kafka_4_3_writes_it() {
+        let (key, value) = offset(None, Uuid([0xab; 16])).encode().unwrap();
+        assert_eq!(key, bytes("0001 0001 67 0001 74 00000003"));
+        let expected = "0004 000000000000002a ffffffff 02 6d 0000000000000007
+                        01 00 10 abababababababababababababababab";
+        assert_eq!(value.unwrap(), bytes(&expected.replace(['\n', ' '], "")));
+    }
+
+    #[test]
+    fn an_offset_that_names_its_expiry_is_written_in_the_version_that_has_it() {
+        let (_, value) = offset(Some(9), Uuid::ZERO).encode().unwrap();
+        let expected = "0001 000000000000002a 0001 6d 0000000000000007 0000000000000009";
+        assert_eq!(value.unwrap(), bytes(expected));
+    }
+
+    #[test]
+    fn a_group_is_written_as_kafka_4_3_writes_it() {
+        let record = GroupRecord::GroupMetadata {
+            group: "g".into(),
+            value: Arc::new(ClassicMetadata {
+                generation: 2,
+                protocol_type: Some("consumer".into()),
+                protocol: Some("range".into()),
+                leader: Some("a".into()),
+                state_timestamp: Some(7),
+                members: vec![ClassicMemberMetadata {
+                    member_id: "a".into(),
+                    instance_id: None,
+                    client_id: "c".into(),
+                    client_host: "h".into(),
+                    rebalance_timeout_ms: 1,
+                    session_timeout_ms: 2,
+                    subscription: Bytes::from_static(b"S"),
+                    assignment: Bytes::from_static(b"A"),
+                }],
+            }),
+        };
+        let (key, value) = record.encode().unwrap();
+        assert_eq!(key, bytes("0002 0001 67"));
+        let expected = [
+            "0003 0008 636f6e73756d6572 00000002 0005 72616e6765 0001 61 0000000000000007",
+            "00000001 0001 61 ffff 0001 63 0001 68 00000001 00000002 00000001 53 00000001 41",
+        ];
+        assert_eq!(value.clone().unwrap(), bytes(&expected.concat()));
+        assert_eq!(GroupRecord::decode(&key, value.as_ref()), Ok(record));
+    }
+
+    #[test]
+    fn records_of_unknown_kinds_are_told_apart_and_carry_nothing() {
+        let key = bytes("0063 ff");
+        assert_eq!(
+            GroupRecord::decode(&key, Some(&bytes("00"))),
+            Ok(GroupRecord::Unknown { kind: 99 })
+        );
+    }
+
+    #[test]
+    fn a_record_without_a_value_is_a_tombstone() {
+        for record in [
+            GroupRecord::GroupMetadataTombstone { group: "g".into() },
+            GroupRecord::OffsetCommitTombstone {
+                group: "g".into(),
+                topic: "t".into(),
+                partition: 0,
+            },
+        ] {
+            let (key, value) = record.encode().unwrap();
+            assert_eq!(value, None);
+            assert_eq!(GroupRecord::decode(&key, None), Ok(record));
+        }
+    }
+
+    #[test]
+    fn a_member_without_rebalance_timeout_has_its_session_timeout() {
+        let member = ClassicMemberMetadata::from(MemberMetadata {
+            session_timeout: 10,
+            ..MemberMetadata::default()
+        });
+        assert_eq!(member.rebalance_timeout_ms, 10);
+    }
+}

@@ -1,0 +1,262 @@
+//! What a group shard is asked and what it answers: Kafka's own messages, with the facts about the
+//! caller that are not in them.
+
+use std::sync::Arc;
+
+use kohort_protocol::messages::delete_groups::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
+};
+use kohort_protocol::messages::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
+};
+use kohort_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use kohort_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
+use kohort_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use kohort_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use kohort_protocol::messages::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+use kohort_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
+};
+use kohort_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use kohort_protocol::{EncodeError, ErrorCode, Message, Writer};
+
+use super::offsets;
+
+/// A request with what is known about its sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupCall {
+    /// Who asks, and in which version.
+    pub context: RequestContext,
+    /// What is asked.
+    pub request: GroupRequest,
+}
+
+/// The facts about a request that its body does not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    /// The version the request came in; the reply will be written in the same one.
+    pub api_version: i16,
+    /// The client id of the request's header, empty if it had none.
+    pub client_id: Arc<str>,
+    /// The address of the peer as Kafka prints it, for example `/127.0.0.1`.
+    pub client_host: Arc<str>,
+    /// Which connection the request came over.
+    pub connection: ConnectionId,
+}
+
+/// Names one connection of one broker run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+macro_rules! calls {
+    ($($name:ident: $request:ty => $response:ty,)*) => {
+        /// A request to the group coordinator.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "the variants are named after Kafka's APIs")]
+        pub enum GroupRequest {
+            $($name($request),)*
+        }
+
+        /// The group coordinator's answer to the [`GroupRequest`] of the same name.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "the variants are named after Kafka's APIs")]
+        pub enum GroupResponse {
+            $($name($response),)*
+        }
+
+        impl GroupResponse {
+            /// Writes the response's body as `version` has it.
+            pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+                match self {
+                    $(Self::$name(response) => response.encode(writer, version),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$request> for GroupRequest {
+                fn from(request: $request) -> Self {
+                    Self::$name(request)
+                }
+            }
+
+            impl From<$response> for GroupResponse {
+                fn from(response: $response) -> Self {
+                    Self::$name(response)
+                }
+            }
+        )*
+    };
+}
+
+calls! {
+    JoinGroup: JoinGroupRequest => JoinGroupResponse,
+    SyncGroup: SyncGroupRequest => SyncGroupResponse,
+    Heartbeat: HeartbeatRequest => HeartbeatResponse,
+    LeaveGroup: LeaveGroupRequest => LeaveGroupResponse,
+    OffsetCommit: OffsetCommitRequest => OffsetCommitResponse,
+    OffsetFetch: OffsetFetchRequest => OffsetFetchResponse,
+    OffsetDelete: OffsetDeleteRequest => OffsetDeleteResponse,
+    DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse,
+    ListGroups: ListGroupsRequest => ListGroupsResponse,
+    DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse,
+}
+
+impl GroupRequest {
+    /// Answers the request with `error` without asking a shard: the coordinator is loading, is
+    /// elsewhere or is not there.
+    ///
+    /// A heartbeat to a loading coordinator succeeds, as in Kafka: the session will be armed anew
+    /// when loading ends, and the member had better stay.
+    pub fn refuse(&self, version: i16, error: ErrorCode) -> GroupResponse {
+        match self {
+            Self::JoinGroup(request) => {
+                join_error(version, error, request.member_id.clone()).into()
+            }
+            Self::SyncGroup(_) => sync_error(error).into(),
+            Self::Heartbeat(_) if error == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => {
+                HeartbeatResponse::default().into()
+            }
+            Self::Heartbeat(_) => heartbeat_error(error).into(),
+            Self::LeaveGroup(_) => {
+                LeaveGroupResponse { error_code: error, ..LeaveGroupResponse::default() }.into()
+            }
+            Self::OffsetCommit(request) => offsets::refuse_commit(version, request, error).into(),
+            Self::OffsetFetch(request) => offsets::refuse_fetch(version, request, error).into(),
+            Self::OffsetDelete(_) => {
+                OffsetDeleteResponse { error_code: error, ..OffsetDeleteResponse::default() }.into()
+            }
+            Self::DescribeGroups(request) => DescribeGroupsResponse {
+                groups: request
+                    .groups
+                    .iter()
+                    .map(|group| DescribedGroup {
+                        error_code: error,
+                        group_id: group.clone(),
+                        ..DescribedGroup::default()
+                    })
+                    .collect(),
+                ..DescribeGroupsResponse::default()
+            }
+            .into(),
+            Self::ListGroups(_) => {
+                ListGroupsResponse { error_code: error, ..ListGroupsResponse::default() }.into()
+            }
+            Self::DeleteGroups(request) => DeleteGroupsResponse {
+                results: request
+                    .groups_names
+                    .iter()
+                    .map(|group| DeletableGroupResult {
+                        group_id: group.clone(),
+                        error_code: error,
+                    })
+                    .collect(),
+                ..DeleteGroupsResponse::default()
+            }
+            .into(),
+        }
+    }
+}
+
+impl GroupResponse {
+    /// Turns an answer that was waiting for its records into one that says they were lost.
+    ///
+    /// What was refused for another reason keeps its reason.
+    #[must_use]
+    pub fn into_failed(mut self, error: ErrorCode) -> Self {
+        let fail = |code: &mut ErrorCode| {
+            if code.is_ok() {
+                *code = error;
+            }
+        };
+        match &mut self {
+            Self::JoinGroup(response) if response.error_code.is_ok() => {
+                *response = JoinGroupResponse {
+                    error_code: error,
+                    member_id: std::mem::take(&mut response.member_id),
+                    protocol_name: response.protocol_name.take().map(|_| String::new()),
+                    ..JoinGroupResponse::default()
+                };
+            }
+            Self::SyncGroup(response) if response.error_code.is_ok() => {
+                *response = sync_error(error);
+            }
+            Self::JoinGroup(_) | Self::SyncGroup(_) => {}
+            Self::Heartbeat(response) => fail(&mut response.error_code),
+            Self::LeaveGroup(response) => {
+                fail(&mut response.error_code);
+                response.members.clear();
+            }
+            Self::OffsetCommit(response) => {
+                for topic in &mut response.topics {
+                    for partition in &mut topic.partitions {
+                        fail(&mut partition.error_code);
+                    }
+                }
+            }
+            Self::OffsetFetch(response) => {
+                let OffsetFetchResponse { error_code, topics, groups, .. } = response;
+                if groups.is_empty() {
+                    fail(error_code);
+                    topics.clear();
+                }
+                for group in groups.iter_mut().filter(|group| group.error_code.is_ok()) {
+                    *group = OffsetFetchResponseGroup {
+                        group_id: std::mem::take(&mut group.group_id),
+                        error_code: error,
+                        ..OffsetFetchResponseGroup::default()
+                    };
+                }
+            }
+            Self::OffsetDelete(response) => {
+                fail(&mut response.error_code);
+                response.topics.clear();
+            }
+            Self::DescribeGroups(response) => {
+                for group in &mut response.groups {
+                    *group = DescribedGroup {
+                        group_id: std::mem::take(&mut group.group_id),
+                        error_code: error,
+                        ..DescribedGroup::default()
+                    };
+                }
+            }
+            Self::ListGroups(response) => {
+                fail(&mut response.error_code);
+                response.groups.clear();
+            }
+            Self::DeleteGroups(response) => {
+                for result in &mut response.results {
+                    fail(&mut result.error_code);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Returns the answer to a JoinGroup that is refused.
+pub(crate) fn join_error(version: i16, error: ErrorCode, member_id: String) -> JoinGroupResponse {
+    for_join_version(
+        version,
+        JoinGroupResponse { error_code: error, member_id, ..JoinGroupResponse::default() },
+    )
+}
+
+/// Writes "no protocol" as the version at hand does: empty before version 7, null since.
+pub(crate) fn for_join_version(version: i16, mut response: JoinGroupResponse) -> JoinGroupResponse {
+    let name = response.protocol_name.take().filter(|name| !name.is_empty());
+    response.protocol_name = if version < 7 { Some(name.unwrap_or_default()) } else { name };
+    response
+}
+
+/// Returns the answer to a SyncGroup that is refused.
+pub(crate) fn sync_error(error: ErrorCode) -> SyncGroupResponse {
+    SyncGroupResponse { error_code: error, ..SyncGroupResponse::default() }
+}
+
+/// Returns the answer to a heartbeat, or its refusal.
+pub(crate) fn heartbeat_error(error: ErrorCode) -> HeartbeatResponse {
+    HeartbeatResponse { error_code: error, ..HeartbeatResponse::default() }
+}

@@ -1,0 +1,123 @@
+//! Which shard a group belongs to, and how a request about several groups is shared out among the
+//! shards and its answers put together again.
+
+use std::collections::BTreeMap;
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, OffsetFetchRequest};
+
+use super::request::{GroupRequest, GroupResponse};
+
+/// Returns the partition of `__consumer_offsets` that keeps a group: Java's hash of its id, without
+/// the sign, modulo the number of partitions.
+pub fn partition_for(group_id: &str, partitions: i32) -> i32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = group_id.encode_utf16().fold(0, step);
+    (hash & i32::MAX) % partitions
+}
+
+/// Splits a request into one for each partition of `__consumer_offsets` that it concerns.
+///
+/// A ListGroups concerns all of them. A request that names no group concerns none, and
+/// [`merge`] answers it.
+pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)> {
+    let place = |group_id: &String| partition_for(group_id, partitions);
+    match request {
+        GroupRequest::JoinGroup(r) => vec![(place(&r.group_id), r.into())],
+        GroupRequest::SyncGroup(r) => vec![(place(&r.group_id), r.into())],
+        GroupRequest::Heartbeat(r) => vec![(place(&r.group_id), r.into())],
+        GroupRequest::LeaveGroup(r) => vec![(place(&r.group_id), r.into())],
+        GroupRequest::OffsetCommit(r) => vec![(place(&r.group_id), r.into())],
+        GroupRequest::OffsetDelete(r) => vec![(place(&r.group_id), r.into())],
+        // Before version 8 there is one group, and no list of them.
+        GroupRequest::OffsetFetch(r) if r.groups.is_empty() => {
+            vec![(place(&r.group_id), r.into())]
+        }
+        GroupRequest::OffsetFetch(mut r) => {
+            let groups = std::mem::take(&mut r.groups);
+            share_out(
+                groups,
+                |group| place(&group.group_id),
+                |groups| OffsetFetchRequest { groups, ..r.clone() }.into(),
+            )
+        }
+        GroupRequest::DescribeGroups(r) => share_out(r.groups, place, |groups| {
+            let include_authorized_operations = r.include_authorized_operations;
+            DescribeGroupsRequest { groups, include_authorized_operations }.into()
+        }),
+        GroupRequest::DeleteGroups(r) => share_out(r.groups_names, place, |groups_names| {
+            DeleteGroupsRequest { groups_names }.into()
+        }),
+        GroupRequest::ListGroups(r) => {
+            (0..partitions).map(|partition| (partition, r.clone().into())).collect()
+        }
+    }
+}
+
+/// Puts the answers to the parts of a [`split`] request together; `None` if there are none.
+///
+/// The first error of a ListGroups counts for the whole: a list that lacks groups looks complete.
+pub fn merge(answers: impl IntoIterator<Item = GroupResponse>) -> Option<GroupResponse> {
+    answers.into_iter().reduce(|mut whole, part| {
+        match (&mut whole, part) {
+            (GroupResponse::OffsetFetch(whole), GroupResponse::OffsetFetch(part)) => {
+                whole.groups.extend(part.groups);
+            }
+            (GroupResponse::DescribeGroups(whole), GroupResponse::DescribeGroups(part)) => {
+                whole.groups.extend(part.groups);
+            }
+            (GroupResponse::DeleteGroups(whole), GroupResponse::DeleteGroups(part)) => {
+                whole.results.extend(part.results);
+            }
+            (GroupResponse::ListGroups(whole), GroupResponse::ListGroups(part)) => {
+                whole.groups.extend(part.groups);
+                if whole.error_code == ErrorCode::NONE {
+                    whole.error_code = part.error_code;
+                }
+            }
+            (whole, part) => unreachable!("{part:?} is no part of {whole:?}"),
+        }
+        whole
+    })
+}
+
+fn share_out<T>(
+    items: Vec<T>,
+    place: impl Fn(&T) -> i32,
+    request: impl Fn(Vec<T>) -> GroupRequest,
+) -> Vec<(i32, GroupRequest)> {
+    let mut parts: BTreeMap<i32, Vec<T>> = BTreeMap::new();
+    for item in items {
+        parts.entry(place(&item)).or_default().push(item);
+    }
+    let part = |(partition, items)| (partition, request(items));
+    parts.into_iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_live_where_kafka_keeps_them() {
+        // Expected values as Java computes them; the last one hashes to the smallest integer.
+        let expected = [("", 0), ("a", 47), ("group", 47), ("polygenelubricants", 0)];
+        for (group, partition) in expected {
+            assert_eq!(partition_for(group, 50), partition, "{group}");
+        }
+    }
+
+    #[test]
+    fn a_request_about_several_groups_is_shared_out_and_put_together_again() {
+        let groups_names = vec!["a".to_owned(), "b".to_owned(), "a".to_owned()];
+        let parts = split(DeleteGroupsRequest { groups_names }.into(), 50);
+        let places: Vec<i32> = parts.iter().map(|(partition, _)| *partition).collect();
+        assert_eq!(places, [47, 48]);
+        let refused = parts.iter().map(|(_, part)| part.refuse(2, ErrorCode::NOT_COORDINATOR));
+        let Some(GroupResponse::DeleteGroups(whole)) = merge(refused) else {
+            panic!("a DeleteGroups is answered as one");
+        };
+        let ids: Vec<_> = whole.results.iter().map(|result| &*result.group_id).collect();
+        assert_eq!(ids, ["a", "a", "b"]);
+    }
+}

@@ -1,0 +1,47 @@
+//! What the handlers of one event share: the time, the tools, and the outcome they add to.
+
+use std::sync::Arc;
+
+use crate::config::GroupConfig;
+use crate::member_ids::MemberIds;
+use crate::metadata::MetadataImage;
+use crate::shard::{ReplyTo, Timestamp};
+use crate::timers::Timers;
+
+use super::GroupOutcome;
+use super::request::GroupResponse;
+
+/// One event being handled.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) config: &'a GroupConfig,
+    pub(crate) image: &'a MetadataImage,
+    pub(crate) timers: &'a mut Timers<TimerKey>,
+    pub(crate) member_ids: &'a mut MemberIds,
+    pub(crate) outcome: &'a mut GroupOutcome,
+}
+
+impl Turn<'_> {
+    pub(crate) fn reply(&mut self, from: ReplyTo, response: impl Into<GroupResponse>) {
+        self.outcome.replies.push((from, response.into()));
+    }
+}
+
+/// Whose alarm it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TimerKey {
+    /// The session of a member, or of a pending one.
+    Session { group: Arc<str>, member: Arc<str> },
+    /// The current phase of a group's rebalance.
+    Phase(Arc<str>),
+    /// The search for expired offsets.
+    OffsetExpiry,
+    /// The rest of the search for offsets of deleted topics.
+    TopicDeletion,
+}
+
+impl TimerKey {
+    pub(crate) fn session(group: &Arc<str>, member: &Arc<str>) -> Self {
+        Self::Session { group: group.clone(), member: member.clone() }
+    }
+}
