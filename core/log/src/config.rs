@@ -1,0 +1,40 @@
+//! The topic settings that change what a partition log does.
+
+use kohort_protocol::compression::Compression;
+use kohort_protocol::records::TimestampType;
+
+/// Settings of one partition's log, with Kafka's names and defaults. They may change at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// `max.message.bytes`: the largest batch accepted.
+    pub max_message_bytes: usize,
+    /// `segment.bytes`: a segment is closed before it would grow past this.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a segment is closed when its records span more time than this.
+    pub segment_ms: i64,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far behind the broker's clock a record may be.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead of the broker's clock a record may be.
+    pub timestamp_after_max_ms: i64,
+    /// `compression.type`: the codec batches are stored with; `None` keeps the producer's.
+    pub compression: Option<Compression>,
+    /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
+    pub compacted: bool,
+}
+
+impl Default for PartitionConfig {
+    fn default() -> Self {
+        PartitionConfig {
+            max_message_bytes: 1_048_588,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 60 * 60 * 1000,
+            compression: None,
+            compacted: false,
+        }
+    }
+}

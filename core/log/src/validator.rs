@@ -1,0 +1,357 @@
+//! What a broker accepts of a Produce request, and what it rewrites before storing it.
+//!
+//! Batches are stored as they came whenever that is right: offsets and leader epoch lie outside the
+//! checksum. A batch is rewritten only where Kafka does so too: when the topic stamps append time, when
+//! the producer got the greatest timestamp wrong, or when the topic asks for another codec.
+//!
+//! Follows Kafka's `ProduceRequest.validateRecords` and `LogValidator` for Produce v3 and later, with
+//! one difference: records numbered with gaps are refused whatever the codec, while Kafka renumbers
+//! them in packed batches and stores them as they are otherwise.
+
+use bytes::{Bytes, BytesMut};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::compression::{Compression, Compressor, Decompressor};
+use kohort_protocol::records::{
+    BatchBuilder, BatchError, BatchHeader, BatchOptions, BatchRef, Header, NO_TIMESTAMP, NewRecord,
+    RecordError, RecordRules, RecordSummary, TimestampType, set_max_timestamp, validate_records,
+};
+
+use crate::{PartitionConfig, Timestamp};
+
+/// How much larger than a topic's largest batch its records may be once unpacked. A batch of one
+/// repeated byte packs about a thousandfold; nobody sends that for good.
+const UNPACKED_FACTOR_MAX: usize = 64;
+/// Whatever the topic's largest batch, records may unpack to this.
+const UNPACKED_BYTES_MIN: usize = 64 << 20;
+/// Failing records named in an answer, as in Kafka's message.
+const RECORD_ERRORS_MAX: usize = 100;
+
+/// Who appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer: nothing it sends is trusted.
+    Client,
+    /// The broker's own coordinators and metadata: control batches are allowed, contents are trusted.
+    Coordinator,
+}
+
+/// Memory that validation uses and keeps between batches; one per thread is enough.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    decompressor: Decompressor,
+    buffer: Vec<u8>,
+}
+
+/// A batch that may be appended. Its base offset and leader epoch are still to be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidBatch {
+    /// The header of `bytes`.
+    pub header: BatchHeader,
+    /// The whole batch.
+    pub bytes: Bytes,
+    /// The broker's time, when the topic stamps append time.
+    pub log_append_time: Option<Timestamp>,
+}
+
+/// Why a batch is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvalidBatch {
+    /// What Kafka answers.
+    pub code: ErrorCode,
+    /// In words, for the response's error message.
+    pub message: String,
+    /// Which records are at fault, if it is some of them.
+    pub records: Vec<InvalidRecord>,
+}
+
+/// A record that is at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidRecord {
+    /// Which record of the batch, from 0.
+    pub index: i32,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Checks what a partition is sent: exactly one batch, sound and within the topic's rules.
+pub fn validate(
+    config: &PartitionConfig,
+    now: Timestamp,
+    records: Bytes,
+    origin: AppendOrigin,
+    scratch: &mut Scratch,
+) -> Result<ValidBatch, InvalidBatch> {
+    let batch = only_batch(&records)?;
+    let header = *batch.header();
+    let size = header.size_in_bytes();
+    if origin == AppendOrigin::Client && size > config.max_message_bytes {
+        return Err(invalid(
+            ErrorCode::MESSAGE_TOO_LARGE,
+            format!(
+                "the batch of {size} bytes is larger than the {} bytes that max.message.bytes allows",
+                config.max_message_bytes
+            ),
+        ));
+    }
+    if size > config.segment_bytes as usize {
+        return Err(invalid(
+            ErrorCode::RECORD_LIST_TOO_LARGE,
+            format!("the batch of {size} bytes does not fit a segment of {}", config.segment_bytes),
+        ));
+    }
+    if origin == AppendOrigin::Coordinator {
+        return Ok(ValidBatch { header, bytes: records, log_append_time: None });
+    }
+    batch.verify_crc().map_err(batch_error)?;
+    check_client_header(&header)?;
+    let limit = unpacked_max(config);
+    let rules = RecordRules { keys_required: config.compacted };
+    let summary =
+        validate_records(&batch, rules, &mut scratch.decompressor, &mut scratch.buffer, limit)
+            .map_err(|error| record_error(&batch, error, scratch, limit))?;
+    check_timestamps(config, now, &batch, &summary, scratch, limit)?;
+    let valid = store_as(config, now, &batch, &records, &summary, scratch, limit);
+    scratch.trim();
+    valid
+}
+
+impl Scratch {
+    /// Gives memory back after an unusually large batch.
+    fn trim(&mut self) {
+        const KEEP_BYTES: usize = 1 << 20;
+        if self.buffer.capacity() > KEEP_BYTES {
+            self.buffer = Vec::new();
+        }
+    }
+}
+
+/// Returns the one batch there must be.
+fn only_batch(records: &Bytes) -> Result<BatchRef<'_>, InvalidBatch> {
+    if records.is_empty() {
+        return Err(invalid(
+            ErrorCode::INVALID_RECORD,
+            "a partition must be sent a record batch".to_owned(),
+        ));
+    }
+    let batch = BatchRef::parse(records).map_err(batch_error)?;
+    if batch.bytes().len() < records.len() {
+        return Err(invalid(
+            ErrorCode::INVALID_RECORD,
+            "a partition must be sent exactly one record batch".to_owned(),
+        ));
+    }
+    Ok(batch)
+}
+
+fn check_client_header(header: &BatchHeader) -> Result<(), InvalidBatch> {
+    let refuse = |message: String| Err(invalid(ErrorCode::INVALID_RECORD, message));
+    if header.record_count <= 0 {
+        return refuse(format!("the batch has {} records", header.record_count));
+    }
+    if header.record_count - 1 != header.last_offset_delta {
+        return refuse(format!(
+            "the batch has {} records but a last offset delta of {}",
+            header.record_count, header.last_offset_delta
+        ));
+    }
+    if header.is_control() {
+        return refuse("clients may not write control records".to_owned());
+    }
+    if header.has_producer_id() && header.base_sequence < 0 {
+        return refuse(format!(
+            "the batch of producer {} has the sequence {}",
+            header.producer_id, header.base_sequence
+        ));
+    }
+    Ok(())
+}
+
+fn check_timestamps(
+    config: &PartitionConfig,
+    now: Timestamp,
+    batch: &BatchRef<'_>,
+    summary: &RecordSummary,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<(), InvalidBatch> {
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        if batch.header().timestamp_type() == TimestampType::LogAppendTime {
+            return Err(invalid(
+                ErrorCode::INVALID_TIMESTAMP,
+                "a producer may not claim that its timestamps are append times".to_owned(),
+            ));
+        }
+        return Ok(());
+    }
+    let earliest = now.saturating_sub(config.timestamp_before_max_ms);
+    let latest = now.saturating_add(config.timestamp_after_max_ms);
+    let in_range = |at: Timestamp| at == NO_TIMESTAMP || (earliest..=latest).contains(&at);
+    if in_range(summary.max_timestamp)
+        && in_range(summary.min_timestamp)
+        && (summary.min_timestamp != NO_TIMESTAMP || summary.max_timestamp == NO_TIMESTAMP)
+    {
+        return Ok(());
+    }
+    // Something is out of range, or records without a time hide the earliest: look at each.
+    let mut wrong = Vec::new();
+    let records = batch
+        .records(&mut scratch.decompressor, &mut scratch.buffer, limit)
+        .map_err(|error| invalid(ErrorCode::INVALID_RECORD, error.to_string()))?;
+    for (index, record) in (0..).zip(records) {
+        let Ok(record) = record else { break };
+        if !in_range(record.timestamp) && wrong.len() < RECORD_ERRORS_MAX {
+            wrong.push(InvalidRecord {
+                index,
+                message: format!(
+                    "timestamp {} is not within {earliest} and {latest}",
+                    record.timestamp
+                ),
+            });
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(InvalidBatch {
+        code: ErrorCode::INVALID_TIMESTAMP,
+        message: "one or more records have been rejected due to invalid timestamp".to_owned(),
+        records: wrong,
+    })
+}
+
+/// Returns the batch in the form it is to be stored in.
+fn store_as(
+    config: &PartitionConfig,
+    now: Timestamp,
+    batch: &BatchRef<'_>,
+    records: &Bytes,
+    summary: &RecordSummary,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<ValidBatch, InvalidBatch> {
+    let source = batch.header().compression().map_err(batch_error)?;
+    let mut bytes = records.clone();
+    if let Some(target) = config.compression
+        && target != source
+    {
+        bytes = repack(batch, target, scratch, limit)?;
+        if bytes.len() > config.max_message_bytes {
+            return Err(invalid(
+                ErrorCode::MESSAGE_TOO_LARGE,
+                format!(
+                    "the batch has {} bytes with compression.type={target}, more than the {} that \
+                     max.message.bytes allows",
+                    bytes.len(),
+                    config.max_message_bytes
+                ),
+            ));
+        }
+    }
+    let (timestamp_type, max_timestamp) = match config.timestamp_type {
+        TimestampType::LogAppendTime => (TimestampType::LogAppendTime, now),
+        TimestampType::CreateTime => (TimestampType::CreateTime, summary.max_timestamp),
+    };
+    let mut header = BatchHeader::parse(&bytes).map_err(batch_error)?;
+    if header.max_timestamp != max_timestamp || header.timestamp_type() != timestamp_type {
+        let mut changed = BytesMut::from(&bytes[..]);
+        set_max_timestamp(&mut changed, timestamp_type, max_timestamp);
+        bytes = changed.freeze();
+        header = BatchHeader::parse(&bytes).map_err(batch_error)?;
+    }
+    let log_append_time = (timestamp_type == TimestampType::LogAppendTime).then_some(now);
+    Ok(ValidBatch { header, bytes, log_append_time })
+}
+
+/// Packs a batch's records anew.
+fn repack(
+    batch: &BatchRef<'_>,
+    target: Compression,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<Bytes, InvalidBatch> {
+    let failed = |message: String| invalid(ErrorCode::INVALID_RECORD, message);
+    let header = batch.header();
+    let mut builder = BatchBuilder::with_capacity(batch.bytes().len());
+    let records = batch
+        .records(&mut scratch.decompressor, &mut scratch.buffer, limit)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut headers: Vec<Header<'_>> = Vec::new();
+    for record in records {
+        let record = record.map_err(|error| failed(error.to_string()))?;
+        headers.clear();
+        headers.extend(record.headers.iter());
+        builder
+            .append(&NewRecord {
+                timestamp: record.timestamp,
+                key: record.key,
+                value: record.value,
+                headers: &headers,
+            })
+            .map_err(|error| failed(error.to_string()))?;
+    }
+    let options = BatchOptions {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        transactional: header.is_transactional(),
+        ..BatchOptions::default()
+    };
+    let mut compressor =
+        Compressor::new(target, None).map_err(|error| failed(error.to_string()))?;
+    Ok(builder.build(&options, &mut compressor))
+}
+
+fn unpacked_max(config: &PartitionConfig) -> usize {
+    config.max_message_bytes.saturating_mul(UNPACKED_FACTOR_MAX).max(UNPACKED_BYTES_MIN)
+}
+
+fn invalid(code: ErrorCode, message: String) -> InvalidBatch {
+    InvalidBatch { code, message, records: Vec::new() }
+}
+
+fn batch_error(error: BatchError) -> InvalidBatch {
+    let code = match &error {
+        BatchError::BadCrc { .. } | BatchError::BadLength { .. } => ErrorCode::CORRUPT_MESSAGE,
+        BatchError::UnknownCompression { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        _ => ErrorCode::INVALID_RECORD,
+    };
+    invalid(code, error.to_string())
+}
+
+fn record_error(
+    batch: &BatchRef<'_>,
+    error: RecordError,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> InvalidBatch {
+    match error {
+        RecordError::Batch(error) => batch_error(error),
+        RecordError::MissingKey { .. } => InvalidBatch {
+            code: ErrorCode::INVALID_RECORD,
+            message: "a compacted topic does not accept records without a key".to_owned(),
+            records: records_without_key(batch, scratch, limit),
+        },
+        other => invalid(ErrorCode::INVALID_RECORD, other.to_string()),
+    }
+}
+
+fn records_without_key(
+    batch: &BatchRef<'_>,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Vec<InvalidRecord> {
+    let Ok(records) = batch.records(&mut scratch.decompressor, &mut scratch.buffer, limit) else {
+        return Vec::new();
+    };
+    (0..)
+        .zip(records)
+        .map_while(|(index, record)| record.ok().map(|record| (index, record)))
+        .filter(|(_, record)| record.key.is_none())
+        .take(RECORD_ERRORS_MAX)
+        .map(|(index, _)| InvalidRecord {
+            index,
+            message: "a compacted topic does not accept a record without a key".to_owned(),
+        })
+        .collect()
+}
