@@ -17,8 +17,6 @@ mod message;
 pub mod messages;
 pub mod primitives;
 pub mod records;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod uuid;
 mod version_range;
 

@@ -1,1 +1,61 @@
-//! The log on disk.
+//! The log on disk: a shared write-ahead log with per-partition segments behind it.
+//!
+//! An append is acknowledged when `fdatasync` of the write-ahead log returned; one sync serves all
+//! partitions. Segments are written later, through the page cache, and made durable by checkpoints,
+//! after which the log's files go round. `docs/storage-format.md` states every byte.
+//!
+//! ```no_run
+//! use kohort_log::validator::AppendOrigin;
+//! use kohort_storage::{Isolation, LogDir, LogDirConfig, PartitionId};
+//! # fn batch() -> bytes::Bytes { bytes::Bytes::new() }
+//! # fn now() -> i64 { 0 }
+//! let (dir, report) = LogDir::open(LogDirConfig::new("/var/lib/kohort"))?;
+//! println!("{report:?}");
+//! let topic_id = kohort_protocol::Uuid([7; 16]);
+//! let id = PartitionId { topic_id, topic: "flights".into(), index: 0 };
+//! let partition = dir.create_partition(id, Default::default())?;
+//! let info = partition.append(now(), batch(), AppendOrigin::Client, |result| {
+//!     println!("durable: {}", result.is_ok());
+//! })?;
+//! let found = partition.read(info.base_offset, 1 << 20, true, Isolation::ReadUncommitted)?;
+//! println!("{} bytes below {}", found.records.len(), found.high_watermark);
+//! dir.shutdown()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Back-pressure: [`PartitionLog::append`] never blocks. When too much waits for the disk it refuses
+//! with [`AppendError::QueueFull`], and [`LogDir::when_room`] calls back when it is worth another try.
+//! With a bounded number of requests in flight per connection a broker gets there only when the disk
+//! does not keep up.
+
+pub mod aligned;
+mod background;
+mod checkpoint;
+mod commit;
+mod config;
+mod disk;
+mod error;
+mod file_cache;
+mod file_disk;
+mod flush;
+mod log_dir;
+mod lookup;
+mod partition_log;
+mod read;
+mod recovery;
+mod segment;
+mod shared;
+mod wal;
+
+pub use commit::CommitStep;
+pub use config::{Background, FatalHook, FlushMode, LogDirConfig};
+pub use disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
+pub use error::{AppendError, Corruption, FatalError, OpenError, ReadError, StorageError};
+pub use file_disk::FileDisk;
+pub use kohort_log::PartitionConfig;
+pub use kohort_log::validator::{AppendOrigin, InvalidBatch, InvalidRecord};
+pub use log_dir::{LogDir, METADATA_TOPIC, METADATA_TOPIC_ID};
+pub use lookup::FoundOffset;
+pub use partition_log::{AdvanceListener, AppendInfo, PartitionId, PartitionLog};
+pub use read::{Isolation, ReadInfo};
+pub use recovery::RecoveryReport;

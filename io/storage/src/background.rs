@@ -1,0 +1,296 @@
+//! The work behind appends: writing segments, checkpoints, files for the log, and what is let go.
+//!
+//! One thread does it all, and sleeps without a timer while there is nothing to do. In a simulation the
+//! test calls the same functions itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::checkpoint::{CHECKPOINT_FILE, CheckpointHead, encode};
+use crate::disk::replace_file;
+use crate::error::StorageError;
+use crate::flush::{FlushError, flush_partition, sync_partition};
+use crate::log_dir::{PARTITIONS, Partitions};
+use crate::partition_log::PartitionLog;
+use crate::shared::Shared;
+use crate::wal::writer::is_no_space;
+
+/// Committed records wait this long for more before they are written to segments.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
+/// After this long without one, a checkpoint is taken if anything changed: it bounds what a restart
+/// reads of a log that grows slowly.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
+/// After this long without appends the records kept in memory for readers are let go.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+/// How often is tried again what failed for want of space.
+const SPACE_POLL: Duration = Duration::from_millis(500);
+
+/// The background thread's part of a folder.
+#[derive(Debug)]
+pub(crate) struct Background {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partitions: Arc<Partitions>,
+    /// Only one at a time flushes and takes checkpoints.
+    pub(crate) writing: Mutex<()>,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Stop,
+    Prepare,
+    Flush,
+    Checkpoint,
+    RemoveDirs,
+    Forget,
+}
+
+impl Background {
+    /// Works until told to stop: the body of the background thread.
+    pub(crate) fn run(&self) {
+        loop {
+            let due = self.wait_for_work();
+            let result = match due {
+                Due::Stop => return,
+                Due::Prepare => self.prepare(),
+                Due::Flush => self.flush(),
+                Due::Checkpoint => self.checkpoint(false),
+                Due::RemoveDirs => self.remove_dirs(),
+                Due::Forget => {
+                    self.evict_to(0);
+                    Ok(())
+                }
+            };
+            match result {
+                Ok(()) => {}
+                Err(FlushError::NoSpace(error)) => self.out_of_space(&error),
+                Err(FlushError::Failed(error)) => {
+                    self.shared.fail("writing behind the log", error);
+                    self.shared.close_queue();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn wait_for_work(&self) -> Due {
+        let shared = &self.shared;
+        let mut work = shared.work.lock();
+        loop {
+            if work.stop {
+                return Due::Stop;
+            }
+            if shared.pool.wants_spare() {
+                return Due::Prepare;
+            }
+            let unflushed = shared.unflushed_bytes.load(Ordering::Relaxed);
+            let now = Instant::now();
+            let flush_at = work.dirty_since.map(|since| since + FLUSH_AFTER);
+            if flush_at.is_some_and(|at| at <= now)
+                || (unflushed >= shared.config.flush_bytes && !work.dirty.is_empty())
+            {
+                return Due::Flush;
+            }
+            if !work.remove_dirs.is_empty() {
+                return Due::RemoveDirs;
+            }
+            let checkpoint_at = work.unsynced_since.map(|since| since + CHECKPOINT_AFTER);
+            if checkpoint_at.is_some_and(|at| at <= now)
+                || (work.unsynced_since.is_some()
+                    && shared.pool.live_bytes() > shared.config.wal_file_bytes * 3 / 2)
+            {
+                return Due::Checkpoint;
+            }
+            let mut wake_at = [flush_at, checkpoint_at].into_iter().flatten().min();
+            let idle = work.dirty_since.is_none() && !work.hot.is_empty();
+            work.waiting = true;
+            if idle {
+                let forget_at = now + FORGET_AFTER;
+                let until = wake_at.map_or(forget_at, |at| at.min(forget_at));
+                let timed_out = shared.work_ready.wait_until(&mut work, until).timed_out();
+                if timed_out && until == forget_at && work.dirty_since.is_none() {
+                    return Due::Forget;
+                }
+            } else if let Some(at) = wake_at.take() {
+                shared.work_ready.wait_until(&mut work, at);
+            } else {
+                shared.work_ready.wait(&mut work);
+            }
+            work.waiting = false;
+        }
+    }
+
+    /// Gets the next file of the log ready.
+    pub(crate) fn prepare(&self) -> Result<(), FlushError> {
+        self.shared.pool.prepare_spare()?;
+        self.space_is_back();
+        Ok(())
+    }
+
+    /// Writes all that is committed to segments.
+    pub(crate) fn flush(&self) -> Result<(), FlushError> {
+        let _writing = self.writing.lock();
+        self.flush_dirty()
+    }
+
+    fn flush_dirty(&self) -> Result<(), FlushError> {
+        let mut dirty = {
+            let mut work = self.shared.work.lock();
+            work.dirty_since = None;
+            std::mem::take(&mut work.dirty)
+        };
+        while let Some(partition) = dirty.pop() {
+            if let Err(error) = flush_partition(&partition) {
+                partition.dirty.store(true, Ordering::Release);
+                dirty.push(partition);
+                let mut work = self.shared.work.lock();
+                work.dirty.append(&mut dirty);
+                work.dirty_since.get_or_insert_with(Instant::now);
+                return Err(error);
+            }
+        }
+        self.evict_to(self.shared.config.hot_bytes_max);
+        self.shared.announce_room();
+        self.space_is_back();
+        Ok(())
+    }
+
+    /// Makes all segments durable and notes from where the log must be read after a restart; the log's
+    /// files before that are free again.
+    pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), FlushError> {
+        let _writing = self.writing.lock();
+        let shared = &self.shared;
+        // Before the flush: what is committed after this is read from the log again.
+        let wal = *shared.committed.lock();
+        shared.work.lock().unsynced_since = None;
+        let result = self.checkpoint_at(CheckpointHead {
+            salt: shared.salt,
+            leader_epoch: shared.leader_epoch.load(Ordering::Relaxed),
+            clean,
+            wal,
+        });
+        if result.is_err() {
+            shared.work.lock().unsynced_since.get_or_insert_with(Instant::now);
+        }
+        result
+    }
+
+    fn checkpoint_at(&self, head: CheckpointHead) -> Result<(), FlushError> {
+        let shared = &self.shared;
+        self.flush_dirty()?;
+        let partitions = self.partitions.all();
+        let mut any_synced = false;
+        for partition in &partitions {
+            match sync_partition(partition) {
+                Ok(synced) => any_synced |= synced,
+                // Deleted while it was synced.
+                Err(_) if partition.state.lock().deleted => {}
+                // Whatever a failed sync says: what it did not write may be gone from memory, too.
+                Err(FlushError::NoSpace(error) | FlushError::Failed(error)) => {
+                    return Err(FlushError::Failed(error));
+                }
+            }
+        }
+        if any_synced {
+            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::Failed)?;
+        }
+        let content = encode(&head, &partitions);
+        replace_file(&*shared.disk, &shared.path().join(CHECKPOINT_FILE), &content)?;
+        shared.pool.release_before(head.wal.file_number)?;
+        Ok(())
+    }
+
+    /// Removes the folders of deleted partitions, whose deletion is durable.
+    pub(crate) fn remove_dirs(&self) -> Result<(), FlushError> {
+        let _writing = self.writing.lock();
+        let dirs = std::mem::take(&mut self.shared.work.lock().remove_dirs);
+        for dir in dirs {
+            match self.shared.disk.remove_dir_all(&dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of the oldest records in memory that are in segments, until `bytes` remain.
+    fn evict_to(&self, bytes: usize) {
+        loop {
+            let hot = {
+                let mut work = self.shared.work.lock();
+                if work.hot_bytes <= bytes {
+                    return;
+                }
+                let Some(hot) = work.hot.front() else { return };
+                let flushed = hot.partition.upgrade().map(|p| {
+                    let flushed = p.state.lock().flushed;
+                    (flushed, p)
+                });
+                if flushed.as_ref().is_some_and(|(flushed, _)| *flushed < hot.next_offset) {
+                    return;
+                }
+                let hot = work.hot.pop_front().expect("there is a front");
+                work.hot_bytes -= hot.bytes;
+                if work.hot.is_empty() {
+                    work.hot.shrink_to_fit();
+                }
+                flushed.map(|(_, partition)| (partition, hot.next_offset))
+            };
+            if let Some((partition, offset)) = hot {
+                partition.evict(offset);
+            }
+        }
+    }
+
+    fn out_of_space(&self, error: &std::io::Error) {
+        debug_assert!(is_no_space(error), "other errors end the folder");
+        if !self.shared.disk_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the disk is full: appends are refused until there is space");
+        }
+        let mut work = self.shared.work.lock();
+        if !work.stop {
+            self.shared.work_ready.wait_for(&mut work, SPACE_POLL);
+        }
+    }
+
+    /// Something that needs space worked. Appends are taken again once the log has a spare file.
+    fn space_is_back(&self) {
+        let shared = &self.shared;
+        if shared.disk_full.load(Ordering::Relaxed) && !shared.pool.wants_spare() {
+            shared.disk_full.store(false, Ordering::Relaxed);
+            tracing::info!("there is space again: appends are accepted");
+            shared.announce_room();
+        }
+    }
+}
+
+/// Turns a failure into the error the caller of a folder gets.
+pub(crate) fn storage_error(shared: &Shared, doing: &str, error: FlushError) -> StorageError {
+    match error {
+        FlushError::NoSpace(source) => {
+            StorageError::Io { path: shared.path().to_owned(), source: Arc::new(source) }
+        }
+        FlushError::Failed(source) => {
+            let fatal = shared.fail(doing, source);
+            shared.close_queue();
+            StorageError::Fatal(fatal)
+        }
+    }
+}
+
+impl std::fmt::Debug for Partitions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} partitions", self.len())
+    }
+}
+
+impl Partitions {
+    /// Returns all partitions, in order of topic id and index.
+    pub(crate) fn all(&self) -> Vec<Arc<PartitionLog>> {
+        self.read().values().cloned().collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! The checkpoint: from where the write-ahead log must be read after a restart, and what each partition
+//! was like there.
+//!
+//! One file, replaced as a whole. Everything the log held before its position is in synced segments
+//! and in the state stored here; so a restart reads this file and the log from there on, and opens no
+//! segment at all.
+//!
+//! ```text
+//! [u8; 8] "KOHORTCP"   u32 crc32c of all that follows   u32 format version, 1
+//! u64 salt   i32 leader epoch   u8 clean shutdown
+//! u64 log file number   u64 position   u64 sequence   u32 previous frame's crc
+//! u32 partitions, then for each:
+//!   [u8; 16] topic id   i32 index   u16 length + topic name
+//!   i64 log start   i64 flushed offset   u8 has a folder
+//!   u32 segments:  i64 first offset   u32 bytes   u32 index entries   u32 last indexed
+//!                  i64 max timestamp   i64 first timestamp
+//!   u32 epochs:    i32 epoch   i64 start offset
+//!   producers, as `ProducerStates::encode` writes them
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kohort_log::epoch_cache::{EpochCache, EpochStart};
+use kohort_log::producer_state::ProducerStates;
+use kohort_protocol::Uuid;
+
+use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
+use crate::segment::SegmentMeta;
+use crate::wal::writer::WalPosition;
+
+const MAGIC: [u8; 8] = *b"KOHORTCP";
+const VERSION: u32 = 1;
+/// Bytes before what the checksum covers.
+const UNCOVERED: usize = 12;
+
+/// The name of the file in the data folder.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// What a checkpoint says about the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CheckpointHead {
+    pub(crate) salt: u64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) clean: bool,
+    pub(crate) wal: WalPosition,
+}
+
+/// A checkpoint read back.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) head: CheckpointHead,
+    pub(crate) partitions: Vec<(PartitionId, Restored)>,
+}
+
+/// Encodes a checkpoint of these partitions as they are now.
+pub(crate) fn encode(head: &CheckpointHead, partitions: &[Arc<PartitionLog>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + partitions.len() * 128);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&head.salt.to_le_bytes());
+    out.extend_from_slice(&head.leader_epoch.to_le_bytes());
+    out.push(u8::from(head.clean));
+    out.extend_from_slice(&head.wal.file_number.to_le_bytes());
+    out.extend_from_slice(&head.wal.position.to_le_bytes());
+    out.extend_from_slice(&head.wal.sequence.to_le_bytes());
+    out.extend_from_slice(&head.wal.previous_crc.to_le_bytes());
+    out.extend_from_slice(&(partitions.len() as u32).to_le_bytes());
+    for partition in partitions {
+        encode_partition(partition, &mut out);
+    }
+    let crc = crc32c::crc32c(&out[UNCOVERED..]);
+    out[8..12].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn encode_partition(partition: &PartitionLog, out: &mut Vec<u8>) {
+    let id = partition.id();
+    out.extend_from_slice(&id.topic_id.0);
+    out.extend_from_slice(&id.index.to_le_bytes());
+    out.extend_from_slice(&(id.topic.len() as u16).to_le_bytes());
+    out.extend_from_slice(id.topic.as_bytes());
+    let state = partition.state.lock();
+    out.extend_from_slice(&partition.log_start_offset().to_le_bytes());
+    out.extend_from_slice(&state.flushed.to_le_bytes());
+    out.push(u8::from(state.has_dir));
+    out.extend_from_slice(&(state.segments.len() as u32).to_le_bytes());
+    for (base, segment) in &state.segments {
+        out.extend_from_slice(&base.to_le_bytes());
+        out.extend_from_slice(&segment.bytes.to_le_bytes());
+        out.extend_from_slice(&segment.index_entries.to_le_bytes());
+        out.extend_from_slice(&segment.last_indexed.to_le_bytes());
+        out.extend_from_slice(&segment.max_timestamp.to_le_bytes());
+        out.extend_from_slice(&segment.first_timestamp.to_le_bytes());
+    }
+    // Epochs and producers are those of the log's end, which may be ahead of what is flushed and even
+    // of what is durable. What is ahead comes from the log on a restart, or was never durable: a
+    // producer that repeats such a batch must not be told that it is there.
+    let epochs = state.epochs.entries().iter().filter(|e| e.start_offset < state.flushed);
+    let epochs: Vec<&EpochStart> = epochs.collect();
+    out.extend_from_slice(&(epochs.len() as u32).to_le_bytes());
+    for entry in epochs {
+        out.extend_from_slice(&entry.epoch.to_le_bytes());
+        out.extend_from_slice(&entry.start_offset.to_le_bytes());
+    }
+    state.producers.encode(state.flushed, out);
+}
+
+/// Reads a checkpoint. Says what is wrong with it if it is not sound.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, &'static str> {
+    if bytes.len() < UNCOVERED + 4 || bytes[..8] != MAGIC {
+        return Err("it does not begin as a checkpoint");
+    }
+    let crc = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+    if crc != crc32c::crc32c(&bytes[UNCOVERED..]) {
+        return Err("its checksum is wrong");
+    }
+    let mut input = Input { bytes, at: UNCOVERED };
+    if input.u32() != Some(VERSION) {
+        return Err("it was written by another version");
+    }
+    decode_body(&mut input).ok_or("its content makes no sense")
+}
+
+fn decode_body(input: &mut Input<'_>) -> Option<Checkpoint> {
+    let head = CheckpointHead {
+        salt: input.u64()?,
+        leader_epoch: input.i32()?,
+        clean: input.u8()? != 0,
+        wal: WalPosition {
+            file_number: input.u64()?,
+            position: input.u64()?,
+            sequence: input.u64()?,
+            previous_crc: input.u32()?,
+        },
+    };
+    let count = input.u32()?;
+    let mut partitions = Vec::new();
+    // Partitions of a topic stand together and share its name.
+    let mut names: BTreeMap<Uuid, Arc<str>> = BTreeMap::new();
+    for _ in 0..count {
+        partitions.push(decode_partition(input, &mut names)?);
+    }
+    (input.at == input.bytes.len()).then_some(Checkpoint { head, partitions })
+}
+
+fn decode_partition(
+    input: &mut Input<'_>,
+    names: &mut BTreeMap<Uuid, Arc<str>>,
+) -> Option<(PartitionId, Restored)> {
+    let topic_id = Uuid(input.take::<16>()?);
+    let index = input.i32()?;
+    let length = usize::from(u16::from_le_bytes(input.take()?));
+    let name = str::from_utf8(input.bytes.get(input.at..input.at + length)?).ok()?;
+    input.at += length;
+    let topic = Arc::clone(names.entry(topic_id).or_insert_with(|| Arc::from(name)));
+    let log_start = input.i64()?;
+    let flushed = input.i64()?;
+    let mut state = PartitionState {
+        next_offset: flushed,
+        flushed,
+        has_dir: input.u8()? != 0,
+        ..PartitionState::default()
+    };
+    for _ in 0..input.u32()? {
+        let base = input.i64()?;
+        let segment = SegmentMeta {
+            bytes: input.u32()?,
+            index_entries: input.u32()?,
+            last_indexed: input.u32()?,
+            max_timestamp: input.i64()?,
+            first_timestamp: input.i64()?,
+            unsynced: false,
+            maybe_longer: true,
+        };
+        state.segments.insert(base, segment);
+    }
+    let mut epochs = Vec::new();
+    for _ in 0..input.u32()? {
+        epochs.push(EpochStart { epoch: input.i32()?, start_offset: input.i64()? });
+    }
+    state.epochs = EpochCache::from_entries(epochs)?;
+    let (producers, length) = ProducerStates::decode(&input.bytes[input.at..])?;
+    state.producers = producers;
+    input.at += length;
+    Some((PartitionId { topic_id, topic, index }, Restored { log_start, state }))
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Input<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(N)?)?.try_into().ok()?;
+        self.at += N;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.take().map(i32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.take().map(i64::from_le_bytes)
+    }
+}

@@ -1,0 +1,96 @@
+//! How a data folder is to be kept.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::FatalError;
+
+/// Settings of a data folder. Start from [`LogDirConfig::new`].
+#[derive(Clone)]
+pub struct LogDirConfig {
+    /// The folder. It is created if it is not there.
+    pub path: PathBuf,
+    /// What an acknowledgement means.
+    pub flush: FlushMode,
+    /// Size of the first file of the write-ahead log: small, so that a new folder is ready at once.
+    /// Each further file is twice the size of the one before, up to `wal_file_bytes`.
+    pub wal_first_file_bytes: u64,
+    /// Largest size of a file of the write-ahead log. About two to three such files exist under load.
+    pub wal_file_bytes: u64,
+    /// Appends not yet in the write-ahead log: beyond this many bytes they are refused with
+    /// [`AppendError::QueueFull`](crate::AppendError::QueueFull). Two to three commits' worth at the
+    /// largest commit size, so a full queue is a disk that does not keep up.
+    pub queue_bytes_max: usize,
+    /// Committed records not yet written to segments: beyond this appends are refused as well, since
+    /// they are held in memory until then.
+    pub unflushed_bytes_max: usize,
+    /// Committed records written to segments that stay in memory for readers close behind.
+    pub hot_bytes_max: usize,
+    /// Committed records are written to segments when there are this many bytes of them, or after
+    /// half a second.
+    pub flush_bytes: usize,
+    /// Files held open at once for segments and indexes.
+    pub open_files_max: usize,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+    /// Called once when the disk failed in a way after which the process must end (a failed
+    /// `fdatasync`). The folder refuses everything from then on.
+    pub on_fatal: Option<FatalHook>,
+    /// Who does the work behind appends.
+    pub background: Background,
+}
+
+/// See [`LogDirConfig::on_fatal`].
+pub type FatalHook = Arc<dyn Fn(&FatalError) + Send + Sync>;
+
+impl LogDirConfig {
+    /// Returns the defaults for a folder.
+    pub fn new(path: impl Into<PathBuf>) -> LogDirConfig {
+        LogDirConfig {
+            path: path.into(),
+            flush: FlushMode::Fsync,
+            wal_first_file_bytes: 1 << 20,
+            wal_file_bytes: 64 << 20,
+            queue_bytes_max: 64 << 20,
+            unflushed_bytes_max: 128 << 20,
+            hot_bytes_max: 16 << 20,
+            flush_bytes: 4 << 20,
+            open_files_max: 512,
+            producer_expiration_ms: 24 * 60 * 60 * 1000,
+            on_fatal: None,
+            background: Background::Threads,
+        }
+    }
+}
+
+impl fmt::Debug for LogDirConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogDirConfig")
+            .field("path", &self.path)
+            .field("flush", &self.flush)
+            .field("background", &self.background)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// The records are on disk: `fdatasync` returned.
+    Fsync,
+    /// The records are in the operating system's memory: they survive the process, not the machine.
+    /// For comparison and tests; Kafka's default on one node.
+    PageCache,
+}
+
+/// Who does the work behind appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// Two threads: one commits, one writes segments, checkpoints and prepares files.
+    Threads,
+    /// The caller, step by step, through [`LogDir::step_commit`](crate::LogDir::step_commit),
+    /// [`LogDir::step_flush`](crate::LogDir::step_flush) and
+    /// [`LogDir::checkpoint`](crate::LogDir::checkpoint): for simulations.
+    Manual,
+}

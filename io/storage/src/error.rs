@@ -1,0 +1,189 @@
+//! What can go wrong, sorted by what the caller can do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kohort_log::producer_state::SequenceError;
+use kohort_log::validator::InvalidBatch;
+use kohort_protocol::ErrorCode;
+
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another part of this one, has it open.
+    #[error("the data folder {} is in use by {owner}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// What the holder says about itself.
+        owner: String,
+    },
+    /// The folder holds something, but not a log of ours.
+    #[error("{} is not empty and holds no log of Kohort: {reason}", path.display())]
+    NotALog {
+        /// The folder.
+        path: PathBuf,
+        /// What was found or missed.
+        reason: String,
+    },
+    /// Something that had been durable is damaged. Nothing was changed.
+    #[error(transparent)]
+    Corrupt(Box<Corruption>),
+    /// The disk refused.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// What was used.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Damage found while opening a folder: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is damaged at byte {position}: {reason}. This is not an interrupted write, so nothing was \
+     changed. `kohort log verify {folder}` shows what is affected, `kohort log repair {folder}` keeps \
+     all but the damaged part",
+    path.display(),
+    folder = folder.display()
+)]
+pub struct Corruption {
+    /// The data folder.
+    pub folder: PathBuf,
+    /// The damaged file.
+    pub path: PathBuf,
+    /// Where in it.
+    pub position: u64,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// Why an append was not made durable, or an operation of the folder failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The disk failed and nothing more is accepted; the process must end.
+    #[error(transparent)]
+    Fatal(#[from] Arc<FatalError>),
+    /// The folder is being closed.
+    #[error("the data folder is closed")]
+    Closed,
+    /// The partition was deleted meanwhile.
+    #[error("the partition was deleted")]
+    Deleted,
+    /// The name cannot be a topic's.
+    #[error("`{name}` is not a valid topic name")]
+    InvalidTopicName {
+        /// The name.
+        name: String,
+    },
+    /// The disk refused something that can be tried again.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was used.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
+impl StorageError {
+    /// Returns the code to answer a client.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            StorageError::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            StorageError::InvalidTopicName { .. } => ErrorCode::INVALID_TOPIC_EXCEPTION,
+            _ => ErrorCode::KAFKA_STORAGE_ERROR,
+        }
+    }
+}
+
+/// A failure after which nothing on the disk can be trusted to be durable.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the disk failed while {doing}: {source}; the broker must stop, because what the disk holds is no longer known"
+)]
+pub struct FatalError {
+    /// What was being done.
+    pub doing: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Why an append was refused. Nothing was appended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The batch breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] InvalidBatch),
+    /// The batch does not continue its producer's sequence.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// Too much is waiting for the disk. [`LogDir::when_room`](crate::LogDir::when_room) tells when
+    /// to try again.
+    #[error("too many appends are waiting for the disk")]
+    QueueFull,
+    /// The disk is full. Reading goes on; appends are accepted again when there is space.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The folder or the partition does not accept appends.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AppendError {
+    /// Returns the code to answer a client.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            AppendError::Invalid(invalid) => invalid.code,
+            AppendError::Sequence(error) => error.code(),
+            AppendError::QueueFull => ErrorCode::REQUEST_TIMED_OUT,
+            AppendError::DiskFull => ErrorCode::KAFKA_STORAGE_ERROR,
+            AppendError::Storage(error) => error.code(),
+        }
+    }
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The offset is outside the log.
+    #[error("offset {offset} is outside the log, which is from {log_start} to {log_end}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// The first offset there is.
+        log_start: i64,
+        /// The offset after the last.
+        log_end: i64,
+    },
+    /// What is stored there is damaged or cannot be read.
+    #[error("{} at byte {position}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        position: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The folder or the partition does not accept reads.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// Returns the code to answer a client.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+            ReadError::Damaged { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
+            ReadError::Storage(error) => error.code(),
+        }
+    }
+}

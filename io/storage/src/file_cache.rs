@@ -1,0 +1,148 @@
+//! Keeps the number of open files bounded, however many partitions there are.
+//!
+//! Segments and indexes are opened when they are used and stay open while they are among the most
+//! recently used. A file that is dropped here while somebody reads it closes when they are done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+
+/// Which file of which segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileKey {
+    pub(crate) partition: u32,
+    pub(crate) base_offset: i64,
+    pub(crate) kind: FileKind,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FileKind {
+    Records,
+    Index,
+}
+
+#[derive(Debug)]
+pub(crate) struct FileCache {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clock: u64,
+    files: BTreeMap<FileKey, (u64, Arc<dyn DiskFile>)>,
+    by_use: BTreeMap<u64, FileKey>,
+}
+
+impl FileCache {
+    pub(crate) fn new(capacity: usize) -> FileCache {
+        FileCache { capacity: capacity.max(2), state: Mutex::default() }
+    }
+
+    /// Returns the file, opening it at `path` if it is not open. `create` makes it if it is not there.
+    pub(crate) fn get(
+        &self,
+        disk: &dyn Disk,
+        key: FileKey,
+        path: &Path,
+        create: bool,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.state.lock().touch(key) {
+            return Ok(file);
+        }
+        // Without the lock: opening may take long. Two openers at once are harmless.
+        let file = if create {
+            disk.open(path, OpenMode::Write)?
+        } else {
+            // For writing as well, since the same handle serves the writer; but never created anew:
+            // a segment that is gone must be an error.
+            let _exists = disk.open(path, OpenMode::Read)?;
+            disk.open(path, OpenMode::Write)?
+        };
+        self.state.lock().insert(key, Arc::clone(&file), self.capacity);
+        Ok(file)
+    }
+
+    /// Closes a file if it is open.
+    pub(crate) fn forget(&self, key: FileKey) {
+        let mut state = self.state.lock();
+        if let Some((used, _)) = state.files.remove(&key) {
+            state.by_use.remove(&used);
+        }
+    }
+
+    /// Closes all files of a partition.
+    pub(crate) fn forget_partition(&self, partition: u32) {
+        let keys: Vec<FileKey> = {
+            let state = self.state.lock();
+            state.files.keys().filter(|key| key.partition == partition).copied().collect()
+        };
+        for key in keys {
+            self.forget(key);
+        }
+    }
+
+    /// Returns how many files are open.
+    pub(crate) fn open_files(&self) -> usize {
+        self.state.lock().files.len()
+    }
+}
+
+impl State {
+    fn touch(&mut self, key: FileKey) -> Option<Arc<dyn DiskFile>> {
+        self.clock += 1;
+        let now = self.clock;
+        let (used, file) = self.files.get_mut(&key)?;
+        self.by_use.remove(used);
+        *used = now;
+        self.by_use.insert(now, key);
+        Some(Arc::clone(file))
+    }
+
+    fn insert(&mut self, key: FileKey, file: Arc<dyn DiskFile>, capacity: usize) {
+        self.clock += 1;
+        let now = self.clock;
+        if let Some((used, _)) = self.files.insert(key, (now, file)) {
+            self.by_use.remove(&used);
+        }
+        self.by_use.insert(now, key);
+        while self.files.len() > capacity {
+            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+            self.files.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileDisk;
+
+    #[test]
+    fn open_files_stay_bounded_and_the_recently_used_stay_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = FileCache::new(3);
+        let key = |partition| FileKey { partition, base_offset: 0, kind: FileKind::Records };
+        let get = |partition: u32| {
+            let path = dir.path().join(partition.to_string());
+            cache.get(&FileDisk, key(partition), &path, true).unwrap()
+        };
+        let first = get(0);
+        for partition in 1..10 {
+            get(0);
+            get(partition);
+        }
+        assert_eq!(cache.open_files(), 3);
+        assert!(Arc::ptr_eq(&first, &get(0)), "the file used all along was not closed");
+        cache.forget_partition(0);
+        assert_eq!(cache.open_files(), 2);
+        let missing = cache.get(&FileDisk, key(99), &dir.path().join("99"), false);
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,176 @@
+//! The real disk: files of the operating system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
+
+/// Files of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FileDisk;
+
+impl Disk for FileDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::Write => {
+                options.write(true).create(true);
+            }
+            OpenMode::Direct => {
+                options.write(true).create(true);
+                let mut direct = options.clone();
+                direct.custom_flags(libc::O_DIRECT);
+                match direct.open(path) {
+                    Ok(file) => return Ok(Arc::new(RealFile(file))),
+                    // tmpfs before Linux 6.6, some network and FUSE file systems: fall back to the page
+                    // cache, which is as durable and only dearer.
+                    Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(Arc::new(RealFile(options.open(path)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is not one of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(LockError::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                let _ = file.read_to_string(&mut owner);
+                let owner = owner.trim();
+                let owner = if owner.is_empty() { "another process" } else { owner };
+                return Err(LockError::Held { owner: owner.to_owned() });
+            }
+            Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
+        }
+        // Only words for whoever is refused: the lock itself is the kernel's, and goes with the process.
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "process {}", std::process::id())
+        };
+        write(&mut file).map_err(LockError::Io)?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, data: &[u8], position: u64) -> io::Result<()> {
+        self.0.write_all_at(data, position)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+}
+
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DirLock for RealLock {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_lock_of_a_folder_names_the_process_that_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let held = FileDisk.lock(&path).unwrap();
+        match FileDisk.lock(&path) {
+            Err(LockError::Held { owner }) => {
+                assert_eq!(owner, format!("process {}", std::process::id()));
+            }
+            other => panic!("expected the lock to be held, got {other:?}"),
+        }
+        drop(held);
+        FileDisk.lock(&path).expect("a released lock can be taken");
+    }
+
+    #[test]
+    fn direct_write_of_an_aligned_buffer_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileDisk.open(&dir.path().join("f"), OpenMode::Direct).unwrap();
+        let mut buffer = crate::aligned::AlignedBuf::with_capacity(10_000);
+        buffer.extend(&[7; 5000]);
+        buffer.pad_to_block();
+        file.write_at(buffer.as_slice(), 4096).unwrap();
+        file.sync().unwrap();
+        assert_eq!(file.len().unwrap(), 4096 + 8192);
+        let mut back = crate::aligned::AlignedBuf::zeroed(8192);
+        assert_eq!(file.read_at(back.as_mut_slice(), 4096).unwrap(), 8192);
+        assert_eq!(back.as_slice(), buffer.as_slice());
+    }
+}

@@ -1,0 +1,297 @@
+//! Writes committed records to segments: lazily, in offset order, through the page cache.
+//!
+//! The write-ahead log already holds the records, so nothing here needs to be durable until a
+//! checkpoint says so; a write that fails for want of space is simply tried again later at the same
+//! place.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kohort_log::PartitionConfig;
+use kohort_log::roll::{ActiveSegment, IncomingBatch, must_roll};
+use kohort_log::sparse_index::{ENTRY_BYTES, IndexBuilder};
+use kohort_protocol::records::{BatchHeader, batches};
+
+use crate::disk::{DiskFile, OpenMode};
+use crate::file_cache::{FileKey, FileKind};
+use crate::partition_log::{Chunk, PartitionLog};
+use crate::segment::{SegmentMeta, index_path, records_path};
+use crate::wal::writer::is_no_space;
+
+/// Small batches are gathered up to this size before they are written.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Why records could not be written to segments.
+#[derive(Debug)]
+pub(crate) enum FlushError {
+    /// There is no space now.
+    NoSpace(io::Error),
+    /// The disk failed.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for FlushError {
+    fn from(error: io::Error) -> Self {
+        if is_no_space(&error) { FlushError::NoSpace(error) } else { FlushError::Failed(error) }
+    }
+}
+
+/// Writes what `partition` has committed to its segments. Only one thread at a time may do this.
+pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError> {
+    // First, so that a commit from here on puts the partition on the list again.
+    partition.dirty.store(false, Ordering::Release);
+    let (chunks, has_dir, active) = {
+        let state = partition.state.lock();
+        if state.deleted {
+            return Ok(());
+        }
+        let flushed = state.flushed;
+        let first = state.tail.partition_point(|chunk| chunk.next_offset <= flushed);
+        let chunks: Vec<Chunk> = state.tail.iter().skip(first).cloned().collect();
+        let active = state.segments.last_key_value().map(|(&base, &meta)| (base, meta));
+        (chunks, state.has_dir, active)
+    };
+    let Some(last) = chunks.last() else { return Ok(()) };
+    let next_offset = last.next_offset;
+    let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    let dir = partition.dir();
+    if !has_dir {
+        create_dir(partition, &dir)?;
+        partition.state.lock().has_dir = true;
+    }
+    let mut writer = SegmentWriter {
+        partition,
+        dir: &dir,
+        config: partition.config(),
+        written: Vec::new(),
+        active: None,
+    };
+    if let Some((base, meta)) = active {
+        writer.resume(base, meta)?;
+    }
+    for chunk in &chunks {
+        writer.write_chunk(chunk)?;
+    }
+    writer.finish()?;
+    let mut state = partition.state.lock();
+    if !state.deleted {
+        state.segments.extend(writer.written);
+        state.flushed = next_offset;
+    }
+    drop(state);
+    partition.shared.unflushed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Makes a partition's segments durable.
+pub(crate) fn sync_partition(partition: &PartitionLog) -> Result<bool, FlushError> {
+    let unsynced: Vec<i64> = {
+        let state = partition.state.lock();
+        state.segments.iter().filter(|(_, meta)| meta.unsynced).map(|(&base, _)| base).collect()
+    };
+    if unsynced.is_empty() {
+        return Ok(false);
+    }
+    let dir = partition.dir();
+    for &base in &unsynced {
+        open(partition, FileKind::Records, base, &records_path(&dir, base))?.sync()?;
+        open(partition, FileKind::Index, base, &index_path(&dir, base))?.sync()?;
+    }
+    partition.shared.disk.sync_dir(&dir)?;
+    let mut state = partition.state.lock();
+    for base in unsynced {
+        if let Some(meta) = state.segments.get_mut(&base) {
+            meta.unsynced = false;
+        }
+    }
+    Ok(true)
+}
+
+/// Creates a partition's folder with the file that tells whose it is.
+fn create_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
+    let disk = &partition.shared.disk;
+    disk.create_dir_all(dir)?;
+    let id = partition.id();
+    let content = format!(
+        "kohort-partition 1\ntopic {}\nindex {}\ntopic-id {}\n",
+        id.topic, id.index, id.topic_id
+    );
+    let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
+    file.set_len(0)?;
+    file.write_at(content.as_bytes(), 0)?;
+    file.sync()?;
+    Ok(())
+}
+
+/// The file in a partition's folder that tells which partition it is.
+pub(crate) const PARTITION_FILE: &str = "partition";
+
+struct SegmentWriter<'a> {
+    partition: &'a PartitionLog,
+    dir: &'a Path,
+    config: Arc<PartitionConfig>,
+    /// Segments as they are after what was written so far.
+    written: Vec<(i64, SegmentMeta)>,
+    active: Option<Active>,
+}
+
+struct Active {
+    base: i64,
+    meta: SegmentMeta,
+    records: Arc<dyn DiskFile>,
+    index: Arc<dyn DiskFile>,
+    builder: IndexBuilder,
+    gathered: Vec<u8>,
+    entries: Vec<u8>,
+}
+
+impl SegmentWriter<'_> {
+    fn write_chunk(&mut self, chunk: &Chunk) -> Result<(), FlushError> {
+        // Batches from here on are not yet written: they are written together where they can be.
+        let mut from = 0;
+        let mut at = 0;
+        for batch in batches(&chunk.bytes) {
+            let batch = batch.map_err(|error| FlushError::Failed(io::Error::other(error)))?;
+            let header = *batch.header();
+            if self.must_roll(&header, at - from) {
+                self.write_bytes(&chunk.bytes[from..at])?;
+                from = at;
+                self.roll(header.base_offset)?;
+            }
+            let active = self.active.as_mut().expect("rolling made a segment");
+            active.note(&header, (at - from) as u32);
+            at += header.size_in_bytes();
+        }
+        self.write_bytes(&chunk.bytes[from..at])
+    }
+
+    fn must_roll(&self, header: &BatchHeader, not_written: usize) -> bool {
+        let Some(active) = &self.active else { return true };
+        let first_timestamp = match active.meta.first_timestamp {
+            -1 => header.max_timestamp,
+            known => known,
+        };
+        let segment = ActiveSegment {
+            base_offset: active.base,
+            bytes: active.size() + not_written as u32,
+            first_timestamp,
+        };
+        let incoming = IncomingBatch {
+            last_offset: header.last_offset(),
+            bytes: header.size_in_bytes(),
+            max_timestamp: (header.max_timestamp >= 0).then_some(header.max_timestamp),
+        };
+        must_roll(&self.config, &segment, &incoming)
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
+        match &mut self.active {
+            Some(active) if !bytes.is_empty() => active.write(bytes),
+            _ => Ok(()),
+        }
+    }
+
+    fn roll(&mut self, base: i64) -> Result<(), FlushError> {
+        self.finish()?;
+        self.resume(base, SegmentMeta::empty())
+    }
+
+    /// Opens a segment to write at its end.
+    fn resume(&mut self, base: i64, mut meta: SegmentMeta) -> Result<(), FlushError> {
+        let records = open(self.partition, FileKind::Records, base, &records_path(self.dir, base))?;
+        let index = open(self.partition, FileKind::Index, base, &index_path(self.dir, base))?;
+        if meta.maybe_longer {
+            // What lies beyond is from before a crash and will be written again.
+            records.set_len(u64::from(meta.bytes))?;
+            index.set_len(u64::from(meta.index_entries) * ENTRY_BYTES as u64)?;
+            meta.maybe_longer = false;
+        }
+        let builder = IndexBuilder::new(meta.last_indexed, meta.max_timestamp);
+        self.active = Some(Active {
+            base,
+            meta,
+            records,
+            index,
+            builder,
+            gathered: Vec::new(),
+            entries: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), FlushError> {
+        if let Some(mut active) = self.active.take() {
+            active.write_gathered()?;
+            active.write_entries()?;
+            self.written.push((active.base, active.meta));
+        }
+        Ok(())
+    }
+}
+
+impl Active {
+    /// Size including what is gathered but not written.
+    fn size(&self) -> u32 {
+        self.meta.bytes + self.gathered.len() as u32
+    }
+
+    /// Takes note of a batch that lies `ahead` bytes after the end.
+    fn note(&mut self, header: &BatchHeader, ahead: u32) {
+        let position = self.size() + ahead;
+        let relative = (header.base_offset - self.base) as u32;
+        if let Some(entry) = self.builder.add(relative, position, header.max_timestamp) {
+            self.entries.extend_from_slice(&entry.encode());
+            self.meta.last_indexed = position;
+        }
+        if self.meta.first_timestamp < 0 {
+            self.meta.first_timestamp = header.max_timestamp;
+        }
+        self.meta.max_timestamp = self.builder.max_timestamp();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
+        if self.gathered.len() + bytes.len() > WRITE_BYTES {
+            self.write_gathered()?;
+        }
+        if bytes.len() >= WRITE_BYTES / 4 && self.gathered.is_empty() {
+            self.records.write_at(bytes, u64::from(self.meta.bytes))?;
+            self.meta.bytes += bytes.len() as u32;
+            self.meta.unsynced = true;
+        } else {
+            self.gathered.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn write_gathered(&mut self) -> Result<(), FlushError> {
+        if !self.gathered.is_empty() {
+            self.records.write_at(&self.gathered, u64::from(self.meta.bytes))?;
+            self.meta.bytes += self.gathered.len() as u32;
+            self.meta.unsynced = true;
+            self.gathered.clear();
+        }
+        Ok(())
+    }
+
+    fn write_entries(&mut self) -> Result<(), FlushError> {
+        if !self.entries.is_empty() {
+            let position = u64::from(self.meta.index_entries) * ENTRY_BYTES as u64;
+            self.index.write_at(&self.entries, position)?;
+            self.meta.index_entries += (self.entries.len() / ENTRY_BYTES) as u32;
+            self.entries.clear();
+        }
+        Ok(())
+    }
+}
+
+fn open(
+    partition: &PartitionLog,
+    kind: FileKind,
+    base_offset: i64,
+    path: &Path,
+) -> io::Result<Arc<dyn DiskFile>> {
+    let key = FileKey { partition: partition.uid, base_offset, kind };
+    partition.shared.files.get(&*partition.shared.disk, key, path, true)
+}

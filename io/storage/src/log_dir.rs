@@ -1,0 +1,307 @@
+//! A data folder: its lock, its write-ahead log, its partitions.
+//!
+//! ```text
+//! DIR/.lock                       held by the process that has the folder open
+//! DIR/checkpoint                  where the log is read from after a restart
+//! DIR/wal/00000001.wal …          the write-ahead log
+//! DIR/partitions/<topic>-<index>.<topic id>/
+//!     partition                   whose folder this is, for people and for repair
+//!     00000000000000000000.log    record batches
+//!     00000000000000000000.index  where they are
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use kohort_log::{PartitionConfig, Timestamp};
+use kohort_protocol::Uuid;
+use parking_lot::{Mutex, RwLock};
+
+use crate::background::{Background, storage_error};
+use crate::commit::{CommitStep, Committer};
+use crate::config::{Background as Who, LogDirConfig};
+use crate::disk::{DirLock, Disk};
+use crate::error::{FatalError, OpenError, StorageError};
+use crate::file_disk::FileDisk;
+use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
+use crate::recovery::{Recovered, RecoveryReport, recover};
+use crate::shared::{Done, Pending, PendingEntry, Shared};
+use crate::wal::entry::{Entry, PartitionKey, encode_control};
+
+/// The folder below the data folder in which partitions lie.
+pub(crate) const PARTITIONS: &str = "partitions";
+/// The folder of the write-ahead log.
+pub(crate) const WAL: &str = "wal";
+/// The lock file.
+pub(crate) const LOCK: &str = ".lock";
+
+/// The id of the topic in which the broker keeps its own metadata: the one Kafka reserves for it.
+pub const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+/// The name of that topic.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// The partitions of a folder.
+#[derive(Default)]
+pub(crate) struct Partitions(RwLock<BTreeMap<PartitionKey, Arc<PartitionLog>>>);
+
+impl Partitions {
+    pub(crate) fn new(map: BTreeMap<PartitionKey, Arc<PartitionLog>>) -> Partitions {
+        Partitions(RwLock::new(map))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.read().len()
+    }
+}
+
+impl Deref for Partitions {
+    type Target = RwLock<BTreeMap<PartitionKey, Arc<PartitionLog>>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// An open data folder. Dropping it without [`shutdown`](LogDir::shutdown) is like killing the
+/// process: what was acknowledged is there when it is opened again.
+#[derive(Debug)]
+pub struct LogDir {
+    shared: Arc<Shared>,
+    partitions: Arc<Partitions>,
+    background: Arc<Background>,
+    /// The commit loop, in a simulation; otherwise its thread has it.
+    committer: Mutex<Option<Committer>>,
+    commit_thread: Mutex<Option<JoinHandle<()>>>,
+    background_thread: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+impl LogDir {
+    /// Opens a data folder, creating it if need be, and brings it to the state it was last
+    /// acknowledged in.
+    pub fn open(config: LogDirConfig) -> Result<(Arc<LogDir>, RecoveryReport), OpenError> {
+        LogDir::open_on(Arc::new(FileDisk), config)
+    }
+
+    /// As [`LogDir::open`], on any disk.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        config: LogDirConfig,
+    ) -> Result<(Arc<LogDir>, RecoveryReport), OpenError> {
+        let who = config.background;
+        let Recovered { shared, partitions, wal, lock, report } = recover(disk, config)?;
+        let partitions = Arc::new(partitions);
+        let background = Arc::new(Background {
+            shared: Arc::clone(&shared),
+            partitions: Arc::clone(&partitions),
+            writing: Mutex::new(()),
+        });
+        let dir = LogDir {
+            shared: Arc::clone(&shared),
+            partitions,
+            background: Arc::clone(&background),
+            committer: Mutex::new(None),
+            commit_thread: Mutex::new(None),
+            background_thread: Mutex::new(None),
+            lock: Mutex::new(Some(lock)),
+        };
+        let committer = Committer::new(shared, wal);
+        match who {
+            Who::Manual => *dir.committer.lock() = Some(committer),
+            Who::Threads => {
+                *dir.commit_thread.lock() = Some(spawn("commit", || committer.run())?);
+                *dir.background_thread.lock() = Some(spawn("segments", move || background.run())?);
+            }
+        }
+        Ok((Arc::new(dir), report))
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        self.shared.path()
+    }
+
+    /// Creates a partition, or returns it with `config` in force if it is there. The creation enters the
+    /// log before any append to the partition, so nobody need wait for it.
+    pub fn create_partition(
+        &self,
+        id: PartitionId,
+        config: PartitionConfig,
+    ) -> Result<Arc<PartitionLog>, StorageError> {
+        self.shared.alive()?;
+        check_topic_name(&id.topic)?;
+        let key = (id.topic_id, id.index);
+        let mut partitions = self.partitions.write();
+        if let Some(partition) = partitions.get(&key) {
+            partition.set_config(config);
+            return Ok(Arc::clone(partition));
+        }
+        let entry = encode_control(&Entry::Create { key, topic: &id.topic });
+        self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: None });
+        let partition =
+            PartitionLog::new(id, Arc::clone(&self.shared), config, Restored::default());
+        partitions.insert(key, Arc::clone(&partition));
+        Ok(partition)
+    }
+
+    /// Returns a partition.
+    pub fn partition(&self, topic_id: Uuid, index: i32) -> Option<Arc<PartitionLog>> {
+        self.partitions.read().get(&(topic_id, index)).cloned()
+    }
+
+    /// Returns all partitions, the metadata log included, in order of topic id and index.
+    pub fn partitions(&self) -> Vec<Arc<PartitionLog>> {
+        self.partitions.all()
+    }
+
+    /// Returns the log in which the broker keeps its own metadata. It is an ordinary partition: read
+    /// it from its start to its high watermark when the broker starts.
+    pub fn metadata_log(&self) -> Result<Arc<PartitionLog>, StorageError> {
+        let id =
+            PartitionId { topic_id: METADATA_TOPIC_ID, topic: Arc::from(METADATA_TOPIC), index: 0 };
+        self.create_partition(id, PartitionConfig::default())
+    }
+
+    /// Deletes a partition and its records. It is gone from here at once; `done` is called when the
+    /// deletion is durable. Returns whether there was one.
+    pub fn delete_partition(
+        &self,
+        topic_id: Uuid,
+        index: i32,
+        done: impl FnOnce(Result<(), StorageError>) + Send + 'static,
+    ) -> Result<bool, StorageError> {
+        self.shared.alive()?;
+        let key = (topic_id, index);
+        let Some(partition) = self.partitions.write().remove(&key) else { return Ok(false) };
+        partition.set_deleted();
+        let shared = Arc::clone(&self.shared);
+        let done: Done = Box::new(move |result| {
+            if result.is_ok() {
+                // Only now: a folder without its deletion in the log would be damage.
+                shared.work.lock().remove_dirs.push(partition.dir());
+                shared.wake_background();
+            }
+            done(result);
+        });
+        let entry = encode_control(&Entry::Delete { key });
+        self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
+        Ok(true)
+    }
+
+    /// Calls `waiter` when appends refused with
+    /// [`AppendError::QueueFull`](crate::AppendError::QueueFull) may be tried again: at once if that is
+    /// now, else on the commit or background thread.
+    pub fn when_room(&self, waiter: impl FnOnce() + Send + 'static) {
+        self.shared.when_room(Box::new(waiter));
+    }
+
+    /// Does what time brings about: forgets idempotent producers that were silent for too long. To be
+    /// called now and then.
+    pub fn tick(&self, now: Timestamp) {
+        for partition in self.partitions.all() {
+            partition.expire_producers(now);
+        }
+    }
+
+    /// Tells whether clients' appends are refused for want of space.
+    pub fn is_disk_full(&self) -> bool {
+        self.shared.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// Returns the failure after which the folder accepts nothing more, if there was one.
+    pub fn fatal(&self) -> Option<Arc<FatalError>> {
+        self.shared.fatal()
+    }
+
+    /// Returns the leader epoch of all partitions: one more after each restart that cut something off.
+    pub fn leader_epoch(&self) -> i32 {
+        self.shared.leader_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many segment and index files are open now.
+    pub fn open_files(&self) -> usize {
+        self.shared.files.open_files()
+    }
+
+    /// Commits what is queued, in a simulation. Does nothing when threads do it.
+    pub fn step_commit(&self) -> CommitStep {
+        let mut committer = self.committer.lock();
+        committer.as_mut().map_or(CommitStep::Idle, |committer| committer.step(false))
+    }
+
+    /// Writes what is committed to segments, prepares a log file and removes deleted partitions'
+    /// folders, as the background thread does.
+    pub fn step_flush(&self) -> Result<(), StorageError> {
+        let background = &self.background;
+        let work = || {
+            if self.shared.pool.wants_spare() {
+                background.prepare()?;
+            }
+            background.flush()?;
+            background.remove_dirs()
+        };
+        work().map_err(|error| storage_error(&self.shared, "writing segments", error))
+    }
+
+    /// Takes a checkpoint now.
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        let result = self.background.checkpoint(false);
+        result.map_err(|error| storage_error(&self.shared, "taking a checkpoint", error))
+    }
+
+    /// Closes the folder: commits what is queued, writes it to segments, takes a checkpoint and
+    /// releases the lock. Appends are refused from now on.
+    pub fn shutdown(&self) -> Result<(), StorageError> {
+        self.stop_threads();
+        if let Some(fatal) = self.shared.fatal() {
+            return Err(StorageError::Fatal(fatal));
+        }
+        let result = self.background.checkpoint(true);
+        let result = result.map_err(|error| storage_error(&self.shared, "closing", error));
+        self.lock.lock().take();
+        result
+    }
+
+    fn stop_threads(&self) {
+        self.shared.close_queue();
+        if let Some(committer) = &mut *self.committer.lock() {
+            while committer.step(false) == CommitStep::Committed {}
+        }
+        let commit_thread = self.commit_thread.lock().take();
+        if let Some(thread) = commit_thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+        self.shared.work.lock().stop = true;
+        self.shared.work_ready.notify_all();
+        let background_thread = self.background_thread.lock().take();
+        if let Some(thread) = background_thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for LogDir {
+    fn drop(&mut self) {
+        self.stop_threads();
+        // Partitions and the folder hold on to each other.
+        self.partitions.write().clear();
+        let mut work = self.shared.work.lock();
+        work.dirty.clear();
+        work.hot.clear();
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name(format!("kohort-{name}"))
+        .spawn(body)
+        .map_err(|source| OpenError::Io { path: name.into(), source })
+}

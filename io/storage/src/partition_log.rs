@@ -1,0 +1,476 @@
+//! One partition's log: what is appended, what is readable, and where it is kept.
+//!
+//! ```text
+//! log start            flushed            high watermark        log end
+//!     │ segments on disk  │ tail, in memory       │ in the commit queue │
+//!     ▼                   ▼                       ▼                     ▼
+//!     ──────────────────────────────────────────────────────────────────
+//!                    └ part of the flushed records also stays in the tail, for readers close behind
+//! ```
+//!
+//! An append takes its offsets under the partition's lock and enters the queue before the lock is
+//! released, so the log's order is the order of offsets. Nothing above the high watermark is readable;
+//! it moves when the commit thread has the records on disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use kohort_log::epoch_cache::EpochCache;
+use kohort_log::producer_state::{ProducerStates, SequenceCheck};
+use kohort_log::validator::{self, AppendOrigin, Scratch};
+use kohort_log::{PartitionConfig, Timestamp};
+use kohort_protocol::Uuid;
+use kohort_protocol::records::{BatchHeader, batches};
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{AppendError, StorageError};
+use crate::segment::SegmentMeta;
+use crate::shared::{BATCH_HEAD, Hot, Pending, PendingEntry, Shared};
+use crate::wal::entry::{Entry, PartitionKey, encode_control};
+
+/// Which partition: the topic's id makes it unique, its name is for people.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    /// The id of the topic.
+    pub topic_id: Uuid,
+    /// The name of the topic.
+    pub topic: Arc<str>,
+    /// The partition's number in the topic.
+    pub index: i32,
+}
+
+impl fmt::Debug for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.index)
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.index)
+    }
+}
+
+/// What an append was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendInfo {
+    /// The offset of the first record.
+    pub base_offset: i64,
+    /// The offset of the last record.
+    pub last_offset: i64,
+    /// The broker's time, if the topic stamps append time; else -1.
+    pub log_append_time: Timestamp,
+    /// The first offset of the log.
+    pub log_start_offset: i64,
+    /// Whether the batch had been appended before: nothing was appended now.
+    pub duplicate: bool,
+}
+
+/// Called on the commit thread, without any lock, with the new high watermark.
+pub type AdvanceListener = Arc<dyn Fn(i64) + Send + Sync>;
+
+/// One partition's log. Obtained from [`LogDir`](crate::LogDir); all methods may be called from any
+/// thread and none but reads and lookups touch the disk.
+pub struct PartitionLog {
+    id: PartitionId,
+    pub(crate) uid: u32,
+    pub(crate) shared: Arc<Shared>,
+    this: Weak<PartitionLog>,
+    config: RwLock<Arc<PartitionConfig>>,
+    high_watermark: AtomicI64,
+    log_start: AtomicI64,
+    pub(crate) dirty: AtomicBool,
+    listeners: RwLock<Vec<AdvanceListener>>,
+    pub(crate) state: Mutex<PartitionState>,
+}
+
+/// What changes under the partition's lock.
+#[derive(Debug, Default)]
+pub(crate) struct PartitionState {
+    pub(crate) next_offset: i64,
+    /// Everything below is in segments.
+    pub(crate) flushed: i64,
+    pub(crate) producers: ProducerStates,
+    pub(crate) epochs: EpochCache,
+    pub(crate) tail: VecDeque<Chunk>,
+    pub(crate) segments: BTreeMap<i64, SegmentMeta>,
+    /// Whether the partition's folder exists on disk.
+    pub(crate) has_dir: bool,
+    /// Places where sequential readers go on: (segment, offset, position).
+    pub(crate) read_hints: VecDeque<(i64, i64, u32)>,
+    pub(crate) deleted: bool,
+}
+
+/// Committed batches in memory: what one commit brought for the partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub(crate) first_offset: i64,
+    pub(crate) next_offset: i64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What recovery knows of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) log_start: i64,
+    pub(crate) state: PartitionState,
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}
+
+impl PartitionLog {
+    pub(crate) fn new(
+        id: PartitionId,
+        shared: Arc<Shared>,
+        config: PartitionConfig,
+        restored: Restored,
+    ) -> Arc<PartitionLog> {
+        let uid = shared.next_uid.fetch_add(1, Ordering::Relaxed);
+        Arc::new_cyclic(|this| PartitionLog {
+            id,
+            uid,
+            shared,
+            this: Weak::clone(this),
+            config: RwLock::new(Arc::new(config)),
+            high_watermark: AtomicI64::new(restored.state.next_offset),
+            log_start: AtomicI64::new(restored.log_start),
+            dirty: AtomicBool::new(false),
+            listeners: RwLock::default(),
+            state: Mutex::new(restored.state),
+        })
+    }
+
+    /// Returns which partition this is.
+    pub fn id(&self) -> &PartitionId {
+        &self.id
+    }
+
+    pub(crate) fn key(&self) -> PartitionKey {
+        (self.id.topic_id, self.id.index)
+    }
+
+    /// Returns the settings in force.
+    pub fn config(&self) -> Arc<PartitionConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Puts other settings in force, from the next append on.
+    pub fn set_config(&self, config: PartitionConfig) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    /// Returns the offset after the last durable record: readers see what is below.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// Returns the offset after the last record of a decided transaction; as long as there are no
+    /// transactions, the high watermark.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.high_watermark()
+    }
+
+    /// Returns the first offset there is.
+    pub fn log_start_offset(&self) -> i64 {
+        self.log_start.load(Ordering::Acquire)
+    }
+
+    /// Returns the offset the next record gets.
+    pub fn log_end_offset(&self) -> i64 {
+        self.state.lock().next_offset
+    }
+
+    /// Returns the leader epoch that appends are stamped with.
+    pub fn leader_epoch(&self) -> i32 {
+        self.shared.leader_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Returns the leader epoch of the record at `offset`, or -1.
+    pub fn epoch_of(&self, offset: i64) -> i32 {
+        self.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
+    }
+
+    /// Answers OffsetForLeaderEpoch: the largest epoch not above `epoch` and its end. Nothing if
+    /// `epoch` is not known.
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        let end = self.high_watermark();
+        self.state.lock().epochs.end_offset(epoch, self.leader_epoch(), end)
+    }
+
+    /// Returns how many bytes the partition's segments and unflushed records take.
+    pub fn size_in_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let flushed = state.flushed;
+        let unflushed = state.tail.iter().filter(|chunk| chunk.first_offset >= flushed);
+        state.segments.values().map(|segment| u64::from(segment.bytes)).sum::<u64>()
+            + unflushed.map(|chunk| chunk.bytes.len() as u64).sum::<u64>()
+    }
+
+    /// Calls `listener` whenever the high watermark moved. Listeners stay for the partition's life
+    /// and must return quickly: they hold up the commit thread.
+    pub fn on_advance(&self, listener: AdvanceListener) {
+        self.listeners.write().push(listener);
+    }
+
+    /// Appends one record batch.
+    ///
+    /// Checks it, gives it offsets and puts it into the commit queue; never waits for the disk. `done`
+    /// is called when the batch is durable, or with the error that says it never will be: on the commit
+    /// thread, or on this one for a duplicate of a batch that is durable already. It is not called when
+    /// an error is returned here. It must be quick.
+    pub fn append(
+        &self,
+        now: Timestamp,
+        batch: Bytes,
+        origin: AppendOrigin,
+        done: impl FnOnce(Result<(), StorageError>) + Send + 'static,
+    ) -> Result<AppendInfo, AppendError> {
+        self.shared.admit(origin)?;
+        let config = self.config();
+        let valid = SCRATCH
+            .with_borrow_mut(|scratch| validator::validate(&config, now, batch, origin, scratch))?;
+        let mut header = valid.header;
+        let client = origin == AppendOrigin::Client;
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(StorageError::Deleted.into());
+        }
+        let log_start_offset = self.log_start_offset();
+        if header.has_producer_id()
+            && let SequenceCheck::Duplicate { first_offset, last_offset, .. } =
+                state.producers.check(&header, client)?
+        {
+            self.finish_duplicate(state, last_offset, Box::new(done));
+            return Ok(AppendInfo {
+                base_offset: first_offset,
+                last_offset,
+                log_append_time: valid.log_append_time.unwrap_or(-1),
+                log_start_offset,
+                duplicate: true,
+            });
+        }
+        header.base_offset = state.next_offset;
+        header.partition_leader_epoch = self.leader_epoch();
+        let (first_offset, next_offset) = (header.base_offset, header.next_offset());
+        state.next_offset = next_offset;
+        state.note_batch(&header, now);
+        self.shared.enqueue(Pending {
+            what: PendingEntry::Append {
+                partition: self.this.upgrade().expect("self is alive"),
+                head: batch_head(&header),
+                body: valid.bytes.slice(BATCH_HEAD..),
+                first_offset,
+                next_offset,
+            },
+            done: Some(Box::new(done)),
+        });
+        Ok(AppendInfo {
+            base_offset: first_offset,
+            last_offset: next_offset - 1,
+            log_append_time: valid.log_append_time.unwrap_or(-1),
+            log_start_offset,
+            duplicate: false,
+        })
+    }
+
+    /// A duplicate is acknowledged when the batch it repeats is durable, not before.
+    fn finish_duplicate(
+        &self,
+        state: parking_lot::MutexGuard<'_, PartitionState>,
+        last_offset: i64,
+        done: crate::shared::Done,
+    ) {
+        if last_offset < self.high_watermark() {
+            drop(state);
+            done(Ok(()));
+        } else {
+            self.shared.enqueue(Pending { what: PendingEntry::Barrier, done: Some(done) });
+        }
+    }
+
+    /// Makes records below `offset` unreadable for good (DeleteRecords). `done` is called when that is
+    /// durable. Returns the new log start.
+    pub fn advance_log_start(
+        &self,
+        offset: i64,
+        done: impl FnOnce(Result<(), StorageError>) + Send + 'static,
+    ) -> Result<i64, StorageError> {
+        self.shared.alive()?;
+        let state = self.state.lock();
+        if state.deleted {
+            return Err(StorageError::Deleted);
+        }
+        let offset = offset.min(self.high_watermark());
+        let start = self.log_start.fetch_max(offset, Ordering::AcqRel).max(offset);
+        let entry = encode_control(&Entry::LogStart { key: self.key(), offset: start });
+        let done: crate::shared::Done = Box::new(done);
+        self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
+        Ok(start)
+    }
+
+    /// Forgets idempotent producers that were silent for too long.
+    pub(crate) fn expire_producers(&self, now: Timestamp) {
+        let expiration_ms = self.shared.config.producer_expiration_ms;
+        self.state.lock().producers.remove_expired(now, expiration_ms);
+    }
+
+    /// Takes over batches that are durable now.
+    pub(crate) fn commit(&self, first_offset: i64, next_offset: i64, bytes: Bytes) -> Option<Hot> {
+        let length = bytes.len();
+        {
+            let mut state = self.state.lock();
+            if state.deleted {
+                return None;
+            }
+            assert_eq!(
+                self.high_watermark(),
+                first_offset,
+                "commits of a partition come in the order of its offsets"
+            );
+            state.tail.push_back(Chunk { first_offset, next_offset, bytes });
+            self.high_watermark.store(next_offset, Ordering::Release);
+        }
+        Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes: length })
+    }
+
+    /// Tells the listeners that the high watermark moved.
+    pub(crate) fn announce(&self) {
+        let high_watermark = self.high_watermark();
+        for listener in self.listeners.read().iter() {
+            listener(high_watermark);
+        }
+    }
+
+    /// Puts the partition on the list of those with something to flush; returns whether it was not.
+    pub(crate) fn mark_dirty(&self) -> Option<Arc<PartitionLog>> {
+        if self.dirty.swap(true, Ordering::AcqRel) { None } else { self.this.upgrade() }
+    }
+
+    /// Drops what the tail holds below `offset`, which is in segments.
+    pub(crate) fn evict(&self, offset: i64) {
+        let mut state = self.state.lock();
+        let offset = offset.min(state.flushed);
+        while state.tail.front().is_some_and(|chunk| chunk.next_offset <= offset) {
+            state.tail.pop_front();
+        }
+        if state.tail.is_empty() {
+            state.tail.shrink_to_fit();
+        }
+    }
+
+    /// Takes over an append found in the log after a restart.
+    pub(crate) fn replay_append(
+        &self,
+        first_offset: i64,
+        next_offset: i64,
+        bytes: Bytes,
+        now: Timestamp,
+        allow_gap: bool,
+    ) -> Result<Option<Hot>, ReplayGap> {
+        let mut state = self.state.lock();
+        if next_offset <= state.next_offset {
+            return Ok(None);
+        }
+        if first_offset != state.next_offset && !(allow_gap && first_offset > state.next_offset) {
+            return Err(ReplayGap { expected: state.next_offset, found: first_offset });
+        }
+        for batch in batches(&bytes) {
+            // The frame's checksum covered it, and it was checked when it was appended.
+            let Ok(batch) = batch else { break };
+            state.note_batch(batch.header(), now);
+        }
+        let length = bytes.len();
+        state.tail.push_back(Chunk { first_offset, next_offset, bytes });
+        state.next_offset = next_offset;
+        self.high_watermark.store(next_offset, Ordering::Release);
+        Ok(Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes: length }))
+    }
+
+    pub(crate) fn replay_log_start(&self, offset: i64) {
+        self.log_start.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Marks the partition as gone.
+    pub(crate) fn set_deleted(&self) {
+        let mut state = self.state.lock();
+        state.deleted = true;
+        state.tail = VecDeque::new();
+        state.segments = BTreeMap::new();
+        self.shared.files.forget_partition(self.uid);
+    }
+
+    /// Returns the partition's folder.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.shared.path().join(crate::log_dir::PARTITIONS).join(dir_name(&self.id))
+    }
+}
+
+impl PartitionState {
+    /// Takes note of a batch with its final offsets.
+    fn note_batch(&mut self, header: &BatchHeader, now: Timestamp) {
+        if header.has_producer_id() {
+            self.producers.update(header, now);
+        }
+        self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+    }
+}
+
+impl fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionLog")
+            .field("id", &self.id)
+            .field("log_start", &self.log_start_offset())
+            .field("high_watermark", &self.high_watermark())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A partition's entries in the log do not follow one another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplayGap {
+    pub(crate) expected: i64,
+    pub(crate) found: i64,
+}
+
+/// Returns the bytes of a batch that lie outside its checksum.
+fn batch_head(header: &BatchHeader) -> [u8; BATCH_HEAD] {
+    let mut head = [0; BATCH_HEAD];
+    head[0..8].copy_from_slice(&header.base_offset.to_be_bytes());
+    head[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
+    head[12..16].copy_from_slice(&header.partition_leader_epoch.to_be_bytes());
+    head
+}
+
+/// Characters of a topic's name in its folders' names: with index and id the name stays below the 255
+/// that file systems allow. The whole name is in the folder's `partition` file.
+const NAME_MAX: usize = 200;
+
+/// Returns the name of a partition's folder: `<topic>-<index>.<topic id in hex>`. The id makes it
+/// differ from that of an earlier topic of the same name; hex, because some file systems take upper
+/// and lower case for the same.
+pub(crate) fn dir_name(id: &PartitionId) -> String {
+    let topic: String = id.topic.chars().take(NAME_MAX).collect();
+    let mut name = format!("{topic}-{}.", id.index);
+    for byte in id.topic_id.0 {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}
+
+/// Checks that a topic name has no character that means something in a path. The broker's own check
+/// is stricter about words; this one keeps the disk safe whatever the broker does.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), StorageError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let sound = !name.is_empty() && name.len() <= 249 && name.chars().all(legal);
+    if sound && name != "." && name != ".." {
+        Ok(())
+    } else {
+        Err(StorageError::InvalidTopicName { name: name.to_owned() })
+    }
+}

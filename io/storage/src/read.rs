@@ -1,0 +1,412 @@
+//! Reading: from memory close behind the end, from segments further back.
+//!
+//! Readers get whole batches and nothing above the high watermark. What comes from a segment is checked
+//! against the batches' checksums, so that rot on the disk becomes an error for this partition and never
+//! wrong records.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES};
+
+use crate::disk::DiskFile;
+use crate::error::{ReadError, StorageError};
+use crate::file_cache::{FileKey, FileKind};
+use crate::partition_log::{Chunk, PartitionLog, PartitionState};
+use crate::segment::{SegmentMeta, index_lookup, index_path, read_header, records_path};
+
+/// Which records a reader wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Everything up to the high watermark.
+    #[default]
+    ReadUncommitted,
+    /// Only what transactions have decided. As long as there are none, the same.
+    ReadCommitted,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadInfo {
+    /// Whole batches, the first of which contains the offset asked for. Empty at the end of the log.
+    pub records: Bytes,
+    /// The offset after the last durable record.
+    pub high_watermark: i64,
+    /// The offset after the last record of a decided transaction.
+    pub last_stable_offset: i64,
+    /// The first offset there is.
+    pub log_start_offset: i64,
+    /// Transactions among the records that were aborted: producer id and first offset.
+    pub aborted: Vec<(i64, i64)>,
+}
+
+/// How far before the wanted batch an index points, at most about this.
+const INDEX_SLACK: usize = 8 << 10;
+/// Places remembered for sequential readers of segments, per partition.
+const READ_HINTS_MAX: usize = 8;
+
+impl PartitionLog {
+    /// Reads whole batches from `offset` on, up to `max_bytes`. With `min_one_message` the first batch
+    /// is returned even if it is larger than that, so that a reader always gets on.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+        isolation: Isolation,
+    ) -> Result<ReadInfo, ReadError> {
+        // There are no transactions yet, so both see the same.
+        let (Isolation::ReadUncommitted | Isolation::ReadCommitted) = isolation;
+        let state = self.state.lock();
+        if state.deleted {
+            return Err(StorageError::Deleted.into());
+        }
+        let high_watermark = self.high_watermark();
+        let log_start = self.log_start_offset();
+        if offset < log_start || offset > state.next_offset {
+            let log_end = state.next_offset;
+            return Err(ReadError::OffsetOutOfRange { offset, log_start, log_end });
+        }
+        let records = if offset >= high_watermark {
+            Bytes::new()
+        } else if state.tail.front().is_some_and(|chunk| chunk.first_offset <= offset) {
+            read_tail(&state, offset, max_bytes, min_one_message)
+        } else {
+            let place = state.place_of(offset);
+            drop(state);
+            match place {
+                Some((base, segment, hint)) => {
+                    self.read_segment(base, segment, hint, offset, max_bytes, min_one_message)?
+                }
+                None => Bytes::new(),
+            }
+        };
+        Ok(ReadInfo {
+            records,
+            high_watermark,
+            last_stable_offset: high_watermark,
+            log_start_offset: log_start,
+            aborted: Vec::new(),
+        })
+    }
+
+    fn read_segment(
+        &self,
+        base: i64,
+        segment: SegmentMeta,
+        hint: Option<u32>,
+        offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+    ) -> Result<Bytes, ReadError> {
+        let open = self.open_segment(base, segment)?;
+        let start = match hint {
+            Some(position) => position,
+            None => open.position_for_offset(offset)?,
+        };
+        let slack = if hint.is_some() { 0 } else { INDEX_SLACK };
+        let end = segment.bytes;
+        let wanted = max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack);
+        let mut buffer = open.read(start, wanted.min((end - start) as usize))?;
+        // Skip to the batch that holds the offset.
+        let mut at = 0;
+        let header = loop {
+            let header = match BatchHeader::parse(&buffer[at..]) {
+                Ok(header) => header,
+                Err(_) if at > 0 && buffer.len() - at < BATCH_HEADER_BYTES => {
+                    // The index was further off than expected: go on from here.
+                    let position = start + at as u32;
+                    if position >= end {
+                        return Ok(Bytes::new());
+                    }
+                    return self.read_segment(
+                        base,
+                        segment,
+                        Some(position),
+                        offset,
+                        max_bytes,
+                        min_one_message,
+                    );
+                }
+                Err(error) => return Err(open.damaged(start + at as u32, error.to_string())),
+            };
+            if header.last_offset() >= offset {
+                break header;
+            }
+            at += header.size_in_bytes();
+            if at >= buffer.len() {
+                let position = start + at as u32;
+                if position >= end {
+                    return Ok(Bytes::new());
+                }
+                return self.read_segment(
+                    base,
+                    segment,
+                    Some(position),
+                    offset,
+                    max_bytes,
+                    min_one_message,
+                );
+            }
+        };
+        let position = start + at as u32;
+        let first = header.size_in_bytes();
+        if first > max_bytes && !min_one_message {
+            return Ok(Bytes::new());
+        }
+        if u64::from(position) + first as u64 > u64::from(end) {
+            return Err(open.damaged(position, "a batch reaches beyond its segment".to_owned()));
+        }
+        if first > buffer.len() - at {
+            buffer = open.read(position, first)?;
+            at = 0;
+        }
+        let length = whole_batches(&buffer[at..], max_bytes.max(first), |from, batch| {
+            let batch = batch.and_then(|batch| batch.verify_crc().map(|()| batch));
+            batch.map(drop).map_err(|error| open.damaged(position + from as u32, error.to_string()))
+        })?;
+        let records = Bytes::from(buffer).slice(at..at + length);
+        let last = last_header(&records);
+        if let Some(last) = last {
+            let next = position + length as u32;
+            self.state.lock().remember(base, last.next_offset(), next);
+        }
+        Ok(records)
+    }
+
+    pub(crate) fn open_segment(
+        &self,
+        base: i64,
+        segment: SegmentMeta,
+    ) -> Result<OpenSegment, ReadError> {
+        let dir = self.dir();
+        let path = records_path(&dir, base);
+        let file = self
+            .open_file(base, FileKind::Records, &path)
+            .map_err(|error| damaged(&path, 0, &error))?;
+        let index = index_path(&dir, base);
+        // A lost index only makes the search longer.
+        let index = self.open_file(base, FileKind::Index, &index).ok();
+        Ok(OpenSegment { base, segment, path, file, index })
+    }
+
+    fn open_file(
+        &self,
+        base_offset: i64,
+        kind: FileKind,
+        path: &std::path::Path,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let key = FileKey { partition: self.uid, base_offset, kind };
+        self.shared.files.get(&*self.shared.disk, key, path, false)
+    }
+}
+
+/// A segment's files, open to read.
+pub(crate) struct OpenSegment {
+    base: i64,
+    segment: SegmentMeta,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    index: Option<Arc<dyn DiskFile>>,
+}
+
+impl OpenSegment {
+    /// Returns a position at or before the batch that holds `offset`.
+    pub(crate) fn position_for_offset(&self, offset: i64) -> Result<u32, ReadError> {
+        let relative = u32::try_from(offset - self.base).unwrap_or(u32::MAX);
+        let position = self.lookup(|entry| entry.relative_offset <= relative);
+        self.checked(position, |header| header.base_offset <= offset)
+    }
+
+    /// Returns a position before which every record is older than `timestamp`.
+    pub(crate) fn position_for_time(&self, timestamp: i64) -> Result<u32, ReadError> {
+        let position = self.lookup(|entry| entry.max_timestamp_before < timestamp);
+        self.checked(position, |_| true)
+    }
+
+    fn lookup(&self, not_after: impl Fn(&kohort_log::sparse_index::IndexEntry) -> bool) -> u32 {
+        let Some(index) = &self.index else { return 0 };
+        index_lookup(&**index, self.segment.index_entries, not_after).unwrap_or(0)
+    }
+
+    /// The index is not trusted: what it points at must be a batch that fits.
+    fn checked(
+        &self,
+        position: u32,
+        fits: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<u32, ReadError> {
+        if position == 0 {
+            return Ok(0);
+        }
+        let header = read_header(&*self.file, position, self.segment.bytes)
+            .map_err(|error| damaged(&self.path, position, &error))?;
+        let plausible =
+            header.is_some_and(|header| header.base_offset >= self.base && fits(&header));
+        Ok(if plausible { position } else { 0 })
+    }
+
+    /// Reads `length` bytes, all of which must be there.
+    pub(crate) fn read(&self, position: u32, length: usize) -> Result<Vec<u8>, ReadError> {
+        let mut buffer = vec![0; length];
+        crate::disk::read_exact_at(&*self.file, &mut buffer, u64::from(position))
+            .map_err(|error| damaged(&self.path, position, &error))?;
+        Ok(buffer)
+    }
+
+    /// Reads the batch at `position`.
+    pub(crate) fn read_batch(&self, position: u32) -> Result<Vec<u8>, ReadError> {
+        let end = self.segment.bytes;
+        let header = read_header(&*self.file, position, end)
+            .map_err(|error| damaged(&self.path, position, &error))?
+            .ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))?;
+        let batch = self.read(position, header.size_in_bytes())?;
+        BatchRef::parse(&batch)
+            .and_then(|batch| batch.verify_crc())
+            .map_err(|error| self.damaged(position, error.to_string()))?;
+        Ok(batch)
+    }
+
+    /// Reads the header of the batch at `position`; nothing at the end of the segment.
+    pub(crate) fn header(&self, position: u32) -> Result<Option<BatchHeader>, ReadError> {
+        if position >= self.segment.bytes {
+            return Ok(None);
+        }
+        let header = read_header(&*self.file, position, self.segment.bytes)
+            .map_err(|error| damaged(&self.path, position, &error))?;
+        header.map(Some).ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))
+    }
+
+    fn damaged(&self, position: u32, reason: String) -> ReadError {
+        tracing::error!(path = %self.path.display(), position, reason, "a segment is damaged");
+        ReadError::Damaged { path: self.path.clone(), position: u64::from(position), reason }
+    }
+}
+
+fn damaged(path: &std::path::Path, position: u32, error: &io::Error) -> ReadError {
+    tracing::error!(path = %path.display(), position, %error, "a segment cannot be read");
+    ReadError::Damaged {
+        path: path.to_owned(),
+        position: u64::from(position),
+        reason: error.to_string(),
+    }
+}
+
+impl PartitionState {
+    /// Returns the segment that holds `offset`, and where in it a reader left off just there.
+    pub(crate) fn place_of(&self, offset: i64) -> Option<(i64, SegmentMeta, Option<u32>)> {
+        let (&base, &segment) = self.segments.range(..=offset).next_back()?;
+        let hint = self
+            .read_hints
+            .iter()
+            .find(|(of, at, _)| *of == base && *at == offset)
+            .map(|(_, _, position)| *position)
+            .filter(|position| *position < segment.bytes);
+        Some((base, segment, hint))
+    }
+
+    fn remember(&mut self, base: i64, offset: i64, position: u32) {
+        if self.read_hints.len() == READ_HINTS_MAX {
+            self.read_hints.pop_front();
+        }
+        self.read_hints.push_back((base, offset, position));
+    }
+}
+
+fn read_tail(
+    state: &PartitionState,
+    offset: i64,
+    max_bytes: usize,
+    min_one_message: bool,
+) -> Bytes {
+    let from = state.tail.partition_point(|chunk| chunk.next_offset <= offset);
+    let mut parts: Vec<Bytes> = Vec::new();
+    let mut room = max_bytes;
+    for (number, chunk) in state.tail.iter().skip(from).enumerate() {
+        let start = if number == 0 { chunk.position_of(offset) } else { 0 };
+        let rest = &chunk.bytes[start..];
+        let mut length = if rest.len() <= room {
+            rest.len()
+        } else {
+            whole_batches::<()>(rest, room, |_, _| Ok(())).unwrap_or(0)
+        };
+        if length == 0 && number == 0 && min_one_message {
+            length = first_batch_bytes(rest);
+        }
+        if length == 0 {
+            break;
+        }
+        parts.push(chunk.bytes.slice(start..start + length));
+        room = room.saturating_sub(length);
+        if length < rest.len() {
+            break;
+        }
+    }
+    join(parts)
+}
+
+impl Chunk {
+    /// Returns where the batch that holds `offset` begins.
+    pub(crate) fn position_of(&self, offset: i64) -> usize {
+        let mut at = 0;
+        while offset > self.first_offset
+            && let Ok(header) = BatchHeader::parse(&self.bytes[at..])
+            && header.last_offset() < offset
+        {
+            at += header.size_in_bytes();
+        }
+        at
+    }
+}
+
+/// Returns how many of the first bytes are whole batches within `max_bytes`, looking at each with
+/// `each(position, batch)`.
+fn whole_batches<E>(
+    bytes: &[u8],
+    max_bytes: usize,
+    mut each: impl FnMut(
+        usize,
+        Result<BatchRef<'_>, kohort_protocol::records::BatchError>,
+    ) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut at = 0;
+    while bytes.len() - at >= LOG_OVERHEAD_BYTES {
+        let size = first_batch_bytes(&bytes[at..]);
+        if size > bytes.len() - at || at + size > max_bytes {
+            break;
+        }
+        each(at, BatchRef::parse(&bytes[at..]))?;
+        at += size;
+    }
+    Ok(at)
+}
+
+/// Returns the size of the batch at the front, as its length field tells.
+fn first_batch_bytes(bytes: &[u8]) -> usize {
+    let length = i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes"));
+    LOG_OVERHEAD_BYTES + usize::try_from(length).unwrap_or(0)
+}
+
+fn last_header(records: &[u8]) -> Option<BatchHeader> {
+    let mut at = 0;
+    let mut last = None;
+    while records.len() > at
+        && let Ok(header) = BatchHeader::parse(&records[at..])
+    {
+        at += header.size_in_bytes();
+        last = Some(header);
+    }
+    last
+}
+
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() <= 1 {
+        return parts.pop().unwrap_or_default();
+    }
+    let mut joined = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        joined.extend_from_slice(&part);
+    }
+    Bytes::from(joined)
+}

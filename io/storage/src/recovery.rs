@@ -1,0 +1,488 @@
+//! Opening a folder: lock, checkpoint, log, and the judgement of what is found.
+//!
+//! The checkpoint says how every partition was and where the log goes on from there; the log is read
+//! from that place to its end and applied. A torn end is cut off, and if it is, a new leader epoch
+//! begins, so that a client that has seen more than there is now finds out. Damage to anything that was
+//! durable stops the start with a report and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kohort_log::{PartitionConfig, Timestamp};
+
+use crate::aligned::AlignedBuf;
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointHead, decode, encode};
+use crate::config::{FlushMode, LogDirConfig};
+use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file, replace_file};
+use crate::error::{Corruption, OpenError};
+use crate::flush::{FlushError, flush_partition};
+use crate::log_dir::{LOCK, PARTITIONS, Partitions, WAL};
+use crate::partition_log::{PartitionId, PartitionLog, Restored, dir_name};
+use crate::shared::{Hot, Shared};
+use crate::wal::entry::{BadEntry, Entry, PartitionKey, encode_control, for_each_entry};
+use crate::wal::file::FilePool;
+use crate::wal::frame::FRAME_HEADER;
+use crate::wal::reader::{FoundFile, ReadFrame, WalEnd, find_files, read_log};
+use crate::wal::writer::{WalError, WalPosition, WalWriter};
+
+/// What opening a folder found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Whether the folder was new.
+    pub created: bool,
+    /// Whether it had been closed in an orderly way.
+    pub clean: bool,
+    /// Commits read back from the write-ahead log.
+    pub commits_replayed: u64,
+    /// Records bytes among them that were not yet in segments.
+    pub bytes_replayed: u64,
+    /// The unfinished commit that was cut off: file and position.
+    pub cut: Option<(PathBuf, u64)>,
+    /// Partitions found.
+    pub partitions: usize,
+    /// Folders of deleted partitions that were removed.
+    pub folders_removed: Vec<String>,
+    /// The leader epoch from now on.
+    pub leader_epoch: i32,
+}
+
+/// An opened folder, before anything runs.
+pub(crate) struct Recovered {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partitions: Partitions,
+    pub(crate) wal: WalWriter,
+    pub(crate) lock: Box<dyn DirLock>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens a folder.
+pub(crate) fn recover(disk: Arc<dyn Disk>, config: LogDirConfig) -> Result<Recovered, OpenError> {
+    let lock = lock_folder(&*disk, &config.path)?;
+    let checkpoint_path = config.path.join(CHECKPOINT_FILE);
+    let names = disk.list(&config.path).map_err(io_at(&config.path))?;
+    if !names.iter().any(|name| name == CHECKPOINT_FILE) {
+        check_is_new(&*disk, &config, &names)?;
+        return create(disk, config, lock);
+    }
+    let content = read_file(&*disk, &checkpoint_path).map_err(io_at(&checkpoint_path))?;
+    let checkpoint = decode(&content)
+        .map_err(|reason| corrupt(&config.path, &checkpoint_path, 0, reason.to_owned()))?;
+    reopen(disk, config, lock, checkpoint)
+}
+
+/// Takes the folder's lock.
+pub(crate) fn lock_folder(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {
+    disk.create_dir_all(path).map_err(io_at(path))?;
+    disk.lock(&path.join(LOCK)).map_err(|error| match error {
+        LockError::Held { owner } => OpenError::Locked { path: path.to_owned(), owner },
+        LockError::Io(source) => OpenError::Io { path: path.join(LOCK), source },
+    })
+}
+
+/// Without a checkpoint a folder must be empty, or be one whose creation was interrupted.
+fn check_is_new(disk: &dyn Disk, config: &LogDirConfig, names: &[String]) -> Result<(), OpenError> {
+    let path = &config.path;
+    let ours = [LOCK, WAL, PARTITIONS, "checkpoint.new", "lost+found"];
+    if let Some(foreign) = names.iter().find(|name| !ours.contains(&name.as_str())) {
+        let reason = format!("there is `{foreign}`, and no file `{CHECKPOINT_FILE}`");
+        return Err(OpenError::NotALog { path: path.clone(), reason });
+    }
+    let missing = |found: String| {
+        corrupt(
+            path,
+            &path.join(CHECKPOINT_FILE),
+            0,
+            format!("it is missing, but there is {found}"),
+        )
+    };
+    if names.iter().any(|name| name == PARTITIONS) {
+        let dir = path.join(PARTITIONS);
+        if let Some(name) = disk.list(&dir).map_err(io_at(&dir))?.first() {
+            return Err(missing(format!("{}", dir.join(name).display())));
+        }
+    }
+    if names.iter().any(|name| name == WAL) {
+        let dir = path.join(WAL);
+        for file in find_files(disk, &dir, None).map_err(io_at(&dir))? {
+            if file.header.is_some_and(|header| header.number > 1) {
+                return Err(missing(format!("{}", file.path.display())));
+            }
+            let Some(header) = file.header else { continue };
+            let start = first_position();
+            let mut frames = 0;
+            read_log::<io::Error>(disk, std::slice::from_ref(&file), header.salt, start, |_| {
+                frames += 1;
+                Ok(())
+            })
+            .map_err(io_at(&dir))?;
+            if frames > 0 {
+                return Err(missing(format!("{} with {frames} commits", file.path.display())));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the first frame of a new log goes.
+fn first_position() -> WalPosition {
+    WalPosition {
+        file_number: 1,
+        position: crate::aligned::BLOCK as u64,
+        sequence: 1,
+        previous_crc: 0,
+    }
+}
+
+fn create(
+    disk: Arc<dyn Disk>,
+    config: LogDirConfig,
+    lock: Box<dyn DirLock>,
+) -> Result<Recovered, OpenError> {
+    let path = config.path.clone();
+    let at = io_at(&path);
+    for dir in [WAL, PARTITIONS] {
+        disk.create_dir_all(&path.join(dir)).map_err(io_at(&path))?;
+    }
+    // Left over from a creation that was interrupted.
+    for file in find_files(&*disk, &path.join(WAL), None).map_err(io_at(&path))? {
+        disk.remove_file(&file.path).map_err(io_at(&path))?;
+    }
+    let salt = random();
+    let pool = new_pool(&disk, &config);
+    let before = WalPosition { file_number: 0, position: 0, sequence: 1, previous_crc: 0 };
+    let synced = config.flush == FlushMode::Fsync;
+    let wal =
+        WalWriter::create(Arc::clone(&pool), salt, synced, before).map_err(open_failed(&path))?;
+    let head = CheckpointHead { salt, leader_epoch: 0, clean: false, wal: wal.position() };
+    replace_file(&*disk, &path.join(CHECKPOINT_FILE), &encode(&head, &[])).map_err(at)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).map_err(io_at(parent))?;
+    }
+    let shared = Arc::new(Shared::new(config, disk, pool, salt, 0, wal.position()));
+    let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
+    Ok(Recovered { shared, partitions: Partitions::default(), wal, lock, report })
+}
+
+fn reopen(
+    disk: Arc<dyn Disk>,
+    config: LogDirConfig,
+    lock: Box<dyn DirLock>,
+    checkpoint: Checkpoint,
+) -> Result<Recovered, OpenError> {
+    let path = config.path.clone();
+    let wal_dir = path.join(WAL);
+    let head = checkpoint.head;
+    let files = find_files(&*disk, &wal_dir, Some(head.salt)).map_err(io_at(&wal_dir))?;
+    let synced = config.flush == FlushMode::Fsync;
+    let pool = new_pool(&disk, &config);
+    let shared = Arc::new(Shared::new(
+        config,
+        Arc::clone(&disk),
+        Arc::clone(&pool),
+        head.salt,
+        head.leader_epoch,
+        head.wal,
+    ));
+    let mut replay = Replay::new(Arc::clone(&shared), checkpoint.partitions, false);
+    let end = read_log(&*disk, &files, head.salt, head.wal, |frame| replay.frame(&frame))?;
+    let end = end.ok_or_else(|| {
+        let number = head.wal.file_number;
+        corrupt(&path, &wal_dir, 0, format!("the log's file number {number} is missing or damaged"))
+    })?;
+    judge_end(&path, &end)?;
+    let cut = end.torn || end.later.is_some();
+    replay.finish()?;
+    let live = |file: &FoundFile| {
+        let number = file.header.map(|header| header.number);
+        number.filter(|n| (head.wal.file_number..=end.next.file_number).contains(n))
+    };
+    let adopted = files.iter().map(|f| (live(f), f.path.clone(), f.length)).collect();
+    pool.adopt(adopted).map_err(io_at(&wal_dir))?;
+    let current = pool.live_file(end.next.file_number).expect("the file was just read");
+    let mut wal = if end.synced == synced && end.later.is_none() {
+        WalWriter::resume(Arc::clone(&pool), head.salt, synced, current, end.next)
+    } else {
+        WalWriter::create(Arc::clone(&pool), head.salt, synced, end.next)
+            .map_err(open_failed(&path))?
+    };
+    if cut {
+        let epoch = shared.leader_epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        write_leader_epoch(&mut wal, epoch).map_err(open_failed(&path))?;
+        tracing::warn!(
+            path = %end.path.display(),
+            position = end.next.position,
+            epoch,
+            "cut off an unfinished commit"
+        );
+    }
+    *shared.committed.lock() = wal.position();
+    let folders_removed = remove_strays(&*disk, &path, &replay.partitions)?;
+    let report = RecoveryReport {
+        created: false,
+        clean: head.clean && end.frames == 0 && !cut,
+        commits_replayed: end.frames,
+        bytes_replayed: replay.bytes,
+        cut: cut.then(|| (end.path.clone(), end.next.position)),
+        partitions: replay.partitions.len(),
+        folders_removed,
+        leader_epoch: shared.leader_epoch.load(Ordering::Relaxed),
+    };
+    let partitions = Partitions::new(replay.partitions);
+    Ok(Recovered { shared, partitions, wal, lock, report })
+}
+
+/// Decides whether the log may end where it was found to.
+fn judge_end(folder: &Path, end: &WalEnd) -> Result<(), OpenError> {
+    match &end.later {
+        Some(later) if end.synced => {
+            let reason = format!(
+                "commit {} is missing or damaged, but commit {} at byte {} of {} is intact",
+                end.next.sequence,
+                later.sequence,
+                later.position,
+                later.path.display()
+            );
+            Err(corrupt(folder, &end.path, end.next.position, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Applies the log's entries to the partitions.
+pub(crate) struct Replay {
+    shared: Arc<Shared>,
+    pub(crate) partitions: BTreeMap<PartitionKey, Arc<PartitionLog>>,
+    pub(crate) bytes: u64,
+    /// Partitions that entries spoke of although they were not there: deleted further on, or lost.
+    unknown: BTreeSet<PartitionKey>,
+    now: Timestamp,
+    allow_gaps: bool,
+}
+
+impl Replay {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        restored: Vec<(PartitionId, Restored)>,
+        allow_gaps: bool,
+    ) -> Replay {
+        let partitions = restored
+            .into_iter()
+            .map(|(id, restored)| {
+                let key = (id.topic_id, id.index);
+                let config = PartitionConfig::default();
+                (key, PartitionLog::new(id, Arc::clone(&shared), config, restored))
+            })
+            .collect();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = since.as_millis() as Timestamp;
+        Replay { shared, partitions, bytes: 0, unknown: BTreeSet::new(), now, allow_gaps }
+    }
+
+    /// Applies one frame.
+    pub(crate) fn frame(&mut self, frame: &ReadFrame<'_>) -> Result<(), OpenError> {
+        let end = FRAME_HEADER + frame.header.payload;
+        for_each_entry::<ReplayError>(frame.bytes, FRAME_HEADER, end, |entry| {
+            self.entry(entry).map_err(ReplayError::Other)
+        })
+        .map_err(|error| {
+            let (position, reason) = match error {
+                ReplayError::BadEntry(at) => (at, "an entry makes no sense".to_owned()),
+                ReplayError::Other(reason) => (0, reason),
+            };
+            corrupt(self.shared.path(), frame.path, frame.position + position as u64, reason)
+        })?;
+        self.bound_memory()
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), String> {
+        match entry {
+            Entry::Append { key, first_offset, next_offset, batches, .. } => {
+                let Some(partition) = self.partitions.get(&key) else {
+                    self.unknown.insert(key);
+                    return Ok(());
+                };
+                let bytes = Bytes::copy_from_slice(batches);
+                let hot = partition
+                    .replay_append(first_offset, next_offset, bytes, self.now, self.allow_gaps)
+                    .map_err(|gap| {
+                        format!(
+                            "records of {} from offset {} are missing before offset {}",
+                            partition.id(),
+                            gap.expected,
+                            gap.found
+                        )
+                    })?;
+                if let Some(hot) = hot {
+                    self.bytes += hot.bytes as u64;
+                    note_hot(&self.shared, partition, hot);
+                }
+            }
+            Entry::Create { key, topic } => {
+                if !self.partitions.contains_key(&key) {
+                    let id = PartitionId { topic_id: key.0, topic: Arc::from(topic), index: key.1 };
+                    let shared = Arc::clone(&self.shared);
+                    let config = PartitionConfig::default();
+                    let partition = PartitionLog::new(id, shared, config, Restored::default());
+                    self.partitions.insert(key, partition);
+                }
+            }
+            Entry::Delete { key } => {
+                self.unknown.remove(&key);
+                if let Some(partition) = self.partitions.remove(&key) {
+                    partition.set_deleted();
+                }
+            }
+            Entry::LogStart { key, offset } => match self.partitions.get(&key) {
+                Some(partition) => partition.replay_log_start(offset),
+                None => {
+                    self.unknown.insert(key);
+                }
+            },
+            Entry::LeaderEpoch { epoch } => {
+                self.shared.leader_epoch.fetch_max(epoch, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A long log is written to segments while it is read.
+    fn bound_memory(&mut self) -> Result<(), OpenError> {
+        let limit = self.shared.config.unflushed_bytes_max / 4;
+        if self.shared.unflushed_bytes.load(Ordering::Relaxed) < limit {
+            return Ok(());
+        }
+        let dirty = std::mem::take(&mut self.shared.work.lock().dirty);
+        for partition in dirty {
+            if let Err(FlushError::NoSpace(source) | FlushError::Failed(source)) =
+                flush_partition(&partition)
+            {
+                return Err(OpenError::Io { path: partition.dir(), source });
+            }
+            partition.evict(i64::MAX);
+        }
+        let mut work = self.shared.work.lock();
+        work.hot.clear();
+        work.hot_bytes = 0;
+        Ok(())
+    }
+
+    /// Called after the last frame.
+    pub(crate) fn finish(&mut self) -> Result<(), OpenError> {
+        if let Some((topic, index)) = self.unknown.first()
+            && !self.allow_gaps
+        {
+            let reason = format!("records of the unknown partition {index} of topic {topic}");
+            let path = self.shared.path();
+            return Err(corrupt(path, &path.join(WAL), 0, reason));
+        }
+        let mut work = self.shared.work.lock();
+        if !work.dirty.is_empty() {
+            let now = std::time::Instant::now();
+            work.dirty_since.get_or_insert(now);
+            work.unsynced_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+}
+
+enum ReplayError {
+    BadEntry(usize),
+    Other(String),
+}
+
+impl From<BadEntry> for ReplayError {
+    fn from(bad: BadEntry) -> Self {
+        ReplayError::BadEntry(bad.position)
+    }
+}
+
+/// Notes replayed records as the commit thread notes new ones.
+fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot) {
+    shared.unflushed_bytes.fetch_add(hot.bytes, Ordering::Relaxed);
+    let mut work = shared.work.lock();
+    work.dirty.extend(partition.mark_dirty());
+    work.hot_bytes += hot.bytes;
+    work.hot.push_back(hot);
+}
+
+/// Removes folders of partitions that are not there any more: their deletion was interrupted, or they
+/// were deleted before anything was durable.
+fn remove_strays(
+    disk: &dyn Disk,
+    path: &Path,
+    partitions: &BTreeMap<PartitionKey, Arc<PartitionLog>>,
+) -> Result<Vec<String>, OpenError> {
+    let dir = path.join(PARTITIONS);
+    let known: BTreeSet<String> = partitions.values().map(|p| dir_name(p.id())).collect();
+    let mut removed = Vec::new();
+    for name in disk.list(&dir).map_err(io_at(&dir))? {
+        if !known.contains(&name) {
+            disk.remove_dir_all(&dir.join(&name)).map_err(io_at(&dir))?;
+            tracing::info!(folder = name, "removed the rest of a deleted partition");
+            removed.push(name);
+        }
+    }
+    Ok(removed)
+}
+
+/// Notes a new leader epoch in the log.
+pub(crate) fn write_leader_epoch(wal: &mut WalWriter, epoch: i32) -> Result<(), WalError> {
+    let entry = encode_control(&Entry::LeaderEpoch { epoch });
+    let mut frame = AlignedBuf::with_capacity(FRAME_HEADER + entry.len());
+    frame.extend(&[0; FRAME_HEADER]);
+    frame.extend(&entry);
+    wal.write(&mut frame, 1)
+}
+
+pub(crate) fn new_pool(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Arc<FilePool> {
+    let mode = match config.flush {
+        FlushMode::Fsync => OpenMode::Direct,
+        FlushMode::PageCache => OpenMode::Write,
+    };
+    Arc::new(FilePool::new(
+        Arc::clone(disk),
+        config.path.join(WAL),
+        mode,
+        config.wal_first_file_bytes,
+        config.wal_file_bytes,
+    ))
+}
+
+pub(crate) fn corrupt(folder: &Path, path: &Path, position: u64, reason: String) -> OpenError {
+    OpenError::Corrupt(Box::new(Corruption {
+        folder: folder.to_owned(),
+        path: path.to_owned(),
+        position,
+        reason,
+    }))
+}
+
+pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path: path.clone(), source }
+}
+
+pub(crate) fn open_failed(path: &Path) -> impl Fn(WalError) -> OpenError {
+    let path = path.join(WAL);
+    move |error| {
+        let (WalError::NoSpace(source) | WalError::Failed(source)) = error;
+        OpenError::Io { path: path.clone(), source }
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(source: io::Error) -> Self {
+        OpenError::Io { path: PathBuf::from(WAL), source }
+    }
+}
+
+/// A number nobody can guess, from the seeds the standard library draws for its maps.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

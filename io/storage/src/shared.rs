@@ -1,0 +1,309 @@
+//! What the partitions of a folder share: the queue to the write-ahead log, the flags that stop
+//! appends, and the list of partitions with something to write to segments.
+//!
+//! ```text
+//! append ──► queue ──► commit (one thread) ──► tail in memory ──► flush (one thread) ──► segments
+//!              │            │ fdatasync             │                    │
+//!          bounded      high watermark           readers             checkpoint, log files go round
+//! ```
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use kohort_log::validator::AppendOrigin;
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::LogDirConfig;
+use crate::disk::Disk;
+use crate::error::{AppendError, FatalError, StorageError};
+use crate::file_cache::FileCache;
+use crate::partition_log::PartitionLog;
+use crate::wal::file::FilePool;
+use crate::wal::writer::WalPosition;
+
+/// Called once, when an append is durable or will never be.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
+
+/// Bytes of a batch that are set on append and lie outside its checksum: base offset, length and
+/// leader epoch. They are kept apart so that the batch itself need not be copied to change them.
+pub(crate) const BATCH_HEAD: usize = 16;
+
+pub(crate) struct Shared {
+    pub(crate) config: LogDirConfig,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) files: FileCache,
+    pub(crate) salt: u64,
+    pub(crate) leader_epoch: AtomicI32,
+    queue: Mutex<Queue>,
+    queue_filled: Condvar,
+    pub(crate) queued_bytes: AtomicUsize,
+    pub(crate) unflushed_bytes: AtomicUsize,
+    /// Space ran out somewhere: clients' appends are refused, the broker's own go on while they can.
+    pub(crate) disk_full: AtomicBool,
+    /// The commit thread itself has no room: nothing can be appended.
+    pub(crate) commit_stuck: AtomicBool,
+    fatal: OnceLock<Arc<FatalError>>,
+    closing: AtomicBool,
+    /// Everything before this is applied to the partitions.
+    pub(crate) committed: Mutex<WalPosition>,
+    pub(crate) work: Mutex<Work>,
+    pub(crate) work_ready: Condvar,
+    pub(crate) next_uid: AtomicU32,
+}
+
+/// An append or other entry on its way to the log.
+pub(crate) struct Pending {
+    pub(crate) what: PendingEntry,
+    pub(crate) done: Option<Done>,
+}
+
+pub(crate) enum PendingEntry {
+    Append {
+        partition: Arc<PartitionLog>,
+        head: [u8; BATCH_HEAD],
+        /// The batch after its head.
+        body: Bytes,
+        first_offset: i64,
+        next_offset: i64,
+    },
+    /// An encoded entry other than an append.
+    Control(Vec<u8>),
+    /// Nothing to write: done when everything before it is durable.
+    Barrier,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending({} bytes)", self.what.bytes())
+    }
+}
+
+impl PendingEntry {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            PendingEntry::Append { body, .. } => BATCH_HEAD + body.len(),
+            PendingEntry::Control(entry) => entry.len(),
+            PendingEntry::Barrier => 0,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: Vec<Pending>,
+    /// Whether the commit thread sleeps and must be woken.
+    waiting: bool,
+    closed: bool,
+    room_waiters: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// What the background thread has to do.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) dirty: Vec<Arc<PartitionLog>>,
+    pub(crate) dirty_since: Option<Instant>,
+    pub(crate) unsynced_since: Option<Instant>,
+    pub(crate) remove_dirs: Vec<PathBuf>,
+    /// Committed bytes in memory, oldest first, to be dropped in this order.
+    pub(crate) hot: VecDeque<Hot>,
+    pub(crate) hot_bytes: usize,
+    pub(crate) stop: bool,
+    pub(crate) waiting: bool,
+}
+
+/// A stretch of a partition's tail.
+pub(crate) struct Hot {
+    pub(crate) partition: std::sync::Weak<PartitionLog>,
+    pub(crate) next_offset: i64,
+    pub(crate) bytes: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: LogDirConfig,
+        disk: Arc<dyn Disk>,
+        pool: Arc<FilePool>,
+        salt: u64,
+        leader_epoch: i32,
+        committed: WalPosition,
+    ) -> Shared {
+        let files = FileCache::new(config.open_files_max);
+        Shared {
+            config,
+            disk,
+            pool,
+            files,
+            salt,
+            leader_epoch: AtomicI32::new(leader_epoch),
+            queue: Mutex::default(),
+            queue_filled: Condvar::new(),
+            queued_bytes: AtomicUsize::new(0),
+            unflushed_bytes: AtomicUsize::new(0),
+            disk_full: AtomicBool::new(false),
+            commit_stuck: AtomicBool::new(false),
+            fatal: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            committed: Mutex::new(committed),
+            work: Mutex::default(),
+            work_ready: Condvar::new(),
+            next_uid: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.config.path
+    }
+
+    /// Decides whether an append of about `bytes` may enter the queue.
+    pub(crate) fn admit(&self, origin: AppendOrigin) -> Result<(), AppendError> {
+        self.alive()?;
+        let own = origin == AppendOrigin::Coordinator;
+        if self.commit_stuck.load(Ordering::Relaxed)
+            || (!own && self.disk_full.load(Ordering::Relaxed))
+        {
+            return Err(AppendError::DiskFull);
+        }
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
+        let unflushed = self.unflushed_bytes.load(Ordering::Relaxed);
+        // The broker's own records may use twice the room: a coordinator that cannot write must
+        // unload its groups, which is worse than a little memory.
+        let factor = if own { 2 } else { 1 };
+        if queued >= self.config.queue_bytes_max * factor
+            || unflushed >= self.config.unflushed_bytes_max * factor
+        {
+            return Err(AppendError::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Fails if the folder accepts nothing any more.
+    pub(crate) fn alive(&self) -> Result<(), StorageError> {
+        if let Some(fatal) = self.fatal.get() {
+            return Err(StorageError::Fatal(Arc::clone(fatal)));
+        }
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(StorageError::Closed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fatal(&self) -> Option<Arc<FatalError>> {
+        self.fatal.get().cloned()
+    }
+
+    /// Notes that the disk cannot be trusted any more, and tells the broker, once.
+    pub(crate) fn fail(&self, doing: impl Into<String>, source: std::io::Error) -> Arc<FatalError> {
+        let mut first = false;
+        let fatal = self.fatal.get_or_init(|| {
+            first = true;
+            Arc::new(FatalError { doing: doing.into(), source })
+        });
+        if first {
+            tracing::error!(error = %fatal, "the data folder failed");
+            if let Some(hook) = &self.config.on_fatal {
+                hook(fatal);
+            }
+        }
+        Arc::clone(fatal)
+    }
+
+    /// Puts an entry into the queue. The caller holds its partition's lock, which makes the order of
+    /// a partition's entries that of its offsets.
+    pub(crate) fn enqueue(&self, pending: Pending) {
+        self.queued_bytes.fetch_add(pending.what.bytes(), Ordering::Relaxed);
+        let wake = {
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                drop(queue);
+                self.queued_bytes.fetch_sub(pending.what.bytes(), Ordering::Relaxed);
+                if let Some(done) = pending.done {
+                    done(Err(self.alive().err().unwrap_or(StorageError::Closed)));
+                }
+                return;
+            }
+            queue.entries.push(pending);
+            std::mem::take(&mut queue.waiting)
+        };
+        if wake {
+            self.queue_filled.notify_one();
+        }
+    }
+
+    /// Takes everything queued into `into`, which is empty. Waits for something if `wait`. Returns
+    /// false when the queue is closed and empty.
+    pub(crate) fn take_queued(&self, into: &mut Vec<Pending>, wait: bool) -> bool {
+        let mut queue = self.queue.lock();
+        while queue.entries.is_empty() {
+            if queue.closed || !wait {
+                return !queue.closed;
+            }
+            queue.waiting = true;
+            self.queue_filled.wait(&mut queue);
+        }
+        std::mem::swap(into, &mut queue.entries);
+        true
+    }
+
+    /// Ends the queue: what is in it is still committed, nothing more is taken.
+    pub(crate) fn close_queue(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.queue.lock().closed = true;
+        self.queue_filled.notify_all();
+        self.call_room_waiters();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Calls `waiter` when appends may be tried again, at once if that is now.
+    pub(crate) fn when_room(&self, waiter: Box<dyn FnOnce() + Send>) {
+        let mut queue = self.queue.lock();
+        let room = self.has_room() || queue.closed;
+        if room {
+            drop(queue);
+            waiter();
+        } else {
+            queue.room_waiters.push(waiter);
+        }
+    }
+
+    /// Room is announced at half of the limits, so that those woken do not find it gone at once.
+    fn has_room(&self) -> bool {
+        self.queued_bytes.load(Ordering::Relaxed) <= self.config.queue_bytes_max / 2
+            && self.unflushed_bytes.load(Ordering::Relaxed) <= self.config.unflushed_bytes_max / 2
+    }
+
+    /// Called after queue or tail shrank.
+    pub(crate) fn announce_room(&self) {
+        if self.has_room() {
+            self.call_room_waiters();
+        }
+    }
+
+    fn call_room_waiters(&self) {
+        let waiters = std::mem::take(&mut self.queue.lock().room_waiters);
+        for waiter in waiters {
+            waiter();
+        }
+    }
+
+    /// Wakes the background thread if it sleeps.
+    pub(crate) fn wake_background(&self) {
+        let waiting = std::mem::take(&mut self.work.lock().waiting);
+        if waiting {
+            self.work_ready.notify_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}

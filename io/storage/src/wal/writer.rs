@@ -1,0 +1,123 @@
+//! Writes frames, one commit after another.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::aligned::{AlignedBuf, BLOCK};
+use crate::wal::file::{FileHeader, FilePool, WalFile};
+use crate::wal::frame::{FRAME_HEADER, frame_span, seal};
+
+/// A place in the log: where the next frame goes and what it continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WalPosition {
+    pub(crate) file_number: u64,
+    pub(crate) position: u64,
+    pub(crate) sequence: u64,
+    pub(crate) previous_crc: u32,
+}
+
+/// The writing end of the log.
+#[derive(Debug)]
+pub(crate) struct WalWriter {
+    pool: Arc<FilePool>,
+    salt: u64,
+    synced: bool,
+    current: WalFile,
+    next: WalPosition,
+}
+
+/// Why a frame was not written.
+#[derive(Debug)]
+pub(crate) enum WalError {
+    /// No room for the next file. Nothing was written: the frame can be tried again.
+    NoSpace(io::Error),
+    /// The disk failed in a way after which nothing on it can be trusted to be durable.
+    Failed(io::Error),
+}
+
+impl WalWriter {
+    /// Begins a log in a fresh file.
+    pub(crate) fn create(
+        pool: Arc<FilePool>,
+        salt: u64,
+        synced: bool,
+        after: WalPosition,
+    ) -> Result<WalWriter, WalError> {
+        let current = pool.take(2 * BLOCK as u64).map_err(no_space_or_failed)?;
+        let mut writer = WalWriter { pool, salt, synced, current: current.clone(), next: after };
+        writer.start_file(current, after.file_number + 1)?;
+        Ok(writer)
+    }
+
+    /// Continues a log where the reader found its end.
+    pub(crate) fn resume(
+        pool: Arc<FilePool>,
+        salt: u64,
+        synced: bool,
+        current: WalFile,
+        next: WalPosition,
+    ) -> WalWriter {
+        WalWriter { pool, salt, synced, current, next }
+    }
+
+    /// Returns where the next frame goes.
+    pub(crate) fn position(&self) -> WalPosition {
+        self.next
+    }
+
+    /// Writes one frame and makes it durable. `frame` holds [`FRAME_HEADER`] bytes to fill in and the
+    /// payload behind them.
+    pub(crate) fn write(&mut self, frame: &mut AlignedBuf, entries: u32) -> Result<(), WalError> {
+        let span = frame_span(frame.len() - FRAME_HEADER) as u64;
+        if self.next.position + span > self.current.size {
+            let file = self.pool.take(BLOCK as u64 + span).map_err(no_space_or_failed)?;
+            self.start_file(file, self.next.file_number + 1)?;
+        }
+        let next = &mut self.next;
+        let crc = seal(frame.as_mut_slice(), next.sequence, next.previous_crc, self.salt, entries);
+        frame.pad_to_block();
+        self.current.file.write_at(frame.as_slice(), next.position).map_err(WalError::Failed)?;
+        if self.synced {
+            // A failed sync is never tried again: the kernel may have marked the pages clean.
+            self.current.file.sync().map_err(WalError::Failed)?;
+        }
+        next.position += span;
+        next.sequence += 1;
+        next.previous_crc = crc;
+        Ok(())
+    }
+
+    /// Puts a file to use. Its header is durable before its first frame is written, so that a frame in
+    /// a file without a sound header can only mean that the header rotted.
+    fn start_file(&mut self, file: WalFile, number: u64) -> Result<(), WalError> {
+        let header = FileHeader {
+            number,
+            first_sequence: self.next.sequence,
+            salt: self.salt,
+            size: file.size,
+            previous_crc: self.next.previous_crc,
+            synced: self.synced,
+        };
+        file.file.write_at(header.encode().as_slice(), 0).map_err(WalError::Failed)?;
+        if self.synced {
+            file.file.sync().map_err(WalError::Failed)?;
+        }
+        self.pool.put_to_use(number, file.clone());
+        self.current = file;
+        self.next.file_number = number;
+        self.next.position = BLOCK as u64;
+        Ok(())
+    }
+}
+
+fn no_space_or_failed(error: io::Error) -> WalError {
+    if is_no_space(&error) { WalError::NoSpace(error) } else { WalError::Failed(error) }
+}
+
+/// Tells whether an error says that the disk, or the user's share of it, is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

@@ -1,0 +1,167 @@
+//! A data folder on real files, from its creation to its recovery.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kohort_protocol::ErrorCode;
+use kohort_storage::{
+    Isolation, LogDir, LogDirConfig, OpenError, PartitionConfig, ReadError, StorageError,
+};
+use support::{append, append_durably, batch, id, producer_batch, read_all};
+
+#[test]
+fn appended_records_are_readable_and_survive_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig::new(folder.path());
+    let mut expected = Vec::new();
+    {
+        let (dir, report) = LogDir::open(config.clone()).unwrap();
+        assert!(report.created);
+        let partition = dir.create_partition(id("flights", 3), PartitionConfig::default()).unwrap();
+        for n in 0..20_i64 {
+            let value = format!("value {n}");
+            let info = append_durably(&partition, batch(&[value.as_bytes(), b"second"]));
+            assert_eq!((info.base_offset, info.last_offset), (2 * n, 2 * n + 1));
+            expected.push((2 * n, value.into_bytes()));
+            expected.push((2 * n + 1, b"second".to_vec()));
+        }
+        assert_eq!(partition.high_watermark(), 40);
+        assert_eq!(read_all(&partition, 0, 100), expected);
+        // Dropped without shutdown, as a killed process leaves it.
+    }
+    let (dir, report) = LogDir::open(config.clone()).unwrap();
+    assert!(!report.clean && report.cut.is_none(), "{report:?}");
+    let partition = dir.partition(id("flights", 3).topic_id, 3).unwrap();
+    assert_eq!(partition.id(), &id("flights", 3));
+    assert_eq!(read_all(&partition, 0, 1 << 20), expected);
+    assert_eq!(append_durably(&partition, batch(&[b"more"])).base_offset, 40);
+    expected.push((40, b"more".to_vec()));
+    dir.shutdown().unwrap();
+    drop((dir, partition));
+    let (dir, report) = LogDir::open(config).unwrap();
+    assert!(report.clean, "{report:?}");
+    assert_eq!(report.commits_replayed, 0);
+    let partition = dir.partition(id("flights", 3).topic_id, 3).unwrap();
+    assert_eq!(read_all(&partition, 0, 100), expected, "now from the segment");
+    assert_eq!(read_all(&partition, 37, 100), expected[37..]);
+}
+
+#[test]
+fn second_opening_of_a_folder_is_refused_with_the_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    let error = LogDir::open(LogDirConfig::new(folder.path())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the data folder {} is in use by process {}",
+            folder.path().display(),
+            std::process::id()
+        )
+    );
+    dir.shutdown().unwrap();
+    LogDir::open(LogDirConfig::new(folder.path())).expect("a closed folder can be opened");
+}
+
+#[test]
+fn folder_with_something_else_in_it_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("meta.properties"), "version=1").unwrap();
+    let error = LogDir::open(LogDirConfig::new(folder.path())).unwrap_err();
+    assert!(matches!(error, OpenError::NotALog { .. }), "{error}");
+    assert!(error.to_string().contains("meta.properties"), "{error}");
+}
+
+#[test]
+fn repeated_batch_gets_its_old_offset_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig::new(folder.path());
+    for restart in 0..4 {
+        let (dir, _) = LogDir::open(config.clone()).unwrap();
+        let partition = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+        for sequence in 0..3 {
+            let info = append_durably(&partition, producer_batch(7, 0, sequence, &[b"v"]));
+            assert_eq!(info.base_offset, i64::from(sequence));
+            assert_eq!(info.duplicate, restart > 0);
+        }
+        let refused = append(&partition, producer_batch(7, 0, 9, &[b"v"])).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        if restart % 2 == 1 {
+            dir.shutdown().unwrap();
+        }
+    }
+}
+
+#[test]
+fn deleted_partition_is_gone_for_good_and_a_new_one_of_its_name_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig::new(folder.path());
+    let old = id("old", 0);
+    let new = kohort_storage::PartitionId { topic: Arc::clone(&old.topic), ..id("new", 0) };
+    let partitions = folder.path().join("partitions");
+    {
+        let (dir, _) = LogDir::open(config.clone()).unwrap();
+        let partition = dir.create_partition(old.clone(), PartitionConfig::default()).unwrap();
+        append_durably(&partition, batch(&[b"v"]));
+        dir.checkpoint().unwrap();
+        assert_eq!(std::fs::read_dir(&partitions).unwrap().count(), 1);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let deleted = dir.delete_partition(old.topic_id, 0, move |r| sender.send(r).unwrap());
+        assert!(deleted.unwrap());
+        receiver.recv().unwrap().unwrap();
+        let refused = append(&partition, batch(&[b"v"])).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let read = partition.read(0, 100, true, Isolation::ReadUncommitted);
+        assert!(matches!(read, Err(ReadError::Storage(StorageError::Deleted))));
+        dir.create_partition(new.clone(), PartitionConfig::default()).unwrap();
+    }
+    let (dir, _) = LogDir::open(config).unwrap();
+    assert!(dir.partition(old.topic_id, 0).is_none());
+    assert_eq!(dir.partition(new.topic_id, 0).unwrap().log_end_offset(), 0);
+    assert_eq!(std::fs::read_dir(&partitions).unwrap().count(), 0, "its folder was removed");
+}
+
+#[test]
+fn topic_names_cannot_leave_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    let long = "x".repeat(250);
+    for name in ["", ".", "..", "../up", "a/b", "a\0b", "a b", "ü", long.as_str()] {
+        let result = dir.create_partition(id(name, 0), PartitionConfig::default());
+        assert!(matches!(result, Err(StorageError::InvalidTopicName { .. })), "{name:?}");
+    }
+    let longest = "x".repeat(249);
+    let partition = dir.create_partition(id(&longest, 0), PartitionConfig::default()).unwrap();
+    append_durably(&partition, batch(&[b"v"]));
+    dir.shutdown().unwrap();
+}
+
+#[test]
+fn offsets_outside_the_log_are_refused_and_nothing_above_the_high_watermark_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig {
+        background: kohort_storage::Background::Manual,
+        ..LogDirConfig::new(folder.path())
+    };
+    let (dir, _) = LogDir::open(config).unwrap();
+    let partition = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    let seen = Arc::new(AtomicI64::new(-1));
+    let listener = Arc::clone(&seen);
+    partition.on_advance(Arc::new(move |offset| listener.store(offset, Ordering::SeqCst)));
+    let (_, done) = append(&partition, batch(&[b"a", b"b"])).unwrap();
+    let read = |offset| partition.read(offset, 1000, true, Isolation::ReadUncommitted);
+    assert_eq!((partition.log_end_offset(), partition.high_watermark()), (2, 0));
+    assert!(read(0).unwrap().records.is_empty());
+    assert!(done.try_recv().is_err());
+    dir.step_commit();
+    done.try_recv().unwrap().unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+    assert!(!read(1).unwrap().records.is_empty());
+    assert!(read(2).unwrap().records.is_empty());
+    for outside in [-1, 3] {
+        assert_eq!(read(outside).unwrap_err().code(), ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+}
