@@ -1,1 +1,7 @@
 //! A consumer's and a producer's decisions, without I/O.
+//!
+//! Everything here is told the time and hands back what to do; `io/client` does it.
+
+pub mod backoff;
+pub mod metadata;
+pub mod producer;

@@ -1,0 +1,16 @@
+//! The only place that asks what time it is.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Returns the time in Unix milliseconds.
+#[expect(dead_code, reason = "the producer is next")]
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Returns a seed that differs between clients, and between starts of one.
+pub(crate) fn seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
+}

@@ -1,0 +1,350 @@
+//! Keeping the metadata fresh.
+//!
+//! One task asks, when somebody wants to know or the picture is old; everybody else reads the
+//! picture. Requests that arrive while one is under way are answered by the next, so that each
+//! caller sees an answer asked for after its call. When no node can be reached, it starts again
+//! from the bootstrap servers, whose names are resolved anew each time (KIP-899).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_client_core::backoff::{Backoff, Jitter};
+use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse,
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::{ClusterError, ClusterOptions};
+use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
+use crate::net::{BrokerConnection, NetError, Pool, Purpose};
+
+/// What a client wants to know about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topics {
+    /// Topics by name.
+    Some(BTreeSet<Arc<str>>),
+    /// Every topic there is: for patterns and lists.
+    All,
+}
+
+/// Keeps the picture; see the module.
+#[derive(Debug)]
+pub(super) struct Refresher {
+    pub(super) pool: Pool,
+    bootstrap: Vec<HostPort>,
+    recovery: RecoveryStrategy,
+    allow_auto_create: bool,
+    max_age: Duration,
+    backoff: Backoff,
+    view: watch::Sender<Arc<MetadataView>>,
+    wanted: Mutex<Wanted>,
+    wake: Notify,
+    completed: watch::Sender<Completed>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    topics: Topics,
+    errors: BTreeMap<Arc<str>, ErrorCode>,
+    /// Counts the requests for an answer; the task answers all up to the number it saw.
+    requests: u64,
+    /// Whether one of them need not wait for the back-off.
+    at_once: bool,
+    jitter: Jitter,
+}
+
+/// The outcome of the last attempt, and which requests it answers.
+#[derive(Debug, Clone, Default)]
+struct Completed {
+    requests: u64,
+    error: Option<ClusterError>,
+}
+
+impl Refresher {
+    pub(super) fn new(
+        pool: Pool,
+        config: &CommonConfig,
+        options: &ClusterOptions,
+        seed: u64,
+    ) -> Self {
+        let bootstrap = config.bootstrap_servers.clone();
+        Self {
+            pool,
+            view: watch::Sender::new(Arc::new(bootstrap_view(&bootstrap))),
+            bootstrap,
+            recovery: config.metadata_recovery_strategy,
+            allow_auto_create: options.allow_auto_create_topics,
+            max_age: config.metadata_max_age,
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            wanted: Mutex::new(Wanted {
+                topics: Topics::Some(BTreeSet::new()),
+                errors: BTreeMap::new(),
+                requests: 1,
+                at_once: true,
+                jitter: Jitter::seeded(seed.rotate_left(17)),
+            }),
+            wake: Notify::new(),
+            completed: watch::Sender::new(Completed::default()),
+        }
+    }
+
+    pub(super) fn view(&self) -> Arc<MetadataView> {
+        self.view.borrow().clone()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<MetadataView>> {
+        self.view.subscribe()
+    }
+
+    pub(super) fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
+        self.wanted.lock().errors.get(topic).copied()
+    }
+
+    pub(super) fn follow<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) {
+        let view = self.view();
+        let mut missing = false;
+        {
+            let mut wanted = self.wanted.lock();
+            let Topics::Some(followed) = &mut wanted.topics else { return };
+            for topic in topics {
+                let topic = topic.as_ref();
+                if !followed.contains(topic) {
+                    followed.insert(Arc::from(topic));
+                    missing |= view.topic(topic).is_none();
+                }
+            }
+        }
+        if missing {
+            self.request(true);
+        }
+    }
+
+    pub(super) fn set_topics(&self, topics: Topics) {
+        let known = match &topics {
+            Topics::All => false,
+            Topics::Some(names) => {
+                let view = self.view();
+                names.iter().all(|name| view.topic(name).is_some())
+            }
+        };
+        {
+            let mut wanted = self.wanted.lock();
+            if wanted.topics == topics {
+                return;
+            }
+            wanted.errors.clear();
+            wanted.topics = topics;
+        }
+        if known {
+            self.drop_unfollowed();
+        } else {
+            self.request(true);
+        }
+    }
+
+    /// Notes that somebody wants an answer; returns the number that answers it.
+    pub(super) fn request(&self, at_once: bool) -> u64 {
+        let number = {
+            let mut wanted = self.wanted.lock();
+            wanted.requests += 1;
+            wanted.at_once |= at_once;
+            wanted.requests
+        };
+        self.wake.notify_one();
+        number
+    }
+
+    pub(super) async fn refresh(&self) -> Result<Arc<MetadataView>, ClusterError> {
+        let mut completed = self.completed.subscribe();
+        let number = self.request(true);
+        let outcome = completed.wait_for(|it| it.requests >= number).await;
+        match outcome.map_err(|_| NetError::DriverGone)?.error.clone() {
+            Some(error) => Err(error),
+            None => Ok(self.view()),
+        }
+    }
+
+    pub(super) fn learn_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) {
+        self.view.send_if_modified(|view| {
+            let next = view.with_leader(topic, partition, leader, epoch);
+            let newer = next.version > view.version;
+            if newer {
+                *view = Arc::new(next);
+            }
+            newer
+        });
+    }
+
+    /// The task: answers requests, and asks on its own when the picture is old or an attempt
+    /// failed.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut last = None;
+        let mut failures = 0;
+        loop {
+            self.until_due(last, failures).await;
+            let (number, topics) = {
+                let mut wanted = self.wanted.lock();
+                wanted.at_once = false;
+                (wanted.requests, wanted.topics.clone())
+            };
+            let outcome = self.attempt(&topics).await;
+            last = Some(Instant::now());
+            // A topic without a leader is an answer, but one to ask about again.
+            failures = if matches!(outcome, Ok(true)) { 0 } else { failures + 1 };
+            let error = outcome.err();
+            if let Some(error) = &error {
+                tracing::debug!(%error, failures, "metadata was not refreshed");
+            }
+            self.completed.send_replace(Completed { requests: number, error });
+        }
+    }
+
+    /// Waits until an answer is wanted and the back-off since the last attempt allows it.
+    async fn until_due(&self, last: Option<Instant>, failures: u32) {
+        let Some(last) = last else { return };
+        let delay = self.backoff.delay(failures.max(1), &mut self.wanted.lock().jitter);
+        loop {
+            let now = Instant::now();
+            let due = {
+                let wanted = self.wanted.lock();
+                let asked = wanted.requests > self.completed.borrow().requests;
+                if asked && wanted.at_once && failures == 0 {
+                    return;
+                }
+                let wait = if asked || failures > 0 { delay } else { self.max_age };
+                last + wait
+            };
+            if now >= due {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Asks one node after the other until one answers; `true` if the answer leaves nothing to
+    /// ask again about.
+    async fn attempt(&self, topics: &Topics) -> Result<bool, ClusterError> {
+        let mut tried = 0;
+        let mut last = None;
+        let mut candidates = self.candidates();
+        let mut bootstrapped = candidates.iter().all(|broker| broker.id < 0);
+        loop {
+            for broker in candidates.drain(..) {
+                tried += 1;
+                match self.ask(&broker, topics).await {
+                    Ok(response) if response.error_code == ErrorCode::NONE => {
+                        return Ok(self.take(&broker, &response, topics));
+                    }
+                    Ok(response) => {
+                        // KIP-1102: the cluster itself asks us to start over.
+                        tracing::info!(code = %response.error_code, "starting over from the bootstrap servers");
+                    }
+                    Err(error) => {
+                        tracing::debug!(node = broker.id, %error, "no metadata from this node");
+                        last = Some(error);
+                    }
+                }
+            }
+            if bootstrapped || self.recovery != RecoveryStrategy::Rebootstrap {
+                let nobody = || NetError::Closed { address: Arc::from("every server") };
+                return Err(ClusterError::Unreachable { tried, last: last.unwrap_or_else(nobody) });
+            }
+            bootstrapped = true;
+            candidates = bootstrap_view(&self.bootstrap).brokers().cloned().collect();
+        }
+    }
+
+    async fn ask(&self, broker: &Broker, topics: &Topics) -> Result<MetadataResponse, NetError> {
+        let connection = self.pool.connection(broker, Purpose::General).await?;
+        let named = |name: &Arc<str>| MetadataRequestTopic {
+            name: Some(name.to_string()),
+            ..MetadataRequestTopic::default()
+        };
+        let request = MetadataRequest {
+            topics: match topics {
+                Topics::Some(names) => Some(names.iter().map(named).collect()),
+                Topics::All => None,
+            },
+            allow_auto_topic_creation: self.allow_auto_create,
+            ..MetadataRequest::default()
+        };
+        connection.send(&request).await
+    }
+
+    fn take(&self, from: &Broker, response: &MetadataResponse, asked: &Topics) -> bool {
+        let scope = match asked {
+            Topics::Some(_) => MetadataScope::SomeTopics,
+            Topics::All => MetadataScope::AllTopics,
+        };
+        let (next, errors) = self.view.borrow().merge(response, scope);
+        // The bootstrap server is one of the nodes: keep its connection under its new name.
+        let same = next.brokers().find(|it| it.host == from.host && it.port == from.port);
+        if let Some(node) = same.filter(|node| node.id != from.id) {
+            self.pool.rename(from.id, node.id);
+        }
+        self.pool.retain(|id| next.broker(id).is_some());
+        let settled = errors.topics.iter().all(|(_, code)| !code.is_retriable());
+        {
+            let mut wanted = self.wanted.lock();
+            wanted.errors = errors.topics.into_iter().collect();
+        }
+        self.view.send_replace(Arc::new(next));
+        self.drop_unfollowed();
+        settled && !errors.leaderless
+    }
+
+    fn drop_unfollowed(&self) {
+        let Topics::Some(names) = self.wanted.lock().topics.clone() else { return };
+        self.view.send_if_modified(|view| {
+            let extra = view.topics().any(|topic| !names.contains(&topic.name));
+            if extra {
+                *view = Arc::new(view.retain_topics(|name| names.contains(name)));
+            }
+            extra
+        });
+    }
+
+    pub(super) async fn any_connection(&self) -> Result<BrokerConnection, ClusterError> {
+        let mut last = None;
+        let candidates = self.candidates();
+        let tried = candidates.len();
+        for broker in candidates {
+            match self.pool.connection(&broker, Purpose::General).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = Some(error),
+            }
+        }
+        self.request(false);
+        let nobody = || NetError::Closed { address: Arc::from("every server") };
+        Err(ClusterError::Unreachable { tried, last: last.unwrap_or_else(nobody) })
+    }
+
+    /// The nodes to try: connected ones first, then those whose back-off is shortest, and among
+    /// equals by chance, so that clients spread.
+    fn candidates(&self) -> Vec<Broker> {
+        let view = self.view();
+        let mut wanted = self.wanted.lock();
+        let mut ranked: Vec<(bool, Duration, u64, &Broker)> = view
+            .brokers()
+            .map(|broker| {
+                let connected = self.pool.existing(broker, Purpose::General).is_some();
+                let wait = self.pool.wait(broker.id, Purpose::General);
+                (!connected, wait, wanted.jitter.next_u64(), broker)
+            })
+            .collect();
+        ranked.sort();
+        ranked.into_iter().map(|(_, _, _, broker)| broker.clone()).collect()
+    }
+}
+
+fn bootstrap_view(servers: &[HostPort]) -> MetadataView {
+    MetadataView::bootstrap(servers.iter().map(|server| (server.host.clone(), server.port)))
+}

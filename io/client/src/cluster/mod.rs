@@ -1,0 +1,298 @@
+//! The cluster as one client sees it: metadata kept fresh, and connections to the right nodes.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use kohort::cluster::{Cluster, ClusterOptions, CoordinatorKind};
+//! use kohort::config::{ConsumerConfig, Properties};
+//! use kohort::net::{Driver, Purpose};
+//!
+//! let config = ConsumerConfig::from_pairs([("bootstrap.servers", "localhost:9092")])?;
+//! let driver = Driver::start("kohort-consumer")?;
+//! let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default());
+//! cluster.follow_topics(["orders"]);
+//! let view = driver.run({
+//!     let cluster = cluster.clone();
+//!     async move { cluster.refresh().await }
+//! }).await??;
+//! let partitions = view.topic("orders").map_or(0, |topic| topic.partitions.len());
+//! # Ok(()) }
+//! ```
+//!
+//! [`Cluster::view`] and the `follow` and `refresh_soon` functions may be called anywhere; what
+//! connects must run on the client's [`crate::net::Driver`].
+
+mod metadata;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kohort_client_core::backoff::Backoff;
+use kohort_client_core::metadata::{Broker, MetadataView};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::find_coordinator::{
+    FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::CommonConfig;
+use crate::net::stream::Dialer;
+use crate::net::{BrokerConnection, ConnectionOptions, Driver, NetError, Pool, Purpose};
+use metadata::Refresher;
+pub use metadata::Topics;
+
+/// The cluster as one client sees it. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    refresher: Arc<Refresher>,
+}
+
+/// What differs between the kinds of clients.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// Whether asking for a topic may create it.
+    pub allow_auto_create_topics: bool,
+    /// The largest answer to take; a consumer's fetch may be larger than the default.
+    pub response_bytes_max: usize,
+    /// What decides the jitter of the back-off; `None` takes it from the clock.
+    pub seed: Option<u64>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            allow_auto_create_topics: false,
+            response_bytes_max: ConnectionOptions::default().response_bytes_max,
+            seed: None,
+        }
+    }
+}
+
+/// What a coordinator coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoordinatorKind {
+    /// A group, by its id.
+    Group,
+    /// A transactional id.
+    Transaction,
+}
+
+/// Why the cluster could not be asked.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The request got no answer.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// No node has this id now.
+    #[error("the cluster has no node {node}")]
+    UnknownNode {
+        /// The id.
+        node: i32,
+    },
+    /// No server could be reached; the last failure says why.
+    #[error("no server could be reached, the last of {tried}: {last}")]
+    Unreachable {
+        /// How many were tried.
+        tried: usize,
+        /// What happened with the last.
+        last: NetError,
+    },
+    /// The broker refused.
+    #[error("{what}: {code}{}", message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Kafka's error.
+        code: ErrorCode,
+        /// What the broker said beside it.
+        message: Option<String>,
+    },
+}
+
+impl ClusterError {
+    /// Returns whether asking again may help.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Net(error) => error.is_retriable(),
+            Self::UnknownNode { .. } | Self::Unreachable { .. } => true,
+            Self::Refused { code, .. } => code.is_retriable(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts to follow a cluster: the first metadata is asked for at once, on the driver.
+    pub fn start(driver: &Driver, config: &CommonConfig, options: ClusterOptions) -> Self {
+        let size = |bytes: crate::config::ByteSize| u32::try_from(bytes.0).ok();
+        let connection = ConnectionOptions {
+            client_id: Arc::from(config.client_id.as_str()),
+            request_timeout: config.request_timeout,
+            setup_timeout: config.connection_setup_timeout,
+            idle_max: config.connections_max_idle,
+            response_bytes_max: options.response_bytes_max,
+            dialer: Dialer {
+                send_buffer: config.send_buffer.and_then(size),
+                receive_buffer: config.receive_buffer.and_then(size),
+            },
+            ..ConnectionOptions::default()
+        };
+        let seed = options.seed.unwrap_or_else(crate::clock::seed);
+        let reconnect = Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max);
+        let pool = Pool::new(connection, reconnect, seed);
+        let refresher = Arc::new(Refresher::new(pool, config, &options, seed));
+        driver.spawn(refresher.clone().run());
+        Self { refresher }
+    }
+
+    /// Returns what is known now.
+    pub fn view(&self) -> Arc<MetadataView> {
+        self.refresher.view()
+    }
+
+    /// Returns a receiver that sees every new picture.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<MetadataView>> {
+        self.refresher.subscribe()
+    }
+
+    /// Adds topics to those that are followed; unknown ones are asked for at once.
+    pub fn follow_topics<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) {
+        self.refresher.follow(topics);
+    }
+
+    /// Replaces what is followed. Topics that are no longer followed leave the picture.
+    pub fn set_topics(&self, topics: Topics) {
+        self.refresher.set_topics(topics);
+    }
+
+    /// Asks for new metadata, soon: after an error that says ours is old. Calls before the answer
+    /// come to one request, which waits for the back-off since the one before.
+    pub fn refresh_soon(&self) {
+        self.refresher.request(false);
+    }
+
+    /// Asks for new metadata and returns the picture once an answer asked for after this call is
+    /// in, or the failure of that attempt. (A failed attempt is tried again in any case.)
+    pub async fn refresh(&self) -> Result<Arc<MetadataView>, ClusterError> {
+        self.refresher.refresh().await
+    }
+
+    /// Returns what the last answer said of a followed topic that it could not describe.
+    pub fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
+        self.refresher.topic_error(topic)
+    }
+
+    /// Takes over a leader that a Produce or Fetch answer named (KIP-951).
+    pub fn learn_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) {
+        self.refresher.learn_leader(topic, partition, leader, epoch);
+    }
+
+    /// Returns a connection to a node of the current picture, opening it if need be.
+    pub async fn connection(
+        &self,
+        node: i32,
+        purpose: Purpose,
+    ) -> Result<BrokerConnection, ClusterError> {
+        let view = self.view();
+        let broker = view.broker(node).ok_or(ClusterError::UnknownNode { node })?;
+        self.connection_to(broker, purpose).await
+    }
+
+    /// Returns the open connection to a node, if there is one.
+    pub fn existing_connection(&self, node: i32, purpose: Purpose) -> Option<BrokerConnection> {
+        let view = self.view();
+        self.refresher.pool.existing(view.broker(node)?, purpose)
+    }
+
+    /// Returns a connection to a broker whose address is known from elsewhere, such as a
+    /// coordinator's.
+    pub async fn connection_to(
+        &self,
+        broker: &Broker,
+        purpose: Purpose,
+    ) -> Result<BrokerConnection, ClusterError> {
+        let connected = self.refresher.pool.connection(broker, purpose).await;
+        if connected.is_err() {
+            // Its address may be the old one.
+            self.refresh_soon();
+        }
+        Ok(connected?)
+    }
+
+    /// Returns a connection to any node, the one that is easiest to reach.
+    pub async fn any_connection(&self) -> Result<BrokerConnection, ClusterError> {
+        self.refresher.any_connection().await
+    }
+
+    /// Finds the coordinator of one group or transactional id, in one attempt.
+    pub async fn find_coordinator(
+        &self,
+        kind: CoordinatorKind,
+        key: &str,
+    ) -> Result<Broker, ClusterError> {
+        let mut found = self.find_coordinators(kind, &[key]).await?;
+        found.remove(key).unwrap_or_else(|| {
+            Err(ClusterError::Refused {
+                what: format!("the coordinator of `{key}`"),
+                code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                message: None,
+            })
+        })
+    }
+
+    /// Finds the coordinators of many keys, in one request where the broker can (KIP-699).
+    pub async fn find_coordinators(
+        &self,
+        kind: CoordinatorKind,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, Result<Broker, ClusterError>>, ClusterError> {
+        let connection = self.any_connection().await?;
+        let version = connection.version::<FindCoordinatorRequest>()?;
+        let key_type = match kind {
+            CoordinatorKind::Group => 0,
+            CoordinatorKind::Transaction => 1,
+        };
+        let mut found = BTreeMap::new();
+        if version >= BATCHED_FROM {
+            let coordinator_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            let request =
+                FindCoordinatorRequest { key_type, coordinator_keys, ..Default::default() };
+            for answer in connection.send(&request).await?.coordinators {
+                let place = (answer.node_id, answer.host, answer.port);
+                let result = located(&answer.key, answer.error_code, answer.error_message, place);
+                found.insert(answer.key, result);
+            }
+        } else {
+            for key in keys {
+                let key = (*key).to_owned();
+                let request =
+                    FindCoordinatorRequest { key_type, key: key.clone(), ..Default::default() };
+                let answer: FindCoordinatorResponse = connection.send(&request).await?;
+                let place = (answer.node_id, answer.host, answer.port);
+                let result = located(&key, answer.error_code, answer.error_message, place);
+                found.insert(key, result);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn located(
+    key: &str,
+    code: ErrorCode,
+    message: Option<String>,
+    (id, host, port): (i32, String, i32),
+) -> Result<Broker, ClusterError> {
+    match u16::try_from(port) {
+        Ok(port) if code == ErrorCode::NONE => Ok(Broker { id, host, port, rack: None }),
+        Ok(_) | Err(_) => Err(ClusterError::Refused {
+            what: format!("the coordinator of `{key}`"),
+            code: if code == ErrorCode::NONE { ErrorCode::COORDINATOR_NOT_AVAILABLE } else { code },
+            message: message.filter(|text| !text.is_empty()),
+        }),
+    }
+}
+
+/// The first FindCoordinator version that takes many keys.
+const BATCHED_FROM: i16 = 4;

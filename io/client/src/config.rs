@@ -1,0 +1,160 @@
+//! What a client can be told, under Kafka's names.
+//!
+//! One table per role ([`tables`]) declares each property once: Kafka's name, the field, its type,
+//! default, range and a sentence. From it come the typed structs, parsing, and
+//! [`Properties::table`], from which help and documentation are printed. A value can be given three
+//! ways, and mean the same:
+//!
+//! ```
+//! # use std::time::Duration;
+//! use kohort::config::{ProducerConfig, Properties};
+//!
+//! let typed = ProducerConfig::default().linger(Duration::from_millis(20));
+//! let mut named = ProducerConfig::default();
+//! named.set("linger.ms", "20")?;
+//! let parsed = ProducerConfig::from_properties("linger.ms = 20ms\n")?;
+//! assert_eq!(typed, named);
+//! assert_eq!(typed, parsed);
+//! # Ok::<(), kohort::config::ConfigError>(())
+//! ```
+//!
+//! A name that is not in the table is refused, with the nearest one that is. Left out until the
+//! client does them: TLS and SASL, and the `*.class` properties of Java, which here are values
+//! (a custom partitioner, a serializer) given to the builders.
+
+mod table;
+pub mod tables;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use table::Property;
+pub use tables::{AdminConfig, CommonConfig, ConsumerConfig, ProducerConfig};
+pub use value::{
+    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
+    OffsetReset, RecoveryStrategy,
+};
+
+/// A set of properties that can be given by name.
+pub trait Properties: Default {
+    /// The word for whoever takes these: `consumer`, `producer`, `admin`.
+    const ROLE: &'static str;
+
+    /// Returns every property of this role, its own before those all roles share.
+    fn table() -> impl Iterator<Item = &'static Property>;
+
+    /// Sets one property from its text.
+    fn set(&mut self, name: &str, value: &str) -> Result<&mut Self, ConfigError>;
+
+    /// Returns the value of one property as text.
+    fn get(&self, name: &str) -> Option<String>;
+
+    /// Checks what no property can check alone.
+    fn validate(&self) -> Result<(), ConfigError>;
+
+    /// Returns a configuration from names and values; the others keep their defaults. What spans
+    /// properties is checked when a client is built, see [`Properties::validate`].
+    fn from_pairs<K: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for (name, value) in pairs {
+            config.set(name.as_ref(), value.as_ref())?;
+        }
+        Ok(config)
+    }
+
+    /// Returns a configuration from the text of a `.properties` file: `name = value` a line, `#`
+    /// or `!` opens a comment.
+    fn from_properties(text: &str) -> Result<Self, ConfigError> {
+        let mut pairs = BTreeMap::new();
+        for line in text.lines().map(str::trim) {
+            if line.is_empty() || line.starts_with(['#', '!']) {
+                continue;
+            }
+            let (name, value) = line
+                .split_once(['=', ':'])
+                .ok_or_else(|| ConfigError::NotAProperty { line: line.to_owned() })?;
+            pairs.insert(name.trim(), value.trim());
+        }
+        Self::from_pairs(pairs)
+    }
+
+    /// Returns a configuration from a `.properties` file.
+    fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::from_properties(&text)
+    }
+
+    /// Returns a configuration from the environment: with the prefix `KAFKA_CLIENT_`, the variable
+    /// `KAFKA_CLIENT_LINGER_MS` is `linger.ms`.
+    fn from_environment(prefix: &str) -> Result<Self, ConfigError> {
+        let named = |(variable, value): (std::ffi::OsString, std::ffi::OsString)| {
+            let (variable, value) = (variable.into_string().ok()?, value.into_string().ok()?);
+            let name = variable.strip_prefix(prefix)?.to_ascii_lowercase().replace('_', ".");
+            Some((name, value))
+        };
+        Self::from_pairs(std::env::vars_os().filter_map(named))
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No role has a property of this name.
+    #[error("unknown {role} property `{name}`; the nearest is `{nearest}`")]
+    UnknownProperty {
+        /// Who was told.
+        role: &'static str,
+        /// The name as given.
+        name: String,
+        /// The closest name this role has.
+        nearest: &'static str,
+    },
+    /// The property belongs to another role.
+    #[error("`{name}` is a property of a {owner}, not of a {role}")]
+    OtherRole {
+        /// Who was told.
+        role: &'static str,
+        /// Who has it.
+        owner: &'static str,
+        /// The name as given.
+        name: String,
+    },
+    /// The value cannot be one of this property.
+    #[error("`{value}` cannot be `{name}`: {reason}")]
+    InvalidValue {
+        /// The property.
+        name: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two properties contradict each other, or a needed one is missing.
+    #[error("{reason}")]
+    Conflict {
+        /// Which, and why.
+        reason: String,
+    },
+    /// A line of a properties file has no `=`.
+    #[error("`{line}` is not a property: write `name = value`")]
+    NotAProperty {
+        /// The line.
+        line: String,
+    },
+    /// The file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

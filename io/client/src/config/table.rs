@@ -1,0 +1,174 @@
+//! The macro that turns a table of properties into a typed struct and its parser.
+
+use super::ConfigError;
+
+/// One property: what `--help` and the documentation print of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// What a value looks like: `duration`, `bytes`, `one of ...`.
+    pub kind: &'static str,
+    /// The default, as it would be written.
+    pub default: &'static str,
+    /// The least and greatest value, in milliseconds or bytes where the property has units.
+    pub range: Option<(i64, i64)>,
+    /// One or two sentences.
+    pub doc: &'static str,
+}
+
+/// A struct that one table declares; the roles are made of two of them.
+pub(super) trait Table {
+    const TABLE: &'static [Property];
+    /// Sets a property if this table has it.
+    fn try_set(&mut self, name: &str, value: &str) -> Option<Result<(), ConfigError>>;
+    /// Returns the text of a property if this table has it.
+    fn try_get(&self, name: &str) -> Option<String>;
+}
+
+/// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default
+/// and, for numbers, the range.
+macro_rules! properties {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident $(includes $common:ident: $common_type:ty)? {
+            $(
+                #[doc = $doc:literal]
+                $key:literal => $field:ident: $type:ty = $default:literal
+                $(in $min:literal ..= $max:literal)?;
+            )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $(
+                /// The properties every role has.
+                pub $common: $common_type,
+            )?
+            $(
+                #[doc = concat!($doc, " (`", $key, "`, default `", $default, "`)")]
+                pub $field: $type,
+            )*
+        }
+
+        impl $name {
+            $(
+                #[doc = concat!("Sets `", $key, "`: ", $doc)]
+                #[must_use]
+                pub fn $field(mut self, value: $type) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($common: <$common_type>::default(),)?
+                    $($field: $crate::config::table::default_of($key, $default),)*
+                }
+            }
+        }
+
+        impl $crate::config::table::Table for $name {
+            const TABLE: &'static [Property] = &[
+                $(Property {
+                    name: $key,
+                    kind: <$type as $crate::config::value::Value>::KIND,
+                    default: $default,
+                    range: $crate::config::table::range_of(&[$($min, $max)?]),
+                    doc: $doc,
+                },)*
+            ];
+
+            fn try_set(&mut self, name: &str, value: &str) -> Option<Result<(), ConfigError>> {
+                match name {
+                    $($key => Some($crate::config::table::parse(
+                        $key,
+                        value,
+                        $crate::config::table::range_of(&[$($min, $max)?]),
+                    ).map(|value| self.$field = value)),)*
+                    _ => None,
+                }
+            }
+
+            fn try_get(&self, name: &str) -> Option<String> {
+                match name {
+                    $($key => Some($crate::config::value::Value::text(&self.$field)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use properties;
+
+use super::value::Value;
+
+pub(super) fn parse<T: Value>(
+    name: &'static str,
+    text: &str,
+    range: Option<(i64, i64)>,
+) -> Result<T, ConfigError> {
+    let invalid =
+        |reason: String| ConfigError::InvalidValue { name, value: text.to_owned(), reason };
+    let value = T::parse(text.trim()).map_err(&invalid)?;
+    if let (Some((min, max)), Some(number)) = (range, value.number())
+        && !(min..=max).contains(&number)
+    {
+        return Err(invalid(format!("{} is {min} to {max}", T::UNIT)));
+    }
+    Ok(value)
+}
+
+pub(super) fn default_of<T: Value>(name: &'static str, text: &str) -> T {
+    match T::parse(text) {
+        Ok(value) => value,
+        // A test parses every default.
+        Err(reason) => unreachable!("the default `{text}` of `{name}`: {reason}"),
+    }
+}
+
+pub(super) const fn range_of(bounds: &[i64]) -> Option<(i64, i64)> {
+    match bounds {
+        [min, max] => Some((*min, *max)),
+        _ => None,
+    }
+}
+
+/// Returns the name in `names` that takes the fewest edits to reach from `name`.
+pub(super) fn nearest(name: &str, names: impl Iterator<Item = &'static str>) -> &'static str {
+    names.min_by_key(|candidate| edits(name, candidate)).unwrap_or_default()
+}
+
+/// The Levenshtein distance, by rows.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, left) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, right) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_takes_the_fewest_edits() {
+        let names = ["linger.ms", "batch.size", "acks"];
+        assert_eq!(nearest("linger", names.into_iter()), "linger.ms");
+        assert_eq!(nearest("batch_size", names.into_iter()), "batch.size");
+        assert_eq!(edits("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,329 @@
+//! The tables: every property of every role.
+//!
+//! Names, defaults and ranges are those of Apache Kafka 4.3's clients; where ours differ, the
+//! entry says so.
+
+use std::time::Duration;
+
+use super::table::{Table, nearest, properties};
+use super::value::{
+    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
+    OffsetReset, RecoveryStrategy,
+};
+use super::{ConfigError, Properties, Property};
+
+properties! {
+    /// The properties every client has.
+    pub struct CommonConfig {
+        #[doc = "Servers to learn the cluster from; not all of them need to be up."]
+        "bootstrap.servers" => bootstrap_servers: Vec<HostPort> = "";
+        #[doc = "What the broker's log and metrics call this client."]
+        "client.id" => client_id: String = "";
+        #[doc = "The rack this client is in, for reading from a replica nearby."]
+        "client.rack" => client_rack: Option<String> = "";
+        #[doc = "How long one request may take before its connection counts as lost."]
+        "request.timeout.ms" => request_timeout: Duration = "30000" in 1 ..= 2_147_483_647;
+        #[doc = "How long an operation may take with all its retries."]
+        "default.api.timeout.ms" => default_api_timeout: Duration = "60000" in 0 ..= 2_147_483_647;
+        #[doc = "The wait before the first retry of a request; doubles with each."]
+        "retry.backoff.ms" => retry_backoff: Duration = "100" in 0 ..= 3_600_000;
+        #[doc = "The longest wait before a retry of a request."]
+        "retry.backoff.max.ms" => retry_backoff_max: Duration = "1000" in 0 ..= 3_600_000;
+        #[doc = "The wait before connecting again to a broker that refused; doubles with each."]
+        "reconnect.backoff.ms" => reconnect_backoff: Duration = "50" in 0 ..= 3_600_000;
+        #[doc = "The longest wait before connecting again."]
+        "reconnect.backoff.max.ms" => reconnect_backoff_max: Duration = "1000" in 0 ..= 3_600_000;
+        #[doc = "How long connecting may take, ApiVersions included."]
+        "socket.connection.setup.timeout.ms" => connection_setup_timeout: Duration = "10000" in 1 ..= 3_600_000;
+        #[doc = "A connection nothing was sent on for this long is closed."]
+        "connections.max.idle.ms" => connections_max_idle: Duration = "540000" in 1 ..= 2_147_483_647;
+        #[doc = "The size of the socket's send buffer (Kafka: 131072, which turns off the kernel's tuning)."]
+        "send.buffer.bytes" => send_buffer: Option<ByteSize> = "-1";
+        #[doc = "The size of the socket's receive buffer (Kafka: 65536, which turns off the kernel's tuning)."]
+        "receive.buffer.bytes" => receive_buffer: Option<ByteSize> = "-1";
+        #[doc = "Metadata older than this is asked for again, error or not."]
+        "metadata.max.age.ms" => metadata_max_age: Duration = "300000" in 0 ..= 86_400_000;
+        #[doc = "What to do when no known broker can be reached."]
+        "metadata.recovery.strategy" => metadata_recovery_strategy: RecoveryStrategy = "rebootstrap";
+    }
+}
+
+properties! {
+    /// What a consumer can be told.
+    pub struct ConsumerConfig includes common: CommonConfig {
+        #[doc = "The group this consumer is a member of."]
+        "group.id" => group_id: Option<String> = "";
+        #[doc = "A name that lets a restarted member take back its place (KIP-345)."]
+        "group.instance.id" => group_instance_id: Option<String> = "";
+        #[doc = "Which protocol the group is run by."]
+        "group.protocol" => group_protocol: GroupProtocol = "classic";
+        #[doc = "The assignors this member can run, most wanted first."]
+        "partition.assignment.strategy" => partition_assignment_strategy: Vec<AssignmentStrategy> = "range,cooperative-sticky";
+        #[doc = "A member not heard of for this long is taken out of the group."]
+        "session.timeout.ms" => session_timeout: Duration = "45000" in 1 ..= 2_147_483_647;
+        #[doc = "How often a member says that it lives."]
+        "heartbeat.interval.ms" => heartbeat_interval: Duration = "3000" in 1 ..= 2_147_483_647;
+        #[doc = "An application that does not poll for this long loses its partitions."]
+        "max.poll.interval.ms" => max_poll_interval: Duration = "300000" in 1 ..= 2_147_483_647;
+        #[doc = "The most records one poll hands out."]
+        "max.poll.records" => max_poll_records: usize = "500" in 1 ..= 2_147_483_647;
+        #[doc = "Where to start when the group has no offset for a partition, or lost it."]
+        "auto.offset.reset" => auto_offset_reset: OffsetReset = "latest";
+        #[doc = "Whether positions are committed without being asked for."]
+        "enable.auto.commit" => enable_auto_commit: bool = "true";
+        #[doc = "How often positions are committed if so."]
+        "auto.commit.interval.ms" => auto_commit_interval: Duration = "5000" in 0 ..= 2_147_483_647;
+        #[doc = "What is seen of transactions."]
+        "isolation.level" => isolation_level: IsolationLevel = "read_uncommitted";
+        #[doc = "The broker answers a fetch once it has this much."]
+        "fetch.min.bytes" => fetch_min_bytes: ByteSize = "1" in 0 ..= 2_147_483_647;
+        #[doc = "The most one fetch returns, unless a single batch is larger."]
+        "fetch.max.bytes" => fetch_max_bytes: ByteSize = "52428800" in 0 ..= 2_147_483_647;
+        #[doc = "The broker answers a fetch after this long even with less."]
+        "fetch.max.wait.ms" => fetch_max_wait: Duration = "500" in 0 ..= 2_147_483_647;
+        #[doc = "The most one fetch returns of a partition, unless a single batch is larger."]
+        "max.partition.fetch.bytes" => max_partition_fetch_bytes: ByteSize = "1048576" in 0 ..= 2_147_483_647;
+        #[doc = "Whether the checksum of each batch is verified."]
+        "check.crcs" => check_crcs: bool = "true";
+        #[doc = "Whether a topic that is asked for and missing may be created."]
+        "allow.auto.create.topics" => allow_auto_create_topics: bool = "true";
+        #[doc = "Whether a pattern leaves out the broker's own topics."]
+        "exclude.internal.topics" => exclude_internal_topics: bool = "true";
+    }
+}
+
+properties! {
+    /// What a producer can be told.
+    pub struct ProducerConfig includes common: CommonConfig {
+        #[doc = "Which copies of a record the answer waits for."]
+        "acks" => acks: Acks = "all";
+        #[doc = "Whether a retried batch is written once (needs acks=all)."]
+        "enable.idempotence" => enable_idempotence: bool = "true";
+        #[doc = "How long a batch waits for more records."]
+        "linger.ms" => linger: Duration = "5" in 0 ..= 2_147_483_647;
+        #[doc = "The size a batch is filled to, before compression."]
+        "batch.size" => batch_size: ByteSize = "16384" in 0 ..= 2_147_483_647;
+        #[doc = "The most that may wait to be sent; past it, send waits."]
+        "buffer.memory" => buffer_memory: ByteSize = "33554432" in 1 ..= 1_099_511_627_776;
+        #[doc = "How long send may wait for memory or for a topic's metadata."]
+        "max.block.ms" => max_block: Duration = "60000" in 0 ..= 86_400_000;
+        #[doc = "The most one request carries, and the largest record."]
+        "max.request.size" => max_request_size: ByteSize = "1048576" in 1 ..= 2_147_483_647;
+        #[doc = "How batches are compressed."]
+        "compression.type" => compression_type: Codec = "none";
+        #[doc = "The level of gzip: 1 to 9, -1 for its default."]
+        "compression.gzip.level" => compression_gzip_level: i32 = "-1" in -1 ..= 9;
+        #[doc = "The level of LZ4. Every level gives the same here: the encoder has one speed."]
+        "compression.lz4.level" => compression_lz4_level: i32 = "9" in 1 ..= 17;
+        #[doc = "The level of Zstandard."]
+        "compression.zstd.level" => compression_zstd_level: i32 = "3" in -131_072 ..= 22;
+        #[doc = "How long a record may take from send to its answer, all retries included."]
+        "delivery.timeout.ms" => delivery_timeout: Duration = "120000" in 0 ..= 2_147_483_647;
+        #[doc = "How often a batch is retried before its time is up."]
+        "retries" => retries: u32 = "2147483647" in 0 ..= 2_147_483_647;
+        #[doc = "How many requests may wait for an answer on one connection."]
+        "max.in.flight.requests.per.connection" => max_in_flight: usize = "5" in 1 ..= 2_147_483_647;
+        #[doc = "Whether the default partitioner takes no notice of keys."]
+        "partitioner.ignore.keys" => partitioner_ignore_keys: bool = "false";
+    }
+}
+
+properties! {
+    /// What an administrator's client can be told.
+    pub struct AdminConfig includes common: CommonConfig {
+        #[doc = "How often a request is retried before its time is up."]
+        "retries" => retries: u32 = "2147483647" in 0 ..= 2_147_483_647;
+    }
+}
+
+/// Implements [`Properties`] for a role that has its own table and the common one.
+macro_rules! role {
+    ($name:ident, $role:literal) => {
+        impl Properties for $name {
+            const ROLE: &'static str = $role;
+
+            fn table() -> impl Iterator<Item = &'static Property> {
+                $name::TABLE.iter().chain(CommonConfig::TABLE)
+            }
+
+            fn set(&mut self, name: &str, value: &str) -> Result<&mut Self, ConfigError> {
+                self.try_set(name, value)
+                    .or_else(|| self.common.try_set(name, value))
+                    .unwrap_or_else(|| Err(refuse::<Self>(name)))?;
+                Ok(self)
+            }
+
+            fn get(&self, name: &str) -> Option<String> {
+                self.try_get(name).or_else(|| self.common.try_get(name))
+            }
+
+            fn validate(&self) -> Result<(), ConfigError> {
+                self.common.validate()?;
+                self.validate_own()
+            }
+        }
+    };
+}
+role!(ConsumerConfig, "consumer");
+role!(ProducerConfig, "producer");
+role!(AdminConfig, "admin client");
+
+fn refuse<R: Properties>(name: &str) -> ConfigError {
+    let owners = [
+        (ConsumerConfig::ROLE, ConsumerConfig::TABLE),
+        (ProducerConfig::ROLE, ProducerConfig::TABLE),
+    ];
+    let has = |(_, table): &&(&str, &[Property])| table.iter().any(|it| it.name == name);
+    match owners.iter().find(has) {
+        Some((owner, _)) => ConfigError::OtherRole { role: R::ROLE, owner, name: name.to_owned() },
+        None => ConfigError::UnknownProperty {
+            role: R::ROLE,
+            name: name.to_owned(),
+            nearest: nearest(name, R::table().map(|property| property.name)),
+        },
+    }
+}
+
+impl CommonConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        conflict(self.bootstrap_servers.is_empty(), || {
+            "`bootstrap.servers` is missing: name at least one host:port".to_owned()
+        })
+    }
+}
+
+impl ConsumerConfig {
+    fn validate_own(&self) -> Result<(), ConfigError> {
+        conflict(self.heartbeat_interval >= self.session_timeout, || {
+            format!(
+                "`heartbeat.interval.ms` {} is not below `session.timeout.ms` {}",
+                self.heartbeat_interval.as_millis(),
+                self.session_timeout.as_millis()
+            )
+        })?;
+        conflict(self.partition_assignment_strategy.is_empty(), || {
+            "`partition.assignment.strategy` names no assignor".to_owned()
+        })
+    }
+}
+
+impl ProducerConfig {
+    fn validate_own(&self) -> Result<(), ConfigError> {
+        let least = self.linger + self.common.request_timeout;
+        conflict(self.delivery_timeout < least, || {
+            format!(
+                "`delivery.timeout.ms` {} is below `linger.ms` + `request.timeout.ms` = {}",
+                self.delivery_timeout.as_millis(),
+                least.as_millis()
+            )
+        })?;
+        if !self.enable_idempotence {
+            return Ok(());
+        }
+        conflict(self.acks != Acks::All, || {
+            "`enable.idempotence` needs `acks=all`; turn it off to use fewer acks".to_owned()
+        })?;
+        conflict(self.max_in_flight > Self::IDEMPOTENT_IN_FLIGHT_MAX, || {
+            "`enable.idempotence` needs `max.in.flight.requests.per.connection` of at most 5"
+                .to_owned()
+        })?;
+        conflict(self.retries == 0, || "`enable.idempotence` needs `retries` above 0".to_owned())
+    }
+
+    /// The broker remembers the last five batches of a producer, so it can tell no older duplicate.
+    const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
+}
+
+impl AdminConfig {
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the roles share one shape")]
+    fn validate_own(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+}
+
+fn conflict(is: bool, reason: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if is { Err(ConfigError::Conflict { reason: reason() }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every default parses to itself and lies in its range, and every name is told apart.
+    fn check_table<R: Properties>() {
+        let mut seen = std::collections::BTreeSet::new();
+        for property in R::table() {
+            assert!(seen.insert(property.name), "`{}` is there twice", property.name);
+            let mut config = R::default();
+            config.set(property.name, property.default).unwrap();
+            assert_eq!(config.get(property.name).as_deref(), Some(property.default));
+            assert!(property.doc.ends_with('.'), "`{}` is not documented", property.name);
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_property() {
+        check_table::<ConsumerConfig>();
+        check_table::<ProducerConfig>();
+        check_table::<AdminConfig>();
+    }
+
+    fn refused<R: Properties + std::fmt::Debug>(name: &str, value: &str) -> String {
+        R::default().set(name, value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn refusals_name_the_property_and_what_is_wrong() {
+        let cases = [
+            (
+                refused::<ProducerConfig>("linger", "5"),
+                "unknown producer property `linger`; the nearest is `linger.ms`",
+            ),
+            (
+                refused::<ProducerConfig>("group.id", "g"),
+                "`group.id` is a property of a consumer, not of a producer",
+            ),
+            (
+                refused::<ConsumerConfig>("max.poll.records", "0"),
+                "`0` cannot be `max.poll.records`: the range is 1 to 2147483647",
+            ),
+            (
+                refused::<ConsumerConfig>("session.timeout.ms", "45MB"),
+                "`45MB` cannot be `session.timeout.ms`: a duration is milliseconds, or ends in \
+                 ms, s, m, h or d",
+            ),
+            (
+                refused::<ProducerConfig>("acks", "2"),
+                "`2` cannot be `acks`: it is one of `all` `1` `0`",
+            ),
+        ];
+        for (actual, expected) in cases {
+            assert_eq!(actual, expected);
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let server = ("bootstrap.servers", "localhost:9092");
+        let producer =
+            |pair| ProducerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
+        assert!(producer(("acks", "all")));
+        assert!(!producer(("acks", "1")));
+        assert!(!producer(("max.in.flight.requests.per.connection", "6")));
+        assert!(!producer(("delivery.timeout.ms", "1s")));
+        let consumer =
+            |pair| ConsumerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
+        assert!(consumer(("heartbeat.interval.ms", "1s")));
+        assert!(!consumer(("heartbeat.interval.ms", "45s")));
+        assert!(AdminConfig::default().validate().is_err(), "no servers");
+    }
+
+    #[test]
+    fn a_properties_file_has_comments_and_both_separators() {
+        let text = "# who\nbootstrap.servers=a:1,b:2\n! what\n  linger.ms : 10\n\n";
+        let config = ProducerConfig::from_properties(text).unwrap();
+        assert_eq!(config.common.bootstrap_servers.len(), 2);
+        assert_eq!(config.linger, Duration::from_millis(10));
+        assert!(ProducerConfig::from_properties("linger.ms").is_err());
+    }
+}

@@ -1,0 +1,614 @@
+//! One connection to one broker: pipelined requests, answered in order.
+//!
+//! A task owns the socket. It reads and writes at once, and watches the clock:
+//!
+//! 1. [`BrokerConnection::start`] encodes a request, takes one of the bounded slots and queues it.
+//! 2. The writer notes it as pending and writes what is queued in one go.
+//! 3. Brokers answer a connection's requests in order, so each answer must carry the correlation
+//!    id of the oldest pending request; anything else closes the connection.
+//! 4. When the oldest deadline passes, the connection closes: the broker may still answer, and a
+//!    late answer must not be taken for a newer one's (Kafka's clients do the same).
+//!
+//! However it ends, every pending request is told why. Dropping an [`InFlight`] abandons its
+//! answer, not the connection.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::IoSlice;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use kohort_protocol::header::decode_response_header;
+use kohort_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use kohort_protocol::{
+    ApiKey, DecodeError, ErrorCode, Message, Reader, Request, VersionRange, frame,
+};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::stream::{Dialer, Stream};
+use super::{ApiVersions, NetError};
+
+/// How connections behave.
+#[derive(Debug, Clone)]
+pub struct ConnectionOptions {
+    /// What the broker's log and metrics call this client.
+    pub client_id: Arc<str>,
+    /// How long a request may take unless it says otherwise.
+    pub request_timeout: Duration,
+    /// How long connecting may take, with the agreement on versions.
+    pub setup_timeout: Duration,
+    /// A connection nothing was asked on for this long is closed.
+    pub idle_max: Duration,
+    /// How many requests may be without an answer; the next one waits. Enough for every caller
+    /// that pipelines, and a bound on what a stuck broker can make us hold.
+    pub in_flight_max: usize,
+    /// The largest answer that is taken.
+    pub response_bytes_max: usize,
+    /// How streams are opened.
+    pub dialer: Dialer,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self {
+            client_id: Arc::from("kohort"),
+            request_timeout: Duration::from_secs(30),
+            setup_timeout: Duration::from_secs(10),
+            idle_max: Duration::from_secs(540),
+            in_flight_max: 64,
+            response_bytes_max: frame::DEFAULT_MAX_FRAME_BYTES,
+            dialer: Dialer::default(),
+        }
+    }
+}
+
+/// A connection to a broker. Clones share it; it closes when the last one is dropped and nothing
+/// is pending, or when [`BrokerConnection::close`] is called.
+#[derive(Debug, Clone)]
+pub struct BrokerConnection {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: String,
+    port: u16,
+    address: Arc<str>,
+    versions: ApiVersions,
+    options: ConnectionOptions,
+    queue: mpsc::UnboundedSender<Outgoing>,
+    slots: Arc<Semaphore>,
+    correlation: AtomicI32,
+    shared: Arc<Shared>,
+}
+
+/// What the handles and the task share.
+#[derive(Debug, Default)]
+struct Shared {
+    close: Notify,
+    /// Why the connection ended, once it has.
+    ended: OnceLock<NetError>,
+}
+
+/// A request on its way to the writer. The queue is unbounded in type only: each holds a slot.
+#[derive(Debug)]
+struct Outgoing {
+    frame: Bytes,
+    /// Whether the broker answers it at all (acks=0 does not).
+    answered: bool,
+    pending: Pending,
+}
+
+#[derive(Debug)]
+struct Pending {
+    correlation: i32,
+    api: ApiKey,
+    deadline: Instant,
+    timeout: Duration,
+    reply: oneshot::Sender<Result<Bytes, NetError>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl BrokerConnection {
+    /// Connects to a broker and agrees with it on versions.
+    ///
+    /// Must be called on the client's [`super::Driver`], where the connection's task will live.
+    pub async fn open(host: &str, port: u16, options: ConnectionOptions) -> Result<Self, NetError> {
+        let address: Arc<str> = Arc::from(format!("{host}:{port}"));
+        let handshake = async {
+            let mut stream = options.dialer.dial(host, port).await?;
+            let versions = negotiate(&mut stream, &address, &options).await?;
+            // The place to authenticate: on the bare stream, before anything else is sent.
+            Ok((stream, versions))
+        };
+        let (stream, versions) =
+            tokio::time::timeout(options.setup_timeout, handshake).await.unwrap_or_else(|_| {
+                let (address, timeout) = (address.clone(), options.setup_timeout);
+                Err(NetError::ConnectTimeout { address, timeout })
+            })?;
+        let (queue, outgoing) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
+        let task = Task {
+            address: address.clone(),
+            options: options.clone(),
+            shared: shared.clone(),
+            pending: Mutex::new(VecDeque::new()),
+            armed: Mutex::new(Instant::now()),
+            rearm: Notify::new(),
+        };
+        tokio::spawn(task.run(stream, outgoing));
+        let slots = Arc::new(Semaphore::new(options.in_flight_max));
+        let correlation = AtomicI32::new(FIRST_CORRELATION);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                host: host.to_owned(),
+                port,
+                address,
+                versions,
+                options,
+                queue,
+                slots,
+                correlation,
+                shared,
+            }),
+        })
+    }
+
+    /// Sends a request in the highest version both sides know and returns its answer.
+    ///
+    /// Cancel-safe in that a dropped future leaves the connection as it was; whether the broker
+    /// acted on the request is then unknown.
+    pub async fn send<R: Request>(&self, request: &R) -> Result<R::Response, NetError> {
+        self.send_at(self.version::<R>()?, request, self.inner.options.request_timeout).await
+    }
+
+    /// Sends a request in a version the caller chose, for an answer within `timeout`.
+    pub async fn send_at<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, NetError> {
+        let deadline = Instant::now() + timeout;
+        let slot = self.inner.slots.clone().acquire_owned();
+        let Ok(slot) = tokio::time::timeout_at(deadline, slot).await else {
+            return Err(self.timed_out(R::API_KEY, timeout));
+        };
+        let slot = slot.map_err(|_closed| self.end_reason())?;
+        self.enqueue(version, request, timeout, slot, true)?.await
+    }
+
+    /// Queues a request at once, behind those queued before; for callers that pipeline and need
+    /// their order kept. With all slots taken it fails as timed out.
+    pub fn start<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<InFlight<R>, NetError> {
+        let slot = self.inner.slots.clone().try_acquire_owned();
+        let slot = slot.map_err(|_| self.timed_out(R::API_KEY, timeout))?;
+        self.enqueue(version, request, timeout, slot, true)
+    }
+
+    /// Sends a request the broker does not answer (Produce with acks=0); returns once it is
+    /// written.
+    pub async fn send_unanswered<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+    ) -> Result<(), NetError> {
+        let slot = self.inner.slots.clone().acquire_owned().await;
+        let slot = slot.map_err(|_closed| self.end_reason())?;
+        let timeout = self.inner.options.request_timeout;
+        let written = self.enqueue(version, request, timeout, slot, false)?;
+        written.reply.await.unwrap_or_else(|_| Err(self.end_reason())).map(drop)
+    }
+
+    /// Returns the highest version of `R` both sides know.
+    pub fn version<R: Request>(&self) -> Result<i16, NetError> {
+        self.version_within::<R>(R::VERSIONS)
+    }
+
+    /// Returns the highest version of `R` inside `wanted` both sides know.
+    pub fn version_within<R: Request>(&self, wanted: VersionRange) -> Result<i16, NetError> {
+        self.inner.versions.highest::<R>(wanted).ok_or_else(|| NetError::UnsupportedVersion {
+            address: self.inner.address.clone(),
+            api: R::API_KEY,
+            ours: wanted,
+            theirs: self.inner.versions.range(R::API_KEY),
+        })
+    }
+
+    /// Returns what the broker serves.
+    pub fn api_versions(&self) -> &ApiVersions {
+        &self.inner.versions
+    }
+
+    /// Returns `host:port` of the broker.
+    pub fn address(&self) -> &Arc<str> {
+        &self.inner.address
+    }
+
+    /// Returns whether the connection goes to this server.
+    pub fn is_to(&self, host: &str, port: u16) -> bool {
+        self.inner.port == port && self.inner.host == host
+    }
+
+    /// Returns whether the connection has ended; requests on it will fail.
+    pub fn is_closed(&self) -> bool {
+        self.inner.shared.ended.get().is_some() || self.inner.queue.is_closed()
+    }
+
+    /// Closes the connection and fails what is pending on it.
+    pub fn close(&self) {
+        self.inner.shared.close.notify_one();
+    }
+
+    fn enqueue<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+        slot: OwnedSemaphorePermit,
+        answered: bool,
+    ) -> Result<InFlight<R>, NetError> {
+        let inner = &*self.inner;
+        let correlation = inner.correlation.fetch_add(1, Ordering::Relaxed);
+        let frame =
+            frame::encode_request(request, version, correlation, Some(&inner.options.client_id))
+                .map_err(|reason| NetError::Unwritable {
+                    address: inner.address.clone(),
+                    reason,
+                })?;
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending {
+            correlation,
+            api: R::API_KEY,
+            deadline: Instant::now() + timeout,
+            timeout,
+            reply,
+            _slot: slot,
+        };
+        let queued = inner.queue.send(Outgoing { frame, answered, pending });
+        queued.map_err(|_| self.end_reason())?;
+        Ok(InFlight {
+            reply: answer,
+            version,
+            address: inner.address.clone(),
+            shared: inner.shared.clone(),
+            request: PhantomData,
+        })
+    }
+
+    fn end_reason(&self) -> NetError {
+        self.inner.shared.reason(&self.inner.address)
+    }
+
+    fn timed_out(&self, api: ApiKey, timeout: Duration) -> NetError {
+        NetError::RequestTimeout { address: self.inner.address.clone(), api, timeout }
+    }
+}
+
+impl Shared {
+    fn reason(&self, address: &Arc<str>) -> NetError {
+        self.ended.get().cloned().unwrap_or_else(|| NetError::Closed { address: address.clone() })
+    }
+}
+
+/// A request that was queued, as the future of its answer.
+#[derive(Debug)]
+pub struct InFlight<R> {
+    reply: oneshot::Receiver<Result<Bytes, NetError>>,
+    version: i16,
+    address: Arc<str>,
+    shared: Arc<Shared>,
+    request: PhantomData<fn() -> R>,
+}
+
+impl<R: Request> Future for InFlight<R> {
+    type Output = Result<R::Response, NetError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Poll::Ready(answer) = Pin::new(&mut self.reply).poll(cx) else {
+            return Poll::Pending;
+        };
+        let frame = answer.unwrap_or_else(|_gone| Err(self.shared.reason(&self.address)));
+        Poll::Ready(frame.and_then(|frame| {
+            decode_body::<R::Response>(&frame, self.version).map_err(|reason| {
+                let (address, api) = (self.address.clone(), R::API_KEY);
+                NetError::Malformed { address, api, reason }
+            })
+        }))
+    }
+}
+
+/// The owner of the socket.
+struct Task {
+    address: Arc<str>,
+    options: ConnectionOptions,
+    shared: Arc<Shared>,
+    /// Written, and without an answer. Only this task locks it: never contended.
+    pending: Mutex<VecDeque<Pending>>,
+    /// When the clock's watcher wakes up next.
+    armed: Mutex<Instant>,
+    rearm: Notify,
+}
+
+impl Task {
+    async fn run(self, stream: Stream, outgoing: mpsc::UnboundedReceiver<Outgoing>) {
+        let (reader, writer) = tokio::io::split(stream);
+        let mut outgoing = outgoing;
+        let ended = tokio::select! {
+            ended = self.read(reader) => ended,
+            ended = self.write(writer, &mut outgoing) => ended,
+            ended = self.watch() => ended,
+            () = self.shared.close.notified() => self.closed(),
+        };
+        tracing::debug!(address = %self.address, reason = %ended, "connection ended");
+        // First the reason, then the failures: whoever is woken must find it.
+        let _ = self.shared.ended.set(ended.clone());
+        outgoing.close();
+        for pending in self.pending.into_inner() {
+            let _ = pending.reply.send(Err(ended.clone()));
+        }
+        while let Ok(unsent) = outgoing.try_recv() {
+            let _ = unsent.pending.reply.send(Err(ended.clone()));
+        }
+    }
+
+    /// Reads answers until the connection ends; returns why.
+    async fn read(&self, mut reader: ReadHalf<Stream>) -> NetError {
+        let mut received = BytesMut::new();
+        loop {
+            match frame::split_frame(&mut received, self.options.response_bytes_max) {
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.deliver(frame) {
+                        return error;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(reason) => return self.malformed(reason),
+            }
+            received.reserve(wanted(&received));
+            match reader.read_buf(&mut received).await {
+                Ok(0) => return NetError::ClosedByPeer { address: self.address.clone() },
+                Ok(_) => {}
+                Err(error) => return self.broken(error),
+            }
+        }
+    }
+
+    fn deliver(&self, frame: Bytes) -> Result<(), NetError> {
+        let Some(id) = frame.first_chunk().map(|id| i32::from_be_bytes(*id)) else {
+            return Err(self.malformed(Reader::new(&frame).read_i32().err().unwrap_or_else(
+                || unreachable!("a frame of less than four bytes has no correlation id"),
+            )));
+        };
+        let oldest = self.pending.lock().pop_front();
+        match oldest {
+            Some(pending) if pending.correlation == id => {
+                // An abandoned request has nobody to tell; its answer is passed over.
+                let _ = pending.reply.send(Ok(frame));
+                Ok(())
+            }
+            other => {
+                let wanted = other.as_ref().map_or(-1, |pending| pending.correlation);
+                // Put it back: it is failed with the rest.
+                self.pending.lock().extend(other);
+                Err(NetError::OutOfTurn { address: self.address.clone(), wanted, got: id })
+            }
+        }
+    }
+
+    /// Writes what is queued until the connection ends; returns why.
+    async fn write(
+        &self,
+        mut writer: WriteHalf<Stream>,
+        outgoing: &mut mpsc::UnboundedReceiver<Outgoing>,
+    ) -> NetError {
+        let mut queued = Vec::new();
+        let mut frames = Vec::new();
+        loop {
+            if outgoing.recv_many(&mut queued, WRITE_TOGETHER_MAX).await == 0 {
+                return self.drained().await;
+            }
+            let mut unanswered = Vec::new();
+            for Outgoing { frame, answered, pending } in queued.drain(..) {
+                frames.push(frame);
+                if answered {
+                    self.note(pending);
+                } else {
+                    unanswered.push(pending);
+                }
+            }
+            if let Err(error) = write_all(&mut writer, &mut frames).await {
+                return self.broken(error);
+            }
+            for written in unanswered {
+                let _ = written.reply.send(Ok(Bytes::new()));
+            }
+        }
+    }
+
+    /// Notes a request as pending, before it is written: its answer may be that fast.
+    fn note(&self, pending: Pending) {
+        if pending.deadline < *self.armed.lock() {
+            self.rearm.notify_one();
+        }
+        self.pending.lock().push_back(pending);
+    }
+
+    /// Waits, after the last handle is gone, for the answers that are due.
+    async fn drained(&self) -> NetError {
+        let mut tick = tokio::time::interval(DRAIN_CHECK);
+        while !self.pending.lock().is_empty() {
+            tick.tick().await;
+        }
+        self.closed()
+    }
+
+    /// Watches the deadlines and the idle time; returns when one has passed.
+    async fn watch(&self) -> NetError {
+        let mut last_busy = Instant::now();
+        loop {
+            let now = Instant::now();
+            let (busy, next) = {
+                let pending = self.pending.lock();
+                let nearest = pending.iter().min_by_key(|it| it.deadline);
+                if let Some(overdue) = nearest.filter(|it| it.deadline <= now) {
+                    let address = self.address.clone();
+                    let (api, timeout) = (overdue.api, overdue.timeout);
+                    return NetError::RequestTimeout { address, api, timeout };
+                }
+                (nearest.is_some(), nearest.map(|it| it.deadline))
+            };
+            if busy {
+                last_busy = now;
+            } else if now >= last_busy + self.options.idle_max {
+                return self.closed();
+            }
+            let next = next.unwrap_or(last_busy + self.options.idle_max);
+            *self.armed.lock() = next;
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.rearm.notified() => last_busy = Instant::now(),
+            }
+        }
+    }
+
+    fn closed(&self) -> NetError {
+        NetError::Closed { address: self.address.clone() }
+    }
+
+    fn broken(&self, reason: std::io::Error) -> NetError {
+        NetError::Broken { address: self.address.clone(), reason: Arc::new(reason) }
+    }
+
+    fn malformed(&self, reason: DecodeError) -> NetError {
+        let api = self.pending.lock().front().map_or(ApiKey::ApiVersions, |it| it.api);
+        NetError::Malformed { address: self.address.clone(), api, reason }
+    }
+}
+
+/// Agrees on versions (KIP-511): asks in our highest ApiVersions version; a broker that does not
+/// know it answers in version 0, with the versions it does know.
+async fn negotiate(
+    stream: &mut Stream,
+    address: &Arc<str>,
+    options: &ConnectionOptions,
+) -> Result<ApiVersions, NetError> {
+    let mut version = ApiVersionsRequest::VERSIONS.max;
+    loop {
+        let response = ask_versions(stream, address, options, version).await?;
+        if response.error_code != ErrorCode::UNSUPPORTED_VERSION {
+            return Ok(ApiVersions::new(&response));
+        }
+        let theirs = ApiVersions::new(&response).range(ApiKey::ApiVersions);
+        let lower = theirs.map_or(0, |theirs| theirs.max);
+        if lower >= version {
+            return Err(NetError::UnsupportedVersion {
+                address: address.clone(),
+                api: ApiKey::ApiVersions,
+                ours: ApiVersionsRequest::VERSIONS,
+                theirs,
+            });
+        }
+        version = lower;
+    }
+}
+
+async fn ask_versions(
+    stream: &mut Stream,
+    address: &Arc<str>,
+    options: &ConnectionOptions,
+    version: i16,
+) -> Result<ApiVersionsResponse, NetError> {
+    let request = ApiVersionsRequest {
+        client_software_name: env!("CARGO_PKG_NAME").to_owned(),
+        client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let broken = |reason| NetError::Broken { address: address.clone(), reason: Arc::new(reason) };
+    let malformed =
+        |reason| NetError::Malformed { address: address.clone(), api: ApiKey::ApiVersions, reason };
+    let frame = frame::encode_request(&request, version, 0, Some(&options.client_id))
+        .map_err(|reason| NetError::Unwritable { address: address.clone(), reason })?;
+    stream.write_all(&frame).await.map_err(broken)?;
+    let mut received = BytesMut::new();
+    let frame = loop {
+        let limit = options.response_bytes_max;
+        if let Some(frame) = frame::split_frame(&mut received, limit).map_err(malformed)? {
+            break frame;
+        }
+        received.reserve(wanted(&received));
+        if stream.read_buf(&mut received).await.map_err(broken)? == 0 {
+            return Err(NetError::ClosedByPeer { address: address.clone() });
+        }
+    };
+    // The header (an id, no tags) and then the error come first in every version.
+    let refused = frame.get(4..6) == Some(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
+    let answered_in = if refused { 0 } else { version };
+    decode_body(&frame, answered_in).map_err(malformed)
+}
+
+fn decode_body<M: Message>(frame: &Bytes, version: i16) -> Result<M, DecodeError> {
+    let mut reader = Reader::new(frame);
+    decode_response_header(&mut reader, M::API_KEY, version)?;
+    M::decode(&mut reader, version)
+}
+
+/// How much room the rest of the frame at hand deserves: all of it up to [`TRUSTED_BYTES`], then
+/// as much again as has arrived, so that a length alone never claims memory.
+fn wanted(received: &BytesMut) -> usize {
+    let Some(prefix) = received.first_chunk::<{ frame::LENGTH_BYTES }>() else {
+        return READ_BYTES;
+    };
+    let length = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
+    let missing = (length + frame::LENGTH_BYTES).saturating_sub(received.len());
+    missing.clamp(1, TRUSTED_BYTES.max(received.len()))
+}
+
+/// Writes all frames, many in one system call.
+async fn write_all(writer: &mut WriteHalf<Stream>, frames: &mut Vec<Bytes>) -> std::io::Result<()> {
+    let mut first = 0;
+    while first < frames.len() {
+        let slices: Vec<IoSlice<'_>> =
+            frames[first..].iter().map(|frame| IoSlice::new(frame)).collect();
+        let mut written = match slices.as_slice() {
+            [only] => writer.write(only).await?,
+            many => writer.write_vectored(many).await?,
+        };
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        while first < frames.len() && written >= frames[first].len() {
+            written -= frames[first].len();
+            first += 1;
+        }
+        if written > 0 {
+            frames[first].advance(written);
+        }
+    }
+    frames.clear();
+    writer.flush().await
+}
+
+/// The handshake has used 0.
+const FIRST_CORRELATION: i32 = 1;
+/// What one read asks for while the size of the next frame is not known.
+const READ_BYTES: usize = 16 * 1024;
+/// The part of a frame whose room is taken on the peer's word: one partition's fetch.
+const TRUSTED_BYTES: usize = 1024 * 1024;
+/// Frames written with one system call: far below the system's limit of vectors.
+const WRITE_TOGETHER_MAX: usize = 64;
+/// How often a connection without handles looks whether its last answers have come.
+const DRAIN_CHECK: Duration = Duration::from_millis(50);

@@ -1,0 +1,149 @@
+//! The connections of one client: one for each node and purpose.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_client_core::backoff::{Backoff, Jitter};
+use kohort_client_core::metadata::Broker;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{BrokerConnection, ConnectionOptions, NetError};
+
+/// What a connection is for. Those of different purposes never wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Metadata, produce, admin: asked and answered at once.
+    General,
+    /// Fetch: the broker may hold the answer back until there are records.
+    Fetch,
+    /// Group and transaction coordination: the broker may hold a join back, and a heartbeat must
+    /// not wait behind anything.
+    Coordinator,
+}
+
+/// The connections of one client. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: ConnectionOptions,
+    backoff: Backoff,
+    jitter: Mutex<Jitter>,
+    slots: Mutex<BTreeMap<(i32, Purpose), Arc<Slot>>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<State>,
+    /// Held while connecting, so that many callers make one attempt.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<BrokerConnection>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Pool {
+    /// Returns a pool without connections. `seed` decides the jitter of the back-off.
+    pub fn new(options: ConnectionOptions, backoff: Backoff, seed: u64) -> Self {
+        let jitter = Mutex::new(Jitter::seeded(seed));
+        Self { inner: Arc::new(Inner { options, backoff, jitter, slots: Mutex::default() }) }
+    }
+
+    /// Returns the open connection to a broker, if there is one to its present address.
+    pub fn existing(&self, broker: &Broker, purpose: Purpose) -> Option<BrokerConnection> {
+        let slot = self.inner.slots.lock().get(&(broker.id, purpose)).cloned()?;
+        slot.usable(broker)
+    }
+
+    /// Returns a connection to a broker, opening it if need be. After a failed attempt the next one
+    /// waits for the back-off first.
+    ///
+    /// Cancel-safe: an attempt that is dropped counts as none.
+    pub async fn connection(
+        &self,
+        broker: &Broker,
+        purpose: Purpose,
+    ) -> Result<BrokerConnection, NetError> {
+        let slot = self.inner.slots.lock().entry((broker.id, purpose)).or_default().clone();
+        if let Some(connection) = slot.usable(broker) {
+            return Ok(connection);
+        }
+        let _connecting = slot.connecting.lock().await;
+        if let Some(connection) = slot.usable(broker) {
+            return Ok(connection);
+        }
+        let not_before = slot.state.lock().not_before;
+        if let Some(not_before) = not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        let options = self.inner.options.clone();
+        let opened = BrokerConnection::open(&broker.host, broker.port, options).await;
+        let mut state = slot.state.lock();
+        match opened {
+            Ok(connection) => {
+                tracing::debug!(node = broker.id, address = %connection.address(), ?purpose, "connected");
+                state.failures = 0;
+                state.not_before = None;
+                if let Some(old) = state.connection.replace(connection.clone()) {
+                    old.close();
+                }
+                Ok(connection)
+            }
+            Err(error) => {
+                state.failures += 1;
+                let delay = self.inner.backoff.delay(state.failures, &mut self.inner.jitter.lock());
+                tracing::debug!(node = broker.id, %error, ?delay, "cannot connect");
+                state.not_before = Some(Instant::now() + delay);
+                state.connection = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns how long the back-off still keeps us from connecting to a broker.
+    pub fn wait(&self, node: i32, purpose: Purpose) -> Duration {
+        let slot = self.inner.slots.lock().get(&(node, purpose)).cloned();
+        let not_before = slot.and_then(|slot| slot.state.lock().not_before);
+        not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives the connections of node `from` to node `to`: a bootstrap address has turned out to be
+    /// that node's.
+    pub fn rename(&self, from: i32, to: i32) {
+        let mut slots = self.inner.slots.lock();
+        for purpose in [Purpose::General, Purpose::Fetch, Purpose::Coordinator] {
+            if let Some(slot) = slots.remove(&(from, purpose)) {
+                slots.entry((to, purpose)).or_insert(slot);
+            }
+        }
+    }
+
+    /// Closes the connections to nodes that `keep` refuses.
+    pub fn retain(&self, keep: impl Fn(i32) -> bool) {
+        self.inner.slots.lock().retain(|(node, _), slot| {
+            let keep = keep(*node);
+            if let Some(connection) = slot.state.lock().connection.take_if(|_| !keep) {
+                connection.close();
+            }
+            keep
+        });
+    }
+}
+
+impl Slot {
+    fn usable(&self, broker: &Broker) -> Option<BrokerConnection> {
+        let state = self.state.lock();
+        let usable =
+            |it: &&BrokerConnection| !it.is_closed() && it.is_to(&broker.host, broker.port);
+        state.connection.as_ref().filter(usable).cloned()
+    }
+}
