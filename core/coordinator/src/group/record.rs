@@ -74,7 +74,8 @@ pub struct CommittedOffset {
     pub commit_timestamp: Timestamp,
     /// When it expires, for clients old enough to say so.
     pub expire_timestamp: Option<Timestamp>,
-    /// The id of the topic it was committed for; zero when unknown.
+    /// The id of the topic it was committed for; zero when unknown. The version of the record that
+    /// has an expiry time has no topic id, so an offset never has both.
     pub topic_id: Uuid,
 }
 

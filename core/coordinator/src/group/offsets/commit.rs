@@ -41,6 +41,9 @@ pub(crate) fn commit(
     };
     let group = entry.map_or_else(|| request.group_id.as_str().into(), |entry| entry.id.clone());
 
+    let expiry = (request.retention_time_ms != DEFAULT_RETENTION)
+        .then(|| turn.now.saturating_add(request.retention_time_ms));
+
     let mut response = OffsetCommitResponse::default();
     for (topic, found) in topics {
         let mut answer = topic_response(version, topic);
@@ -63,9 +66,9 @@ pub(crate) fn commit(
                         leader_epoch: partition.committed_leader_epoch,
                         metadata: stored_text(partition),
                         commit_timestamp: turn.now,
-                        expire_timestamp: (request.retention_time_ms != DEFAULT_RETENTION)
-                            .then(|| turn.now.saturating_add(request.retention_time_ms)),
-                        topic_id: found.id,
+                        expire_timestamp: expiry,
+                        // The record has room for one or the other; see `CommittedOffset`.
+                        topic_id: expiry.map_or(found.id, |_| Uuid::ZERO),
                     },
                 });
             }
