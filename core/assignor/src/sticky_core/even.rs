@@ -1,0 +1,73 @@
+//! The common case: every member subscribes to the same topics.
+//!
+//! Of p partitions each of m members gets p / m, and p mod m members get one more. Members keep what
+//! they owned up to that, those with the larger share first come first served; the rest fills up the
+//! others. This moves no partition that could have stayed.
+
+use std::collections::VecDeque;
+
+use super::{Owners, Previous, Problem};
+
+pub(super) fn solve(problem: &Problem<'_>) -> Owners {
+    let members = problem.members.len();
+    let quota = problem.partition_count / members;
+    let mut extras = problem.partition_count % members;
+    let mut owners: Owners = vec![None; problem.partition_count];
+    let mut below = VecDeque::new();
+    let mut at_quota = VecDeque::new();
+
+    let mut counts = vec![0; members];
+    for (member, mut owned) in owned_by_member(problem).into_iter().enumerate() {
+        if owned.len() > quota && extras > 0 {
+            extras -= 1;
+            owned.truncate(quota + 1);
+        } else {
+            owned.truncate(quota);
+        }
+        if owned.len() < quota {
+            below.push_back(member);
+        } else if owned.len() == quota {
+            at_quota.push_back(member);
+        }
+        counts[member] = owned.len();
+        for partition in owned {
+            owners[partition] = Some(member);
+        }
+    }
+
+    for owner in owners.iter_mut().filter(|owner| owner.is_none()) {
+        // Those below the quota take turns; once all have it, one more each for the extras.
+        let member = below
+            .pop_front()
+            .or_else(|| at_quota.pop_front())
+            .expect("the quotas add up to the partitions");
+        *owner = Some(member);
+        counts[member] += 1;
+        if counts[member] < quota {
+            below.push_back(member);
+        } else if counts[member] == quota {
+            at_quota.push_back(member);
+        }
+    }
+    owners
+}
+
+/// Returns each member's previous partitions, low indexes first: what a member loses are then the
+/// high ones of all topics rather than one whole topic.
+fn owned_by_member(problem: &Problem<'_>) -> Vec<Vec<usize>> {
+    let mut owned = vec![Vec::new(); problem.members.len()];
+    for topic in &problem.topics {
+        for index in 0..topic.partitions {
+            if let Previous::Owner(member) = problem.previous[topic.start + index] {
+                owned[member].push((index, topic.start + index));
+            }
+        }
+    }
+    owned
+        .into_iter()
+        .map(|mut partitions| {
+            partitions.sort_unstable();
+            partitions.into_iter().map(|(_, number)| number).collect()
+        })
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! The general case: members subscribe to different topics.
+//!
+//! 1. Members keep what they owned and still subscribe to.
+//! 2. What is free goes to the subscriber with the fewest partitions, topics with few subscribers
+//!    first, because they have the least choice.
+//! 3. Topic by topic, a partition moves from the fullest owner to the emptiest subscriber while that
+//!    lessens the difference of the two; first only partitions that are new to their owner, then any.
+//!    This ends when no single move helps, as Kafka's assignor does.
+//!
+//! Every move makes the sum of the squared counts smaller, so step 3 ends; [`MAX_PASSES`] makes it
+//! end soon on groups built to be slow.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use super::{Member, Owners, Previous, Problem, Topic};
+
+pub(super) fn solve(problem: &Problem<'_>) -> Owners {
+    let mut division = Division {
+        problem,
+        owners: vec![None; problem.partition_count],
+        counts: vec![0; problem.members.len()],
+    };
+    division.keep_what_was_owned();
+    let mut order: Vec<&Topic<'_>> =
+        problem.topics.iter().filter(|topic| topic.partitions > 0).collect();
+    order.sort_by_key(|topic| topic.subscribers.len());
+    for topic in &order {
+        division.give_out_what_is_free(topic);
+    }
+    // A topic with one subscriber has no choice.
+    order.retain(|topic| topic.subscribers.len() > 1);
+    for movable in [Movable::New, Movable::Any] {
+        for _ in 0..MAX_PASSES {
+            let mut moved = false;
+            for topic in &order {
+                moved |= division.level(topic, movable);
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+    division.owners
+}
+
+/// How often all topics are looked through. A move in one topic may allow one in another, so the
+/// number bounds the length of such chains; groups in practice need two or three passes.
+const MAX_PASSES: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Movable {
+    /// Only what its owner did not own before.
+    New,
+    Any,
+}
+
+struct Division<'p> {
+    problem: &'p Problem<'p>,
+    owners: Owners,
+    counts: Vec<usize>,
+}
+
+impl Division<'_> {
+    fn keep_what_was_owned(&mut self) {
+        for topic in &self.problem.topics {
+            for number in topic.start..topic.start + topic.partitions {
+                if let Previous::Owner(member) = self.problem.previous[number]
+                    && topic.subscribers.binary_search(&member).is_ok()
+                {
+                    self.owners[number] = Some(member);
+                    self.counts[member] += 1;
+                }
+            }
+        }
+    }
+
+    fn give_out_what_is_free(&mut self, topic: &Topic<'_>) {
+        let mut emptiest: BinaryHeap<Reverse<(usize, Member)>> = topic
+            .subscribers
+            .iter()
+            .map(|member| Reverse((self.counts[*member], *member)))
+            .collect();
+        for owner in &mut self.owners[topic.start..][..topic.partitions] {
+            if owner.is_some() {
+                continue;
+            }
+            let mut top =
+                emptiest.peek_mut().expect("a topic is listed because somebody subscribes to it");
+            let Reverse((count, member)) = &mut *top;
+            *count += 1;
+            *owner = Some(*member);
+            self.counts[*member] = *count;
+        }
+    }
+
+    /// Moves partitions of one topic and returns whether any moved.
+    fn level(&mut self, topic: &Topic<'_>, movable: Movable) -> bool {
+        let mut held: Vec<Vec<usize>> = vec![Vec::new(); topic.subscribers.len()];
+        for number in topic.start..topic.start + topic.partitions {
+            let owner = self.owners[number].expect("everything was given out before");
+            if movable == Movable::Any || self.problem.previous[number] != Previous::Owner(owner) {
+                held[place_of(topic, owner)].push(number);
+            }
+        }
+        let key =
+            |division: &Self, place: usize| (division.counts[topic.subscribers[place]], place);
+        let mut receivers: BTreeSet<(usize, usize)> =
+            (0..held.len()).map(|place| key(self, place)).collect();
+        let mut givers: BTreeSet<(usize, usize)> = (0..held.len())
+            .filter(|place| !held[*place].is_empty())
+            .map(|place| key(self, place))
+            .collect();
+        let mut moved = false;
+        while let (Some(&(most, from)), Some(&(least, to))) = (givers.last(), receivers.first()) {
+            if most <= least + 1 {
+                break;
+            }
+            let number =
+                self.take_one(&mut held[from], topic.subscribers[from], topic.subscribers[to]);
+            self.owners[number] = Some(topic.subscribers[to]);
+            self.counts[topic.subscribers[from]] -= 1;
+            self.counts[topic.subscribers[to]] += 1;
+            moved = true;
+
+            receivers.remove(&(most, from));
+            receivers.insert((most - 1, from));
+            receivers.remove(&(least, to));
+            receivers.insert((least + 1, to));
+            givers.remove(&(most, from));
+            if !held[from].is_empty() {
+                givers.insert((most - 1, from));
+            }
+            givers.remove(&(least, to));
+            held[to].push(number);
+            givers.insert((least + 1, to));
+        }
+        moved
+    }
+
+    /// Picks what moves: best a partition that comes home, then one new to its owner, then the last.
+    fn take_one(&self, held: &mut Vec<usize>, from: Member, to: Member) -> usize {
+        let previous = &self.problem.previous;
+        let at = held
+            .iter()
+            .rposition(|number| previous[*number] == Previous::Owner(to))
+            .or_else(|| held.iter().rposition(|number| previous[*number] != Previous::Owner(from)))
+            .unwrap_or(held.len() - 1);
+        held.remove(at)
+    }
+}
+
+fn place_of(topic: &Topic<'_>, member: Member) -> usize {
+    topic.subscribers.binary_search(&member).expect("only subscribers own partitions of a topic")
+}
