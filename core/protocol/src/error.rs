@@ -32,6 +32,9 @@ pub enum DecodeErrorKind {
         /// Bytes that are left.
         remaining: usize,
     },
+    /// An array has so many elements that they would take far more memory than its frame.
+    #[error("an array of {0} elements is out of proportion to the frame")]
+    TooManyElements(usize),
     /// A varint has more bytes than its type can hold.
     #[error("the varint does not end")]
     VarintTooLong,

@@ -123,6 +123,7 @@ impl<T: Field> Field for Vec<T> {
 impl<T: Field> Field for Option<Vec<T>> {
     fn read(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
         let Some(length) = reader.read_array_length()? else { return Ok(None) };
+        reader.charge::<T>(length)?;
         let mut elements = Vec::with_capacity(length.min(RESERVED_BYTES / size_of::<T>().max(1)));
         for _ in 0..length {
             elements.push(T::read(reader, version)?);

@@ -17,6 +17,8 @@ mod message;
 pub mod messages;
 pub mod primitives;
 pub mod records;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod topic_partition;
 mod uuid;
 mod version_range;

@@ -222,6 +222,38 @@ macro_rules! structures {
                 Ok(())
             }
         }
+
+        #[cfg(feature = "testing")]
+        impl $crate::testing::Sample for $name {
+            fn sample(dice: &mut $crate::testing::Dice, version: i16) -> Self {
+                let _ = (&dice, version);
+                let mut value = Self::default();
+                $(
+                    if ($versions).contains(&version)
+                        && !($crate::message::is_tagged!($($tag)?) && dice.one_in(2))
+                    {
+                        $(dice.allow_null(($nullable).contains(&version));)?
+                        value.$field = $crate::testing::Sample::sample(dice, version);
+                    }
+                )*
+                value
+            }
+
+            #[allow(clippy::float_cmp, reason = "a default is exactly the default")]
+            fn json(&self, version: i16) -> serde_json::Value {
+                let mut object = serde_json::Map::new();
+                $(
+                    let default: $type = $crate::message::default_value!($($default)?);
+                    if ($versions).contains(&version)
+                        && !($crate::message::is_tagged!($($tag)?) && self.$field == default)
+                    {
+                        let value = $crate::testing::Sample::json(&self.$field, version);
+                        $crate::testing::put_json(&mut object, stringify!($field), value);
+                    }
+                )*
+                object.into()
+            }
+        }
     )*};
 }
 
@@ -269,6 +301,16 @@ macro_rules! if_tagged {
     }};
 }
 
+#[cfg(feature = "testing")]
+macro_rules! is_tagged {
+    () => {
+        false
+    };
+    ($tag:literal) => {
+        true
+    };
+}
+
 macro_rules! default_value {
     () => {
         Default::default()
@@ -291,6 +333,9 @@ pub(crate) use {
     default_value, flexible_from, if_tagged, message, read_field, structures, unless_tagged,
     write_field,
 };
+
+#[cfg(feature = "testing")]
+pub(crate) use is_tagged;
 
 /// Reads a whole message: the version is checked and the style of its lengths chosen here.
 pub(crate) fn decode<T: crate::field::Field>(

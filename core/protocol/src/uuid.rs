@@ -60,7 +60,7 @@ impl FromStr for Uuid {
             let digit = ALPHABET.iter().position(|c| c == character).ok_or(ParseUuidError)? as u128;
             if place < TEXT_LENGTH - 1 {
                 bits = bits << 6 | digit;
-            } else if digit % 16 == 0 {
+            } else if digit.is_multiple_of(16) {
                 bits = bits << 2 | digit >> 4;
             } else {
                 return Err(ParseUuidError);

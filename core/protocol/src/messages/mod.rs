@@ -28,6 +28,32 @@ macro_rules! apis {
             }
         }
 
+        /// Lists every message and payload.
+        #[cfg(feature = "testing")]
+        pub fn subjects() -> Vec<crate::testing::Subject> {
+            use crate::testing::Subject;
+            macro_rules! message {
+                ($type:ident) => {
+                    Subject::of::<$type>(
+                        stringify!($type),
+                        $type::VERSIONS,
+                        $type::FLEXIBLE_FROM,
+                    )
+                };
+            }
+            use consumer_protocol::*;
+            use group_records::*;
+            vec![
+                $(message!($request), message!($response),)*
+                message!(ConsumerProtocolSubscription),
+                message!(ConsumerProtocolAssignment),
+                message!(OffsetCommitKey),
+                message!(OffsetCommitValue),
+                message!(GroupMetadataKey),
+                message!(GroupMetadataValue),
+            ]
+        }
+
         /// Returns the first version of an API in the flexible style, or `i16::MAX`.
         pub(crate) fn flexible_from(key: ApiKey) -> i16 {
             match key {
