@@ -1,5 +1,6 @@
 //! A native async Kafka client.
 
+pub mod admin;
 mod clock;
 pub mod cluster;
 pub mod config;

@@ -1,0 +1,115 @@
+//! Why an administrator's request failed.
+
+use std::io;
+use std::time::Duration;
+
+use kohort_protocol::ErrorCode;
+use thiserror::Error;
+
+use crate::cluster::ClusterError;
+use crate::config::ConfigError;
+use crate::net::NetError;
+
+/// Why an administrator's request failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client's own thread could not be started.
+    #[error("the client's thread cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// The cluster could not be asked.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The broker refused.
+    #[error("{what}: {}", explain(*code, message.as_deref()))]
+    Refused {
+        /// What was asked for, with its name.
+        what: String,
+        /// Kafka's error.
+        code: ErrorCode,
+        /// What the broker said beside it.
+        message: Option<String>,
+    },
+    /// The broker's answer lacks something it must have.
+    #[error("{what}: the broker's answer does not mention it")]
+    Unanswered {
+        /// What was asked for, with its name.
+        what: String,
+    },
+    /// Every attempt failed until `default.api.timeout.ms` was over.
+    #[error("gave up after {timeout:?}: {last}")]
+    TimedOut {
+        /// How long it was tried.
+        timeout: Duration,
+        /// Why the last attempt failed.
+        last: Box<AdminError>,
+    },
+}
+
+impl AdminError {
+    /// Returns whether asking again may help.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Cluster(error) => error.is_retriable(),
+            Self::Refused { code, .. } => is_passing(*code),
+            Self::TimedOut { .. } => true,
+            Self::Config(_) | Self::Start(_) | Self::Unanswered { .. } => false,
+        }
+    }
+
+    /// Returns Kafka's error where the broker gave one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } | Self::Cluster(ClusterError::Refused { code, .. }) => {
+                Some(*code)
+            }
+            Self::TimedOut { last, .. } => last.code(),
+            _ => None,
+        }
+    }
+}
+
+impl From<NetError> for AdminError {
+    fn from(error: NetError) -> Self {
+        Self::Cluster(error.into())
+    }
+}
+
+/// Turns a code that came with an answer into a result.
+pub(super) fn check(
+    code: ErrorCode,
+    message: Option<String>,
+    what: impl FnOnce() -> String,
+) -> Result<(), AdminError> {
+    if code.is_ok() {
+        return Ok(());
+    }
+    let message = message.filter(|text| !text.is_empty());
+    Err(AdminError::Refused { what: what(), code, message })
+}
+
+/// Whether a broker that answers this will soon answer otherwise, without anybody's help. A topic
+/// that is unknown may be created by somebody; waiting for that is the caller's decision.
+fn is_passing(code: ErrorCode) -> bool {
+    [
+        ErrorCode::NOT_CONTROLLER,
+        ErrorCode::NOT_COORDINATOR,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::LEADER_NOT_AVAILABLE,
+        ErrorCode::REQUEST_TIMED_OUT,
+        ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+    ]
+    .contains(&code)
+}
+
+fn explain(code: ErrorCode, message: Option<&str>) -> String {
+    match message {
+        Some(text) => format!("{text} ({code})"),
+        None => code.to_string(),
+    }
+}

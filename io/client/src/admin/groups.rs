@@ -1,0 +1,255 @@
+//! Groups: who is a member of what, and in which state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kohort_assignor::Assignment;
+use kohort_client_core::metadata::Broker;
+use kohort_protocol::messages::delete_groups::DeleteGroupsRequest;
+use kohort_protocol::messages::describe_groups::{
+    DescribeGroupsRequest, DescribedGroup, DescribedGroupMember,
+};
+use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListedGroup};
+use kohort_protocol::{ErrorCode, Request, TopicPartition};
+
+use super::error::check;
+use super::topics::unanswered;
+use super::{Admin, AdminError, Session};
+use crate::cluster::CoordinatorKind;
+use crate::net::Purpose;
+
+/// A group in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    /// Its id.
+    pub group_id: String,
+    /// What kind of members it has: `consumer`, `connect`, or empty for offsets without members.
+    pub protocol_type: String,
+    /// Its state in Kafka's words (`Stable`, `Empty`, ..); empty from a broker before Kafka 2.6.
+    pub state: String,
+    /// `classic` or `consumer` (KIP-848); empty from a broker before Kafka 3.8.
+    pub group_type: String,
+}
+
+/// A group and its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Its id.
+    pub group_id: String,
+    /// Its state in Kafka's words: `Stable`, `PreparingRebalance`, `CompletingRebalance`, `Empty`.
+    pub state: String,
+    /// What kind of members it has.
+    pub protocol_type: String,
+    /// The assignor the members agreed on; empty while they have not.
+    pub assignor: String,
+    /// The broker that coordinates it.
+    pub coordinator: Broker,
+    /// Its members.
+    pub members: Vec<GroupMember>,
+}
+
+/// One member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The id the coordinator gave it.
+    pub member_id: String,
+    /// The name of a static member (KIP-345).
+    pub group_instance_id: Option<String>,
+    /// The `client.id` it gave.
+    pub client_id: String,
+    /// The address it came from.
+    pub host: String,
+    /// What it owns; empty while the group rebalances, and for members that are not consumers.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// What consumers call their kind of group.
+const CONSUMER: &str = "consumer";
+
+impl Admin {
+    /// Lists the groups of every broker, by id.
+    ///
+    /// # Errors
+    /// Fails if one broker cannot be asked: a list that silently lacks groups is worse than none.
+    pub async fn list_groups(&self) -> Result<Vec<GroupListing>, AdminError> {
+        self.run(|session| async move { session.list_groups().await }).await
+    }
+
+    /// Describes groups, each for itself.
+    ///
+    /// # Errors
+    /// `GROUP_ID_NOT_FOUND` for a group that is not there, whatever the broker's version.
+    pub async fn describe_groups(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<BTreeMap<String, Result<GroupDescription, AdminError>>, AdminError> {
+        self.run(move |session| {
+            let groups = groups.clone();
+            async move { session.describe_groups(groups).await }
+        })
+        .await
+    }
+
+    /// Deletes groups with their offsets, each for itself.
+    ///
+    /// # Errors
+    /// `NON_EMPTY_GROUP` for a group with members.
+    pub async fn delete_groups(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
+        self.run(move |session| {
+            let groups = groups.clone();
+            async move { session.delete_groups(groups).await }
+        })
+        .await
+    }
+}
+
+impl Session {
+    async fn list_groups(&self) -> Result<Vec<GroupListing>, AdminError> {
+        let (view, _) = self.metadata(Some(Vec::new())).await?;
+        let mut groups = BTreeMap::new();
+        for broker in view.brokers() {
+            let connection = self.cluster.connection_to(broker, Purpose::General).await?;
+            let answer = connection.send(&ListGroupsRequest::default()).await?;
+            check(answer.error_code, None, || format!("the groups of {}", broker.address()))?;
+            for group in answer.groups {
+                groups.insert(group.group_id.clone(), GroupListing::from(group));
+            }
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    async fn describe_groups(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<BTreeMap<String, Result<GroupDescription, AdminError>>, AdminError> {
+        let mut described = all_unanswered(&groups);
+        for (broker, groups) in self.coordinators(&groups).await? {
+            let request = DescribeGroupsRequest { groups, ..Default::default() };
+            let answer = self.ask_coordinator(&broker, &request).await?;
+            for group in answer.groups {
+                match describe(&broker, group) {
+                    (_, Err(error)) if error.is_retriable() => return Err(error),
+                    (group, result) => described.insert(group, result),
+                };
+            }
+        }
+        Ok(described)
+    }
+
+    async fn delete_groups(
+        &self,
+        groups: Vec<String>,
+    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
+        let mut deleted = all_unanswered(&groups);
+        for (broker, groups_names) in self.coordinators(&groups).await? {
+            let request = DeleteGroupsRequest { groups_names };
+            for group in self.ask_coordinator(&broker, &request).await?.results {
+                let result =
+                    check(group.error_code, None, || format!("group `{}`", group.group_id));
+                deleted.insert(group.group_id, result);
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Sorts groups by the broker that coordinates them.
+    pub(super) async fn coordinators(
+        &self,
+        groups: &[String],
+    ) -> Result<Vec<(Broker, Vec<String>)>, AdminError> {
+        let keys: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let found = self.cluster.find_coordinators(CoordinatorKind::Group, &keys).await?;
+        let mut by_broker: BTreeMap<i32, (Broker, Vec<String>)> = BTreeMap::new();
+        for (group, broker) in found {
+            let broker = broker?;
+            by_broker.entry(broker.id).or_insert_with(|| (broker, Vec::new())).1.push(group);
+        }
+        Ok(by_broker.into_values().collect())
+    }
+
+    /// Returns the coordinator of one group.
+    pub(super) async fn coordinator(&self, group: &str) -> Result<Broker, AdminError> {
+        Ok(self.cluster.find_coordinator(CoordinatorKind::Group, group).await?)
+    }
+
+    /// Asks a broker that was found to be a coordinator.
+    pub(super) async fn ask_coordinator<R: Request>(
+        &self,
+        broker: &Broker,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        let connection = self.cluster.connection_to(broker, Purpose::Coordinator).await?;
+        Ok(connection.send(request).await?)
+    }
+}
+
+fn all_unanswered<T>(groups: &[String]) -> BTreeMap<String, Result<T, AdminError>> {
+    groups.iter().map(|g| (g.clone(), Err(unanswered(format!("group `{g}`"))))).collect()
+}
+
+fn describe(
+    coordinator: &Broker,
+    group: DescribedGroup,
+) -> (String, Result<GroupDescription, AdminError>) {
+    let what = || format!("group `{}`", group.group_id);
+    // Up to version 5 a missing group is answered as a dead one, without an error.
+    let missing = group.error_code.is_ok() && group.group_state == "Dead";
+    let code = if missing { ErrorCode::GROUP_ID_NOT_FOUND } else { group.error_code };
+    if let Err(error) = check(code, group.error_message.clone(), what) {
+        return (group.group_id, Err(error));
+    }
+    let is_consumer = group.protocol_type == CONSUMER;
+    let members = group.members.into_iter().map(|member| member_of(member, is_consumer)).collect();
+    let description = GroupDescription {
+        group_id: group.group_id.clone(),
+        state: group.group_state,
+        protocol_type: group.protocol_type,
+        assignor: group.protocol_data,
+        coordinator: coordinator.clone(),
+        members,
+    };
+    (group.group_id, Ok(description))
+}
+
+fn member_of(member: DescribedGroupMember, is_consumer: bool) -> GroupMember {
+    let assignment =
+        Some(&member.member_assignment).filter(|bytes| is_consumer && !bytes.is_empty());
+    // A member may have written anything; what is no assignment owns nothing we could name.
+    let mut partitions: Vec<TopicPartition> = assignment
+        .and_then(|bytes| Assignment::from_bytes(bytes).ok())
+        .map(|assignment| assignment.partitions)
+        .unwrap_or_default();
+    partitions.sort();
+    GroupMember {
+        member_id: member.member_id,
+        group_instance_id: member.group_instance_id,
+        client_id: member.client_id,
+        host: member.client_host,
+        partitions,
+    }
+}
+
+impl From<ListedGroup> for GroupListing {
+    fn from(group: ListedGroup) -> Self {
+        Self {
+            group_id: group.group_id,
+            protocol_type: group.protocol_type,
+            state: group.group_state,
+            group_type: group.group_type,
+        }
+    }
+}
+
+/// Groups topics for requests that list partitions under their topic.
+pub(super) fn by_topic<T>(
+    partitions: impl IntoIterator<Item = (TopicPartition, T)>,
+) -> BTreeMap<Arc<str>, Vec<(i32, T)>> {
+    let mut topics: BTreeMap<Arc<str>, Vec<(i32, T)>> = BTreeMap::new();
+    for (partition, value) in partitions {
+        topics.entry(partition.topic).or_default().push((partition.partition, value));
+    }
+    topics
+}

@@ -1,0 +1,147 @@
+//! The administrator's client: topics, configurations, groups and offsets.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use kohort::admin::{Admin, NewTopic};
+//! use kohort::config::{AdminConfig, Properties};
+//!
+//! let admin = Admin::new(AdminConfig::from_pairs([("bootstrap.servers", "localhost:9092")])?)?;
+//! admin.create_topic(NewTopic::new("flights").partitions(6)).await?;
+//! for group in admin.list_groups().await? {
+//!     println!("{} is {}", group.group_id, group.state);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Each function sends one request to each broker concerned, not one for each object, and repeats
+//! what failed in passing (a coordinator that moves or loads, a lost connection) until
+//! `default.api.timeout.ms` is over. An object that is refused fails alone: functions over many
+//! objects return a result for each. All futures may be dropped at any time; whether the broker
+//! acted is then unknown.
+
+mod configs;
+mod error;
+mod groups;
+mod offsets;
+mod topics;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use kohort_client_core::backoff::{Backoff, Jitter};
+use kohort_protocol::Request;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::{AdminConfig, Properties as _};
+use crate::net::{Driver, Purpose};
+
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use error::AdminError;
+pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
+pub use topics::{ClusterDescription, CreatedTopic, NewTopic, TopicListing};
+
+/// The administrator's client. Clones share its thread and connections.
+#[derive(Clone)]
+pub struct Admin {
+    driver: Driver,
+    session: Session,
+}
+
+/// What an operation needs on the driver's thread.
+#[derive(Clone)]
+struct Session {
+    cluster: Cluster,
+    config: Arc<AdminConfig>,
+}
+
+impl Admin {
+    /// Starts a client; nothing is asked of the cluster before the first operation but its
+    /// metadata.
+    pub fn new(config: AdminConfig) -> Result<Self, AdminError> {
+        config.validate()?;
+        let driver = Driver::start("kohort-admin").map_err(AdminError::Start)?;
+        let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default());
+        Ok(Self { driver, session: Session { cluster, config: Arc::new(config) } })
+    }
+
+    /// Runs attempts on the driver until one succeeds, fails for good, or time is over.
+    async fn run<T, F, A>(&self, attempt: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: Fn(Session) -> A + Send + 'static,
+        A: Future<Output = Result<T, AdminError>> + Send + 'static,
+    {
+        let session = self.session.clone();
+        self.driver.run(async move { session.repeat(attempt).await }).await?
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("bootstrap_servers", &self.session.config.common.bootstrap_servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    async fn repeat<T, F, A>(self, attempt: F) -> Result<T, AdminError>
+    where
+        F: Fn(Session) -> A,
+        A: Future<Output = Result<T, AdminError>>,
+    {
+        let common = &self.config.common;
+        let backoff = Backoff::new(common.retry_backoff, common.retry_backoff_max);
+        let mut jitter = Jitter::seeded(crate::clock::seed());
+        let timeout = common.default_api_timeout;
+        let deadline = Instant::now() + timeout;
+        let mut last = None;
+        for failures in 1.. {
+            let Ok(result) = tokio::time::timeout_at(deadline, attempt(self.clone())).await else {
+                break;
+            };
+            match result {
+                Err(error) if error.is_retriable() && failures <= self.config.retries => {
+                    tracing::debug!(%error, failures, "the request is repeated");
+                    last = Some(error);
+                }
+                done => return done,
+            }
+            tokio::time::sleep(backoff.delay(failures, &mut jitter)).await;
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        let last = last.unwrap_or_else(|| self.no_answer());
+        Err(AdminError::TimedOut { timeout, last: Box::new(last) })
+    }
+
+    /// The reason to give when not even the first attempt came to an end.
+    fn no_answer(&self) -> AdminError {
+        let servers: Vec<String> =
+            self.config.common.bootstrap_servers.iter().map(ToString::to_string).collect();
+        AdminError::Unanswered { what: format!("the cluster at {}", servers.join(", ")) }
+    }
+
+    /// Asks any broker: in KRaft each one forwards to the controller what only it can do.
+    async fn ask_any<R: Request>(&self, request: &R) -> Result<R::Response, AdminError> {
+        Ok(self.cluster.any_connection().await?.send(request).await?)
+    }
+
+    /// Asks one broker.
+    async fn ask_node<R: Request>(
+        &self,
+        node: i32,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        Ok(self.cluster.connection(node, Purpose::General).await?.send(request).await?)
+    }
+
+    /// How long a broker may take for what it does on the cluster's behalf, in milliseconds.
+    fn broker_timeout_ms(&self) -> i32 {
+        i32::try_from(self.config.common.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+}
