@@ -1,1 +1,3 @@
 //! A producer's decisions.
+
+pub mod partitioner;
