@@ -1,0 +1,531 @@
+//! What a request to change the metadata leads to: records to append, or why not.
+//!
+//! Nothing here changes anything: the controller appends what is returned and replays it once it
+//! is durable.
+
+use super::record::{MetadataRecord, Resource, ResourceKind};
+use super::state::ClusterState;
+use crate::config::{self, Kind, Settings, TopicProperty, check_topic_property, list_with};
+use kohort_protocol::{ErrorCode, Uuid};
+use std::collections::BTreeMap;
+
+/// Why a change was refused, as the client will be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: Option<String>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()) }
+    }
+}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
+/// A topic somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    /// -1 leaves it to the broker.
+    pub(crate) partitions: i32,
+    /// -1 leaves it to the broker.
+    pub(crate) replication_factor: i16,
+    /// Which brokers are to hold which partition; empty leaves it to the broker.
+    pub(crate) assignments: Vec<(i32, Vec<i32>)>,
+    pub(crate) configs: Vec<(String, Option<String>)>,
+}
+
+impl NewTopic {
+    /// A topic as the broker makes it when its creator says nothing.
+    pub(crate) fn with_defaults(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions: -1,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }
+    }
+}
+
+/// One change of one property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigChange {
+    pub(crate) name: String,
+    pub(crate) operation: ConfigOperation,
+    pub(crate) value: Option<String>,
+}
+
+/// What a change does, in the wire's numbering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigOperation {
+    Set = 0,
+    Delete = 1,
+    Append = 2,
+    Subtract = 3,
+}
+
+impl ConfigOperation {
+    pub(crate) fn from_i8(number: i8) -> Option<Self> {
+        [Self::Set, Self::Delete, Self::Append, Self::Subtract]
+            .into_iter()
+            .find(|operation| *operation as i8 == number)
+    }
+}
+
+/// The most partitions one request may add: each costs memory and files for good.
+const PARTITIONS_PER_REQUEST: i32 = 10_000;
+/// The longest value of a property, as the log's strings have it.
+const CONFIG_VALUE_MAX: usize = i16::MAX as usize;
+const TOPIC_NAME_MAX: usize = 249;
+
+/// Says why a name cannot be a topic's, if it cannot.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let reason = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name == "." || name == ".." {
+        format!("'{name}' is not allowed")
+    } else if name.len() > TOPIC_NAME_MAX {
+        format!("it is longer than {TOPIC_NAME_MAX} characters")
+    } else if !name.chars().all(legal) {
+        format!("'{name}' has characters other than ASCII letters, digits, '.', '_' and '-'")
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::new(
+        ErrorCode::INVALID_TOPIC_EXCEPTION,
+        format!("The topic name is invalid: {reason}"),
+    ))
+}
+
+/// Returns the records that create a topic.
+pub(crate) fn create_topic(
+    state: &ClusterState,
+    settings: &Settings,
+    node_id: i32,
+    topic: &NewTopic,
+    id: Uuid,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    check_topic_name(&topic.name)?;
+    if state.topics.contains_key(&topic.name) {
+        let message = format!("Topic '{}' already exists.", topic.name);
+        return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
+    }
+    if let Some(other) = colliding(state, &topic.name) {
+        let message = format!("Topic '{}' collides with existing topic: {other}", topic.name);
+        return Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
+    }
+    let partitions = partitions_of_new_topic(settings, node_id, topic)?;
+    let mut records = vec![MetadataRecord::Topic { name: topic.name.clone(), id }];
+    for (name, value) in &topic.configs {
+        let Some(value) = value else {
+            let message = format!("Null value not supported for topic configs: {name}");
+            return Err(ApiError::new(ErrorCode::INVALID_CONFIG, message));
+        };
+        let value = check_topic_property(name, value)
+            .map_err(|reason| ApiError::new(ErrorCode::INVALID_CONFIG, reason))?;
+        let resource = Resource { kind: ResourceKind::Topic, name: topic.name.clone() };
+        records.push(MetadataRecord::Config { resource, name: name.clone(), value: Some(value) });
+    }
+    records.extend(new_partitions(id, node_id, 0..partitions));
+    Ok(records)
+}
+
+/// Returns the records that delete a topic.
+pub(crate) fn delete_topic(
+    state: &ClusterState,
+    enabled: bool,
+    id: Uuid,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    if !enabled {
+        return Err(ApiError::new(
+            ErrorCode::TOPIC_DELETION_DISABLED,
+            "Topic deletion is disabled: delete.topic.enable is false.",
+        ));
+    }
+    match state.topic_name(id) {
+        Some(_) => Ok(vec![MetadataRecord::RemoveTopic { id }]),
+        None => Err(ErrorCode::UNKNOWN_TOPIC_ID.into()),
+    }
+}
+
+/// Returns the records that give a topic `count` partitions in all.
+pub(crate) fn add_partitions(
+    state: &ClusterState,
+    node_id: i32,
+    name: &str,
+    count: i32,
+    assignments: Option<&[Vec<i32>]>,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    let topic = state.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let have = topic.leader_epochs.len() as i32;
+    if count == have {
+        let message = format!("Topic already has {have} partition(s).");
+        return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
+    }
+    if count < have {
+        let message = format!(
+            "The topic {name} currently has {have} partition(s); {count} would not be an increase."
+        );
+        return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
+    }
+    check_partition_count(count - have)?;
+    if let Some(assignments) = assignments {
+        if assignments.len() as i32 != count - have {
+            let message = format!(
+                "{} partition(s) would be added, but {} assignment(s) were given.",
+                count - have,
+                assignments.len()
+            );
+            return Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+        }
+        assignments.iter().try_for_each(|brokers| check_assignment(node_id, brokers))?;
+    }
+    Ok(new_partitions(topic.id, node_id, have..count).collect())
+}
+
+/// Returns the records that change properties of a resource one by one.
+pub(crate) fn alter_configs(
+    state: &ClusterState,
+    settings: &Settings,
+    resource: &Resource,
+    changes: &[ConfigChange],
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    check_resource(state, resource)?;
+    let current = state.configs.get(resource);
+    let mut records = Vec::new();
+    for ConfigChange { name, operation, value } in changes {
+        let given = value.as_deref();
+        let next = match operation {
+            ConfigOperation::Delete => {
+                check_known(resource.kind, name)?;
+                None
+            }
+            ConfigOperation::Set => Some(given.ok_or_else(|| null_value(name))?.to_owned()),
+            ConfigOperation::Append | ConfigOperation::Subtract => {
+                let items = given.ok_or_else(|| null_value(name))?;
+                let now = list_value(resource.kind, name, current, settings)?;
+                Some(list_with(&now, items, *operation == ConfigOperation::Append))
+            }
+        };
+        let next = next.map(|value| check_value(resource.kind, name, &value)).transpose()?;
+        let resource = resource.clone();
+        records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
+    }
+    Ok(records)
+}
+
+/// Returns the records that make a resource's properties exactly these.
+pub(crate) fn replace_configs(
+    state: &ClusterState,
+    resource: &Resource,
+    values: &[(String, Option<String>)],
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    check_resource(state, resource)?;
+    let mut next = BTreeMap::new();
+    for (name, value) in values {
+        let value = value.as_deref().ok_or_else(|| null_value(name))?;
+        next.insert(name.clone(), check_value(resource.kind, name, value)?);
+    }
+    let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
+    let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
+    let records = next.into_iter().map(|(name, value)| (name, Some(value)));
+    Ok(records
+        .chain(gone.into_iter().map(|name| (name, None)))
+        .map(|(name, value)| MetadataRecord::Config { resource: resource.clone(), name, value })
+        .collect())
+}
+
+fn partitions_of_new_topic(
+    settings: &Settings,
+    node_id: i32,
+    topic: &NewTopic,
+) -> Result<i32, ApiError> {
+    if !topic.assignments.is_empty() {
+        if topic.replication_factor != -1 || topic.partitions != -1 {
+            return Err(ApiError::new(
+                ErrorCode::INVALID_REQUEST,
+                "With an assignment of partitions, their number and the replication factor must be -1.",
+            ));
+        }
+        let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
+        indexes.sort_unstable();
+        if indexes.iter().enumerate().any(|(place, index)| place as i32 != *index) {
+            return Err(ApiError::new(
+                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+                "The assigned partitions must be numbered from 0 without gaps or repetitions.",
+            ));
+        }
+        topic.assignments.iter().try_for_each(|(_, brokers)| check_assignment(node_id, brokers))?;
+        check_partition_count(indexes.len() as i32)?;
+        return Ok(indexes.len() as i32);
+    }
+    if topic.replication_factor < -1 || topic.replication_factor == 0 {
+        return Err(ApiError::new(
+            ErrorCode::INVALID_REPLICATION_FACTOR,
+            "Replication factor must be larger than 0, or -1 to use the default value.",
+        ));
+    }
+    if topic.partitions < -1 || topic.partitions == 0 {
+        return Err(ApiError::new(
+            ErrorCode::INVALID_PARTITIONS,
+            "Number of partitions was set to an invalid non-positive value.",
+        ));
+    }
+    if topic.replication_factor > 1 {
+        let message = format!(
+            "Unable to replicate the partition {} time(s): this cluster has 1 broker.",
+            topic.replication_factor
+        );
+        return Err(ApiError::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+    }
+    let partitions = match topic.partitions {
+        -1 => settings.typed().num_partitions,
+        given => given,
+    };
+    check_partition_count(partitions)?;
+    Ok(partitions)
+}
+
+fn check_partition_count(added: i32) -> Result<(), ApiError> {
+    if added > PARTITIONS_PER_REQUEST {
+        let message = format!("A request may add at most {PARTITIONS_PER_REQUEST} partitions.");
+        return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
+    }
+    Ok(())
+}
+
+fn check_assignment(node_id: i32, brokers: &[i32]) -> Result<(), ApiError> {
+    if brokers == [node_id] {
+        return Ok(());
+    }
+    let message = format!("Partitions can be assigned to broker {node_id} alone, not to {brokers:?}.");
+    Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
+}
+
+fn new_partitions(
+    topic_id: Uuid,
+    leader: i32,
+    indexes: std::ops::Range<i32>,
+) -> impl Iterator<Item = MetadataRecord> {
+    indexes.map(move |index| MetadataRecord::Partition { topic_id, index, leader, leader_epoch: 0 })
+}
+
+/// Kafka's metric names make no difference between '.' and '_', so neither may two topics.
+fn colliding<'a>(state: &'a ClusterState, name: &str) -> Option<&'a str> {
+    if !name.contains(['.', '_']) {
+        return None;
+    }
+    let unified = name.replace('.', "_");
+    let mut topics = state.topics.keys().map(String::as_str);
+    topics.find(|topic| topic.len() == name.len() && topic.replace('.', "_") == unified)
+}
+
+fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiError> {
+    match resource.kind {
+        ResourceKind::Topic => {
+            check_topic_name(&resource.name)?;
+            if !state.topics.contains_key(&resource.name) {
+                return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into());
+            }
+        }
+        ResourceKind::Broker => {}
+    }
+    Ok(())
+}
+
+fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
+    let known = match kind {
+        ResourceKind::Topic => TopicProperty::named(name).is_some(),
+        ResourceKind::Broker => config::property(name).is_some(),
+    };
+    if known {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::INVALID_CONFIG, format!("Unknown config name: {name}")))
+}
+
+fn check_value(kind: ResourceKind, name: &str, value: &str) -> Result<String, ApiError> {
+    let invalid = |reason: String| ApiError::new(ErrorCode::INVALID_CONFIG, reason);
+    if value.len() > CONFIG_VALUE_MAX {
+        return Err(invalid(format!("{name} is longer than {CONFIG_VALUE_MAX} bytes")));
+    }
+    match kind {
+        ResourceKind::Topic => check_topic_property(name, value).map_err(invalid),
+        ResourceKind::Broker => {
+            let value = config::checked(name, value).map_err(|error| invalid(error.to_string()))?;
+            match config::property(name) {
+                Some(property) if property.effect.is_dynamic() => Ok(value),
+                _ => Err(ApiError::new(
+                    ErrorCode::INVALID_REQUEST,
+                    config::ConfigError::NotDynamic(name.to_owned()).to_string(),
+                )),
+            }
+        }
+    }
+}
+
+/// Returns the value in force of a list, which is what items are added to and taken from.
+fn list_value(
+    kind: ResourceKind,
+    name: &str,
+    own: Option<&BTreeMap<String, String>>,
+    settings: &Settings,
+) -> Result<String, ApiError> {
+    check_known(kind, name)?;
+    let (is_list, value) = match (kind, TopicProperty::named(name), config::property(name)) {
+        (ResourceKind::Topic, Some(property), _) => {
+            let empty = BTreeMap::new();
+            let value = config::effective(name, own.unwrap_or(&empty), settings);
+            (matches!(property.kind, Kind::List(_)), value)
+        }
+        (ResourceKind::Broker, _, Some(property)) => (
+            matches!(property.kind, Kind::List(_)),
+            settings.value(property).unwrap_or_default().to_owned(),
+        ),
+        _ => (false, String::new()),
+    };
+    if is_list {
+        return Ok(value);
+    }
+    let message = format!("Items cannot be added to or taken from {name}: it is not a list.");
+    Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
+}
+
+fn null_value(name: &str) -> ApiError {
+    ApiError::new(ErrorCode::INVALID_REQUEST, format!("The value of {name} is null."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state_with(names: &[&str]) -> ClusterState {
+        let mut state = ClusterState::default();
+        for (number, name) in names.iter().enumerate() {
+            let topic = NewTopic::with_defaults(name);
+            let id = Uuid([number as u8 + 1; 16]);
+            for record in create_topic(&state, &Settings::default(), 1, &topic, id).unwrap() {
+                state.apply(&record);
+            }
+        }
+        state
+    }
+
+    fn refusal(state: &ClusterState, topic: &NewTopic) -> ErrorCode {
+        create_topic(state, &Settings::default(), 1, topic, Uuid([9; 16])).unwrap_err().code
+    }
+
+    #[test]
+    fn bad_topic_names_are_refused() {
+        for name in ["", ".", "..", "a b", "ü", &"x".repeat(250)] {
+            assert_eq!(
+                check_topic_name(name).unwrap_err().code,
+                ErrorCode::INVALID_TOPIC_EXCEPTION
+            );
+        }
+        assert!(check_topic_name(&"x".repeat(249)).is_ok());
+    }
+
+    #[test]
+    fn topics_are_refused_for_kafkas_reasons() {
+        let state = state_with(&["a.b"]);
+        let topic = NewTopic::with_defaults("t");
+        assert_eq!(
+            refusal(&state, &NewTopic::with_defaults("a.b")),
+            ErrorCode::TOPIC_ALREADY_EXISTS
+        );
+        assert_eq!(
+            refusal(&state, &NewTopic::with_defaults("a_b")),
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        );
+        let changed = |change: fn(&mut NewTopic)| {
+            let mut topic = topic.clone();
+            change(&mut topic);
+            topic
+        };
+        for (topic, code) in [
+            (changed(|t| t.partitions = 0), ErrorCode::INVALID_PARTITIONS),
+            (changed(|t| t.partitions = i32::MAX), ErrorCode::INVALID_PARTITIONS),
+            (changed(|t| t.replication_factor = 0), ErrorCode::INVALID_REPLICATION_FACTOR),
+            (changed(|t| t.replication_factor = 2), ErrorCode::INVALID_REPLICATION_FACTOR),
+            (changed(|t| t.assignments = vec![(1, vec![1])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (changed(|t| t.assignments = vec![(0, vec![2])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (changed(|t| t.configs = vec![("x".into(), Some("1".into()))]), ErrorCode::INVALID_CONFIG),
+            (changed(|t| t.configs = vec![("retention.ms".into(), None)]), ErrorCode::INVALID_CONFIG),
+        ] {
+            assert_eq!(refusal(&state, &topic), code, "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn partitions_only_grow() {
+        let mut state = state_with(&["t"]);
+        assert_eq!(
+            add_partitions(&state, 1, "t", 1, None).unwrap_err().code,
+            ErrorCode::INVALID_PARTITIONS
+        );
+        for record in add_partitions(&state, 1, "t", 3, None).unwrap() {
+            state.apply(&record);
+        }
+        assert_eq!(state.topics["t"].leader_epochs, [0, 0, 0]);
+        assert_eq!(
+            add_partitions(&state, 1, "t", 2, None).unwrap_err().code,
+            ErrorCode::INVALID_PARTITIONS
+        );
+        assert_eq!(
+            add_partitions(&state, 1, "x", 2, None).unwrap_err().code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+    }
+
+    #[test]
+    fn lists_can_be_appended_to_and_scalars_cannot() {
+        let state = state_with(&["t"]);
+        let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
+        let change = |name: &str, operation, value: &str| ConfigChange {
+            name: name.to_owned(),
+            operation,
+            value: Some(value.to_owned()),
+        };
+        let settings = Settings::default();
+        let append = [change("cleanup.policy", ConfigOperation::Append, "compact")];
+        assert_eq!(
+            alter_configs(&state, &settings, &resource, &append),
+            Ok(vec![MetadataRecord::Config {
+                resource: resource.clone(),
+                name: "cleanup.policy".to_owned(),
+                value: Some("delete,compact".to_owned()),
+            }])
+        );
+        for bad in [
+            change("retention.ms", ConfigOperation::Append, "1"),
+            change("retention.ms", ConfigOperation::Set, "x"),
+            change("nonsense", ConfigOperation::Set, "1"),
+        ] {
+            let error = alter_configs(&state, &settings, &resource, &[bad]).unwrap_err();
+            assert_eq!(error.code, ErrorCode::INVALID_CONFIG);
+        }
+    }
+
+    #[test]
+    fn replacing_properties_drops_those_not_named() {
+        let mut state = state_with(&["t"]);
+        let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
+        let pair = |name: &str| (name.to_owned(), Some("5".to_owned()));
+        for name in ["retention.ms", "segment.ms"] {
+            for record in replace_configs(&state, &resource, &[pair(name)]).unwrap() {
+                state.apply(&record);
+            }
+        }
+        let config = state.config(ResourceKind::Topic, "t");
+        assert_eq!(config.keys().collect::<Vec<_>>(), ["segment.ms"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! The cluster's metadata: what follows from replaying the metadata log, and nothing else.
+//!
+//! [`ClusterState::apply`] is the only writer, live and at start alike. The other methods look.
+
+use super::record::{MetadataRecord, Resource, ResourceKind};
+use crate::config::{Settings, TopicConfig};
+use kohort_protocol::Uuid;
+use std::collections::BTreeMap;
+
+/// Topics, properties, producer ids and the cluster's id.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ClusterState {
+    pub(crate) cluster_id: Option<Uuid>,
+    pub(crate) topics: BTreeMap<String, TopicState>,
+    pub(crate) configs: BTreeMap<Resource, BTreeMap<String, String>>,
+    pub(crate) next_producer_id: i64,
+    names: BTreeMap<Uuid, String>,
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicState {
+    pub(crate) id: Uuid,
+    /// The leader epoch of each partition, in the order of their indexes.
+    pub(crate) leader_epochs: Vec<i32>,
+}
+
+impl ClusterState {
+    /// Takes one record in.
+    pub(crate) fn apply(&mut self, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::ClusterId(id) => self.cluster_id = Some(*id),
+            MetadataRecord::Topic { name, id } => {
+                let topic = TopicState { id: *id, leader_epochs: Vec::new() };
+                self.topics.insert(name.clone(), topic);
+                self.names.insert(*id, name.clone());
+            }
+            MetadataRecord::Partition { topic_id, index, leader_epoch, .. } => {
+                let name = self.names.get(topic_id);
+                let Some(topic) = name.and_then(|name| self.topics.get_mut(name)) else { return };
+                match topic.leader_epochs.get_mut(*index as usize) {
+                    Some(epoch) => *epoch = *leader_epoch,
+                    None => topic.leader_epochs.push(*leader_epoch),
+                }
+            }
+            MetadataRecord::Config { resource, name, value } => match value {
+                Some(value) => {
+                    let values = self.configs.entry(resource.clone()).or_default();
+                    values.insert(name.clone(), value.clone());
+                }
+                None => {
+                    if let Some(values) = self.configs.get_mut(resource) {
+                        values.remove(name);
+                        if values.is_empty() {
+                            self.configs.remove(resource);
+                        }
+                    }
+                }
+            },
+            MetadataRecord::RemoveTopic { id } => {
+                if let Some(name) = self.names.remove(id) {
+                    self.topics.remove(&name);
+                    self.configs.remove(&Resource { kind: ResourceKind::Topic, name });
+                }
+            }
+            MetadataRecord::ProducerIds { next, .. } => {
+                self.next_producer_id = self.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    /// Returns the name of the topic with that id.
+    pub(crate) fn topic_name(&self, id: Uuid) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+
+    /// Returns the properties set for a resource.
+    pub(crate) fn config(&self, kind: ResourceKind, name: &str) -> BTreeMap<String, String> {
+        let resource = Resource { kind, name: name.to_owned() };
+        self.configs.get(&resource).cloned().unwrap_or_default()
+    }
+
+    /// Returns a topic's configuration in force.
+    pub(crate) fn topic_config(&self, name: &str, broker: &Settings) -> TopicConfig {
+        TopicConfig::new(&self.config(ResourceKind::Topic, name), broker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, id: u8) -> [MetadataRecord; 2] {
+        let id = Uuid([id; 16]);
+        [
+            MetadataRecord::Topic { name: name.to_owned(), id },
+            MetadataRecord::Partition { topic_id: id, index: 0, leader: 1, leader_epoch: 0 },
+        ]
+    }
+
+    #[test]
+    fn a_topic_that_is_removed_takes_its_properties_along() {
+        let mut state = ClusterState::default();
+        topic("a", 1).iter().for_each(|record| state.apply(record));
+        let resource = Resource { kind: ResourceKind::Topic, name: "a".to_owned() };
+        state.apply(&MetadataRecord::Config {
+            resource,
+            name: "retention.ms".to_owned(),
+            value: Some("5".to_owned()),
+        });
+        assert_eq!(state.config(ResourceKind::Topic, "a").len(), 1);
+        state.apply(&MetadataRecord::RemoveTopic { id: Uuid([1; 16]) });
+        assert_eq!(state, ClusterState::default());
+        topic("a", 2).iter().for_each(|record| state.apply(record));
+        assert!(state.config(ResourceKind::Topic, "a").is_empty());
+    }
+
+    #[test]
+    fn producer_ids_never_go_back() {
+        let mut state = ClusterState::default();
+        state.apply(&MetadataRecord::ProducerIds { broker: 1, next: 2000 });
+        state.apply(&MetadataRecord::ProducerIds { broker: 1, next: 1000 });
+        assert_eq!(state.next_producer_id, 2000);
+    }
+}

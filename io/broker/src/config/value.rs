@@ -1,0 +1,152 @@
+//! What a property's value may look like.
+//!
+//! Kafka keeps configuration as text and gives every name a type and a range. [`Kind`] is that
+//! type; [`FromConfig`] turns checked text into the Rust value the broker works with.
+
+use std::fmt;
+
+/// The type and range of a property.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`, in any case.
+    Bool,
+    /// A 16-bit integer within the bounds.
+    Short(i64, i64),
+    /// A 32-bit integer within the bounds.
+    Int(i64, i64),
+    /// A 64-bit integer within the bounds.
+    Long(i64, i64),
+    /// A floating point number within the bounds.
+    Double(f64, f64),
+    /// Any text.
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Words separated by commas; when the slice is not empty, each must be in it.
+    List(&'static [&'static str]),
+    /// A Java class name: accepted, described, never loaded.
+    Class,
+    /// A secret: accepted, never shown.
+    Password,
+}
+
+impl Kind {
+    /// Returns the type's number in a DescribeConfigs response.
+    pub const fn wire_type(self) -> i8 {
+        match self {
+            Kind::Bool => 1,
+            Kind::Text | Kind::OneOf(_) => 2,
+            Kind::Int(..) => 3,
+            Kind::Short(..) => 4,
+            Kind::Long(..) => 5,
+            Kind::Double(..) => 6,
+            Kind::List(_) => 7,
+            Kind::Class => 8,
+            Kind::Password => 9,
+        }
+    }
+
+    /// Checks `text` and returns it as Kafka would print it back, or says what is wrong with it.
+    pub fn check(self, text: &str) -> Result<String, String> {
+        let text = text.trim();
+        match self {
+            Kind::Bool => match text.to_ascii_lowercase().as_str() {
+                word @ ("true" | "false") => Ok(word.to_owned()),
+                _ => Err("expected `true` or `false`".to_owned()),
+            },
+            Kind::Short(low, high) | Kind::Int(low, high) | Kind::Long(low, high) => {
+                let value: i64 = text.parse().map_err(|_| "expected a whole number".to_owned())?;
+                in_range(value, low, high)?;
+                Ok(value.to_string())
+            }
+            Kind::Double(low, high) => {
+                let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+                in_range(value, low, high)?;
+                Ok(text.to_owned())
+            }
+            Kind::OneOf(words) => {
+                if words.contains(&text) {
+                    Ok(text.to_owned())
+                } else {
+                    Err(format!("expected one of {}", words.join(", ")))
+                }
+            }
+            Kind::List(words) => {
+                let items: Vec<&str> = split_list(text).collect();
+                match items.iter().find(|item| !words.is_empty() && !words.contains(item)) {
+                    Some(item) => Err(format!("`{item}` is not one of {}", words.join(", "))),
+                    None => Ok(items.join(",")),
+                }
+            }
+            Kind::Text | Kind::Class | Kind::Password => Ok(text.to_owned()),
+        }
+    }
+}
+
+/// Splits Kafka's comma-separated list form.
+pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn in_range<T: PartialOrd + fmt::Display>(value: T, low: T, high: T) -> Result<(), String> {
+    if value < low {
+        Err(format!("expected at least {low}"))
+    } else if value > high {
+        Err(format!("expected at most {high}"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A Rust value made from text that [`Kind::check`] has accepted.
+pub trait FromConfig: Sized {
+    /// Reads the value; `None` is Kafka's null.
+    fn from_config(text: Option<&str>) -> Self;
+}
+
+macro_rules! from_config_by_parsing {
+    ($($ty:ty),*) => {$(
+        impl FromConfig for $ty {
+            fn from_config(text: Option<&str>) -> Self {
+                text.and_then(|text| text.parse().ok())
+                    .expect("the property table only holds checked, non-null text of this type")
+            }
+        }
+    )*};
+}
+
+from_config_by_parsing!(bool, i16, i32, i64, f64, usize, u64);
+
+impl FromConfig for String {
+    fn from_config(text: Option<&str>) -> Self {
+        text.unwrap_or_default().to_owned()
+    }
+}
+
+impl FromConfig for Vec<String> {
+    fn from_config(text: Option<&str>) -> Self {
+        split_list(text.unwrap_or_default()).map(str::to_owned).collect()
+    }
+}
+
+impl<T: FromConfig> FromConfig for Option<T> {
+    fn from_config(text: Option<&str>) -> Self {
+        text.map(|text| T::from_config(Some(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked_and_printed_back_as_kafka_prints_them() {
+        assert_eq!(Kind::Bool.check("TRUE"), Ok("true".to_owned()));
+        assert_eq!(Kind::Int(0, 10).check(" 7 "), Ok("7".to_owned()));
+        assert_eq!(Kind::Int(1, 10).check("0"), Err("expected at least 1".to_owned()));
+        assert!(Kind::Int(1, 10).check("x").is_err());
+        assert_eq!(Kind::List(&["a", "b"]).check("a, b"), Ok("a,b".to_owned()));
+        assert!(Kind::List(&["a", "b"]).check("c").is_err());
+        assert!(Kind::OneOf(&["a"]).check("A").is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! One connection: requests in, responses out, in order.
+//!
+//! ```text
+//! socket ─► FrameReader ─► dispatch ─► in flight (a queue) ─► outgoing bytes ─► socket
+//! ```
+//!
+//! A request starts when all earlier ones of its connection have been answered, as in Kafka, with
+//! one exception that costs no order: requests of the same [`Overlap`] class may follow each other
+//! at once, so that one fdatasync serves many. Responses always leave in the order of their
+//! requests.
+//!
+//! Everything is bounded: the size of a request, the requests in flight, and the bytes waiting to
+//! be sent: while a peer does not read its responses, its requests are not read either. What a
+//! peer does wrong ends its own connection with one line in the log, and nothing else.
+
+use crate::dispatch::{self, Overlap};
+use crate::frame_reader::FrameReader;
+use crate::node::Node;
+use crate::request::{Answer, Response};
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::ready;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+/// Requests of one connection that may be under way: enough to keep a disk busy at one small batch
+/// a request, few enough that a peer cannot park much work.
+const IN_FLIGHT_MAX: usize = 256;
+/// While more than this waits to be sent, no further request starts.
+const OUTGOING_MAX: usize = 1024 * 1024;
+/// How many buffers one write hands to the kernel.
+const SLICES_MAX: usize = 32;
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The peer closed it between two requests, or the broker is stopping.
+    Quiet(&'static str),
+    /// The peer did something wrong.
+    Fault(String),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                End::Quiet("reset by the peer")
+            }
+            _ => End::Fault(error.to_string()),
+        }
+    }
+}
+
+/// Serves a connection until it ends. `stopping` turns true when the broker stops: what is in
+/// flight is then answered, and nothing more is read.
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    stopping: watch::Receiver<bool>,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%peer, %error, "TCP_NODELAY was refused");
+    }
+    let config = node.config();
+    let connection = Connection {
+        frames: FrameReader::new(config.socket_request_max_bytes as usize),
+        idle_after: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
+        node,
+        peer,
+        local,
+        in_flight: VecDeque::new(),
+        overlap: None,
+        outgoing: Outgoing::default(),
+    };
+    drop(config);
+    match connection.run(&mut stream, stopping).await {
+        End::Quiet(reason) => debug!(%peer, reason, "connection closed"),
+        End::Fault(reason) => warn!(%peer, reason, "connection closed"),
+    }
+}
+
+struct Connection {
+    node: Arc<Node>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    frames: FrameReader,
+    in_flight: VecDeque<Answer>,
+    /// The class of what is in flight.
+    overlap: Option<Overlap>,
+    outgoing: Outgoing,
+    idle_after: Option<Duration>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: &mut TcpStream, mut stopping: watch::Receiver<bool>) -> End {
+        let (mut reader, mut writer) = stream.split();
+        let mut last_active = Instant::now();
+        let mut idle = pin!(sleep_until(self.idle_deadline(last_active)));
+        let mut open = true;
+        loop {
+            if open && let Err(end) = self.start_requests() {
+                return end;
+            }
+            if !open && self.in_flight.is_empty() && self.outgoing.is_empty() {
+                return End::Quiet("the broker is stopping");
+            }
+            let wants_bytes = open && !self.frames.has_frame();
+            if wants_bytes {
+                self.frames.rest();
+            }
+            // Every branch is cancel-safe: reads and writes take effect only when they complete,
+            // and a polled future in flight keeps its state in the queue.
+            tokio::select! {
+                biased;
+                response = first(&mut self.in_flight), if !self.in_flight.is_empty() => {
+                    self.in_flight.pop_front();
+                    if self.in_flight.is_empty() {
+                        self.overlap = None;
+                    }
+                    match response {
+                        Response::Frame(frame) => self.outgoing.push(frame),
+                        Response::Silence => {}
+                        Response::Broken(reason) => return End::Fault(reason),
+                    }
+                    last_active = Instant::now();
+                }
+                written = self.outgoing.write(&mut writer), if !self.outgoing.is_empty() => {
+                    if let Err(error) = written {
+                        return error.into();
+                    }
+                    last_active = Instant::now();
+                }
+                received = fill(&mut reader, &mut self.frames), if wants_bytes => {
+                    match received {
+                        Ok(0) if self.frames.is_inside_frame() => {
+                            return End::Fault("the peer closed inside a request".to_owned());
+                        }
+                        Ok(0) => return End::Quiet("closed by the peer"),
+                        Ok(_) => last_active = Instant::now(),
+                        Err(error) => return error.into(),
+                    }
+                }
+                _ = stopping.wait_for(|stopping| *stopping), if open => open = false,
+                () = idle.as_mut(), if self.idle_after.is_some() => {
+                    let deadline = self.idle_deadline(last_active);
+                    if deadline <= Instant::now() && self.in_flight.is_empty() {
+                        return End::Quiet("idle for connections.max.idle.ms");
+                    }
+                    idle.as_mut().reset(deadline.max(Instant::now() + IDLE_CHECK_MIN));
+                }
+            }
+        }
+    }
+
+    /// Starts as many of the received requests as may run now.
+    fn start_requests(&mut self) -> Result<(), End> {
+        while self.in_flight.len() < IN_FLIGHT_MAX
+            && self.outgoing.bytes < OUTGOING_MAX
+            && self.may_start_next()
+        {
+            let frame = match self.frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => return Err(End::Fault(error.to_string())),
+            };
+            let (overlap, answer) = dispatch::start(&self.node, frame, self.peer, self.local)
+                .map_err(|error| End::Fault(error.to_string()))?;
+            match answer {
+                Answer::Ready(Response::Frame(frame)) if self.in_flight.is_empty() => {
+                    self.outgoing.push(frame);
+                }
+                answer => {
+                    self.in_flight.push_back(answer);
+                    self.overlap = Some(overlap);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn may_start_next(&self) -> bool {
+        match self.overlap {
+            None => true,
+            Some(Overlap::Alone) => false,
+            Some(class) => {
+                self.frames.peek_api_key().is_some_and(|key| dispatch::overlap(key) == class)
+            }
+        }
+    }
+
+    fn idle_deadline(&self, last_active: Instant) -> Instant {
+        last_active + self.idle_after.unwrap_or(NEVER).min(NEVER)
+    }
+}
+
+/// A deadline that is never reached.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How soon an idle check may follow another while a request is in flight.
+const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
+
+/// Waits for the answer at the head of the queue.
+async fn first(in_flight: &mut VecDeque<Answer>) -> Response {
+    let Some(answer) = in_flight.front_mut() else { return Response::Silence };
+    match answer {
+        Answer::Later(future) => future.as_mut().await,
+        Answer::Ready(response) => std::mem::replace(response, Response::Silence),
+    }
+}
+
+/// Reads what the socket has. The buffer is taken only once there is something to read.
+async fn fill(reader: &mut ReadHalf<'_>, frames: &mut FrameReader) -> io::Result<usize> {
+    poll_fn(|context| {
+        ready!(reader.as_ref().poll_read_ready(context))?;
+        let mut space = frames.space();
+        let read = pin!(reader.read_buf(&mut space));
+        Future::poll(read, context)
+    })
+    .await
+}
+
+/// The bytes waiting to be sent.
+#[derive(Debug, Default)]
+struct Outgoing {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Writes as much as the socket takes at once.
+    async fn write(&mut self, writer: &mut WriteHalf<'_>) -> io::Result<()> {
+        let written = if let [only] = self.frames.as_slices().0
+            && self.frames.len() == 1
+        {
+            writer.write(only).await?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+                *slice = IoSlice::new(frame);
+                count += 1;
+            }
+            writer.write_vectored(&slices[..count]).await?
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.advance(written);
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(frame) = self.frames.front_mut() {
+            if written < frame.len() {
+                frame.advance(written);
+                return;
+            }
+            written -= frame.len();
+            self.frames.pop_front();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Cuts the bytes of a connection into request frames.
+//!
+//! Memory follows the bytes that have arrived, never the length a peer announces: a frame's buffer
+//! starts small and at most doubles as it fills, and only a connection that has sent large frames
+//! before gets one of that size at once. Small frames are copied out of a buffer that is reused;
+//! large ones are read into memory of their own, which then travels to the log without a copy. A
+//! connection with nothing to read holds no buffer.
+
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kohort_protocol::DecodeError;
+use kohort_protocol::frame::{LENGTH_BYTES, frame_length};
+
+/// How much one read of small frames may take.
+const SMALL_BUFFER: usize = 16 * 1024;
+/// Frames up to this size are copied, so that keeping one does not keep the whole buffer.
+const COPIED_FRAME: usize = 4 * 1024;
+/// What a large frame's buffer starts with.
+const LARGE_BUFFER: usize = 64 * 1024;
+
+/// The incoming half of a connection, as frames.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    limit: usize,
+    small: BytesMut,
+    large: Option<LargeFrame>,
+    /// The largest frame this connection has sent in full.
+    proven: usize,
+}
+
+#[derive(Debug)]
+struct LargeFrame {
+    bytes: BytesMut,
+    length: usize,
+}
+
+impl FrameReader {
+    /// Starts with nothing; frames above `limit` bytes are refused.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, small: BytesMut::new(), large: None, proven: 0 }
+    }
+
+    /// Returns where the next bytes from the peer go.
+    pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
+        let Some(large) = &mut self.large else {
+            self.small.reserve(SMALL_BUFFER);
+            let room = self.small.capacity() - self.small.len();
+            return (&mut self.small).limit(room);
+        };
+        let have = large.bytes.len();
+        let missing = large.length - have;
+        if large.bytes.capacity() == have {
+            large.bytes.reserve(missing.min(have.max(LARGE_BUFFER)));
+        }
+        let room = missing.min(large.bytes.capacity() - have);
+        (&mut large.bytes).limit(room)
+    }
+
+    /// Returns whether a whole frame is waiting, so that nothing more need be read yet.
+    pub(crate) fn has_frame(&self) -> bool {
+        match &self.large {
+            Some(large) => large.bytes.len() == large.length,
+            None => self.small.first_chunk::<LENGTH_BYTES>().is_some_and(|prefix| {
+                frame_length(*prefix, self.limit)
+                    .map_or(true, |length| self.small.len() - LENGTH_BYTES >= length)
+            }),
+        }
+    }
+
+    /// Returns whether the peer is in the middle of a frame.
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        self.large.is_some() || !self.small.is_empty()
+    }
+
+    /// Returns the API key of the next whole frame, to decide whether it may start.
+    pub(crate) fn peek_api_key(&self) -> Option<i16> {
+        let body = match &self.large {
+            Some(large) => &large.bytes[..],
+            None => self.small.get(LENGTH_BYTES..)?,
+        };
+        body.first_chunk::<2>().map(|key| i16::from_be_bytes(*key))
+    }
+
+    /// Takes the next whole frame.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        if let Some(large) = self.large.take_if(|large| large.bytes.len() == large.length) {
+            self.proven = self.proven.max(large.length);
+            return Ok(Some(large.bytes.freeze()));
+        }
+        if self.large.is_some() {
+            return Ok(None);
+        }
+        let Some(prefix) = self.small.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let length = frame_length(*prefix, self.limit)?;
+        if self.small.len() - LENGTH_BYTES < length {
+            self.prepare_large(length);
+            return Ok(None);
+        }
+        self.small.advance(LENGTH_BYTES);
+        let frame = if length <= COPIED_FRAME {
+            let frame = Bytes::copy_from_slice(&self.small[..length]);
+            self.small.advance(length);
+            frame
+        } else {
+            self.small.split_to(length).freeze()
+        };
+        Ok(Some(frame))
+    }
+
+    /// Gives back the buffer of small frames when nothing is in it.
+    pub(crate) fn rest(&mut self) {
+        if self.small.is_empty() && self.small.capacity() > 0 {
+            self.small = BytesMut::new();
+        }
+    }
+
+    /// Moves the start of a frame that will not fit the small buffer to memory of its own.
+    fn prepare_large(&mut self, length: usize) {
+        if length + LENGTH_BYTES <= SMALL_BUFFER {
+            return;
+        }
+        self.small.advance(LENGTH_BYTES);
+        let begun = self.small.len();
+        let room = length.min(LARGE_BUFFER.max(2 * begun).max(self.proven));
+        let mut bytes = BytesMut::with_capacity(room);
+        bytes.extend_from_slice(&self.small);
+        self.small.clear();
+        self.large = Some(LargeFrame { bytes, length });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `bytes` in pieces of `piece` bytes and returns the frames that come out.
+    fn frames(bytes: &[u8], piece: usize, limit: usize) -> Vec<Bytes> {
+        let mut reader = FrameReader::new(limit);
+        let mut found = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut space = reader.space();
+            let taken = piece.min(space.remaining_mut()).min(rest.len());
+            space.put_slice(&rest[..taken]);
+            rest = &rest[taken..];
+            while let Some(frame) = reader.next_frame().unwrap() {
+                found.push(frame);
+            }
+        }
+        assert!(!reader.is_inside_frame());
+        found
+    }
+
+    #[test]
+    fn frames_of_all_sizes_come_out_whole_however_they_arrive() {
+        let sizes = [0_usize, 1, 5, 4096, 4097, 16_380, 16_381, 70_000, 300_000, 2];
+        let mut stream = Vec::new();
+        for (index, size) in sizes.iter().enumerate() {
+            stream.extend_from_slice(&(*size as u32).to_be_bytes());
+            stream.extend(std::iter::repeat_n(index as u8, *size));
+        }
+        for piece in [1, 3, 1000, 65_536, usize::MAX] {
+            let found = frames(&stream, piece, 1 << 20);
+            assert_eq!(found.iter().map(Bytes::len).collect::<Vec<_>>(), sizes);
+            for (index, frame) in found.iter().enumerate() {
+                assert!(frame.iter().all(|byte| *byte == index as u8));
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_refused_at_once() {
+        for prefix in [-1_i32, i32::MIN, 1001, i32::MAX] {
+            let mut reader = FrameReader::new(1000);
+            reader.space().put_slice(&prefix.to_be_bytes());
+            assert!(reader.has_frame(), "the refusal counts as something to take");
+            assert!(reader.next_frame().is_err());
+        }
+    }
+
+    #[test]
+    fn an_announced_length_reserves_nothing() {
+        let mut reader = FrameReader::new(100 << 20);
+        reader.space().put_slice(&(100_u32 << 20).to_be_bytes());
+        assert_eq!(reader.next_frame(), Ok(None));
+        assert!(reader.space().get_ref().capacity() <= LARGE_BUFFER);
+    }
+}

@@ -1,0 +1,70 @@
+//! Accepts connections, and sees them out when the broker stops.
+
+use crate::connection;
+use crate::node::Node;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// How long connections have to answer what is in flight when the broker stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long accepting rests when the system refuses a connection, so as not to spin while file
+/// descriptors are short.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Takes the address, so that the port is known before the broker is built around it.
+pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket =
+        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Accepts until `stopping` turns true, then waits for the connections to drain.
+pub(crate) async fn run(node: Arc<Node>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let mut refusing = false;
+    loop {
+        // Both are cancel-safe: accepting and joining take effect only when they complete.
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let limit = node.config().max_connections as usize;
+                    if connections.len() >= limit {
+                        if !refusing {
+                            warn!(%peer, limit, "connection refused: max.connections are open");
+                        }
+                        refusing = true;
+                        continue;
+                    }
+                    refusing = false;
+                    connections.spawn(connection::serve(
+                        Arc::clone(&node),
+                        stream,
+                        peer,
+                        stopping.clone(),
+                    ));
+                }
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_REST).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        }
+    }
+    drop(listener);
+    let drained = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!(connections = connections.len(), "connections still busy were closed");
+        connections.shutdown().await;
+    }
+}

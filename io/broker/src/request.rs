@@ -1,0 +1,90 @@
+//! What a handler is given besides the request, and what it gives back.
+
+use bytes::Bytes;
+use kohort_protocol::frame::encode_response;
+use kohort_protocol::{ApiKey, Message};
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+/// Who asks, in which version, and how the answer finds its way back.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The API asked for.
+    pub(crate) api_key: ApiKey,
+    /// The version the request was written in and the response will be.
+    pub(crate) version: i16,
+    /// What the response repeats.
+    pub(crate) correlation_id: i32,
+    /// What the client calls itself.
+    pub(crate) client_id: Option<String>,
+    /// Where the client is.
+    pub(crate) peer: SocketAddr,
+    /// Where the client reached us.
+    pub(crate) local: SocketAddr,
+}
+
+impl Context {
+    /// Returns the client's address as Kafka writes it in group descriptions.
+    pub(crate) fn client_host(&self) -> String {
+        format!("/{}", self.peer.ip())
+    }
+
+    /// Answers with `response` now.
+    pub(crate) fn answer<M: Message>(&self, response: &M) -> Answer {
+        Answer::Ready(self.encode(response))
+    }
+
+    /// Answers with what `future` will return.
+    pub(crate) fn answer_later<M: Message>(
+        self,
+        future: impl Future<Output = M> + Send + 'static,
+    ) -> Answer {
+        Answer::Later(Box::pin(async move {
+            let response = future.await;
+            self.encode(&response)
+        }))
+    }
+
+    /// Writes a response as its whole frame.
+    pub(crate) fn encode<M: Message>(&self, response: &M) -> Response {
+        match encode_response(response, self.version, self.correlation_id) {
+            Ok(frame) => Response::Frame(frame),
+            // Our own response does not fit its version: a bug of ours. The peer gets a closed
+            // connection rather than a frame that means something else.
+            Err(error) => Response::Broken(format!(
+                "the {:?} response in version {} could not be written: {error}",
+                self.api_key, self.version
+            )),
+        }
+    }
+}
+
+/// What becomes of one request.
+pub(crate) enum Answer {
+    /// The response is here.
+    Ready(Response),
+    /// The response will come.
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Ready(response) => f.debug_tuple("Ready").field(response).finish(),
+            Answer::Later(_) => f.debug_tuple("Later").finish(),
+        }
+    }
+}
+
+/// The end of one request.
+#[derive(Debug)]
+pub(crate) enum Response {
+    /// Bytes to send, length included.
+    Frame(Bytes),
+    /// Nothing to send: Produce with acks=0.
+    Silence,
+    /// No response can be given; the connection is closed for this reason.
+    Broken(String),
+}
