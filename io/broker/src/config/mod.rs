@@ -6,11 +6,13 @@
 
 mod broker_properties;
 mod inert_properties;
+mod live;
 mod topic_properties;
 mod value;
 
 pub use broker_properties::{APPLIED_PROPERTIES, BrokerConfig, Effect, Property};
 pub use inert_properties::INERT_PROPERTIES;
+pub(crate) use live::LiveConfig;
 pub use topic_properties::{
     TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, converted, effective,
     list_with,

@@ -1,0 +1,441 @@
+//! The one writer of the cluster's metadata.
+//!
+//! A task owns the metadata log and takes commands one at a time: decide (see [`decide`]), make the
+//! new partitions' logs, append the records, wait until they are durable, apply them, answer. A
+//! crash between making a log and the record leaves a log nobody knows, which the next start
+//! removes; a crash after the record leaves a log to make, which the next start makes. So the
+//! metadata log alone says what exists.
+//!
+//! [`decide`]: super::decide
+
+use super::decide::{self, ApiError, ConfigChange, NewTopic};
+use super::record::{MetadataRecord, Resource, ResourceKind};
+use super::state::ClusterState;
+use super::topics::{OFFSETS_TOPIC, Topic, Topics};
+use crate::clock::Clock;
+use crate::config::{LiveConfig, TopicConfig};
+use crate::partition::{Partition, log_config};
+use crate::random;
+use bytes::Bytes;
+use kohort_log::validator::AppendOrigin;
+use kohort_protocol::compression::Compressor;
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use kohort_protocol::{ErrorCode, Uuid};
+use kohort_storage::{LogDir, PartitionId, PartitionLog};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info};
+
+/// How many producer ids are taken from the log at a time, as in Kafka.
+pub(crate) const PRODUCER_ID_BLOCK: i64 = 1000;
+/// Commands waiting for the controller. Each is one request of a connection that waits for it.
+const COMMANDS: usize = 128;
+
+/// The cluster's metadata as everybody reads it.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pub(crate) state: RwLock<ClusterState>,
+    pub(crate) topics: Topics,
+    /// Counts the changes of the topics, so that coordinators learn of them.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+/// A topic that was, or with `validate_only` would have been, created.
+#[derive(Debug, Clone)]
+pub(crate) struct CreatedTopic {
+    pub(crate) id: Uuid,
+    pub(crate) partitions: i32,
+    pub(crate) own_config: BTreeMap<String, String>,
+}
+
+/// A topic to be given more partitions.
+#[derive(Debug, Clone)]
+pub(crate) struct Growth {
+    pub(crate) topic: String,
+    pub(crate) count: i32,
+    pub(crate) assignments: Option<Vec<Vec<i32>>>,
+}
+
+/// How a resource's properties are to change.
+#[derive(Debug, Clone)]
+pub(crate) enum ConfigEdit {
+    /// One by one.
+    Incremental(Vec<ConfigChange>),
+    /// All at once: what is not named goes.
+    Replace(Vec<(String, Option<String>)>),
+}
+
+type Results<T> = Vec<Result<T, ApiError>>;
+
+enum Command {
+    Create { topics: Vec<NewTopic>, validate_only: bool, reply: oneshot::Sender<Results<CreatedTopic>> },
+    Delete { ids: Vec<Uuid>, reply: oneshot::Sender<Results<()>> },
+    Grow { growths: Vec<Growth>, validate_only: bool, reply: oneshot::Sender<Results<()>> },
+    Configure {
+        edits: Vec<(Resource, ConfigEdit)>,
+        validate_only: bool,
+        reply: oneshot::Sender<Results<()>>,
+    },
+    ProducerIds { reply: oneshot::Sender<Result<Range<i64>, ApiError>> },
+}
+
+/// Sends commands to the controller.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerHandle(mpsc::Sender<Command>);
+
+impl ControllerHandle {
+    pub(crate) async fn create(&self, topics: Vec<NewTopic>, validate_only: bool) -> Results<CreatedTopic> {
+        let count = topics.len();
+        self.ask(|reply| Command::Create { topics, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+    }
+
+    pub(crate) async fn delete(&self, ids: Vec<Uuid>) -> Results<()> {
+        let count = ids.len();
+        self.ask(|reply| Command::Delete { ids, reply }).await.unwrap_or_else(|| refused(count))
+    }
+
+    pub(crate) async fn grow(&self, growths: Vec<Growth>, validate_only: bool) -> Results<()> {
+        let count = growths.len();
+        self.ask(|reply| Command::Grow { growths, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+    }
+
+    pub(crate) async fn configure(&self, edits: Vec<(Resource, ConfigEdit)>, validate_only: bool) -> Results<()> {
+        let count = edits.len();
+        self.ask(|reply| Command::Configure { edits, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+    }
+
+    /// Takes a block of producer ids that nobody else will get.
+    pub(crate) async fn producer_ids(&self) -> Result<Range<i64>, ApiError> {
+        self.ask(|reply| Command::ProducerIds { reply }).await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// The broker is stopping: the client should find another, or this one started again.
+fn stopping() -> ApiError {
+    ErrorCode::NOT_CONTROLLER.into()
+}
+
+fn refused<T>(count: usize) -> Results<T> {
+    (0..count).map(|_| Err(stopping())).collect()
+}
+
+/// The controller's own things.
+pub(crate) struct Controller {
+    pub(crate) node_id: i32,
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) log_dir: Arc<LogDir>,
+    pub(crate) log: Arc<PartitionLog>,
+}
+
+impl Controller {
+    /// Starts the controller's task.
+    pub(crate) fn start(self) -> ControllerHandle {
+        let (sender, receiver) = mpsc::channel(COMMANDS);
+        tokio::spawn(self.run(receiver));
+        ControllerHandle(sender)
+    }
+
+    async fn run(self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Create { topics, validate_only, reply } => {
+                    let _ = reply.send(self.create(&topics, validate_only).await);
+                }
+                Command::Delete { ids, reply } => {
+                    let enabled = self.config.typed().delete_topic_enable;
+                    let decided = ids
+                        .into_iter()
+                        .map(|id| decide::delete_topic(&self.metadata.state.read(), enabled, id))
+                        .collect();
+                    let _ = reply.send(self.commit_all(decided, false).await);
+                }
+                Command::Grow { growths, validate_only, reply } => {
+                    let _ = reply.send(self.commit_all(self.decide_growth(&growths), validate_only).await);
+                }
+                Command::Configure { edits, validate_only, reply } => {
+                    let _ = reply.send(self.commit_all(self.decide_edits(&edits), validate_only).await);
+                }
+                Command::ProducerIds { reply } => {
+                    let _ = reply.send(self.producer_ids().await);
+                }
+            }
+        }
+    }
+
+    async fn create(&self, topics: &[NewTopic], validate_only: bool) -> Results<CreatedTopic> {
+        let mut created = Vec::with_capacity(topics.len());
+        let mut decided = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let id = random::topic_id();
+            let settings = self.config.settings();
+            let records =
+                decide::create_topic(&self.metadata.state.read(), &settings, self.node_id, topic, id);
+            created.push(records.as_ref().ok().map(|records| described(id, records)));
+            decided.push(records);
+        }
+        let results = self.commit_all(decided, validate_only).await;
+        let created = created.into_iter().zip(results);
+        created
+            .map(|(created, result)| {
+                result.map(|()| created.expect("what was committed was decided"))
+            })
+            .collect()
+    }
+
+    fn decide_growth(&self, growths: &[Growth]) -> Results<Vec<MetadataRecord>> {
+        let state = self.metadata.state.read();
+        let grow = |growth: &Growth| {
+            let assignments = growth.assignments.as_deref();
+            decide::add_partitions(&state, self.node_id, &growth.topic, growth.count, assignments)
+        };
+        growths.iter().map(grow).collect()
+    }
+
+    fn decide_edits(&self, edits: &[(Resource, ConfigEdit)]) -> Results<Vec<MetadataRecord>> {
+        let state = self.metadata.state.read();
+        let settings = self.config.settings();
+        let edit = |(resource, edit): &(Resource, ConfigEdit)| match edit {
+            ConfigEdit::Incremental(changes) => {
+                decide::alter_configs(&state, &settings, resource, changes)
+            }
+            ConfigEdit::Replace(values) => decide::replace_configs(&state, resource, values),
+        };
+        edits.iter().map(edit).collect()
+    }
+
+    async fn producer_ids(&self) -> Result<Range<i64>, ApiError> {
+        let first = self.metadata.state.read().next_producer_id;
+        let next = first + PRODUCER_ID_BLOCK;
+        self.commit(&[MetadataRecord::ProducerIds { broker: self.node_id, next }]).await?;
+        Ok(first..next)
+    }
+
+    /// Commits what was decided for several things as one batch, and tells each how it went.
+    async fn commit_all(&self, decided: Results<Vec<MetadataRecord>>, validate_only: bool) -> Results<()> {
+        let accepted = decided.iter().filter_map(|records| records.as_ref().ok());
+        let records: Vec<MetadataRecord> = accepted.flatten().cloned().collect();
+        let committed =
+            if validate_only { Ok(()) } else { self.commit(&records).await };
+        decided.into_iter().map(|records| records.and_then(|_| committed.clone())).collect()
+    }
+
+    async fn commit(&self, records: &[MetadataRecord]) -> Result<(), ApiError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let prepared = self.prepare(records)?;
+        if let Err(failure) = append(&self.log, self.clock.now(), records).await {
+            error!(error = %failure.message.as_deref().unwrap_or_default(), "metadata could not be written");
+            for log in prepared.keys() {
+                let _ = self.log_dir.delete_partition(log.0, log.1);
+            }
+            return Err(failure);
+        }
+        {
+            let mut state = self.metadata.state.write();
+            records.iter().for_each(|record| state.apply(record));
+        }
+        self.publish(records, prepared);
+        Ok(())
+    }
+
+    /// Makes the logs of the partitions that `records` bring into being.
+    fn prepare(
+        &self,
+        records: &[MetadataRecord],
+    ) -> Result<BTreeMap<(Uuid, i32), Arc<PartitionLog>>, ApiError> {
+        // A new topic's name and configuration are in the records that come with it.
+        let mut fresh = ClusterState::default();
+        records.iter().for_each(|record| fresh.apply(record));
+        let current = self.metadata.state.read();
+        let mut prepared = BTreeMap::new();
+        for record in records {
+            let MetadataRecord::Partition { topic_id, index, leader_epoch, .. } = record else {
+                continue;
+            };
+            let (name, state) = match fresh.topic_name(*topic_id) {
+                Some(name) => (name, &fresh),
+                None => (current.topic_name(*topic_id).unwrap_or_default(), &*current),
+            };
+            let config = topic_config(state, name, &self.config);
+            let made = make_log(&self.log_dir, *topic_id, name, *index, *leader_epoch, &config);
+            match made {
+                Ok(log) => drop(prepared.insert((*topic_id, *index), log)),
+                Err(error) => {
+                    for (topic_id, index) in prepared.keys() {
+                        let _ = self.log_dir.delete_partition(*topic_id, *index);
+                    }
+                    let message = format!("The partition's log could not be made: {error}");
+                    return Err(ApiError::new(ErrorCode::KAFKA_STORAGE_ERROR, message));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Brings what is in service in line with records that are durable and applied.
+    fn publish(
+        &self,
+        records: &[MetadataRecord],
+        mut prepared: BTreeMap<(Uuid, i32), Arc<PartitionLog>>,
+    ) {
+        let mut touched = BTreeSet::new();
+        let mut brokers_changed = false;
+        let mut topics_changed = false;
+        for record in records {
+            match record {
+                MetadataRecord::Topic { name, id } => {
+                    topics_changed = true;
+                    info!(topic = %name, %id, "topic created");
+                }
+                MetadataRecord::Partition { topic_id, .. } => {
+                    topics_changed = true;
+                    touched.insert(*topic_id);
+                }
+                MetadataRecord::Config { resource, .. } => match resource.kind {
+                    ResourceKind::Topic => {
+                        touched.extend(self.metadata.topics.named(&resource.name).map(|topic| topic.id));
+                    }
+                    ResourceKind::Broker => brokers_changed = true,
+                },
+                MetadataRecord::RemoveTopic { id } => {
+                    topics_changed = true;
+                    touched.remove(id);
+                    self.retire(*id);
+                }
+                MetadataRecord::ProducerIds { .. } | MetadataRecord::ClusterId(_) => {}
+            }
+        }
+        if brokers_changed {
+            apply_broker_configs(&self.metadata.state.read(), self.node_id, &self.config);
+            touched.extend(self.metadata.topics.all().iter().map(|topic| topic.id));
+        }
+        for id in touched {
+            self.refresh(id, &mut prepared);
+        }
+        if topics_changed {
+            self.metadata.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Puts a topic into service as the metadata now has it.
+    fn refresh(&self, id: Uuid, prepared: &mut BTreeMap<(Uuid, i32), Arc<PartitionLog>>) {
+        let state = self.metadata.state.read();
+        let Some(name) = state.topic_name(id) else { return };
+        let config = topic_config(&state, name, &self.config);
+        let old = self.metadata.topics.with_id(id);
+        let old_partitions = old.iter().flat_map(|topic| &topic.partitions);
+        let mut partitions: Vec<Arc<Partition>> = old_partitions.cloned().collect();
+        for partition in &partitions {
+            partition.log.set_config(log_config(&config));
+        }
+        for (index, epoch) in state.topics[name].leader_epochs.iter().enumerate().skip(partitions.len()) {
+            let index = index as i32;
+            let log = prepared.remove(&(id, index)).expect("a new partition's log was made before");
+            partitions.push(Arc::new(Partition::new(id, index, *epoch, log)));
+        }
+        let name = old.map_or_else(|| Arc::from(name), |topic| Arc::clone(&topic.name));
+        self.metadata.topics.put(Topic { name, id, config: Arc::new(config), partitions });
+    }
+
+    fn retire(&self, id: Uuid) {
+        let Some(topic) = self.metadata.topics.remove(id) else { return };
+        info!(topic = %topic.name, %id, "topic deleted");
+        for partition in &topic.partitions {
+            // Whoever waits for it learns that it is gone.
+            partition.waiters.wake();
+            if let Err(error) = self.log_dir.delete_partition(id, partition.index) {
+                error!(topic = %topic.name, partition = partition.index, %error, "a deleted topic's log could not be removed");
+            }
+        }
+    }
+}
+
+/// Returns a topic's configuration in force. The offsets topic has defaults of its own.
+pub(super) fn topic_config(state: &ClusterState, name: &str, config: &LiveConfig) -> TopicConfig {
+    let mut topic = state.topic_config(name, &config.settings());
+    let own = state.config(ResourceKind::Topic, name);
+    if name == OFFSETS_TOPIC && !own.contains_key("segment.bytes") {
+        topic.segment_bytes = config.typed().offsets_topic_segment_bytes;
+    }
+    topic
+}
+
+/// Makes or finds the log of a partition.
+pub(super) fn make_log(
+    log_dir: &LogDir,
+    topic_id: Uuid,
+    topic: &str,
+    index: i32,
+    leader_epoch: i32,
+    config: &TopicConfig,
+) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
+    if let Some(log) = log_dir.partition(topic_id, index) {
+        log.set_config(log_config(config));
+        log.set_leader_epoch(leader_epoch);
+        return Ok(log);
+    }
+    let id = PartitionId { topic_id, topic: topic.into(), index };
+    let log = log_dir.create_partition(id, log_config(config))?;
+    log.set_leader_epoch(leader_epoch);
+    Ok(log)
+}
+
+/// Takes the brokers' altered properties over into the configuration in force.
+pub(super) fn apply_broker_configs(state: &ClusterState, node_id: i32, config: &LiveConfig) {
+    config.alter(true, state.config(ResourceKind::Broker, ""));
+    config.alter(false, state.config(ResourceKind::Broker, &node_id.to_string()));
+}
+
+/// Appends records as one batch and waits until they are durable.
+pub(super) async fn append(
+    log: &PartitionLog,
+    now: i64,
+    records: &[MetadataRecord],
+) -> Result<(), ApiError> {
+    let failed = |message: String| ApiError::new(ErrorCode::KAFKA_STORAGE_ERROR, message);
+    let batch = batch_of(now, records).map_err(failed)?;
+    let (done, durable) = oneshot::channel();
+    log.append(now, batch, AppendOrigin::Coordinator, move |result| drop(done.send(result)))
+        .map_err(|error| failed(error.to_string()))?;
+    match durable.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("the log was closed".to_owned())),
+    }
+}
+
+fn batch_of(now: i64, records: &[MetadataRecord]) -> Result<Bytes, String> {
+    let mut builder = BatchBuilder::new();
+    for record in records {
+        let value = record.encode().map_err(|error| error.to_string())?;
+        let record = NewRecord { timestamp: now, value: Some(&value), ..NewRecord::default() };
+        builder.append(&record).map_err(|error| error.to_string())?;
+    }
+    Ok(builder.build(&BatchOptions::default(), &mut Compressor::none()))
+}
+
+fn described(id: Uuid, records: &[MetadataRecord]) -> CreatedTopic {
+    let mut created = CreatedTopic { id, partitions: 0, own_config: BTreeMap::new() };
+    for record in records {
+        match record {
+            MetadataRecord::Partition { .. } => created.partitions += 1,
+            MetadataRecord::Config { name, value: Some(value), .. } => {
+                created.own_config.insert(name.clone(), value.clone());
+            }
+            _ => {}
+        }
+    }
+    created
+}

@@ -1,0 +1,144 @@
+//! Start: from the metadata log to topics in service.
+
+use super::controller::{Metadata, append, apply_broker_configs, make_log, topic_config};
+use super::record::MetadataRecord;
+use super::state::ClusterState;
+use super::topics::{Topic, Topics};
+use crate::config::LiveConfig;
+use crate::partition::Partition;
+use crate::random;
+use bytes::Bytes;
+use kohort_log::PartitionConfig;
+use kohort_protocol::Uuid;
+use kohort_protocol::compression::Decompressor;
+use kohort_protocol::records::batches;
+use kohort_storage::{Isolation, LogDir, PartitionId, PartitionLog};
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::warn;
+
+/// The id of the topic that holds the metadata log, as Kafka has it.
+pub(crate) const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+/// The name of that topic. It is not in the topics that clients see.
+pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+/// How much of the log is read at a time.
+const READ_BYTES: usize = 1 << 20;
+/// How much one batch may unpack to. The broker's own batches are not packed.
+const UNPACKED_MAX: usize = 1 << 26;
+
+/// Why the metadata could not be read.
+#[derive(Debug, Error)]
+#[error("the metadata log cannot be read at offset {offset}: {reason}")]
+pub struct LoadError {
+    /// Where reading ended.
+    pub offset: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Opens the metadata log.
+pub(crate) fn open_log(log_dir: &LogDir) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
+    if let Some(log) = log_dir.partition(METADATA_TOPIC_ID, 0) {
+        return Ok(log);
+    }
+    let id = PartitionId { topic_id: METADATA_TOPIC_ID, topic: METADATA_TOPIC.into(), index: 0 };
+    log_dir.create_partition(id, PartitionConfig::default())
+}
+
+/// Replays the metadata log and puts its topics into service.
+pub(crate) async fn load(
+    log_dir: &LogDir,
+    log: &PartitionLog,
+    config: &LiveConfig,
+    node_id: i32,
+    now: i64,
+) -> Result<Metadata, LoadError> {
+    let mut state = ClusterState::default();
+    read_records(log, |_, value| {
+        let value = value.unwrap_or_default();
+        let record = MetadataRecord::decode(&value).map_err(|error| error.to_string())?;
+        record.iter().for_each(|record| state.apply(record));
+        Ok(())
+    })?;
+    if state.cluster_id.is_none() {
+        let record = MetadataRecord::ClusterId(random::uuid());
+        let failed = |reason| LoadError { offset: log.log_end_offset(), reason };
+        append(log, now, std::slice::from_ref(&record))
+            .await
+            .map_err(|error| failed(error.message.unwrap_or_default()))?;
+        state.apply(&record);
+    }
+    apply_broker_configs(&state, node_id, config);
+    remove_unknown(log_dir, &state);
+    let topics = Topics::default();
+    for (name, topic) in &state.topics {
+        let config = topic_config(&state, name, config);
+        let mut partitions = Vec::with_capacity(topic.leader_epochs.len());
+        for (index, epoch) in topic.leader_epochs.iter().enumerate() {
+            let index = index as i32;
+            let log = make_log(log_dir, topic.id, name, index, *epoch, &config).map_err(|error| {
+                LoadError { offset: -1, reason: format!("the log of {name}-{index}: {error}") }
+            })?;
+            partitions.push(Arc::new(Partition::new(topic.id, index, *epoch, log)));
+        }
+        let name = Arc::from(name.as_str());
+        topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
+    }
+    Ok(Metadata { state: RwLock::new(state), topics, changes: watch::Sender::new(0) })
+}
+
+/// Calls `each` with the key and value of every record of a log, in order.
+pub(crate) fn read_records(
+    log: &PartitionLog,
+    mut each: impl FnMut(Option<Bytes>, Option<Bytes>) -> Result<(), String>,
+) -> Result<(), LoadError> {
+    let mut offset = log.log_start_offset();
+    let mut decompressor = Decompressor::default();
+    let mut unpacked = Vec::new();
+    while offset < log.high_watermark() {
+        let failed = |reason: String| LoadError { offset, reason };
+        let read = log
+            .read(offset, READ_BYTES, true, Isolation::ReadUncommitted)
+            .map_err(|error| failed(error.to_string()))?;
+        let mut next = offset;
+        for batch in batches(&read.records) {
+            let batch = batch.map_err(|error| failed(error.to_string()))?;
+            next = batch.header().next_offset();
+            if batch.header().is_control() {
+                continue;
+            }
+            let records = batch
+                .records(&mut decompressor, &mut unpacked, UNPACKED_MAX)
+                .map_err(|error| failed(error.to_string()))?;
+            for record in records {
+                let record = record.map_err(|error| failed(error.to_string()))?;
+                let key = record.key.map(Bytes::copy_from_slice);
+                each(key, record.value.map(Bytes::copy_from_slice)).map_err(failed)?;
+            }
+        }
+        if next == offset {
+            return Err(failed("nothing can be read below the high watermark".to_owned()));
+        }
+        offset = next;
+    }
+    Ok(())
+}
+
+/// Removes logs the metadata does not know: their creation was cut short, or their deletion was.
+fn remove_unknown(log_dir: &LogDir, state: &ClusterState) {
+    let mut known = BTreeSet::from([(METADATA_TOPIC_ID, 0)]);
+    for topic in state.topics.values() {
+        known.extend((0..topic.leader_epochs.len() as i32).map(|index| (topic.id, index)));
+    }
+    for id in log_dir.partition_ids() {
+        if known.contains(&(id.topic_id, id.index)) {
+            continue;
+        }
+        if let Err(error) = log_dir.delete_partition(id.topic_id, id.index) {
+            warn!(topic = %id.topic, partition = id.index, %error, "a leftover log could not be removed");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One partition as the handlers see it: its log, its leader epoch, and who waits for it.
+
+use crate::config::TopicConfig;
+use crate::purgatory::Waiters;
+use kohort_log::PartitionConfig;
+use kohort_protocol::compression::Compression;
+use kohort_protocol::records::TimestampType;
+use kohort_protocol::{ErrorCode, Uuid};
+use kohort_storage::PartitionLog;
+use std::fmt;
+use std::sync::Arc;
+
+/// A partition led by this broker, as all are.
+pub(crate) struct Partition {
+    pub(crate) topic_id: Uuid,
+    pub(crate) index: i32,
+    pub(crate) leader_epoch: i32,
+    pub(crate) log: Arc<PartitionLog>,
+    pub(crate) waiters: Arc<Waiters>,
+}
+
+impl Partition {
+    /// Takes the partition into service.
+    pub(crate) fn new(topic_id: Uuid, index: i32, leader_epoch: i32, log: Arc<PartitionLog>) -> Self {
+        let waiters = Arc::new(Waiters::default());
+        let woken = Arc::clone(&waiters);
+        log.on_advance(move || woken.wake());
+        Self { topic_id, index, leader_epoch, log, waiters }
+    }
+
+    /// Checks the leader epoch a client believes in; -1 believes in none.
+    pub(crate) fn check_epoch(&self, current: i32) -> Result<(), ErrorCode> {
+        if current < 0 || current == self.leader_epoch {
+            Ok(())
+        } else if current < self.leader_epoch {
+            Err(ErrorCode::FENCED_LEADER_EPOCH)
+        } else {
+            Err(ErrorCode::UNKNOWN_LEADER_EPOCH)
+        }
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition")
+            .field("topic_id", &self.topic_id)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns what a topic's configuration means for its logs.
+pub(crate) fn log_config(topic: &TopicConfig) -> PartitionConfig {
+    PartitionConfig {
+        max_message_bytes: topic.max_message_bytes as usize,
+        segment_bytes: topic.segment_bytes as u32,
+        segment_ms: topic.segment_ms,
+        timestamp_type: match topic.message_timestamp_type.as_str() {
+            "LogAppendTime" => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        },
+        timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+        timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+        compression: match topic.compression_type.as_str() {
+            "uncompressed" => Some(Compression::None),
+            "gzip" => Some(Compression::Gzip),
+            "snappy" => Some(Compression::Snappy),
+            "lz4" => Some(Compression::Lz4),
+            "zstd" => Some(Compression::Zstd),
+            _ => None,
+        },
+        compacted: topic.compacts(),
+    }
+}
