@@ -16,13 +16,13 @@
 use crate::dispatch::{self, Overlap};
 use crate::frame_reader::FrameReader;
 use crate::node::Node;
-use crate::request::{Answer, Response};
+use crate::request::{Answer, Ends, Response};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
@@ -67,6 +67,7 @@ pub(crate) async fn serve(
     node: Arc<Node>,
     mut stream: TcpStream,
     peer: SocketAddr,
+    number: u64,
     stopping: watch::Receiver<bool>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
@@ -78,8 +79,7 @@ pub(crate) async fn serve(
         frames: FrameReader::new(config.socket_request_max_bytes as usize),
         idle_after: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
         node,
-        peer,
-        local,
+        ends: Ends { connection: number, peer, local },
         in_flight: VecDeque::new(),
         overlap: None,
         outgoing: Outgoing::default(),
@@ -93,8 +93,7 @@ pub(crate) async fn serve(
 
 struct Connection {
     node: Arc<Node>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    ends: Ends,
     frames: FrameReader,
     in_flight: VecDeque<Answer>,
     /// The class of what is in flight.
@@ -175,7 +174,7 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => return Err(End::Fault(error.to_string())),
             };
-            let (overlap, answer) = dispatch::start(&self.node, frame, self.peer, self.local)
+            let (overlap, answer) = dispatch::start(&self.node, frame, self.ends)
                 .map_err(|error| End::Fault(error.to_string()))?;
             match answer {
                 Answer::Ready(Response::Frame(frame)) if self.in_flight.is_empty() => {
@@ -214,7 +213,7 @@ const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
 async fn first(in_flight: &mut VecDeque<Answer>) -> Response {
     let Some(answer) = in_flight.front_mut() else { return Response::Silence };
     match answer {
-        Answer::Later(future) => future.as_mut().await,
+        Answer::Later(future) | Answer::Blocked(future) => future.as_mut().await,
         Answer::Ready(response) => std::mem::replace(response, Response::Silence),
     }
 }

@@ -1,2 +1,53 @@
-//! The broker.
+//! Kohort's broker: a durable log and a group coordinator behind Kafka's protocol.
+//!
+//! It is a library first: a test starts a broker in a few milliseconds, several in one process, each
+//! on a free port.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let broker = kohort_broker::Broker::builder()
+//!     .listen("127.0.0.1:0")
+//!     .data_dir(folder.path())
+//!     .set("num.partitions", "3")
+//!     .start()
+//!     .await?;
+//! println!("ready on {}", broker.local_addr());
+//! broker.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Life of a request
+//! ```text
+//! listener ─► connection ─► dispatch ─► handlers/<api> ─┬─► partition logs (io/storage)
+//!                 ▲                                     ├─► group shards (shard_task)
+//!                 └────────── responses, in order ──────┴─► controller (cluster/)
+//! ```
+//!
+//! # What is not here
+//! Replication: there is one broker. Transactions, ACLs, TLS and SASL, quotas: not served, and not
+//! advertised.
+
+mod broker;
+mod clock;
+mod cluster;
 pub mod config;
+mod connection;
+mod dispatch;
+mod fetch_session;
+mod frame_reader;
+mod groups;
+mod handlers;
+mod listener;
+mod node;
+mod partition;
+mod producer_ids;
+mod purgatory;
+mod random;
+mod request;
+mod shard_task;
+
+pub use broker::{Broker, BrokerBuilder, StartError, StopError};
+pub use cluster::load::LoadError;

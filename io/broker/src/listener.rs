@@ -20,17 +20,22 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Takes the address, so that the port is known before the broker is built around it.
 pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket =
-        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
 
 /// Accepts until `stopping` turns true, then waits for the connections to drain.
-pub(crate) async fn run(node: Arc<Node>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    node: Arc<Node>,
+    listener: TcpListener,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let mut refusing = false;
+    let mut number = 0;
+    let for_connections = stopping.clone();
     loop {
         // Both are cancel-safe: accepting and joining take effect only when they complete.
         tokio::select! {
@@ -45,11 +50,13 @@ pub(crate) async fn run(node: Arc<Node>, listener: TcpListener, mut stopping: wa
                         continue;
                     }
                     refusing = false;
+                    number += 1;
                     connections.spawn(connection::serve(
                         Arc::clone(&node),
                         stream,
                         peer,
-                        stopping.clone(),
+                        number,
+                        for_connections.clone(),
                     ));
                 }
                 Err(error) => {

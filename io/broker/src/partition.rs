@@ -14,25 +14,25 @@ use std::sync::Arc;
 pub(crate) struct Partition {
     pub(crate) topic_id: Uuid,
     pub(crate) index: i32,
-    pub(crate) leader_epoch: i32,
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) waiters: Arc<Waiters>,
 }
 
 impl Partition {
     /// Takes the partition into service.
-    pub(crate) fn new(topic_id: Uuid, index: i32, leader_epoch: i32, log: Arc<PartitionLog>) -> Self {
+    pub(crate) fn new(topic_id: Uuid, index: i32, log: Arc<PartitionLog>) -> Self {
         let waiters = Arc::new(Waiters::default());
         let woken = Arc::clone(&waiters);
-        log.on_advance(move || woken.wake());
-        Self { topic_id, index, leader_epoch, log, waiters }
+        log.on_advance(Arc::new(move |_| woken.wake()));
+        Self { topic_id, index, log, waiters }
     }
 
     /// Checks the leader epoch a client believes in; -1 believes in none.
     pub(crate) fn check_epoch(&self, current: i32) -> Result<(), ErrorCode> {
-        if current < 0 || current == self.leader_epoch {
+        let own = self.log.leader_epoch();
+        if current < 0 || current == own {
             Ok(())
-        } else if current < self.leader_epoch {
+        } else if current < own {
             Err(ErrorCode::FENCED_LEADER_EPOCH)
         } else {
             Err(ErrorCode::UNKNOWN_LEADER_EPOCH)

@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) client_id: Option<String>,
     /// Where the client is.
     pub(crate) peer: SocketAddr,
+    /// Which connection it came over.
+    pub(crate) connection: u64,
     /// Where the client reached us.
     pub(crate) local: SocketAddr,
 }
@@ -61,19 +63,31 @@ impl Context {
     }
 }
 
+/// The two ends of a connection, and its number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) connection: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
 /// What becomes of one request.
 pub(crate) enum Answer {
     /// The response is here.
     Ready(Response),
-    /// The response will come.
+    /// The response will come. What the request asks for is under way already.
     Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+    /// The response will come, but the request could not be started at once: nothing after it on
+    /// its connection may start either.
+    Blocked(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Ready(response) => f.debug_tuple("Ready").field(response).finish(),
-            Answer::Later(_) => f.debug_tuple("Later").finish(),
+            Answer::Later(_) => f.write_str("Later"),
+            Answer::Blocked(_) => f.write_str("Blocked"),
         }
     }
 }

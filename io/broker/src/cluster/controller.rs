@@ -71,15 +71,28 @@ pub(crate) enum ConfigEdit {
 type Results<T> = Vec<Result<T, ApiError>>;
 
 enum Command {
-    Create { topics: Vec<NewTopic>, validate_only: bool, reply: oneshot::Sender<Results<CreatedTopic>> },
-    Delete { ids: Vec<Uuid>, reply: oneshot::Sender<Results<()>> },
-    Grow { growths: Vec<Growth>, validate_only: bool, reply: oneshot::Sender<Results<()>> },
+    Create {
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+        reply: oneshot::Sender<Results<CreatedTopic>>,
+    },
+    Delete {
+        ids: Vec<Uuid>,
+        reply: oneshot::Sender<Results<()>>,
+    },
+    Grow {
+        growths: Vec<Growth>,
+        validate_only: bool,
+        reply: oneshot::Sender<Results<()>>,
+    },
     Configure {
         edits: Vec<(Resource, ConfigEdit)>,
         validate_only: bool,
         reply: oneshot::Sender<Results<()>>,
     },
-    ProducerIds { reply: oneshot::Sender<Result<Range<i64>, ApiError>> },
+    ProducerIds {
+        reply: oneshot::Sender<Result<Range<i64>, ApiError>>,
+    },
 }
 
 /// Sends commands to the controller.
@@ -87,9 +100,15 @@ enum Command {
 pub(crate) struct ControllerHandle(mpsc::Sender<Command>);
 
 impl ControllerHandle {
-    pub(crate) async fn create(&self, topics: Vec<NewTopic>, validate_only: bool) -> Results<CreatedTopic> {
+    pub(crate) async fn create(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Results<CreatedTopic> {
         let count = topics.len();
-        self.ask(|reply| Command::Create { topics, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+        self.ask(|reply| Command::Create { topics, validate_only, reply })
+            .await
+            .unwrap_or_else(|| refused(count))
     }
 
     pub(crate) async fn delete(&self, ids: Vec<Uuid>) -> Results<()> {
@@ -99,12 +118,20 @@ impl ControllerHandle {
 
     pub(crate) async fn grow(&self, growths: Vec<Growth>, validate_only: bool) -> Results<()> {
         let count = growths.len();
-        self.ask(|reply| Command::Grow { growths, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+        self.ask(|reply| Command::Grow { growths, validate_only, reply })
+            .await
+            .unwrap_or_else(|| refused(count))
     }
 
-    pub(crate) async fn configure(&self, edits: Vec<(Resource, ConfigEdit)>, validate_only: bool) -> Results<()> {
+    pub(crate) async fn configure(
+        &self,
+        edits: Vec<(Resource, ConfigEdit)>,
+        validate_only: bool,
+    ) -> Results<()> {
         let count = edits.len();
-        self.ask(|reply| Command::Configure { edits, validate_only, reply }).await.unwrap_or_else(|| refused(count))
+        self.ask(|reply| Command::Configure { edits, validate_only, reply })
+            .await
+            .unwrap_or_else(|| refused(count))
     }
 
     /// Takes a block of producer ids that nobody else will get.
@@ -161,10 +188,12 @@ impl Controller {
                     let _ = reply.send(self.commit_all(decided, false).await);
                 }
                 Command::Grow { growths, validate_only, reply } => {
-                    let _ = reply.send(self.commit_all(self.decide_growth(&growths), validate_only).await);
+                    let _ = reply
+                        .send(self.commit_all(self.decide_growth(&growths), validate_only).await);
                 }
                 Command::Configure { edits, validate_only, reply } => {
-                    let _ = reply.send(self.commit_all(self.decide_edits(&edits), validate_only).await);
+                    let _ =
+                        reply.send(self.commit_all(self.decide_edits(&edits), validate_only).await);
                 }
                 Command::ProducerIds { reply } => {
                     let _ = reply.send(self.producer_ids().await);
@@ -179,8 +208,13 @@ impl Controller {
         for topic in topics {
             let id = random::topic_id();
             let settings = self.config.settings();
-            let records =
-                decide::create_topic(&self.metadata.state.read(), &settings, self.node_id, topic, id);
+            let records = decide::create_topic(
+                &self.metadata.state.read(),
+                &settings,
+                self.node_id,
+                topic,
+                id,
+            );
             created.push(records.as_ref().ok().map(|records| described(id, records)));
             decided.push(records);
         }
@@ -222,11 +256,14 @@ impl Controller {
     }
 
     /// Commits what was decided for several things as one batch, and tells each how it went.
-    async fn commit_all(&self, decided: Results<Vec<MetadataRecord>>, validate_only: bool) -> Results<()> {
+    async fn commit_all(
+        &self,
+        decided: Results<Vec<MetadataRecord>>,
+        validate_only: bool,
+    ) -> Results<()> {
         let accepted = decided.iter().filter_map(|records| records.as_ref().ok());
         let records: Vec<MetadataRecord> = accepted.flatten().cloned().collect();
-        let committed =
-            if validate_only { Ok(()) } else { self.commit(&records).await };
+        let committed = if validate_only { Ok(()) } else { self.commit(&records).await };
         decided.into_iter().map(|records| records.and_then(|_| committed.clone())).collect()
     }
 
@@ -261,7 +298,7 @@ impl Controller {
         let current = self.metadata.state.read();
         let mut prepared = BTreeMap::new();
         for record in records {
-            let MetadataRecord::Partition { topic_id, index, leader_epoch, .. } = record else {
+            let MetadataRecord::Partition { topic_id, index, .. } = record else {
                 continue;
             };
             let (name, state) = match fresh.topic_name(*topic_id) {
@@ -269,7 +306,7 @@ impl Controller {
                 None => (current.topic_name(*topic_id).unwrap_or_default(), &*current),
             };
             let config = topic_config(state, name, &self.config);
-            let made = make_log(&self.log_dir, *topic_id, name, *index, *leader_epoch, &config);
+            let made = make_log(&self.log_dir, *topic_id, name, *index, &config);
             match made {
                 Ok(log) => drop(prepared.insert((*topic_id, *index), log)),
                 Err(error) => {
@@ -305,7 +342,9 @@ impl Controller {
                 }
                 MetadataRecord::Config { resource, .. } => match resource.kind {
                     ResourceKind::Topic => {
-                        touched.extend(self.metadata.topics.named(&resource.name).map(|topic| topic.id));
+                        touched.extend(
+                            self.metadata.topics.named(&resource.name).map(|topic| topic.id),
+                        );
                     }
                     ResourceKind::Broker => brokers_changed = true,
                 },
@@ -340,10 +379,9 @@ impl Controller {
         for partition in &partitions {
             partition.log.set_config(log_config(&config));
         }
-        for (index, epoch) in state.topics[name].leader_epochs.iter().enumerate().skip(partitions.len()) {
-            let index = index as i32;
+        for index in partitions.len() as i32..state.topics[name].leader_epochs.len() as i32 {
             let log = prepared.remove(&(id, index)).expect("a new partition's log was made before");
-            partitions.push(Arc::new(Partition::new(id, index, *epoch, log)));
+            partitions.push(Arc::new(Partition::new(id, index, log)));
         }
         let name = old.map_or_else(|| Arc::from(name), |topic| Arc::clone(&topic.name));
         self.metadata.topics.put(Topic { name, id, config: Arc::new(config), partitions });
@@ -378,18 +416,14 @@ pub(super) fn make_log(
     topic_id: Uuid,
     topic: &str,
     index: i32,
-    leader_epoch: i32,
     config: &TopicConfig,
 ) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
     if let Some(log) = log_dir.partition(topic_id, index) {
         log.set_config(log_config(config));
-        log.set_leader_epoch(leader_epoch);
         return Ok(log);
     }
     let id = PartitionId { topic_id, topic: topic.into(), index };
-    let log = log_dir.create_partition(id, log_config(config))?;
-    log.set_leader_epoch(leader_epoch);
-    Ok(log)
+    log_dir.create_partition(id, log_config(config))
 }
 
 /// Takes the brokers' altered properties over into the configuration in force.

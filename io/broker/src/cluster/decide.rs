@@ -306,7 +306,8 @@ fn check_assignment(node_id: i32, brokers: &[i32]) -> Result<(), ApiError> {
     if brokers == [node_id] {
         return Ok(());
     }
-    let message = format!("Partitions can be assigned to broker {node_id} alone, not to {brokers:?}.");
+    let message =
+        format!("Partitions can be assigned to broker {node_id} alone, not to {brokers:?}.");
     Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
 }
 
@@ -456,10 +457,22 @@ mod tests {
             (changed(|t| t.partitions = i32::MAX), ErrorCode::INVALID_PARTITIONS),
             (changed(|t| t.replication_factor = 0), ErrorCode::INVALID_REPLICATION_FACTOR),
             (changed(|t| t.replication_factor = 2), ErrorCode::INVALID_REPLICATION_FACTOR),
-            (changed(|t| t.assignments = vec![(1, vec![1])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
-            (changed(|t| t.assignments = vec![(0, vec![2])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
-            (changed(|t| t.configs = vec![("x".into(), Some("1".into()))]), ErrorCode::INVALID_CONFIG),
-            (changed(|t| t.configs = vec![("retention.ms".into(), None)]), ErrorCode::INVALID_CONFIG),
+            (
+                changed(|t| t.assignments = vec![(1, vec![1])]),
+                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+            ),
+            (
+                changed(|t| t.assignments = vec![(0, vec![2])]),
+                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+            ),
+            (
+                changed(|t| t.configs = vec![("x".into(), Some("1".into()))]),
+                ErrorCode::INVALID_CONFIG,
+            ),
+            (
+                changed(|t| t.configs = vec![("retention.ms".into(), None)]),
+                ErrorCode::INVALID_CONFIG,
+            ),
         ] {
             assert_eq!(refusal(&state, &topic), code, "{topic:?}");
         }

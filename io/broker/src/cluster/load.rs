@@ -40,7 +40,9 @@ pub struct LoadError {
 }
 
 /// Opens the metadata log.
-pub(crate) fn open_log(log_dir: &LogDir) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
+pub(crate) fn open_log(
+    log_dir: &LogDir,
+) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
     if let Some(log) = log_dir.partition(METADATA_TOPIC_ID, 0) {
         return Ok(log);
     }
@@ -77,12 +79,11 @@ pub(crate) async fn load(
     for (name, topic) in &state.topics {
         let config = topic_config(&state, name, config);
         let mut partitions = Vec::with_capacity(topic.leader_epochs.len());
-        for (index, epoch) in topic.leader_epochs.iter().enumerate() {
-            let index = index as i32;
-            let log = make_log(log_dir, topic.id, name, index, *epoch, &config).map_err(|error| {
+        for index in 0..topic.leader_epochs.len() as i32 {
+            let log = make_log(log_dir, topic.id, name, index, &config).map_err(|error| {
                 LoadError { offset: -1, reason: format!("the log of {name}-{index}: {error}") }
             })?;
-            partitions.push(Arc::new(Partition::new(topic.id, index, *epoch, log)));
+            partitions.push(Arc::new(Partition::new(topic.id, index, log)));
         }
         let name = Arc::from(name.as_str());
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
@@ -133,7 +134,8 @@ fn remove_unknown(log_dir: &LogDir, state: &ClusterState) {
     for topic in state.topics.values() {
         known.extend((0..topic.leader_epochs.len() as i32).map(|index| (topic.id, index)));
     }
-    for id in log_dir.partition_ids() {
+    for log in log_dir.partitions() {
+        let id = log.id();
         if known.contains(&(id.topic_id, id.index)) {
             continue;
         }

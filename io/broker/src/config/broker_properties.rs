@@ -204,7 +204,12 @@ mod tests {
     fn every_default_passes_its_own_check() {
         for property in APPLIED_PROPERTIES {
             if let Some(default) = property.default {
-                assert_eq!(property.kind.check(default).as_deref(), Ok(default), "{}", property.name);
+                assert_eq!(
+                    property.kind.check(default).as_deref(),
+                    Ok(default),
+                    "{}",
+                    property.name
+                );
             }
         }
     }

@@ -17,7 +17,13 @@ const fn inert(
     dynamic: bool,
 ) -> Property {
     let effect = if dynamic { Effect::InertLive } else { Effect::Inert };
-    Property { name, kind, default, effect, doc: "Accepted for Kafka's sake; it changes nothing here." }
+    Property {
+        name,
+        kind,
+        default,
+        effect,
+        doc: "Accepted for Kafka's sake; it changes nothing here.",
+    }
 }
 
 /// Every property of Kafka 4.3 that this broker accepts and does not act upon.

@@ -157,8 +157,8 @@ impl TopicConfig {
 
 /// Checks one topic property and returns its value as it will be kept, or why it cannot be.
 pub fn check_topic_property(name: &str, value: &str) -> Result<String, String> {
-    let property = TopicProperty::named(name)
-        .ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let property =
+        TopicProperty::named(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
     property
         .kind
         .check(value)

@@ -1,0 +1,321 @@
+//! Starting and stopping a broker.
+
+use crate::clock::Clock;
+use crate::cluster::controller::Controller;
+use crate::cluster::load;
+use crate::config::{BrokerConfig, ConfigError, LiveConfig, Settings};
+use crate::fetch_session::FetchSessions;
+use crate::groups::Groups;
+use crate::listener;
+use crate::node::Node;
+use crate::producer_ids::ProducerIds;
+use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+/// A running broker. Dropping it stops it without a clean shutdown, as a crash would.
+#[derive(Debug)]
+pub struct Broker {
+    node: Arc<Node>,
+    stop: StopOnDrop,
+    failure: watch::Receiver<Option<String>>,
+    serving: JoinHandle<()>,
+}
+
+/// What a broker is to be like. Made by [`Broker::builder`].
+#[derive(Debug, Default)]
+pub struct BrokerBuilder {
+    settings: Settings,
+    refused: Option<ConfigError>,
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+}
+
+/// Why a broker did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A property was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on as it is written.
+    #[error("`{address}` cannot be listened on: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The address was refused by the system.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data folder could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The data folder refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The metadata could not be read.
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+}
+
+/// Why a broker did not stop cleanly. What was acknowledged is safe all the same.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// The data folder could not be closed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Something of ours panicked.
+    #[error("a task of the broker failed: {0}")]
+    Task(String),
+}
+
+impl Broker {
+    /// Starts to describe a broker.
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder::default()
+    }
+
+    /// Returns the address it listens on, with the port the system picked if it was to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.node.listening
+    }
+
+    /// Returns the cluster's id.
+    pub fn cluster_id(&self) -> &str {
+        &self.node.cluster_id
+    }
+
+    /// Waits until the disk fails in a way after which the process must end, and says how.
+    ///
+    /// Cancel-safe.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops: accepts nothing more, answers what is in flight (for a few seconds at most), and closes
+    /// the data folder.
+    pub async fn shutdown(self) -> Result<(), StopError> {
+        let Self { node, stop, serving, .. } = self;
+        drop(stop);
+        serving.await.map_err(|error| StopError::Task(error.to_string()))?;
+        let log_dir = Arc::clone(&node.log_dir);
+        drop(node);
+        tokio::task::spawn_blocking(move || log_dir.shutdown())
+            .await
+            .map_err(|error| StopError::Task(error.to_string()))??;
+        info!("broker stopped");
+        Ok(())
+    }
+}
+
+impl BrokerBuilder {
+    /// Sets where to listen, as HOST:PORT; port 0 picks a free one.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// Sets the data folder. It is created if it does not exist.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.data_dir = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a property under Kafka's name. One that is refused makes [`start`](Self::start) fail.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        if let Err(error) = self.settings.set(name, value) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Sets every property of a Java properties file, as Kafka's own `server.properties`.
+    #[must_use]
+    pub fn properties(mut self, text: &str) -> Self {
+        if let Err(error) = self.settings.set_all(text) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Starts the broker on the current tokio runtime. When this returns, it serves.
+    pub async fn start(self) -> Result<Broker, StartError> {
+        if let Some(error) = self.refused {
+            return Err(error.into());
+        }
+        let inert: Vec<&str> = self.settings.inert().collect();
+        if !inert.is_empty() {
+            warn!(properties = inert.join(", "), "these properties change nothing here");
+        }
+        let typed = self.settings.typed();
+        let address = listen_address(self.listen.as_deref(), &typed.listeners).await?;
+        let advertised =
+            typed.advertised_listeners.as_deref().map(advertised_address).transpose()?;
+        let data_dir = data_dir(self.data_dir, &typed)?;
+        let socket = listener::bind(address, typed.socket_listen_backlog_size as u32)
+            .map_err(|source| StartError::Listen { address, source })?;
+        let listening =
+            socket.local_addr().map_err(|source| StartError::Listen { address, source })?;
+
+        let (fail, failure) = watch::channel(None);
+        let log_dir = open_log_dir(&data_dir, &typed, fail).await?;
+        let clock = Arc::new(Clock::default());
+        let config = Arc::new(LiveConfig::new(self.settings));
+        let log = load::open_log(&log_dir)?;
+        let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
+        let metadata = Arc::new(metadata);
+        let cluster_id = metadata.state.read().cluster_id.unwrap_or_default().to_string();
+        let (stop, stopping) = watch::channel(false);
+        let controller = Controller {
+            node_id: typed.node_id,
+            metadata: Arc::clone(&metadata),
+            config: Arc::clone(&config),
+            clock: Arc::clone(&clock),
+            log_dir: Arc::clone(&log_dir),
+            log,
+        };
+        let groups =
+            Groups::start(&typed, Arc::clone(&clock), Arc::clone(&metadata), stopping.clone());
+        let node = Arc::new(Node {
+            id: typed.node_id,
+            cluster_id,
+            listening,
+            advertised,
+            data_dir: data_dir.display().to_string(),
+            config,
+            clock,
+            log_dir,
+            metadata,
+            controller: controller.start(),
+            producer_ids: ProducerIds::default(),
+            sessions: FetchSessions::default(),
+            groups,
+        });
+        let serving = tokio::spawn(listener::run(Arc::clone(&node), socket, stopping));
+        info!(address = %listening, data = %data_dir.display(), node_id = node.id, "broker ready");
+        Ok(Broker { node, stop: StopOnDrop(stop), failure, serving })
+    }
+}
+
+/// Tells every task of a broker to end when it is dropped.
+#[derive(Debug)]
+struct StopOnDrop(watch::Sender<bool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+async fn open_log_dir(
+    path: &Path,
+    config: &BrokerConfig,
+    fail: watch::Sender<Option<String>>,
+) -> Result<Arc<LogDir>, StartError> {
+    let on_fatal = move |failure: &FatalError| {
+        error!(%failure, "the data folder failed");
+        fail.send_replace(Some(failure.to_string()));
+    };
+    let config = LogDirConfig {
+        flush: match config.flush.as_str() {
+            "page-cache" => FlushMode::PageCache,
+            _ => FlushMode::Fsync,
+        },
+        producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
+        on_fatal: Some(Arc::new(on_fatal)),
+        ..LogDirConfig::new(path)
+    };
+    if config.flush == FlushMode::PageCache {
+        warn!("flush=page-cache: a power failure loses acknowledged records");
+    }
+    // Recovery reads the disk, so it has a thread of its own.
+    let opened = tokio::task::spawn_blocking(move || LogDir::open(config)).await;
+    let (log_dir, _report) = opened.map_err(|error| StartError::Address {
+        address: path.display().to_string(),
+        reason: error.to_string(),
+    })??;
+    Ok(log_dir)
+}
+
+/// Returns the data folder: the builder's, else `log.dirs`, else `log.dir`.
+fn data_dir(given: Option<PathBuf>, config: &BrokerConfig) -> Result<PathBuf, StartError> {
+    if let Some(path) = given {
+        return Ok(path);
+    }
+    let dirs = config.log_dirs.as_deref().unwrap_or(&config.log_dir);
+    if dirs.contains(',') {
+        return Err(ConfigError::Invalid {
+            name: "log.dirs".to_owned(),
+            value: dirs.to_owned(),
+            reason: "one data folder is used".to_owned(),
+        }
+        .into());
+    }
+    Ok(PathBuf::from(dirs))
+}
+
+async fn listen_address(given: Option<&str>, listeners: &str) -> Result<SocketAddr, StartError> {
+    let text = match given {
+        Some(given) => given,
+        None => plain_listener(listeners)?,
+    };
+    let refused = |reason: String| StartError::Address { address: text.to_owned(), reason };
+    let (host, port) =
+        text.rsplit_once(':').ok_or_else(|| refused("no port is given".to_owned()))?;
+    // Kafka's "PLAINTEXT://:9092" listens everywhere.
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port: u16 = port.parse().map_err(|_| refused("the port is not a number".to_owned()))?;
+    let mut found =
+        tokio::net::lookup_host((host, port)).await.map_err(|error| refused(error.to_string()))?;
+    found.next().ok_or_else(|| refused("the host has no address".to_owned()))
+}
+
+/// Returns HOST:PORT of the one PLAINTEXT listener.
+fn plain_listener(listeners: &str) -> Result<&str, StartError> {
+    let refused = |reason: &str| StartError::Address {
+        address: listeners.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let (protocol, address) =
+        listeners.split_once("://").ok_or_else(|| refused("expected PLAINTEXT://HOST:PORT"))?;
+    if address.contains(',') {
+        return Err(refused("one listener is served"));
+    }
+    if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
+        return Err(refused("only PLAINTEXT is served"));
+    }
+    Ok(address)
+}
+
+fn advertised_address(text: &str) -> Result<(String, u16), StartError> {
+    let address = plain_listener(text)?;
+    let refused =
+        |reason: &str| StartError::Address { address: text.to_owned(), reason: reason.to_owned() };
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| refused("no port is given"))?;
+    if host.is_empty() {
+        return Err(refused("no host is given"));
+    }
+    Ok((host.to_owned(), port.parse().map_err(|_| refused("the port is not a number"))?))
+}

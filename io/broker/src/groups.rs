@@ -1,0 +1,227 @@
+//! The group coordinator's shards: which there are, and the way to them.
+//!
+//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`](crate::shard_task)).
+//! Those whose partition holds anything start with the broker, so that sessions of members that are
+//! gone run out; the others start with their first request.
+
+use crate::clock::Clock;
+use crate::cluster::controller::{ControllerHandle, Metadata};
+use crate::cluster::decide::NewTopic;
+use crate::cluster::topics::OFFSETS_TOPIC;
+use crate::config::BrokerConfig;
+use crate::partition::Partition;
+use crate::shard_task::{self, ShardCall};
+use kohort_coordinator::{
+    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, split,
+};
+use kohort_protocol::ErrorCode;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Requests waiting for one shard. When it is full, the connections that bring more wait.
+const SHARD_QUEUE: usize = 1024;
+
+/// The way to every shard.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    config: GroupConfig,
+    clock: Arc<Clock>,
+    metadata: Arc<Metadata>,
+    stopping: watch::Receiver<bool>,
+    shards: Mutex<BTreeMap<i32, mpsc::Sender<ShardCall>>>,
+}
+
+/// The answers of the shards that a request was sent to.
+pub(crate) type Answers = Vec<PendingAnswer>;
+
+/// One shard's answer, to come.
+#[derive(Debug)]
+pub(crate) struct PendingAnswer {
+    receiver: oneshot::Receiver<GroupResponse>,
+    /// What is answered if the shard is gone.
+    otherwise: GroupResponse,
+}
+
+impl PendingAnswer {
+    pub(crate) async fn response(self) -> GroupResponse {
+        self.receiver.await.unwrap_or(self.otherwise)
+    }
+}
+
+/// A request that is not with its shards yet, because a queue was full.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    sent: Answers,
+    rest: Vec<(i32, ShardCall, PendingAnswer)>,
+}
+
+/// Returns what committed offsets' topic is made with.
+pub(crate) fn offsets_topic(config: &BrokerConfig) -> NewTopic {
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+    ];
+    NewTopic {
+        partitions: config.offsets_topic_num_partitions,
+        configs: configs.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect(),
+        ..NewTopic::with_defaults(OFFSETS_TOPIC)
+    }
+}
+
+impl Groups {
+    /// Starts the shards that have something to load.
+    pub(crate) fn start(
+        config: &BrokerConfig,
+        clock: Arc<Clock>,
+        metadata: Arc<Metadata>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let config = GroupConfig {
+            group_min_session_timeout_ms: config.group_min_session_timeout_ms,
+            group_max_session_timeout_ms: config.group_max_session_timeout_ms,
+            group_initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+            group_max_size: config.group_max_size as usize,
+            offset_metadata_max_bytes: config.offset_metadata_max_bytes as usize,
+            offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+            offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+        };
+        let groups = Self { config, clock, metadata, stopping, shards: Mutex::default() };
+        for partition in groups.partitions() {
+            if partition.log.log_end_offset() > partition.log.log_start_offset() {
+                groups.shard(&partition);
+            }
+        }
+        groups
+    }
+
+    /// Returns whether the topic of committed offsets exists.
+    pub(crate) fn has_topic(&self) -> bool {
+        self.metadata.topics.named(OFFSETS_TOPIC).is_some()
+    }
+
+    /// Creates the topic of committed offsets if need be.
+    pub(crate) async fn ensure_topic(
+        &self,
+        controller: &ControllerHandle,
+        topic: NewTopic,
+    ) -> ErrorCode {
+        let created = controller.create(vec![topic], false).await;
+        if self.has_topic() || created.iter().all(Result::is_ok) {
+            ErrorCode::NONE
+        } else {
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        }
+    }
+
+    /// Hands a request to the shards of its groups, without waiting.
+    pub(crate) fn try_send_all(
+        &self,
+        context: &RequestContext,
+        request: GroupRequest,
+    ) -> Result<Answers, Unsent> {
+        let mut sent = Vec::new();
+        let mut rest = Vec::new();
+        for (index, call, answer) in self.calls(context, request) {
+            let Some(shard) = self.shard_of(index) else {
+                drop(call);
+                sent.push(answer);
+                continue;
+            };
+            match shard.try_send(call) {
+                // A shard that is gone drops the call, which answers it.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => sent.push(answer),
+                Err(mpsc::error::TrySendError::Full(call)) => rest.push((index, call, answer)),
+            }
+        }
+        if rest.is_empty() { Ok(sent) } else { Err(Unsent { sent, rest }) }
+    }
+
+    /// Hands a request to the shards of its groups, waiting for room.
+    pub(crate) async fn send_all(
+        &self,
+        context: &RequestContext,
+        request: GroupRequest,
+    ) -> Answers {
+        match self.try_send_all(context, request) {
+            Ok(answers) => answers,
+            Err(unsent) => self.send_rest(unsent).await,
+        }
+    }
+
+    /// Waits for room for what could not be handed over.
+    pub(crate) async fn send_rest(&self, unsent: Unsent) -> Answers {
+        let Unsent { mut sent, rest } = unsent;
+        for (index, call, answer) in rest {
+            if let Some(shard) = self.shard_of(index) {
+                let _ = shard.send(call).await;
+            }
+            sent.push(answer);
+        }
+        sent
+    }
+
+    fn calls(
+        &self,
+        context: &RequestContext,
+        request: GroupRequest,
+    ) -> Vec<(i32, ShardCall, PendingAnswer)> {
+        let partitions = self.partitions();
+        // ListGroups asks every shard; those without a log have no groups.
+        let listing = matches!(request, GroupRequest::ListGroups(_));
+        let holds_groups = |index: i32| {
+            let log = partitions.get(index as usize).map(|partition| &partition.log);
+            log.is_some_and(|log| log.log_end_offset() > log.log_start_offset())
+                || self.shards.lock().contains_key(&index)
+        };
+        let count = partitions.len() as i32;
+        let parts = if count == 0 { Vec::new() } else { split(request, count) };
+        parts
+            .into_iter()
+            .filter(|(index, _)| !listing || holds_groups(*index))
+            .map(|(index, request)| {
+                let otherwise = request.refuse(context.api_version, ErrorCode::NOT_COORDINATOR);
+                let (reply, receiver) = oneshot::channel();
+                let call = GroupCall { context: context.clone(), request };
+                (index, ShardCall { call, reply }, PendingAnswer { receiver, otherwise })
+            })
+            .collect()
+    }
+
+    fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.metadata
+            .topics
+            .named(OFFSETS_TOPIC)
+            .map(|topic| topic.partitions.clone())
+            .unwrap_or_default()
+    }
+
+    fn shard_of(&self, index: i32) -> Option<mpsc::Sender<ShardCall>> {
+        if let Some(shard) = self.shards.lock().get(&index) {
+            return Some(shard.clone());
+        }
+        let topic = self.metadata.topics.named(OFFSETS_TOPIC)?;
+        Some(self.shard(topic.partition(index)?))
+    }
+
+    /// Returns the shard of a partition, starting it if need be.
+    fn shard(&self, partition: &Arc<Partition>) -> mpsc::Sender<ShardCall> {
+        let mut shards = self.shards.lock();
+        shards
+            .entry(partition.index)
+            .or_insert_with(|| {
+                let (sender, calls) = mpsc::channel(SHARD_QUEUE);
+                let task = shard_task::ShardTask::new(
+                    Arc::clone(partition),
+                    self.config.clone(),
+                    Arc::clone(&self.clock),
+                    Arc::clone(&self.metadata),
+                );
+                tokio::spawn(task.run(calls, self.stopping.clone()));
+                sender
+            })
+            .clone()
+    }
+}

@@ -1,0 +1,294 @@
+//! Fetch (key 1), versions 4–18: reads record batches.
+//!
+//! * 4 brings the isolation level; 5 the log's start; 7 sessions (KIP-227); 9 leader epochs; 11 the
+//!   reader's rack; 12 divergence (KIP-595); 13 topic ids; 15–18 fields of followers, of which there
+//!   are none here.
+//! * A request that finds less than its `min_bytes` waits up to its `max_wait_ms` for more, and looks
+//!   again whenever one of its partitions has moved.
+//! * Partitions are read in the order asked for until `max_bytes`; the first one that has records
+//!   gives at least one batch, so that a reader always gets on. In a session those that gave records
+//!   are read last the next time, so that none starves.
+//! * Left out: preferred read replicas, tiered storage.
+
+use crate::cluster::topics::Topic;
+use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
+use crate::node::Node;
+use crate::partition::Partition;
+use crate::purgatory::Waiter;
+use crate::request::{Answer, Context};
+use bytes::Bytes;
+use kohort_protocol::messages::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use kohort_protocol::messages::{FetchRequest, FetchResponse};
+use kohort_protocol::{ErrorCode, Uuid};
+use kohort_storage::Isolation;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) -> Answer {
+    let plan = match node.sessions.plan(&request, context.version, node.clock.now()) {
+        Ok(plan) => plan,
+        Err(error_code) => {
+            return context.answer(&FetchResponse { error_code, ..FetchResponse::default() });
+        }
+    };
+    let limits = Limits::new(node, &request);
+    let work = Work { node: Arc::clone(node), version: context.version, plan, limits };
+    let found = work.read();
+    if work.limits.max_wait.is_zero() || work.is_enough(&found) {
+        return context.answer(&work.respond(found));
+    }
+    drop(found);
+    context.answer_later(work.wait())
+}
+
+/// How much a request wants, and how long it waits for it.
+#[derive(Debug)]
+struct Limits {
+    max_bytes: usize,
+    min_bytes: usize,
+    max_wait: Duration,
+    isolation: Isolation,
+    slots: usize,
+}
+
+impl Limits {
+    fn new(node: &Node, request: &FetchRequest) -> Self {
+        let config = node.config();
+        let max_bytes = request.max_bytes.clamp(0, config.fetch_max_bytes) as usize;
+        Self {
+            max_bytes,
+            min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
+            max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
+            isolation: match request.isolation_level {
+                1 => Isolation::ReadCommitted,
+                _ => Isolation::ReadUncommitted,
+            },
+            slots: config.max_incremental_fetch_session_cache_slots as usize,
+        }
+    }
+}
+
+struct Work {
+    node: Arc<Node>,
+    version: i16,
+    plan: Plan,
+    limits: Limits,
+}
+
+/// What one look at the logs found.
+#[derive(Default)]
+struct Found {
+    /// One for each partition of the plan, with its topic's name.
+    partitions: Vec<PartitionData>,
+    bytes: usize,
+    /// Whether something must be told at once.
+    urgent: bool,
+}
+
+impl Work {
+    async fn wait(self) -> FetchResponse {
+        let deadline = Instant::now() + self.limits.max_wait;
+        let places = self.places();
+        let waiter = Waiter::register(places);
+        loop {
+            let found = self.read();
+            // After the deadline whatever there is, is answered.
+            if self.is_enough(&found) || Instant::now() >= deadline {
+                return self.respond(found);
+            }
+            drop(found);
+            let _ = timeout_at(deadline, waiter.moved()).await;
+        }
+    }
+
+    fn places(&self) -> Vec<Arc<crate::purgatory::Waiters>> {
+        let mut topics = TopicCursor::default();
+        let wanted = self.plan.wanted.iter();
+        wanted
+            .filter_map(|wanted| {
+                let topic = topics.find(&self.node, &wanted.topic).ok()?;
+                Some(Arc::clone(&topic.partition(wanted.partition.partition)?.waiters))
+            })
+            .collect()
+    }
+
+    fn is_enough(&self, found: &Found) -> bool {
+        found.urgent || found.bytes >= self.limits.min_bytes || self.plan.wanted.is_empty()
+    }
+
+    fn read(&self) -> Found {
+        let mut found = Found::default();
+        found.partitions.reserve(self.plan.wanted.len());
+        let mut topics = TopicCursor::default();
+        for wanted in &self.plan.wanted {
+            let index = wanted.partition.partition;
+            let partition = topics.find(&self.node, &wanted.topic).and_then(|topic| {
+                topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            });
+            let data = match partition {
+                Ok(partition) => {
+                    let room = self.limits.max_bytes.saturating_sub(found.bytes);
+                    self.read_one(partition, wanted, room, found.bytes == 0)
+                }
+                Err(error) => failed(index, error),
+            };
+            found.bytes += data.records.as_ref().map_or(0, Bytes::len);
+            found.urgent |= !data.error_code.is_ok() || data.diverging_epoch.epoch >= 0;
+            found.partitions.push(data);
+        }
+        found
+    }
+
+    fn read_one(
+        &self,
+        partition: &Partition,
+        wanted: &Wanted,
+        room: usize,
+        first: bool,
+    ) -> PartitionData {
+        let index = wanted.partition.partition;
+        let wanted = &wanted.partition;
+        if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch) {
+            let leader_epoch = partition.log.leader_epoch();
+            return PartitionData {
+                current_leader: LeaderIdAndEpoch { leader_id: self.node.id, leader_epoch },
+                ..failed(index, error_code)
+            };
+        }
+        if wanted.last_fetched_epoch >= 0 {
+            match partition.log.end_offset_for_epoch(wanted.last_fetched_epoch) {
+                None => return failed(index, ErrorCode::OFFSET_OUT_OF_RANGE),
+                Some((epoch, end_offset))
+                    if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset =>
+                {
+                    return PartitionData {
+                        high_watermark: partition.log.high_watermark(),
+                        last_stable_offset: partition.log.high_watermark(),
+                        log_start_offset: partition.log.log_start_offset(),
+                        diverging_epoch: EpochEndOffset { epoch, end_offset },
+                        ..failed(index, ErrorCode::NONE)
+                    };
+                }
+                Some(_) => {}
+            }
+        }
+        let max_bytes = room.min(wanted.partition_max_bytes.max(0) as usize);
+        match partition.log.read(wanted.fetch_offset, max_bytes, first, self.limits.isolation) {
+            Ok(read) => PartitionData {
+                partition_index: index,
+                high_watermark: read.high_watermark,
+                last_stable_offset: read.last_stable_offset,
+                log_start_offset: read.log_start_offset,
+                aborted_transactions: aborted(self.limits.isolation, read.aborted),
+                records: Some(read.records),
+                ..PartitionData::default()
+            },
+            Err(error) => {
+                let in_range = error.code() != ErrorCode::OFFSET_OUT_OF_RANGE;
+                if in_range {
+                    tracing::error!(partition = %partition.log.id(), %error, "a partition could not be read");
+                }
+                failed(index, error.code())
+            }
+        }
+    }
+
+    /// Cuts the response to what the session has news of.
+    fn respond(self, found: Found) -> FetchResponse {
+        let wanted = self.plan.wanted.into_iter().zip(found.partitions);
+        let uses_ids = self.version >= 13;
+        let mut response = FetchResponse::default();
+        match self.plan.kind {
+            PlanKind::Sessionless => {
+                for (wanted, data) in wanted {
+                    push(&mut response.responses, &wanted.topic, data);
+                }
+            }
+            PlanKind::Full => {
+                let mut read = Vec::new();
+                for (wanted, data) in wanted {
+                    let told = told(&data);
+                    push(&mut response.responses, &wanted.topic, data);
+                    read.push((wanted, told));
+                }
+                let now = self.node.clock.now();
+                response.session_id =
+                    self.node.sessions.begin(read, uses_ids, self.limits.slots, now);
+            }
+            PlanKind::Incremental(session) => {
+                let mut session = session.lock();
+                response.session_id = session.id();
+                for (wanted, data) in wanted {
+                    let has_records =
+                        data.records.as_ref().is_some_and(|records| !records.is_empty());
+                    if session.note(&wanted, told(&data), has_records) {
+                        push(&mut response.responses, &wanted.topic, data);
+                    }
+                }
+            }
+        }
+        response
+    }
+}
+
+/// Finds topics, remembering the last one: requests name a topic's partitions one after another.
+#[derive(Default)]
+struct TopicCursor {
+    last: Option<(TopicKey, Result<Arc<Topic>, ErrorCode>)>,
+}
+
+impl TopicCursor {
+    fn find(&mut self, node: &Node, key: &TopicKey) -> Result<&Arc<Topic>, ErrorCode> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != key) {
+            let found = match key {
+                TopicKey::Name(name) => node.topic(name, Uuid::ZERO),
+                TopicKey::Id(id) if id.is_zero() => Err(ErrorCode::UNKNOWN_TOPIC_ID),
+                TopicKey::Id(id) => node.topic("", *id),
+            };
+            self.last = Some((key.clone(), found));
+        }
+        let (_, found) = self.last.as_ref().expect("it was just set");
+        found.as_ref().map_err(|error| *error)
+    }
+}
+
+fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    PartitionData { partition_index, error_code, high_watermark: -1, ..PartitionData::default() }
+}
+
+fn aborted(isolation: Isolation, aborted: Vec<(i64, i64)>) -> Option<Vec<AbortedTransaction>> {
+    let transaction =
+        |(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset };
+    match isolation {
+        Isolation::ReadUncommitted => None,
+        Isolation::ReadCommitted => Some(aborted.into_iter().map(transaction).collect()),
+    }
+}
+
+fn told(data: &PartitionData) -> Told {
+    Told {
+        high_watermark: data.high_watermark,
+        log_start_offset: data.log_start_offset,
+        failed: !data.error_code.is_ok() || data.diverging_epoch.epoch >= 0,
+    }
+}
+
+/// Adds a partition to its topic in the response, which is the last one or a new one.
+fn push(responses: &mut Vec<FetchableTopicResponse>, key: &TopicKey, data: PartitionData) {
+    let (topic, topic_id) = match key {
+        TopicKey::Name(name) => (&**name, Uuid::ZERO),
+        TopicKey::Id(id) => ("", *id),
+    };
+    if let Some(last) = responses.last_mut()
+        && last.topic == topic
+        && last.topic_id == topic_id
+    {
+        last.partitions.push(data);
+        return;
+    }
+    let topic = topic.to_owned();
+    responses.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] });
+}

@@ -1,0 +1,79 @@
+//! FindCoordinator (key 10), versions 0–6: which broker coordinates a group. It is this one.
+//!
+//! * 1 adds key types and the throttle time; 4 asks for several keys at once; 5 and 6 change the
+//!   meaning of errors of other APIs (transactions, share groups).
+//! * The first request creates `__consumer_offsets`, as in Kafka.
+//! * Transactions and share groups are not served: their keys are refused with INVALID_REQUEST,
+//!   which clients report instead of trying for ever.
+
+use crate::cluster::topics::OFFSETS_TOPIC;
+use crate::groups::offsets_topic;
+use crate::node::Node;
+use crate::request::{Answer, Context};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::find_coordinator::Coordinator;
+use kohort_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use std::sync::Arc;
+
+const GROUP: i8 = 0;
+
+pub(crate) fn handle(
+    node: &Arc<Node>,
+    context: Context,
+    request: FindCoordinatorRequest,
+) -> Answer {
+    if request.key_type != GROUP || node.metadata.topics.named(OFFSETS_TOPIC).is_some() {
+        return context.answer(&respond(node, &context, request, ErrorCode::NONE));
+    }
+    let node = Arc::clone(node);
+    let asked = context.clone();
+    context.answer_later(async move {
+        let error = node.groups.ensure_topic(&node.controller, offsets_topic(&node.config())).await;
+        respond(&node, &asked, request, error)
+    })
+}
+
+fn respond(
+    node: &Node,
+    context: &Context,
+    request: FindCoordinatorRequest,
+    error: ErrorCode,
+) -> FindCoordinatorResponse {
+    let endpoint = node.endpoint(context);
+    let (error_code, error_message) = match request.key_type {
+        GROUP => (error, None),
+        kind => (
+            ErrorCode::INVALID_REQUEST,
+            Some(format!("coordinators of type {kind} are not served by this broker")),
+        ),
+    };
+    let found = |key: String| {
+        let mut coordinator = Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code,
+            error_message: error_message.clone(),
+        };
+        if error_code.is_ok() {
+            coordinator.node_id = endpoint.node_id;
+            coordinator.host.clone_from(&endpoint.host);
+            coordinator.port = endpoint.port;
+        }
+        coordinator
+    };
+    if context.version >= 4 {
+        let coordinators = request.coordinator_keys.into_iter().map(found).collect();
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
+    }
+    let one = found(request.key);
+    FindCoordinatorResponse {
+        error_code: one.error_code,
+        error_message: one.error_message,
+        node_id: one.node_id,
+        host: one.host,
+        port: one.port,
+        ..FindCoordinatorResponse::default()
+    }
+}

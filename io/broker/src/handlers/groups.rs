@@ -1,0 +1,87 @@
+//! The group coordinator's APIs: JoinGroup 0–9, SyncGroup 0–5, Heartbeat 0–4, LeaveGroup 0–5,
+//! OffsetCommit 2–10, OffsetFetch 1–10, OffsetDelete 0, DescribeGroups 0–6, ListGroups 0–5 and
+//! DeleteGroups 0–2 (keys 11, 14, 12, 13, 8, 9, 47, 15, 16, 42).
+//!
+//! What the versions mean is in `core/coordinator`. Here requests go to the shards of their groups,
+//! and the answers of several shards become one.
+
+use crate::node::Node;
+use crate::request::{Answer, Context, Response};
+use kohort_coordinator::{ConnectionId, GroupRequest, GroupResponse, RequestContext, merge};
+use kohort_protocol::ApiKey;
+use kohort_protocol::frame::framed;
+use kohort_protocol::header::encode_response_header;
+use kohort_protocol::messages::{
+    DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse, OffsetFetchResponse,
+};
+use std::sync::Arc;
+
+pub(crate) fn handle(
+    node: &Arc<Node>,
+    context: Context,
+    request: impl Into<GroupRequest>,
+) -> Answer {
+    let request = request.into();
+    let call = RequestContext {
+        api_version: context.version,
+        client_id: context.client_id.as_deref().unwrap_or_default().into(),
+        client_host: context.client_host().into(),
+        connection: ConnectionId(context.connection),
+    };
+    let listing = matches!(request, GroupRequest::ListGroups(_));
+    if !listing && !node.groups.has_topic() {
+        let node = Arc::clone(node);
+        return Answer::Blocked(Box::pin(async move {
+            let topic = crate::groups::offsets_topic(&node.config());
+            let error = node.groups.ensure_topic(&node.controller, topic).await;
+            if !error.is_ok() {
+                return encode(&context, &request.refuse(context.version, error));
+            }
+            let answers = node.groups.send_all(&call, request).await;
+            finish(&context, answers).await
+        }));
+    }
+    match node.groups.try_send_all(&call, request) {
+        Ok(answers) => Answer::Later(Box::pin(async move { finish(&context, answers).await })),
+        Err(unsent) => {
+            let node = Arc::clone(node);
+            Answer::Blocked(Box::pin(async move {
+                let answers = node.groups.send_rest(unsent).await;
+                finish(&context, answers).await
+            }))
+        }
+    }
+}
+
+async fn finish(context: &Context, answers: crate::groups::Answers) -> Response {
+    let mut responses = Vec::with_capacity(answers.len());
+    for answer in answers {
+        responses.push(answer.response().await);
+    }
+    let whole = merge(responses).unwrap_or_else(|| empty(context.api_key));
+    encode(context, &whole)
+}
+
+/// The answer to a request that concerns no shard.
+fn empty(key: ApiKey) -> GroupResponse {
+    match key {
+        ApiKey::DescribeGroups => DescribeGroupsResponse::default().into(),
+        ApiKey::DeleteGroups => DeleteGroupsResponse::default().into(),
+        ApiKey::OffsetFetch => OffsetFetchResponse::default().into(),
+        _ => ListGroupsResponse::default().into(),
+    }
+}
+
+fn encode(context: &Context, response: &GroupResponse) -> Response {
+    let frame = framed(|writer| {
+        encode_response_header(writer, context.api_key, context.version, context.correlation_id);
+        response.encode(writer, context.version)
+    });
+    match frame {
+        Ok(frame) => Response::Frame(frame),
+        Err(error) => Response::Broken(format!(
+            "the {:?} response in version {} could not be written: {error}",
+            context.api_key, context.version
+        )),
+    }
+}

@@ -1,0 +1,105 @@
+//! ListOffsets (key 2), versions 1–11: offsets by time.
+//!
+//! * 1 answers one offset with its timestamp; 2 adds the isolation level; 4 leader epochs; 7 the
+//!   record with the greatest timestamp (-3); 8 the earliest local offset (-4); 9 the last tiered
+//!   offset (-5); 10 a timeout; 11 the earliest pending upload (-6).
+//! * There is no tiered storage: the earliest local offset is the log's start, and the others are -1.
+
+use crate::node::Node;
+use crate::partition::Partition;
+use crate::request::{Answer, Context};
+use kohort_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kohort_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kohort_protocol::{ErrorCode, Uuid};
+use std::sync::Arc;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsRequest) -> Answer {
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let found = node.topic(&topic.name, Uuid::ZERO);
+            let partitions = topic
+                .partitions
+                .into_iter()
+                .map(|wanted| {
+                    let partition = found
+                        .as_ref()
+                        .ok()
+                        .and_then(|topic| topic.partition(wanted.partition_index));
+                    let answer = match partition {
+                        Some(partition) => find(partition, &wanted, context.version),
+                        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                    };
+                    respond(wanted.partition_index, answer)
+                })
+                .collect();
+            ListOffsetsTopicResponse { name: topic.name, partitions }
+        })
+        .collect();
+    context.answer(&ListOffsetsResponse { topics, ..ListOffsetsResponse::default() })
+}
+
+/// An offset, its record's timestamp or -1, and its leader epoch or -1.
+type Found = (i64, i64, i32);
+
+fn find(
+    partition: &Partition,
+    wanted: &ListOffsetsPartition,
+    version: i16,
+) -> Result<Option<Found>, ErrorCode> {
+    partition.check_epoch(wanted.current_leader_epoch)?;
+    let log = &partition.log;
+    let at = |offset: i64, timestamp: i64| (offset, timestamp, log.epoch_of(offset));
+    let lowest_version = match wanted.timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    };
+    if version < lowest_version || wanted.timestamp < EARLIEST_PENDING_UPLOAD {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    match wanted.timestamp {
+        LATEST => Ok(Some((log.high_watermark(), -1, log.leader_epoch()))),
+        EARLIEST | EARLIEST_LOCAL => {
+            let start = log.log_start_offset();
+            let epoch = log.epoch_of(start);
+            Ok(Some((start, -1, if epoch < 0 { log.leader_epoch() } else { epoch })))
+        }
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
+        MAX_TIMESTAMP => {
+            let found = log.max_timestamp().map_err(|error| error.code())?;
+            Ok(found.map(|(offset, timestamp)| at(offset, timestamp)))
+        }
+        timestamp => {
+            let found = log.offset_for_timestamp(timestamp).map_err(|error| error.code())?;
+            Ok(found.map(|(offset, timestamp)| at(offset, timestamp)))
+        }
+    }
+}
+
+fn respond(
+    partition_index: i32,
+    answer: Result<Option<Found>, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let response =
+        ListOffsetsPartitionResponse { partition_index, ..ListOffsetsPartitionResponse::default() };
+    match answer {
+        Ok(Some((offset, timestamp, leader_epoch))) => {
+            ListOffsetsPartitionResponse { offset, timestamp, leader_epoch, ..response }
+        }
+        Ok(None) => response,
+        Err(error_code) => ListOffsetsPartitionResponse { error_code, ..response },
+    }
+}

@@ -1,0 +1,28 @@
+//! One file per API: its key, its versions and what each added, and what is left out.
+
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod groups;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+/// The operations on a topic that anybody may do while there is no authorizer, as bits: read, write,
+/// create, delete, alter, describe, describe configs and alter configs.
+pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// The same for the cluster: create, alter, describe, cluster action, describe and alter configs,
+/// idempotent write.
+pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;

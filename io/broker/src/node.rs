@@ -1,0 +1,88 @@
+//! The broker's parts, put together: what every handler is given.
+
+use crate::clock::Clock;
+use crate::cluster::controller::{ControllerHandle, Metadata};
+use crate::cluster::topics::Topic;
+use crate::config::{BrokerConfig, LiveConfig};
+use crate::fetch_session::FetchSessions;
+use crate::groups::Groups;
+use crate::producer_ids::ProducerIds;
+use crate::request::Context;
+use kohort_protocol::{ErrorCode, Uuid};
+use kohort_storage::LogDir;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// One broker.
+pub(crate) struct Node {
+    pub(crate) id: i32,
+    pub(crate) cluster_id: String,
+    pub(crate) listening: SocketAddr,
+    pub(crate) advertised: Option<(String, u16)>,
+    pub(crate) data_dir: String,
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) log_dir: Arc<LogDir>,
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) controller: ControllerHandle,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) groups: Groups,
+}
+
+/// How this broker appears in responses.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) node_id: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
+}
+
+impl Node {
+    /// Returns the configuration in force.
+    pub(crate) fn config(&self) -> Arc<BrokerConfig> {
+        self.config.typed()
+    }
+
+    /// Returns where clients find this broker: what is advertised, else where it listens; if that is
+    /// every address, then the one this client came by.
+    pub(crate) fn endpoint(&self, context: &Context) -> Endpoint {
+        let (host, port) = match &self.advertised {
+            Some((host, port)) => (host.clone(), *port),
+            None if self.listening.ip().is_unspecified() => {
+                (context.local.ip().to_canonical().to_string(), self.listening.port())
+            }
+            None => (self.listening.ip().to_string(), self.listening.port()),
+        };
+        let rack = self.config().broker_rack.clone();
+        Endpoint { node_id: self.id, host, port: i32::from(port), rack }
+    }
+
+    /// Waits until the log takes appends again.
+    pub(crate) async fn log_dir_room(&self) {
+        let (room, made) = oneshot::channel();
+        self.log_dir.when_room(move || drop(room.send(())));
+        let _ = made.await;
+    }
+
+    /// Returns the topic that a request names by id, or by name when the id is zero.
+    pub(crate) fn topic(&self, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
+        if id.is_zero() {
+            self.metadata.topics.named(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        } else {
+            self.metadata.topics.with_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.id)
+            .field("listening", &self.listening)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,417 @@
+//! One group shard at work: the shell around the pure [`GroupShard`].
+//!
+//! ```text
+//! calls ─► handle ─► Outcome ─► replay at once ─► one batch ─► log ─► durable ─► replies
+//! timers, topics ─┘                                └── replies of later outcomes wait too ──┘
+//! ```
+//!
+//! Calls that arrive together are decided one after another and appended as one batch: the more there
+//! is to do, the less each costs. Several batches may be on their way to the disk; replies leave in
+//! order, once the batch they depend on is durable. A batch that fails takes the shard with it: what
+//! waits is refused, and a new shard is loaded from the log.
+
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::controller::Metadata;
+use crate::cluster::load::{LoadError, read_records};
+use crate::partition::Partition;
+use crate::random;
+use bytes::Bytes;
+use kohort_coordinator::{
+    GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
+    ReplyTo, Shard, error_for_failed_append,
+};
+use kohort_log::validator::AppendOrigin;
+use kohort_protocol::ErrorCode;
+use kohort_protocol::compression::Compressor;
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use std::collections::{HashMap, VecDeque};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tracing::{error, info};
+
+/// Calls decided before their records are appended as one batch.
+const CALLS_PER_BATCH: usize = 256;
+/// Batches on their way to the disk. While one is written the next ones gather; more would only
+/// hold more replies back.
+const BATCHES_IN_FLIGHT: usize = 4;
+/// How long a shard rests before it is loaded again after its log could not be read.
+const RELOAD_REST: Duration = Duration::from_secs(1);
+
+/// One request to a shard, and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct ShardCall {
+    pub(crate) call: GroupCall,
+    pub(crate) reply: oneshot::Sender<GroupResponse>,
+}
+
+/// Replies and effects that leave when the batch they depend on is durable.
+#[derive(Debug, Default)]
+struct Held {
+    replies: Vec<(ReplyTo, GroupResponse)>,
+    effects: Vec<GroupEffect>,
+}
+
+/// The task of one shard.
+pub(crate) struct ShardTask {
+    partition: Arc<Partition>,
+    config: GroupConfig,
+    clock: Arc<Clock>,
+    metadata: Arc<Metadata>,
+    callers: HashMap<u64, oneshot::Sender<GroupResponse>>,
+    next_caller: u64,
+    /// What each batch in flight holds back, the oldest first.
+    held: VecDeque<Held>,
+    appended: mpsc::UnboundedSender<Result<(), ErrorCode>>,
+    completions: mpsc::UnboundedReceiver<Result<(), ErrorCode>>,
+    builder: BatchBuilder,
+    compressor: Compressor,
+}
+
+/// Why serving ended.
+enum End {
+    /// The broker stops.
+    Stopping,
+    /// An append failed.
+    Failed(ErrorCode),
+}
+
+impl ShardTask {
+    pub(crate) fn new(
+        partition: Arc<Partition>,
+        config: GroupConfig,
+        clock: Arc<Clock>,
+        metadata: Arc<Metadata>,
+    ) -> Self {
+        // Unbounded in type only: there are at most as many as batches in flight.
+        let (appended, completions) = mpsc::unbounded_channel();
+        Self {
+            partition,
+            config,
+            clock,
+            metadata,
+            callers: HashMap::new(),
+            next_caller: 0,
+            held: VecDeque::new(),
+            appended,
+            completions,
+            builder: BatchBuilder::new(),
+            compressor: Compressor::none(),
+        }
+    }
+
+    /// Loads and serves until the broker stops.
+    pub(crate) async fn run(
+        mut self,
+        mut calls: mpsc::Receiver<ShardCall>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        loop {
+            let Some(mut shard) = self.load(&mut calls, &mut stopping).await else { return };
+            match self.serve(&mut shard, &mut calls, &mut stopping).await {
+                End::Stopping => {
+                    self.settle().await;
+                    self.refuse_all(&mut shard, ErrorCode::NOT_COORDINATOR);
+                    return;
+                }
+                End::Failed(code) => {
+                    self.refuse_all(&mut shard, error_for_failed_append(code));
+                    // What is still on its way must be decided before the log is read again.
+                    while !self.held.is_empty() {
+                        let _ = self.completions.recv().await;
+                        self.held.pop_front();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a shard from the log; meanwhile callers are told so. `None` when the broker stops.
+    async fn load(
+        &mut self,
+        calls: &mut mpsc::Receiver<ShardCall>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Option<GroupShard> {
+        loop {
+            let partition = Arc::clone(&self.partition);
+            let config = self.config.clone();
+            if partition.log.log_end_offset() == partition.log.log_start_offset() {
+                return Some(GroupShard::new(config, random::word()));
+            }
+            let mut loading = tokio::task::spawn_blocking(move || replayed(&partition, config));
+            let loaded = loop {
+                // A refused call is answered at once, and the load goes on.
+                tokio::select! {
+                    loaded = &mut loading => break loaded,
+                    Some(ShardCall { call, reply }) = calls.recv() => {
+                        let version = call.context.api_version;
+                        let _ = reply.send(call.request.refuse(version, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+                    }
+                    _ = stopping.wait_for(|stopping| *stopping) => return None,
+                }
+            };
+            match loaded {
+                Ok(Ok(shard)) => return Some(shard),
+                Ok(Err(error)) => {
+                    error!(partition = self.partition.index, %error, "a group coordinator's log could not be loaded");
+                }
+                Err(error) => {
+                    error!(partition = self.partition.index, %error, "loading a group coordinator's log failed");
+                }
+            }
+            tokio::select! {
+                () = sleep(RELOAD_REST) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return None,
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        shard: &mut GroupShard,
+        calls: &mut mpsc::Receiver<ShardCall>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> End {
+        let mut changes = self.metadata.changes.subscribe();
+        let now = self.clock.now();
+        let mut round = Round::default();
+        round.take(shard, |shard| shard.handle_loaded(now));
+        self.learn_topics(shard, &mut round);
+        if let Err(code) = self.commit(round) {
+            return End::Failed(code);
+        }
+        loop {
+            let wait = shard.poll_timeout().map(|due| due - self.clock.now());
+            let may_append = self.held.len() < BATCHES_IN_FLIGHT;
+            let mut round = Round::default();
+            // All branches are cancel-safe: they take something out of a channel or nothing.
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => return End::Stopping,
+                Some(completed) = self.completions.recv() => match completed {
+                    Ok(()) => {
+                        let held = self.held.pop_front().expect("each batch in flight holds something");
+                        self.release(held);
+                    }
+                    Err(code) => {
+                        // The failed one itself; those after it are settled by the caller.
+                        let held = self.held.front_mut().expect("each batch in flight holds something");
+                        let replies = std::mem::take(&mut held.replies);
+                        held.effects.clear();
+                        self.fail(replies, code);
+                        self.held.pop_front();
+                        return End::Failed(code);
+                    }
+                },
+                Some(call) = calls.recv(), if may_append => {
+                    let now = self.clock.now();
+                    self.decide(shard, &mut round, now, call);
+                    for _ in 1..CALLS_PER_BATCH {
+                        let Ok(call) = calls.try_recv() else { break };
+                        self.decide(shard, &mut round, now, call);
+                    }
+                }
+                Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
+                () = elapsed(wait), if may_append => {
+                    let now = self.clock.now();
+                    while round.records.len() < CALLS_PER_BATCH
+                        && shard.poll_timeout().is_some_and(|due| due <= now)
+                    {
+                        round.take(shard, |shard| shard.handle_timeout(now));
+                    }
+                }
+            }
+            if let Err(code) = self.commit(round) {
+                return End::Failed(code);
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        shard: &mut GroupShard,
+        round: &mut Round,
+        now: Timestamp,
+        call: ShardCall,
+    ) {
+        let from = ReplyTo(self.next_caller);
+        self.next_caller += 1;
+        self.callers.insert(from.0, call.reply);
+        round.take(shard, |shard| shard.handle(now, from, call.call));
+    }
+
+    fn learn_topics(&self, shard: &mut GroupShard, round: &mut Round) {
+        let image = self.metadata.topics.image();
+        let now = self.clock.now();
+        round.take(shard, |shard| shard.handle_metadata(now, &image));
+    }
+
+    /// Appends a round's records, and holds its replies until they and all before them are durable.
+    fn commit(&mut self, round: Round) -> Result<(), ErrorCode> {
+        let Round { records, held } = round;
+        if records.is_empty() {
+            match self.held.back_mut() {
+                None => self.release(held),
+                Some(last) => {
+                    last.replies.extend(held.replies);
+                    last.effects.extend(held.effects);
+                }
+            }
+            return Ok(());
+        }
+        let appended = self.batch(&records).and_then(|batch| self.append(batch));
+        match appended {
+            Ok(()) => {
+                self.held.push_back(held);
+                Ok(())
+            }
+            Err(code) => {
+                self.fail(held.replies, code);
+                Err(code)
+            }
+        }
+    }
+
+    fn batch(&mut self, records: &[GroupRecord]) -> Result<Bytes, ErrorCode> {
+        let now = self.clock.now();
+        self.builder.clear();
+        for record in records {
+            let (key, value) = record.encode().map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+            let record = NewRecord {
+                timestamp: now,
+                key: Some(&key),
+                value: value.as_deref(),
+                ..NewRecord::default()
+            };
+            self.builder.append(&record).map_err(|_| ErrorCode::RECORD_LIST_TOO_LARGE)?;
+        }
+        Ok(self.builder.build(&BatchOptions::default(), &mut self.compressor))
+    }
+
+    fn append(&self, batch: Bytes) -> Result<(), ErrorCode> {
+        let appended = self.appended.clone();
+        let done = move |result: Result<(), kohort_storage::StorageError>| {
+            let _ = appended.send(result.map_err(|error| error.code()));
+        };
+        let info =
+            self.partition.log.append(self.clock.now(), batch, AppendOrigin::Coordinator, done);
+        info.map(|_| ()).map_err(|error| {
+            error!(partition = self.partition.index, %error, "a group coordinator could not append");
+            error.code()
+        })
+    }
+
+    fn release(&mut self, held: Held) {
+        for (to, response) in held.replies {
+            self.answer(to, response);
+        }
+        for effect in &held.effects {
+            announce(effect);
+        }
+    }
+
+    fn fail(&mut self, replies: Vec<(ReplyTo, GroupResponse)>, code: ErrorCode) {
+        let code = error_for_failed_append(code);
+        for (to, response) in replies {
+            self.answer(to, response.into_failed(code));
+        }
+    }
+
+    fn answer(&mut self, to: ReplyTo, response: GroupResponse) {
+        if let Some(caller) = self.callers.remove(&to.0) {
+            // Whoever asked may be gone.
+            let _ = caller.send(response);
+        }
+    }
+
+    /// Waits for the batches in flight.
+    async fn settle(&mut self) {
+        while let Some(held) = self.held.pop_front() {
+            match self.completions.recv().await {
+                Some(Ok(())) => self.release(held),
+                Some(Err(code)) => self.fail(held.replies, code),
+                None => return,
+            }
+        }
+    }
+
+    /// Refuses everything that waits, inside the shard and out.
+    fn refuse_all(&mut self, shard: &mut GroupShard, code: ErrorCode) {
+        let mut replies = Vec::new();
+        for held in &mut self.held {
+            held.effects.clear();
+            replies.append(&mut held.replies);
+        }
+        for (to, response) in replies {
+            self.answer(to, response.into_failed(code));
+        }
+        for (to, response) in shard.resign(code) {
+            self.answer(to, response);
+        }
+        // Every request is answered exactly once; dropping what might be left answers it too.
+        self.callers.clear();
+    }
+}
+
+/// Waits for some milliseconds, or for ever.
+async fn elapsed(wait: Option<i64>) {
+    match wait {
+        Some(wait) => sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await,
+        None => pending().await,
+    }
+}
+
+/// What several outcomes come to.
+#[derive(Debug, Default)]
+struct Round {
+    records: Vec<GroupRecord>,
+    held: Held,
+}
+
+impl Round {
+    /// Runs one handler, replays its records at once and adds its outcome.
+    fn take(
+        &mut self,
+        shard: &mut GroupShard,
+        handler: impl FnOnce(&mut GroupShard) -> GroupOutcome,
+    ) {
+        let outcome = handler(shard);
+        for record in &outcome.records {
+            shard.replay(record);
+        }
+        self.records.extend(outcome.records);
+        self.held.replies.extend(outcome.replies);
+        self.held.effects.extend(outcome.effects);
+    }
+}
+
+/// Returns the shard that a partition's log makes.
+fn replayed(partition: &Partition, config: GroupConfig) -> Result<GroupShard, LoadError> {
+    let mut shard = GroupShard::new(config, random::word());
+    read_records(&partition.log, |key, value| {
+        let key = key.ok_or("a record has no key")?;
+        let record =
+            GroupRecord::decode(&key, value.as_ref()).map_err(|error| error.to_string())?;
+        shard.replay(&record);
+        Ok(())
+    })?;
+    Ok(shard)
+}
+
+/// Tells the operator what a group did.
+fn announce(effect: &GroupEffect) {
+    if let GroupEffect::Rebalance(rebalance) = effect {
+        let causes: Vec<String> =
+            rebalance.causes.iter().map(|cause| format!("{:?}", cause.kind)).collect();
+        info!(
+            group = %rebalance.group,
+            generation = rebalance.generation,
+            members = rebalance.members_after.len(),
+            took_ms = rebalance.ended - rebalance.started,
+            causes = causes.join("; "),
+            "group rebalanced"
+        );
+    }
+}
