@@ -182,7 +182,7 @@ impl BrokerBuilder {
         let log_dir = open_log_dir(&data_dir, &typed, fail).await?;
         let clock = Arc::new(Clock::default());
         let config = Arc::new(LiveConfig::new(self.settings));
-        let log = load::open_log(&log_dir)?;
+        let log = log_dir.metadata_log()?;
         let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
         let metadata = Arc::new(metadata);
         let cluster_id = metadata.state.read().cluster_id.unwrap_or_default().to_string();

@@ -15,6 +15,7 @@
 
 use crate::dispatch::{self, Overlap};
 use crate::frame_reader::FrameReader;
+use crate::listener::told;
 use crate::node::Node;
 use crate::request::{Answer, Ends, Response};
 use bytes::{Buf, Bytes};
@@ -151,7 +152,7 @@ impl Connection {
                         Err(error) => return error.into(),
                     }
                 }
-                _ = stopping.wait_for(|stopping| *stopping), if open => open = false,
+                () = told(&mut stopping), if open => open = false,
                 () = idle.as_mut(), if self.idle_after.is_some() => {
                     let deadline = self.idle_deadline(last_active);
                     if deadline <= Instant::now() && self.in_flight.is_empty() {

@@ -65,7 +65,7 @@ pub(crate) async fn run(
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            () = told(&mut stopping) => break,
         }
     }
     drop(listener);
@@ -74,4 +74,9 @@ pub(crate) async fn run(
         warn!(connections = connections.len(), "connections still busy were closed");
         connections.shutdown().await;
     }
+}
+
+/// Waits until `stopping` is true, or nobody is left to say so.
+pub(crate) async fn told(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -64,7 +64,9 @@ impl Node {
     /// Waits until the log takes appends again.
     pub(crate) async fn log_dir_room(&self) {
         let (room, made) = oneshot::channel();
-        self.log_dir.when_room(move || drop(room.send(())));
+        self.log_dir.when_room(move || {
+            let _ = room.send(());
+        });
         let _ = made.await;
     }
 

@@ -13,6 +13,7 @@
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::controller::Metadata;
 use crate::cluster::load::{LoadError, read_records};
+use crate::listener::told;
 use crate::partition::Partition;
 use crate::random;
 use bytes::Bytes;
@@ -149,7 +150,7 @@ impl ShardTask {
                         let version = call.context.api_version;
                         let _ = reply.send(call.request.refuse(version, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
                     }
-                    _ = stopping.wait_for(|stopping| *stopping) => return None,
+                    () = told(stopping) => return None,
                 }
             };
             match loaded {
@@ -163,7 +164,7 @@ impl ShardTask {
             }
             tokio::select! {
                 () = sleep(RELOAD_REST) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return None,
+                () = told(stopping) => return None,
             }
         }
     }
@@ -189,7 +190,7 @@ impl ShardTask {
             // All branches are cancel-safe: they take something out of a channel or nothing.
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => return End::Stopping,
+                () = told(stopping) => return End::Stopping,
                 Some(completed) = self.completions.recv() => match completed {
                     Ok(()) => {
                         let held = self.held.pop_front().expect("each batch in flight holds something");

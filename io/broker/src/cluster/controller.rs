@@ -275,7 +275,7 @@ impl Controller {
         if let Err(failure) = append(&self.log, self.clock.now(), records).await {
             error!(error = %failure.message.as_deref().unwrap_or_default(), "metadata could not be written");
             for log in prepared.keys() {
-                let _ = self.log_dir.delete_partition(log.0, log.1);
+                let _ = self.log_dir.delete_partition(log.0, log.1, drop);
             }
             return Err(failure);
         }
@@ -311,7 +311,7 @@ impl Controller {
                 Ok(log) => drop(prepared.insert((*topic_id, *index), log)),
                 Err(error) => {
                     for (topic_id, index) in prepared.keys() {
-                        let _ = self.log_dir.delete_partition(*topic_id, *index);
+                        let _ = self.log_dir.delete_partition(*topic_id, *index, drop);
                     }
                     let message = format!("The partition's log could not be made: {error}");
                     return Err(ApiError::new(ErrorCode::KAFKA_STORAGE_ERROR, message));
@@ -393,7 +393,7 @@ impl Controller {
         for partition in &topic.partitions {
             // Whoever waits for it learns that it is gone.
             partition.waiters.wake();
-            if let Err(error) = self.log_dir.delete_partition(id, partition.index) {
+            if let Err(error) = self.log_dir.delete_partition(id, partition.index, drop) {
                 error!(topic = %topic.name, partition = partition.index, %error, "a deleted topic's log could not be removed");
             }
         }

@@ -8,11 +8,9 @@ use crate::config::LiveConfig;
 use crate::partition::Partition;
 use crate::random;
 use bytes::Bytes;
-use kohort_log::PartitionConfig;
-use kohort_protocol::Uuid;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::records::batches;
-use kohort_storage::{Isolation, LogDir, PartitionId, PartitionLog};
+use kohort_storage::{Isolation, LogDir, METADATA_TOPIC_ID, PartitionLog};
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,10 +18,6 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// The id of the topic that holds the metadata log, as Kafka has it.
-pub(crate) const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-/// The name of that topic. It is not in the topics that clients see.
-pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at a time.
 const READ_BYTES: usize = 1 << 20;
 /// How much one batch may unpack to. The broker's own batches are not packed.
@@ -37,17 +31,6 @@ pub struct LoadError {
     pub offset: i64,
     /// Why.
     pub reason: String,
-}
-
-/// Opens the metadata log.
-pub(crate) fn open_log(
-    log_dir: &LogDir,
-) -> Result<Arc<PartitionLog>, kohort_storage::StorageError> {
-    if let Some(log) = log_dir.partition(METADATA_TOPIC_ID, 0) {
-        return Ok(log);
-    }
-    let id = PartitionId { topic_id: METADATA_TOPIC_ID, topic: METADATA_TOPIC.into(), index: 0 };
-    log_dir.create_partition(id, PartitionConfig::default())
 }
 
 /// Replays the metadata log and puts its topics into service.
@@ -139,7 +122,7 @@ fn remove_unknown(log_dir: &LogDir, state: &ClusterState) {
         if known.contains(&(id.topic_id, id.index)) {
             continue;
         }
-        if let Err(error) = log_dir.delete_partition(id.topic_id, id.index) {
+        if let Err(error) = log_dir.delete_partition(id.topic_id, id.index, drop) {
             warn!(topic = %id.topic, partition = id.index, %error, "a leftover log could not be removed");
         }
     }

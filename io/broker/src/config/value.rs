@@ -84,7 +84,7 @@ impl Kind {
 }
 
 /// Splits Kafka's comma-separated list form.
-pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
@@ -99,7 +99,7 @@ fn in_range<T: PartialOrd + fmt::Display>(value: T, low: T, high: T) -> Result<(
 }
 
 /// A Rust value made from text that [`Kind::check`] has accepted.
-pub trait FromConfig: Sized {
+pub(crate) trait FromConfig: Sized {
     /// Reads the value; `None` is Kafka's null.
     fn from_config(text: Option<&str>) -> Self;
 }

@@ -59,7 +59,6 @@ fn find(
 ) -> Result<Option<Found>, ErrorCode> {
     partition.check_epoch(wanted.current_leader_epoch)?;
     let log = &partition.log;
-    let at = |offset: i64, timestamp: i64| (offset, timestamp, log.epoch_of(offset));
     let lowest_version = match wanted.timestamp {
         MAX_TIMESTAMP => 7,
         EARLIEST_LOCAL => 8,
@@ -80,11 +79,11 @@ fn find(
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         MAX_TIMESTAMP => {
             let found = log.max_timestamp().map_err(|error| error.code())?;
-            Ok(found.map(|(offset, timestamp)| at(offset, timestamp)))
+            Ok(found.map(|found| (found.offset, found.timestamp, found.leader_epoch)))
         }
         timestamp => {
             let found = log.offset_for_timestamp(timestamp).map_err(|error| error.code())?;
-            Ok(found.map(|(offset, timestamp)| at(offset, timestamp)))
+            Ok(found.map(|found| (found.offset, found.timestamp, found.leader_epoch)))
         }
     }
 }
