@@ -25,6 +25,7 @@ use kohort_protocol::messages::{
 
 use self::classic::ClassicGroup;
 use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
+use self::record::LONGEST_NAME;
 use self::request::{heartbeat_error, join_error, sync_error};
 use self::turn::{TimerKey, Turn};
 use crate::config::GroupConfig;
@@ -354,7 +355,7 @@ fn join(
     let id: Arc<str> = request.group_id.as_str().into();
     let known = founding || groups.contains_key(&id);
     let found = if known { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) };
-    if let Err(error) = classic::check_join(turn.config, request).and(found) {
+    if let Err(error) = classic::check_join(turn.config, context, request).and(found) {
         let member_id = request.member_id.clone();
         turn.reply(from, join_error(context.api_version, error, member_id));
         return;
@@ -414,8 +415,14 @@ fn leave(
 
 /// Finds the group of a request that only its members may send.
 fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut GroupEntry, ErrorCode> {
-    if group_id.is_empty() {
+    check_group_id(group_id)?;
+    groups.get_mut(group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+}
+
+/// Checks an id that must be there. Commits may go to the group without a name, as in Kafka.
+fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
+    if group_id.is_empty() || group_id.len() > LONGEST_NAME {
         return Err(ErrorCode::INVALID_GROUP_ID);
     }
-    groups.get_mut(group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+    Ok(())
 }

@@ -290,6 +290,10 @@ fn known<T: PartialEq + From<i8>>(value: T) -> Option<T> {
     (value != T::from(-1)).then_some(value)
 }
 
+/// The longest name that fits into these records, which count the bytes of a string with a signed
+/// 16-bit number. It leaves room for a dash and a UUID, so that a client id can become a member id.
+pub(crate) const LONGEST_NAME: usize = i16::MAX as usize - 37;
+
 const UNKNOWN_TIME: Timestamp = -1;
 const GROUP_METADATA_VERSION: i16 = 3;
 

@@ -18,7 +18,7 @@
 //! log group g .. | log group-tombstone g | log offset-tombstone g t/0 | log unknown 99
 //! ```
 //!
-//! The group is `g` unless said otherwise. A label may end in `'` to tell a retry from the original.
+//! The group is `g` unless said otherwise, `-` is the empty name and `long` one of 40 000 bytes. A label may end in `'` to tell a retry from the original.
 
 use bytes::Bytes;
 use kohort_coordinator::{GroupConfig, GroupRequest, MetadataImage, Timestamp, TopicImage};
@@ -106,6 +106,9 @@ impl<'a> Words<'a> {
     }
 
     fn millis(&self, key: &str, default: i32) -> Parsed<i32> {
+        if self.option(key) == Some("-1") {
+            return Ok(-1);
+        }
         self.option(key).map_or(Ok(default), |value| duration(value).map(|ms| ms as i32))
     }
 
@@ -117,6 +120,7 @@ impl<'a> Words<'a> {
     fn group(&self) -> String {
         match self.option("group") {
             Some("-") => String::new(),
+            Some("long") => "x".repeat(40_000),
             group => group.unwrap_or("g").to_owned(),
         }
     }
@@ -126,7 +130,10 @@ impl<'a> Words<'a> {
     }
 
     fn instance(&self) -> Option<String> {
-        self.option("instance").map(str::to_owned)
+        self.option("instance").map(|name| match name {
+            "long" => "x".repeat(40_000),
+            name => name.to_owned(),
+        })
     }
 }
 

@@ -22,7 +22,9 @@ use kohort_protocol::messages::JoinGroupRequest;
 use super::member::{ClassicMember, Parked, Protocols};
 use super::state::{ClassicGroup, ClassicState};
 use crate::config::GroupConfig;
+use crate::group::check_group_id;
 use crate::group::event::CauseKind;
+use crate::group::record::LONGEST_NAME;
 use crate::group::request::{RequestContext, join_error};
 use crate::group::turn::{TimerKey, Turn};
 use crate::shard::{ReplyTo, Timestamp};
@@ -41,9 +43,10 @@ impl Joining<'_> {
         self.context.api_version
     }
 
-    /// Returns the time the member wants to rejoin; version 0 had only a session timeout.
+    /// Returns the time the member wants to rejoin. Version 0 had only a session timeout, which also
+    /// stands in for a time that is none.
     pub(super) fn rebalance_timeout_ms(&self) -> i32 {
-        if self.version() == 0 {
+        if self.version() == 0 || self.request.rebalance_timeout_ms < 0 {
             self.request.session_timeout_ms
         } else {
             self.request.rebalance_timeout_ms
@@ -68,13 +71,18 @@ impl Joining<'_> {
 /// Checks what can be said about a JoinGroup without its group.
 pub(crate) fn check_join(
     config: &GroupConfig,
+    context: &RequestContext,
     request: &JoinGroupRequest,
 ) -> Result<(), ErrorCode> {
     let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
-    if request.group_id.is_empty() {
-        Err(ErrorCode::INVALID_GROUP_ID)
-    } else if !session.contains(&request.session_timeout_ms) {
+    let instance = request.group_instance_id.as_deref().unwrap_or_default();
+    let names = request.protocols.iter().map(|protocol| &*protocol.name);
+    let names = names.chain([&*context.client_id, instance, &*request.protocol_type]);
+    check_group_id(&request.group_id)?;
+    if !session.contains(&request.session_timeout_ms) {
         Err(ErrorCode::INVALID_SESSION_TIMEOUT)
+    } else if names.map(str::len).any(|length| length > LONGEST_NAME) {
+        Err(ErrorCode::INVALID_REQUEST)
     } else {
         Ok(())
     }

@@ -11,6 +11,7 @@ mod join;
 mod leave;
 mod member;
 mod rebalance;
+mod roster;
 mod state;
 mod static_member;
 mod sync;

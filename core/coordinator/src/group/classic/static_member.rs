@@ -17,7 +17,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::JoinGroupResponse;
 
@@ -39,7 +38,7 @@ impl ClassicGroup {
     ) {
         let resubscribed = self.resubscribes(&old, &joining.protocols);
         let old_leader = self.leader.clone();
-        let assignment = self.rename_static_member(turn, &joining, &instance, &old, &new);
+        self.rename_static_member(turn, &joining, &instance, &old, &new);
         self.update_member(
             &new,
             joining.request.session_timeout_ms,
@@ -51,10 +50,8 @@ impl ClassicGroup {
         match self.state {
             ClassicState::Stable { .. } if same_protocol && !resubscribed => {
                 turn.reply(joining.from, self.resume_response(&joining, &new, old_leader));
-                let assigned = |member: &_| self.assignment(member);
-                self.persist(turn, |member| {
-                    if member.id == new { assignment.clone() } else { assigned(member) }
-                });
+                // What the log has under the old id is found by the instance.
+                self.persist(turn, |member| self.assignment(member));
             }
             ClassicState::PreparingRebalance { .. } => {
                 self.park(turn, &new, joining.parked());
@@ -70,7 +67,6 @@ impl ClassicGroup {
     }
 
     /// Gives the member its new id wherever the old one stands, and fences the old one's owner.
-    /// Returns what was assigned to it.
     fn rename_static_member(
         &mut self,
         turn: &mut Turn<'_>,
@@ -78,12 +74,11 @@ impl ClassicGroup {
         instance: &Arc<str>,
         old: &Arc<str>,
         new: &Arc<str>,
-    ) -> Bytes {
+    ) {
         self.refuse_parked(turn, old, ErrorCode::FENCED_INSTANCE_ID, old);
         let Some(mut member) = self.members.remove(old) else {
-            return Bytes::new();
+            return;
         };
-        let assignment = self.assignment(&member);
         turn.timers.disarm(&mut member.session);
         member.id = new.clone();
         member.client_id = joining.context.client_id.clone();
@@ -100,7 +95,6 @@ impl ClassicGroup {
         {
             pending_sync.insert(new.clone());
         }
-        assignment
     }
 
     /// Tells whether a member would subscribe to other topics than before. If one of the two

@@ -12,7 +12,7 @@ use kohort_protocol::messages::offset_commit::{
 use kohort_protocol::{ErrorCode, Uuid};
 
 use crate::config::GroupConfig;
-use crate::group::record::{CommittedOffset, GroupRecord};
+use crate::group::record::{CommittedOffset, GroupRecord, LONGEST_NAME};
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry, Groups};
@@ -41,7 +41,8 @@ pub(crate) fn commit(
     };
     let group = entry.map_or_else(|| request.group_id.as_str().into(), |entry| entry.id.clone());
 
-    let expiry = (request.retention_time_ms != DEFAULT_RETENTION)
+    // A negative time leaves the retention to the broker; only versions 2 to 4 can choose.
+    let expiry = (request.retention_time_ms >= 0)
         .then(|| turn.now.saturating_add(request.retention_time_ms));
 
     let mut response = OffsetCommitResponse::default();
@@ -87,6 +88,7 @@ fn allow(
     request: &OffsetCommitRequest,
 ) -> Result<(), ErrorCode> {
     match entry.map(|entry| &mut entry.group) {
+        None if request.group_id.len() > LONGEST_NAME => Err(ErrorCode::INVALID_GROUP_ID),
         Some(Group::Classic(group)) => group.allow_commit(turn, request),
         None if request.generation_id_or_member_epoch < 0 => Ok(()),
         None if version < FIRST_VERSION_OF_CONSUMER_GROUPS => Err(ErrorCode::ILLEGAL_GENERATION),
@@ -172,6 +174,3 @@ fn topic_response(version: i16, topic: &OffsetCommitRequestTopic) -> OffsetCommi
 
 const FIRST_VERSION_OF_CONSUMER_GROUPS: i16 = 9;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
-
-/// What a client sends that leaves the retention to the broker; versions 2 to 4 could choose.
-const DEFAULT_RETENTION: i64 = -1;
