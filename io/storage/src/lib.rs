@@ -43,8 +43,10 @@ mod lookup;
 mod partition_log;
 mod read;
 mod recovery;
+mod repair;
 mod segment;
 mod shared;
+mod simulated_disk;
 mod wal;
 
 pub use commit::CommitStep;
@@ -59,3 +61,5 @@ pub use lookup::FoundOffset;
 pub use partition_log::{AdvanceListener, AppendInfo, PartitionId, PartitionLog};
 pub use read::{Isolation, ReadInfo};
 pub use recovery::RecoveryReport;
+pub use repair::{Problem, RepairReport, VerifyReport, dump, repair, verify};
+pub use simulated_disk::SimulatedDisk;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES};
+use parking_lot::MutexGuard;
 
 use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
@@ -74,14 +75,7 @@ impl PartitionLog {
         } else if state.tail.front().is_some_and(|chunk| chunk.first_offset <= offset) {
             read_tail(&state, offset, max_bytes, min_one_message)
         } else {
-            let place = state.place_of(offset);
-            drop(state);
-            match place {
-                Some((base, segment, hint)) => {
-                    self.read_segment(base, segment, hint, offset, max_bytes, min_one_message)?
-                }
-                None => Bytes::new(),
-            }
+            self.read_cold(state, offset, max_bytes, min_one_message)?
         };
         Ok(ReadInfo {
             records,
@@ -92,6 +86,31 @@ impl PartitionLog {
         })
     }
 
+    /// Reads from the segments, and from memory if what they had at `offset` was taken out.
+    fn read_cold<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, PartitionState>,
+        offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+    ) -> Result<Bytes, ReadError> {
+        let mut place = state.place_of(offset);
+        while let Some((base, segment, hint)) = place {
+            drop(state);
+            let found =
+                self.read_segment(base, segment, hint, offset, max_bytes, min_one_message)?;
+            if let Some(records) = found {
+                return Ok(records);
+            }
+            // Compaction or repair left nothing from here to the segment's end.
+            state = self.state.lock();
+            place =
+                state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None));
+        }
+        Ok(read_tail(&state, offset, max_bytes, min_one_message))
+    }
+
+    /// Returns nothing if the segment ends before `offset`.
     fn read_segment(
         &self,
         base: i64,
@@ -100,7 +119,7 @@ impl PartitionLog {
         offset: i64,
         max_bytes: usize,
         min_one_message: bool,
-    ) -> Result<Bytes, ReadError> {
+    ) -> Result<Option<Bytes>, ReadError> {
         let open = self.open_segment(base, segment)?;
         let start = match hint {
             Some(position) => position,
@@ -119,7 +138,7 @@ impl PartitionLog {
                     // The index was further off than expected: go on from here.
                     let position = start + at as u32;
                     if position >= end {
-                        return Ok(Bytes::new());
+                        return Ok(None);
                     }
                     return self.read_segment(
                         base,
@@ -139,7 +158,7 @@ impl PartitionLog {
             if at >= buffer.len() {
                 let position = start + at as u32;
                 if position >= end {
-                    return Ok(Bytes::new());
+                    return Ok(None);
                 }
                 return self.read_segment(
                     base,
@@ -154,7 +173,7 @@ impl PartitionLog {
         let position = start + at as u32;
         let first = header.size_in_bytes();
         if first > max_bytes && !min_one_message {
-            return Ok(Bytes::new());
+            return Ok(Some(Bytes::new()));
         }
         if u64::from(position) + first as u64 > u64::from(end) {
             return Err(open.damaged(position, "a batch reaches beyond its segment".to_owned()));
@@ -173,7 +192,7 @@ impl PartitionLog {
             let next = position + length as u32;
             self.state.lock().remember(base, last.next_offset(), next);
         }
-        Ok(records)
+        Ok(Some(records))
     }
 
     pub(crate) fn open_segment(
@@ -296,7 +315,8 @@ fn damaged(path: &std::path::Path, position: u32, error: &io::Error) -> ReadErro
 impl PartitionState {
     /// Returns the segment that holds `offset`, and where in it a reader left off just there.
     pub(crate) fn place_of(&self, offset: i64) -> Option<(i64, SegmentMeta, Option<u32>)> {
-        let (&base, &segment) = self.segments.range(..=offset).next_back()?;
+        let at_or_before = self.segments.range(..=offset).next_back();
+        let (&base, &segment) = at_or_before.or_else(|| self.segments.first_key_value())?;
         let hint = self
             .read_hints
             .iter()

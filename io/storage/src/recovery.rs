@@ -204,6 +204,11 @@ fn reopen(
     };
     let adopted = files.iter().map(|f| (live(f), f.path.clone(), f.length)).collect();
     pool.adopt(adopted).map_err(io_at(&wal_dir))?;
+    if synced {
+        // A process that was killed between a write and its sync leaves a commit that can be read but
+        // is not durable. Whoever is shown it must be able to rely on it.
+        pool.sync_live().map_err(io_at(&wal_dir))?;
+    }
     let current = pool.live_file(end.next.file_number).expect("the file was just read");
     let mut wal = if end.synced == synced && end.later.is_none() {
         WalWriter::resume(Arc::clone(&pool), head.salt, synced, current, end.next)

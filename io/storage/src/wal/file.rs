@@ -141,7 +141,8 @@ impl FilePool {
         for (number, path, size) in files {
             let slot = path.file_name().and_then(|n| n.to_str()).and_then(slot_of);
             state.next_slot = state.next_slot.max(slot.unwrap_or(0) + 1);
-            state.next_size = state.next_size.max(size * 2).min(self.size_max);
+            let doubled = round_up(size as usize * 2) as u64;
+            state.next_size = state.next_size.max(doubled).min(self.size_max);
             match number {
                 Some(number) => {
                     let file = self.disk.open(&path, self.mode)?;
@@ -159,6 +160,12 @@ impl FilePool {
             }
         }
         Ok(())
+    }
+
+    /// Makes all files in use durable.
+    pub(crate) fn sync_live(&self) -> io::Result<()> {
+        let live: Vec<WalFile> = self.state.lock().live.values().cloned().collect();
+        live.iter().try_for_each(|file| file.file.sync())
     }
 
     /// Returns the file in use under `number`.

@@ -1,0 +1,601 @@
+//! What an operator does about a damaged folder: look (`verify`, `dump`) and mend (`repair`).
+//!
+//! Mending keeps everything that is whole. A batch that does not verify is taken out of its segment,
+//! and a commit that does not verify out of the log; the offsets they had stay unused, as after
+//! compaction. What is taken out is first copied to a folder `damaged-N`, so nothing is lost that an
+//! expert might still read. The broker must not be running.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kohort_log::epoch_cache::EpochCache;
+use kohort_log::sparse_index::IndexBuilder;
+use kohort_protocol::Uuid;
+use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
+use parking_lot::Mutex;
+
+use crate::aligned::BLOCK;
+use crate::background::Background;
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, decode};
+use crate::config::LogDirConfig;
+use crate::disk::{Disk, OpenMode, read_file, replace_file};
+use crate::error::OpenError;
+use crate::flush::{FlushError, PARTITION_FILE};
+use crate::log_dir::{PARTITIONS, Partitions, WAL};
+use crate::partition_log::{PartitionId, PartitionState, Restored, dir_name};
+use crate::recovery::{
+    Replay, io_at, lock_folder, new_pool, open_failed, random, write_leader_epoch,
+};
+use crate::segment::{SegmentMeta, base_offset_of, index_path, records_path};
+use crate::shared::Shared;
+use crate::wal::entry::{BadEntry, Entry, for_each_entry};
+use crate::wal::frame::{FRAME_HEADER, FrameHeader};
+use crate::wal::reader::{FoundFile, ReadFrame, find_files, read_log};
+use crate::wal::writer::{WalPosition, WalWriter};
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it.
+    pub position: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.path.display(), self.position, self.reason)
+    }
+}
+
+/// What looking through a folder found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// What is damaged; empty if all is well.
+    pub problems: Vec<Problem>,
+    /// Partitions looked at.
+    pub partitions: usize,
+    /// Batches in segments that verified.
+    pub batches: u64,
+    /// Commits in the write-ahead log that verified.
+    pub commits: u64,
+    /// Whether an interrupted write is at the end of the log, which is no damage.
+    pub torn: bool,
+}
+
+/// What mending a folder did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// What was damaged, and is now taken out.
+    pub problems: Vec<Problem>,
+    /// Where the damaged files were copied to.
+    pub kept_in: Option<PathBuf>,
+    /// Commits of the write-ahead log that were applied.
+    pub commits: u64,
+    /// The leader epoch from now on.
+    pub leader_epoch: i32,
+}
+
+/// Reads everything in a folder and reports what is damaged. Changes nothing.
+pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenError> {
+    let _lock = lock_folder(&**disk, folder)?;
+    let mut report = VerifyReport::default();
+    let checkpoint = match load_checkpoint(&**disk, folder) {
+        Ok(checkpoint) => checkpoint,
+        Err(problem) => {
+            report.problems.push(problem);
+            return Ok(report);
+        }
+    };
+    report.partitions = checkpoint.partitions.len();
+    for (id, restored) in &checkpoint.partitions {
+        let dir = folder.join(PARTITIONS).join(dir_name(id));
+        for (&base, meta) in &restored.state.segments {
+            let path = records_path(&dir, base);
+            let content = match read_file(&**disk, &path) {
+                Ok(content) => content,
+                Err(error) => {
+                    report.problems.push(Problem { path, position: 0, reason: error.to_string() });
+                    continue;
+                }
+            };
+            let segment = walk_segment(&path, &content, base, Some(meta.bytes));
+            report.batches += segment.batches.len() as u64;
+            report.problems.extend(segment.problems);
+        }
+    }
+    let wal = folder.join(WAL);
+    let head = checkpoint.head;
+    let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
+    let end = read_log::<OpenError>(&**disk, &files, head.salt, head.wal, |_| Ok(()))?;
+    match end {
+        None => {
+            let reason = format!("the log's file number {} is missing", head.wal.file_number);
+            report.problems.push(Problem { path: wal, position: 0, reason });
+        }
+        Some(end) => {
+            report.commits = end.frames;
+            report.torn = end.torn && end.later.is_none();
+            if let Some(later) = end.later.filter(|_| end.synced) {
+                report.problems.push(Problem {
+                    path: end.path,
+                    position: end.next.position,
+                    reason: format!(
+                        "commit {} is missing or damaged, commit {} is intact",
+                        end.next.sequence, later.sequence
+                    ),
+                });
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Writes what a folder holds in words: checkpoint, segments with their batches, commits with their
+/// entries. Changes nothing.
+pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
+    let _lock = lock_folder(&**disk, folder)?;
+    let at = io_at(folder);
+    let checkpoint = match load_checkpoint(&**disk, folder) {
+        Ok(checkpoint) => checkpoint,
+        Err(problem) => return writeln!(out, "{problem}").map_err(at),
+    };
+    let head = checkpoint.head;
+    writeln!(
+        out,
+        "checkpoint: leader epoch {}, clean {}, log continues in file {} at {} with commit {}",
+        head.leader_epoch, head.clean, head.wal.file_number, head.wal.position, head.wal.sequence
+    )
+    .map_err(&at)?;
+    for (id, restored) in &checkpoint.partitions {
+        dump_partition(&**disk, folder, id, restored, out)?;
+    }
+    let wal = folder.join(WAL);
+    let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
+    read_log::<OpenError>(&**disk, &files, head.salt, head.wal, |frame| {
+        writeln!(
+            out,
+            "commit {}: {} at {}, {} bytes",
+            frame.header.sequence,
+            frame.path.display(),
+            frame.position,
+            frame.header.payload
+        )
+        .map_err(&at)?;
+        let end = FRAME_HEADER + frame.header.payload;
+        let entries = for_each_entry::<BadEntry>(frame.bytes, FRAME_HEADER, end, |entry| {
+            let _ = writeln!(out, "  {}", describe(&entry));
+            Ok(())
+        });
+        if entries.is_err() {
+            writeln!(out, "  an entry makes no sense").map_err(&at)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn dump_partition(
+    disk: &dyn Disk,
+    folder: &Path,
+    id: &PartitionId,
+    restored: &Restored,
+    out: &mut dyn Write,
+) -> Result<(), OpenError> {
+    let at = io_at(folder);
+    let state = &restored.state;
+    writeln!(
+        out,
+        "partition {id} of topic {}: offsets {} to {} in segments, {} producers",
+        id.topic_id,
+        restored.log_start,
+        state.flushed,
+        state.producers.len()
+    )
+    .map_err(&at)?;
+    let dir = folder.join(PARTITIONS).join(dir_name(id));
+    for (&base, meta) in &state.segments {
+        let path = records_path(&dir, base);
+        writeln!(out, "  {}: {} bytes", path.display(), meta.bytes).map_err(&at)?;
+        let Ok(content) = read_file(disk, &path) else { continue };
+        let segment = walk_segment(&path, &content, base, Some(meta.bytes));
+        for (position, header) in &segment.batches {
+            writeln!(
+                out,
+                "    at {position}: offsets {} to {}, epoch {}, {} records, {} bytes, producer {} \
+                 epoch {} sequence {}",
+                header.base_offset,
+                header.last_offset(),
+                header.partition_leader_epoch,
+                header.record_count,
+                header.size_in_bytes(),
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence
+            )
+            .map_err(&at)?;
+        }
+        for problem in &segment.problems {
+            writeln!(out, "    {problem}").map_err(&at)?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(entry: &Entry<'_>) -> String {
+    match entry {
+        Entry::Append { key, first_offset, next_offset, batches, .. } => format!(
+            "append to {}/{}: offsets {first_offset} to {}, {} bytes",
+            key.0,
+            key.1,
+            next_offset - 1,
+            batches.len()
+        ),
+        Entry::Create { key, topic } => format!("create {}/{}: {topic}-{}", key.0, key.1, key.1),
+        Entry::Delete { key } => format!("delete {}/{}", key.0, key.1),
+        Entry::LogStart { key, offset } => format!("{}/{} starts at {offset}", key.0, key.1),
+        Entry::LeaderEpoch { epoch } => format!("leader epoch {epoch}"),
+    }
+}
+
+/// Takes what is damaged out of a folder, so that it can be opened. A sound folder is not changed
+/// beyond a checkpoint and a new leader epoch.
+pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairReport, OpenError> {
+    let folder = &config.path;
+    let _lock = lock_folder(&**disk, folder)?;
+    let mut mend = Mend { disk: &**disk, folder, report: RepairReport::default() };
+    let loaded = match load_checkpoint(&**disk, folder) {
+        Ok(checkpoint) => Some(checkpoint),
+        Err(problem) => {
+            mend.keep(&folder.join(CHECKPOINT_FILE))?;
+            mend.report.problems.push(problem);
+            None
+        }
+    };
+    let wal_dir = folder.join(WAL);
+    disk.create_dir_all(&wal_dir).map_err(io_at(&wal_dir))?;
+    disk.create_dir_all(&folder.join(PARTITIONS)).map_err(io_at(folder))?;
+    let known_salt = loaded.as_ref().map(|checkpoint| checkpoint.head.salt);
+    let files = find_files(&**disk, &wal_dir, known_salt).map_err(io_at(&wal_dir))?;
+    let salt = known_salt
+        .or_else(|| files.iter().find_map(|file| file.header.map(|header| header.salt)))
+        .unwrap_or_else(random);
+    let head = loaded.as_ref().map(|checkpoint| checkpoint.head);
+    let restored = match loaded {
+        Some(checkpoint) => checkpoint.partitions,
+        None => mend.partitions_on_disk()?,
+    };
+    let restored = restored
+        .into_iter()
+        .map(|(id, restored)| mend.partition(&id, restored).map(|restored| (id, restored)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let first = head.map_or(0, |head| head.wal.sequence);
+    let frames = mend.collect_frames(&files, salt, first)?;
+    let position = WalPosition {
+        file_number: files.iter().filter_map(|f| f.header.map(|h| h.number)).max().unwrap_or(0),
+        position: 0,
+        sequence: frames.last_key_value().map_or(first, |(last, _)| last + 1).max(1),
+        previous_crc: 0,
+    };
+    let pool = new_pool(disk, config);
+    let adopted = files.iter().map(|f| (f.header.map(|h| h.number), f.path.clone(), f.length));
+    pool.adopt(adopted.collect()).map_err(io_at(&wal_dir))?;
+    let epoch = head.map_or(0, |head| head.leader_epoch);
+    let shared = Arc::new(Shared::new(
+        config.clone(),
+        Arc::clone(disk),
+        Arc::clone(&pool),
+        salt,
+        epoch,
+        position,
+    ));
+    let mut replay = Replay::new(Arc::clone(&shared), restored, true);
+    for (file, at) in frames.values() {
+        mend.apply_frame(&mut replay, &files[*file], *at)?;
+    }
+    replay.finish()?;
+    let latest = replay.partitions.values().filter_map(|p| p.state.lock().epochs.latest()).max();
+    let epoch = shared.leader_epoch.load(Ordering::Relaxed).max(latest.unwrap_or(0)) + 1;
+    shared.leader_epoch.store(epoch, Ordering::Relaxed);
+    let mut wal = WalWriter::create(pool, salt, true, position).map_err(open_failed(folder))?;
+    write_leader_epoch(&mut wal, epoch).map_err(open_failed(folder))?;
+    *shared.committed.lock() = wal.position();
+    mend.report.leader_epoch = epoch;
+    let background = Background {
+        shared,
+        partitions: Arc::new(Partitions::new(replay.partitions)),
+        writing: Mutex::new(()),
+    };
+    background.checkpoint(true).map_err(|error| {
+        let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
+        OpenError::Io { path: folder.clone(), source }
+    })?;
+    background.partitions.write().clear();
+    Ok(mend.report)
+}
+
+struct Mend<'a> {
+    disk: &'a dyn Disk,
+    folder: &'a Path,
+    report: RepairReport,
+}
+
+impl Mend<'_> {
+    /// Copies a file to the folder of damaged ones.
+    fn keep(&mut self, path: &Path) -> Result<(), OpenError> {
+        let Ok(content) = read_file(self.disk, path) else { return Ok(()) };
+        let into = if let Some(into) = &self.report.kept_in {
+            into.clone()
+        } else {
+            let names = self.disk.list(self.folder).map_err(io_at(self.folder))?;
+            let earlier = names.iter().filter_map(|name| name.strip_prefix("damaged-"));
+            let last = earlier.filter_map(|number| number.parse::<u32>().ok()).max().unwrap_or(0);
+            let into = self.folder.join(format!("damaged-{}", last + 1));
+            self.disk.create_dir_all(&into).map_err(io_at(&into))?;
+            self.report.kept_in = Some(into.clone());
+            into
+        };
+        let below = path.strip_prefix(self.folder).unwrap_or(path);
+        let name: Vec<&str> = below.iter().filter_map(|part| part.to_str()).collect();
+        let copy = into.join(name.join("_"));
+        let file = self.disk.open(&copy, OpenMode::Write).map_err(io_at(&copy))?;
+        file.write_at(&content, 0).map_err(io_at(&copy))?;
+        file.sync().map_err(io_at(&copy))?;
+        self.disk.sync_dir(&into).map_err(io_at(&into))
+    }
+
+    /// Without a checkpoint: what the partitions' own folders tell.
+    fn partitions_on_disk(&self) -> Result<Vec<(PartitionId, Restored)>, OpenError> {
+        let dir = self.folder.join(PARTITIONS);
+        let mut found = Vec::new();
+        for name in self.disk.list(&dir).map_err(io_at(&dir))? {
+            let partition = dir.join(&name);
+            let Ok(content) = read_file(self.disk, &partition.join(PARTITION_FILE)) else {
+                continue;
+            };
+            let Some(id) = parse_partition_file(&String::from_utf8_lossy(&content)) else {
+                continue;
+            };
+            let mut state = PartitionState { has_dir: true, ..PartitionState::default() };
+            for name in self.disk.list(&partition).map_err(io_at(&partition))? {
+                if let Some(base) = base_offset_of(&name) {
+                    // The length is not known: all that is sound counts.
+                    state
+                        .segments
+                        .insert(base, SegmentMeta { bytes: u32::MAX, ..SegmentMeta::empty() });
+                }
+            }
+            let log_start = state.segments.first_key_value().map_or(0, |(&base, _)| base);
+            found.push((id, Restored { log_start, state }));
+        }
+        Ok(found)
+    }
+
+    /// Takes damaged batches out of a partition's segments.
+    fn partition(
+        &mut self,
+        id: &PartitionId,
+        mut restored: Restored,
+    ) -> Result<Restored, OpenError> {
+        let dir = self.folder.join(PARTITIONS).join(dir_name(id));
+        let unknown = restored.state.segments.values().any(|meta| meta.bytes == u32::MAX);
+        let mut segments = BTreeMap::new();
+        let mut headers = Vec::new();
+        for (base, meta) in std::mem::take(&mut restored.state.segments) {
+            let path = records_path(&dir, base);
+            let content = match read_file(self.disk, &path) {
+                Ok(content) => content,
+                Err(error) => {
+                    let reason = format!("the segment is gone: {error}");
+                    self.report.problems.push(Problem { path, position: 0, reason });
+                    continue;
+                }
+            };
+            let known = (meta.bytes != u32::MAX).then_some(meta.bytes);
+            let walked = walk_segment(&path, &content, base, known);
+            if walked.problems.is_empty() && !unknown {
+                segments.insert(base, meta);
+                continue;
+            }
+            if !walked.problems.is_empty() {
+                self.keep(&path)?;
+            }
+            self.report.problems.extend(walked.problems);
+            let meta = self.rewrite(&dir, base, &content, &walked.batches)?;
+            segments.insert(base, meta);
+            headers.extend(walked.batches.into_iter().map(|(_, header)| header));
+        }
+        restored.state.segments = segments;
+        if unknown {
+            let state = &mut restored.state;
+            let mut epochs = EpochCache::default();
+            for header in &headers {
+                if header.has_producer_id() && !header.is_control() {
+                    state.producers.update(header, header.max_timestamp);
+                }
+                epochs.assign(header.partition_leader_epoch, header.base_offset);
+                state.flushed = header.next_offset();
+            }
+            state.epochs = epochs;
+            state.next_offset = state.flushed;
+        }
+        Ok(restored)
+    }
+
+    /// Writes a segment and its index anew from its sound batches.
+    fn rewrite(
+        &self,
+        dir: &Path,
+        base: i64,
+        content: &[u8],
+        batches: &[(usize, BatchHeader)],
+    ) -> Result<SegmentMeta, OpenError> {
+        let mut records = Vec::with_capacity(content.len());
+        let mut index = Vec::new();
+        let mut meta = SegmentMeta::empty();
+        let mut builder = IndexBuilder::new(0, -1);
+        for (position, header) in batches {
+            let at = records.len() as u32;
+            let relative = (header.base_offset - base) as u32;
+            if let Some(entry) = builder.add(relative, at, header.max_timestamp) {
+                index.extend_from_slice(&entry.encode());
+                meta.index_entries += 1;
+                meta.last_indexed = at;
+            }
+            if meta.first_timestamp < 0 {
+                meta.first_timestamp = header.max_timestamp;
+            }
+            records.extend_from_slice(&content[*position..*position + header.size_in_bytes()]);
+        }
+        meta.max_timestamp = builder.max_timestamp();
+        meta.bytes = records.len() as u32;
+        let path = records_path(dir, base);
+        replace_file(self.disk, &path, &records).map_err(io_at(&path))?;
+        let path = index_path(dir, base);
+        replace_file(self.disk, &path, &index).map_err(io_at(&path))?;
+        Ok(meta)
+    }
+
+    /// Finds every sound commit from `first` on, wherever it lies: file and position by sequence.
+    fn collect_frames(
+        &mut self,
+        files: &[FoundFile],
+        salt: u64,
+        first: u64,
+    ) -> Result<BTreeMap<u64, (usize, u64)>, OpenError> {
+        let mut frames = BTreeMap::new();
+        for (number, file) in files.iter().enumerate() {
+            let content = read_file(self.disk, &file.path).map_err(io_at(&file.path))?;
+            let mut at = BLOCK;
+            while at < content.len() {
+                let header = FrameHeader::parse(&content[at..])
+                    .filter(|header| header.salt == salt && header.verifies(&content[at..]));
+                let Some(header) = header else {
+                    at += BLOCK;
+                    continue;
+                };
+                if header.sequence >= first {
+                    frames.insert(header.sequence, (number, at as u64));
+                }
+                at += header.span() as usize;
+            }
+        }
+        let sequences: Vec<u64> = frames.keys().copied().collect();
+        let mut kept = BTreeSet::new();
+        for pair in sequences.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
+            let (file, position) = frames[&pair[0]];
+            let path = files[file].path.clone();
+            let reason = format!("commits {} to {} are missing", pair[0] + 1, pair[1] - 1);
+            self.report.problems.push(Problem { path, position, reason });
+            kept.extend([file, frames[&pair[1]].0]);
+        }
+        if let Some(&oldest) = sequences.first()
+            && first > 0
+            && oldest > first
+        {
+            let (file, position) = frames[&oldest];
+            let path = files[file].path.clone();
+            let reason = format!("commits {first} to {} are missing", oldest - 1);
+            self.report.problems.push(Problem { path, position, reason });
+            kept.insert(file);
+        }
+        for file in kept {
+            self.keep(&files[file].path)?;
+        }
+        Ok(frames)
+    }
+
+    fn apply_frame(
+        &mut self,
+        replay: &mut Replay,
+        file: &FoundFile,
+        position: u64,
+    ) -> Result<(), OpenError> {
+        let open = self.disk.open(&file.path, OpenMode::Read).map_err(io_at(&file.path))?;
+        let mut start = [0; FRAME_HEADER];
+        crate::disk::read_exact_at(&*open, &mut start, position).map_err(io_at(&file.path))?;
+        let header = FrameHeader::parse(&start).expect("it was verified before");
+        let mut bytes = vec![0; FRAME_HEADER + header.payload];
+        crate::disk::read_exact_at(&*open, &mut bytes, position).map_err(io_at(&file.path))?;
+        self.report.commits += 1;
+        replay.frame(&ReadFrame { header, path: &file.path, position, bytes: &bytes })
+    }
+}
+
+/// The batches of a segment, and what lies between them.
+struct WalkedSegment {
+    batches: Vec<(usize, BatchHeader)>,
+    problems: Vec<Problem>,
+}
+
+/// Walks over a segment. `known` is how long it must be; without that it ends where nothing sound
+/// follows.
+fn walk_segment(path: &Path, content: &[u8], base: i64, known: Option<u32>) -> WalkedSegment {
+    let mut walked = WalkedSegment { batches: Vec::new(), problems: Vec::new() };
+    let mut problem = |position: usize, reason: String| {
+        walked.problems.push(Problem { path: path.to_owned(), position: position as u64, reason });
+    };
+    let end = known.map_or(content.len(), |bytes| bytes as usize);
+    if content.len() < end {
+        problem(content.len(), format!("the segment must have {end} bytes"));
+    }
+    let content = &content[..end.min(content.len())];
+    let mut at = 0;
+    let mut next_offset = base;
+    while at < content.len() {
+        match sound_batch(&content[at..], next_offset) {
+            Ok(header) => {
+                walked.batches.push((at, header));
+                next_offset = header.next_offset();
+                at += header.size_in_bytes();
+            }
+            Err(reason) => {
+                let found =
+                    (at + 1..content.len().saturating_sub(BATCH_HEADER_BYTES)).find(|&later| {
+                        // The format's number, before anything dearer.
+                        content[later + 16] == 2
+                            && sound_batch(&content[later..], next_offset).is_ok()
+                    });
+                if found.is_some() || known.is_some() {
+                    problem(at, reason);
+                }
+                at = found.unwrap_or(content.len());
+            }
+        }
+    }
+    walked
+}
+
+fn sound_batch(bytes: &[u8], next_offset: i64) -> Result<BatchHeader, String> {
+    let batch = BatchRef::parse(bytes).map_err(|error| error.to_string())?;
+    let header = *batch.header();
+    if header.base_offset < next_offset || header.base_offset - next_offset > i64::from(i32::MAX) {
+        return Err(format!("offset {} where {next_offset} follows", header.base_offset));
+    }
+    batch.verify_crc().map_err(|error| error.to_string())?;
+    Ok(header)
+}
+
+fn load_checkpoint(disk: &dyn Disk, folder: &Path) -> Result<Checkpoint, Problem> {
+    let path = folder.join(CHECKPOINT_FILE);
+    let problem = |reason: String| Problem { path: path.clone(), position: 0, reason };
+    let content = read_file(disk, &path).map_err(|error: io::Error| problem(error.to_string()))?;
+    decode(&content).map_err(|reason| problem(reason.to_owned()))
+}
+
+fn parse_partition_file(content: &str) -> Option<PartitionId> {
+    let mut lines = content.lines();
+    if lines.next()? != "kohort-partition 1" {
+        return None;
+    }
+    let topic: &str = lines.next()?.strip_prefix("topic ")?;
+    let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
+    let topic_id: Uuid = lines.next()?.strip_prefix("topic-id ")?.parse().ok()?;
+    Some(PartitionId { topic_id, topic: Arc::from(topic), index })
+}

@@ -1,0 +1,541 @@
+//! A disk in memory that is as cruel as a real one may be.
+//!
+//! At a power cut, of every file the sectors written since its last sync survive or not, each on its
+//! own; so does its length; and of the names made, changed and removed in a folder since its last sync
+//! only the first few survive. Which ones is drawn from a seed, so a failure can be seen again. The disk
+//! can also stop at a given operation, run out of space, and fail syncs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
+
+/// What survives or is lost as a unit.
+const SECTOR: usize = 512;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct SimulatedDisk {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    random: u64,
+    /// Names as processes see them.
+    names: BTreeMap<PathBuf, Node>,
+    /// Names as they are after a power cut that keeps nothing.
+    durable_names: BTreeMap<PathBuf, Node>,
+    /// What happened to names since, in order.
+    pending_names: Vec<NameChange>,
+    files: BTreeMap<u64, FileState>,
+    next_file: u64,
+    /// Goes up with every power cut: handles from before are dead.
+    life: u64,
+    locked: BTreeSet<PathBuf>,
+    stop_after: Option<u64>,
+    stopped: bool,
+    capacity: Option<u64>,
+    failing_syncs: bool,
+    operations: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Dir,
+    File(u64),
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Set { path: PathBuf, node: Node },
+    Remove { path: PathBuf },
+    Rename { from: PathBuf, to: PathBuf, node: Node },
+}
+
+#[derive(Debug, Default)]
+struct FileState {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+impl SimulatedDisk {
+    /// Makes an empty disk whose accidents follow from `seed`.
+    pub fn new(seed: u64) -> SimulatedDisk {
+        let world = World { random: seed, ..World::default() };
+        SimulatedDisk { world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// Lets the disk stop for good after this many more changes to it: everything fails from then on,
+    /// until [`power_cut`](SimulatedDisk::power_cut).
+    pub fn stop_after(&self, operations: u64) {
+        self.world.lock().stop_after = Some(operations);
+    }
+
+    /// Tells whether the disk has stopped.
+    pub fn has_stopped(&self) -> bool {
+        self.world.lock().stopped
+    }
+
+    /// Cuts the power and puts it on again: what was not synced is lost in part, open handles are
+    /// dead, locks are free.
+    pub fn power_cut(&self) {
+        self.world.lock().power_cut();
+    }
+
+    /// Kills the process but not the machine: handles are dead and locks free, nothing is lost.
+    pub fn kill_process(&self) {
+        let mut world = self.world.lock();
+        world.life += 1;
+        world.locked.clear();
+        world.stop_after = None;
+        world.stopped = false;
+    }
+
+    /// Sets how many bytes all files together may have.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.world.lock().capacity = bytes;
+    }
+
+    /// Returns how many bytes all files together have.
+    pub fn used(&self) -> u64 {
+        self.world.lock().used()
+    }
+
+    /// Lets syncs fail from now on.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.world.lock().failing_syncs = fail;
+    }
+
+    /// Returns how many changes were made so far.
+    pub fn operations(&self) -> u64 {
+        self.world.lock().operations
+    }
+
+    /// Changes bytes behind everybody's back, as rot does.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut world = self.world.lock();
+        let Some(Node::File(file)) = world.names.get(path).copied() else {
+            panic!("there is no file {}", path.display());
+        };
+        let file = world.files.get_mut(&file).expect("named files exist");
+        change(&mut file.live);
+        file.durable.clone_from(&file.live);
+        file.dirty.clear();
+    }
+}
+
+impl World {
+    fn draw(&mut self, below: u64) -> u64 {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below.max(1)
+    }
+
+    fn alive(&self, life: u64) -> io::Result<()> {
+        if self.stopped || self.life != life {
+            return Err(io::Error::other("the power is gone"));
+        }
+        Ok(())
+    }
+
+    /// Counts a change; fails if the disk stops at it.
+    fn change(&mut self, life: u64) -> io::Result<()> {
+        self.alive(life)?;
+        self.operations += 1;
+        if let Some(left) = &mut self.stop_after {
+            if *left == 0 {
+                self.stopped = true;
+                return Err(io::Error::other("the power is gone"));
+            }
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> u64 {
+        let files: BTreeSet<u64> = self
+            .names
+            .values()
+            .filter_map(|node| match node {
+                Node::File(file) => Some(*file),
+                Node::Dir => None,
+            })
+            .collect();
+        files.iter().map(|file| self.files[file].live.len() as u64).sum()
+    }
+
+    fn power_cut(&mut self) {
+        self.life += 1;
+        self.locked.clear();
+        self.stop_after = None;
+        self.stopped = false;
+        // Of each folder's changes, the first few.
+        let changes = std::mem::take(&mut self.pending_names);
+        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        for change in &changes {
+            *counts.entry(change.folder()).or_default() += 1;
+        }
+        for (folder, count) in counts {
+            let keep = match self.draw(3) {
+                0 => 0,
+                1 => count,
+                _ => self.draw(count + 1),
+            };
+            kept.insert(folder, keep);
+        }
+        for change in changes {
+            let left = kept.get_mut(&change.folder()).expect("counted above");
+            if *left > 0 {
+                *left -= 1;
+                change.apply(&mut self.durable_names);
+            }
+        }
+        // What lies in a folder that is not there is not there.
+        let names = std::mem::take(&mut self.durable_names);
+        for (path, node) in names {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            let reachable = parent.as_os_str().is_empty()
+                || parent == Path::new("/")
+                || self.durable_names.get(parent) == Some(&Node::Dir);
+            if reachable {
+                self.durable_names.insert(path, node);
+            }
+        }
+        self.names = self.durable_names.clone();
+        let files: Vec<u64> = self.files.keys().copied().collect();
+        for number in files {
+            self.lose_unsynced(number);
+        }
+    }
+
+    fn lose_unsynced(&mut self, number: u64) {
+        let mut file = self.files.remove(&number).expect("listed above");
+        let mood = self.draw(4);
+        let length = if file.live.len() == file.durable.len() {
+            file.live.len()
+        } else {
+            match mood {
+                0 => file.durable.len(),
+                1 => file.live.len(),
+                _ => {
+                    let (low, high) = (
+                        file.live.len().min(file.durable.len()),
+                        file.live.len().max(file.durable.len()),
+                    );
+                    low + self.draw((high - low) as u64 + 1) as usize
+                }
+            }
+        };
+        let mut now = file.durable.clone();
+        now.resize(length, 0);
+        for sector in std::mem::take(&mut file.dirty) {
+            let survives = match mood {
+                0 => false,
+                1 => true,
+                _ => self.draw(2) == 0,
+            };
+            let from = sector * SECTOR;
+            let to = (from + SECTOR).min(length).min(file.live.len());
+            if survives && from < to {
+                now[from..to].copy_from_slice(&file.live[from..to]);
+            }
+        }
+        file.live.clone_from(&now);
+        file.durable = now;
+        self.files.insert(number, file);
+    }
+
+    fn note(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.pending_names.push(change);
+    }
+}
+
+impl NameChange {
+    fn folder(&self) -> PathBuf {
+        let path = match self {
+            NameChange::Set { path, .. } | NameChange::Remove { path } => path,
+            NameChange::Rename { to, .. } => to,
+        };
+        path.parent().unwrap_or(Path::new("")).to_owned()
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
+        match self {
+            NameChange::Set { path, node } => {
+                names.insert(path.clone(), *node);
+            }
+            NameChange::Remove { path } => {
+                names.remove(path);
+            }
+            NameChange::Rename { from, to, node } => {
+                names.remove(from);
+                names.insert(to.clone(), *node);
+            }
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let mut missing: Vec<PathBuf> = dir
+            .ancestors()
+            .filter(|at| !at.as_os_str().is_empty() && *at != Path::new("/"))
+            .take_while(|at| !world.names.contains_key(*at))
+            .map(Path::to_owned)
+            .collect();
+        while let Some(path) = missing.pop() {
+            let life = world.life;
+            world.change(life)?;
+            world.note(NameChange::Set { path, node: Node::Dir });
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.world.lock();
+        let life = world.life;
+        world.alive(life)?;
+        let number = match world.names.get(path) {
+            Some(Node::File(number)) => *number,
+            Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
+            None if mode == OpenMode::Read => return Err(io::ErrorKind::NotFound.into()),
+            None => {
+                let parent = path.parent().unwrap_or(Path::new(""));
+                if world.names.get(parent) != Some(&Node::Dir) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                world.change(life)?;
+                let number = world.next_file;
+                world.next_file += 1;
+                world.files.insert(number, FileState::default());
+                world.note(NameChange::Set { path: path.to_owned(), node: Node::File(number) });
+                number
+            }
+        };
+        let aligned = mode == OpenMode::Direct;
+        Ok(Arc::new(SimulatedFile { world: Arc::clone(&self.world), number, life, aligned }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let world = self.world.lock();
+        world.alive(world.life)?;
+        if world.names.get(dir) != Some(&Node::Dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside = world.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let life = world.life;
+        world.change(life)?;
+        let node = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let inside: Vec<(PathBuf, Node)> = world
+            .names
+            .iter()
+            .filter(|(path, _)| path.starts_with(from) && *path != from)
+            .map(|(path, node)| (path.clone(), *node))
+            .collect();
+        world.note(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), node });
+        for (path, node) in inside {
+            let rest = path.strip_prefix(from).expect("it starts with the folder");
+            let to = to.join(rest);
+            world.note(NameChange::Rename { from: path, to, node });
+        }
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let life = world.life;
+        world.change(life)?;
+        if !world.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        world.note(NameChange::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let life = world.life;
+        if !world.names.contains_key(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside: Vec<PathBuf> =
+            world.names.keys().filter(|path| path.starts_with(dir)).rev().cloned().collect();
+        for path in inside {
+            world.change(life)?;
+            world.note(NameChange::Remove { path });
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let life = world.life;
+        world.change(life)?;
+        let changes = std::mem::take(&mut world.pending_names);
+        for change in changes {
+            if change.folder() == dir {
+                change.apply(&mut world.durable_names);
+            } else {
+                world.pending_names.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        let mut world = self.world.lock();
+        world.alive(world.life).map_err(LockError::Io)?;
+        if !world.locked.insert(path.to_owned()) {
+            return Err(LockError::Held { owner: "another process".to_owned() });
+        }
+        let life = world.life;
+        Ok(Box::new(SimulatedLock { world: Arc::clone(&self.world), path: path.to_owned(), life }))
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedLock {
+    world: Arc<Mutex<World>>,
+    path: PathBuf,
+    life: u64,
+}
+
+impl DirLock for SimulatedLock {}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        let mut world = self.world.lock();
+        if world.life == self.life {
+            world.locked.remove(&self.path);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    world: Arc<Mutex<World>>,
+    number: u64,
+    life: u64,
+    aligned: bool,
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let world = self.world.lock();
+        world.alive(self.life)?;
+        let live = &world.files[&self.number].live;
+        let from = (position as usize).min(live.len());
+        let to = (from + buffer.len()).min(live.len());
+        buffer[..to - from].copy_from_slice(&live[from..to]);
+        Ok(to - from)
+    }
+
+    fn write_at(&self, data: &[u8], position: u64) -> io::Result<()> {
+        use crate::aligned::BLOCK;
+        if self.aligned {
+            let whole = position.is_multiple_of(BLOCK as u64) && data.len().is_multiple_of(BLOCK);
+            assert!(whole, "direct writes are whole blocks");
+            assert_eq!(data.as_ptr().align_offset(BLOCK), 0, "direct writes are aligned");
+        }
+        let mut world = self.world.lock();
+        world.alive(self.life)?;
+        let end = position as usize + data.len();
+        let grown = end.saturating_sub(world.files[&self.number].live.len()) as u64;
+        if grown > 0 && world.capacity.is_some_and(|capacity| world.used() + grown > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // A write at which the power goes may still leave some of its sectors.
+        let cut = world.change(self.life);
+        let file = world.files.get_mut(&self.number).expect("open files exist");
+        if file.live.len() < end {
+            file.live.resize(end, 0);
+        }
+        file.live[position as usize..end].copy_from_slice(data);
+        file.dirty.extend(position as usize / SECTOR..end.div_ceil(SECTOR));
+        cut
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.change(self.life)?;
+        if world.failing_syncs {
+            return Err(io::Error::other("a sector cannot be written"));
+        }
+        let file = world.files.get_mut(&self.number).expect("open files exist");
+        file.durable.resize(file.live.len(), 0);
+        for sector in std::mem::take(&mut file.dirty) {
+            let from = sector * SECTOR;
+            let to = (from + SECTOR).min(file.live.len());
+            if from < to {
+                file.durable[from..to].copy_from_slice(&file.live[from..to]);
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let world = self.world.lock();
+        world.alive(self.life)?;
+        Ok(world.files[&self.number].live.len() as u64)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.change(self.life)?;
+        let file = world.files.get_mut(&self.number).expect("open files exist");
+        let (old, new) = (file.live.len(), length as usize);
+        file.live.resize(new, 0);
+        // What is cut off and written again later is new.
+        file.dirty.extend(new.min(old) / SECTOR..new.max(old).div_ceil(SECTOR));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn power_cut_keeps_what_was_synced_and_only_that_for_sure() {
+        let mut outcomes = BTreeSet::new();
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed);
+            disk.create_dir_all(Path::new("/d")).unwrap();
+            disk.sync_dir(Path::new("/")).unwrap();
+            let file = disk.open(Path::new("/d/f"), OpenMode::Write).unwrap();
+            file.write_at(&[1; 2 * SECTOR], 0).unwrap();
+            file.sync().unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            file.write_at(&[2; 2 * SECTOR], 0).unwrap();
+            let unnamed = disk.open(Path::new("/d/g"), OpenMode::Write).unwrap();
+            unnamed.sync().unwrap();
+            disk.power_cut();
+            assert!(file.read_at(&mut [0], 0).is_err(), "handles are dead");
+            let file = disk.open(Path::new("/d/f"), OpenMode::Read).unwrap();
+            let mut bytes = [0; 2 * SECTOR];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+            assert!(
+                bytes.chunks(SECTOR).all(|sector| sector == [1; SECTOR] || sector == [2; SECTOR])
+            );
+            outcomes.insert((bytes[0], bytes[SECTOR], disk.list(Path::new("/d")).unwrap().len()));
+        }
+        assert_eq!(outcomes.len(), 8, "every combination comes up: {outcomes:?}");
+    }
+}

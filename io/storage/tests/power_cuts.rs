@@ -1,0 +1,344 @@
+//! Power cuts at any moment, on a disk that loses and tears what was not synced.
+//!
+//! A model keeps what was appended and acknowledged. After every restart it is held against the log:
+//! nothing acknowledged is lost, nothing is there that was not appended, what a reader once saw is still
+//! there, and an idempotent producer's repeated batch is recognised. `KOHORT_SEED` runs one seed,
+//! `KOHORT_SEEDS` that many.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use kohort_storage::{
+    AppendInfo, Background, CommitStep, FlushMode, LogDir, LogDirConfig, PartitionConfig,
+    PartitionLog, RecoveryReport, SimulatedDisk, StorageError,
+};
+use support::{append, id, producer_batch, read_all};
+
+const SEEDS: u64 = 2000;
+const STEPS: u64 = 60;
+const PARTITIONS: i32 = 3;
+/// Five batches of a producer are remembered. The newest durable one is asked for after each restart,
+/// so it must be among them: with one in reserve, as a client that had not yet seen its answer.
+const IN_FLIGHT_MAX: usize = 4;
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_else_appears_whenever_the_power_goes() {
+    let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().unwrap());
+    let seeds = match variable("KOHORT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..variable("KOHORT_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut totals = Totals::default();
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| Run::new(seed).run());
+        match outcome {
+            Ok(run) => totals.add(&run),
+            Err(panic) => {
+                eprintln!("failed with KOHORT_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    eprintln!("{totals:?}");
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    cuts: u64,
+    torn: u64,
+    acknowledged: u64,
+    lost_unacknowledged: u64,
+    duplicates: u64,
+}
+
+impl Totals {
+    fn add(&mut self, other: &Totals) {
+        self.cuts += other.cuts;
+        self.torn += other.torn;
+        self.acknowledged += other.acknowledged;
+        self.lost_unacknowledged += other.lost_unacknowledged;
+        self.duplicates += other.duplicates;
+    }
+}
+
+/// What the model knows of a partition.
+#[derive(Default)]
+struct Model {
+    /// Values by offset, as far as they were appended since the last restart or survived it.
+    values: BTreeMap<i64, Vec<u8>>,
+    /// Everything below was acknowledged or seen by a reader.
+    durable: i64,
+    log_start: i64,
+    next_sequence: i32,
+    /// Batches not yet acknowledged.
+    waiting: Vec<(AppendInfo, Receiver<Result<(), StorageError>>)>,
+    /// The last batch known to be durable: sequence, values and offset.
+    last: Option<(i32, Vec<Vec<u8>>, i64)>,
+    /// All appended batches by first offset, to find the last durable one.
+    batches: BTreeMap<i64, (i32, Vec<Vec<u8>>)>,
+}
+
+struct Run {
+    random: u64,
+    disk: SimulatedDisk,
+    config: LogDirConfig,
+    partition_config: PartitionConfig,
+    models: Vec<Model>,
+    leader_epoch: i32,
+    totals: Totals,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut run = Run {
+            random: seed,
+            disk: SimulatedDisk::new(seed),
+            config: LogDirConfig::new("/data"),
+            partition_config: PartitionConfig::default(),
+            models: (0..PARTITIONS).map(|_| Model::default()).collect(),
+            leader_epoch: 0,
+            totals: Totals::default(),
+        };
+        run.config = LogDirConfig {
+            background: Background::Manual,
+            wal_first_file_bytes: 8192 + run.draw(4) * 4096,
+            wal_file_bytes: 16384 + run.draw(6) * 4096,
+            hot_bytes_max: run.draw(6000) as usize,
+            open_files_max: 2 + run.draw(6) as usize,
+            ..run.config.clone()
+        };
+        run.partition_config.segment_bytes = 5000 + run.draw(8000) as u32;
+        run
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.random >> 33) % below
+    }
+
+    fn run(mut self) -> Totals {
+        let mut steps = 0;
+        let mut opening = self.open();
+        while steps < STEPS {
+            let (dir, partitions) = opening;
+            self.check(&partitions);
+            if self.draw(2) == 0 {
+                let operations = self.draw(60);
+                self.disk.stop_after(operations);
+            }
+            let until = steps + 1 + self.draw(30);
+            while steps < until && !self.disk.has_stopped() {
+                self.step(&dir, &partitions);
+                steps += 1;
+            }
+            self.collect_acks();
+            let cut = self.disk.has_stopped() || self.draw(4) > 0;
+            if cut {
+                self.disk.power_cut();
+                self.totals.cuts += 1;
+            } else if dir.shutdown().is_ok() {
+                self.collect_acks();
+            }
+            drop((dir, partitions));
+            self.disk.kill_process();
+            opening = self.open();
+        }
+        let (_dir, partitions) = opening;
+        self.check(&partitions);
+        self.totals
+    }
+
+    /// Opens the folder, with more power cuts while it is opened.
+    fn open(&mut self) -> (Arc<LogDir>, Vec<Arc<PartitionLog>>) {
+        loop {
+            if self.draw(4) == 0 {
+                let operations = self.draw(12);
+                self.disk.stop_after(operations);
+            }
+            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
+                Ok((dir, report)) => {
+                    self.note_report(&report);
+                    let created: Result<Vec<_>, _> = (0..PARTITIONS)
+                        .map(|index| {
+                            dir.create_partition(id("t", index), self.partition_config.clone())
+                        })
+                        .collect();
+                    return (dir, created.unwrap());
+                }
+                Err(error) => {
+                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
+                    self.disk.power_cut();
+                    self.totals.cuts += 1;
+                }
+            }
+        }
+    }
+
+    fn note_report(&mut self, report: &RecoveryReport) {
+        self.totals.torn += u64::from(report.cut.is_some());
+        assert!(report.leader_epoch >= self.leader_epoch, "leader epochs only go up");
+        assert!(report.cut.is_none() || report.leader_epoch > self.leader_epoch);
+        self.leader_epoch = report.leader_epoch;
+    }
+
+    fn step(&mut self, dir: &LogDir, partitions: &[Arc<PartitionLog>]) {
+        let which = self.draw(u64::from(PARTITIONS.unsigned_abs())) as usize;
+        match self.draw(10) {
+            0..4 => self.append(&partitions[which], which),
+            4..7 => {
+                let step = dir.step_commit();
+                assert!(step != CommitStep::NoRoom);
+                self.collect_acks();
+            }
+            7 => {
+                let _ = dir.step_flush();
+            }
+            8 => {
+                let _ = dir.checkpoint();
+            }
+            _ => self.read_or_trim(&partitions[which], which),
+        }
+    }
+
+    fn append(&mut self, partition: &PartitionLog, which: usize) {
+        let count = 1 + self.draw(3);
+        let values: Vec<Vec<u8>> = (0..count)
+            .map(|_| {
+                let length = self.draw(1500) as usize;
+                let byte = self.draw(256) as u8;
+                vec![byte; length]
+            })
+            .collect();
+        let model = &mut self.models[which];
+        if model.waiting.len() == IN_FLIGHT_MAX {
+            return;
+        }
+        let sequence = model.next_sequence;
+        let refs: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let batch = producer_batch(i64::try_from(which).unwrap(), 0, sequence, &refs);
+        let (info, done) = match append(partition, batch) {
+            Ok(appended) => appended,
+            Err(error) => {
+                assert!(self.disk.has_stopped(), "appends fail only when the disk does: {error}");
+                return;
+            }
+        };
+        assert!(!info.duplicate);
+        for (offset, value) in (info.base_offset..).zip(&values) {
+            let before = model.values.insert(offset, value.clone());
+            assert!(before.is_none(), "offset {offset} was given twice");
+        }
+        model.batches.insert(info.base_offset, (sequence, values));
+        model.next_sequence += i32::try_from(count).unwrap();
+        model.waiting.push((info, done));
+    }
+
+    /// Notes what was acknowledged.
+    fn collect_acks(&mut self) {
+        for model in &mut self.models {
+            let mut still = Vec::new();
+            for (info, done) in std::mem::take(&mut model.waiting) {
+                match done.try_recv() {
+                    Ok(Ok(())) => {
+                        self.totals.acknowledged += 1;
+                        model.durable = model.durable.max(info.last_offset + 1);
+                    }
+                    Ok(Err(_)) | Err(TryRecvError::Disconnected) => {}
+                    Err(TryRecvError::Empty) => still.push((info, done)),
+                }
+            }
+            model.waiting = still;
+        }
+    }
+
+    fn read_or_trim(&mut self, partition: &PartitionLog, which: usize) {
+        if self.disk.has_stopped() {
+            return;
+        }
+        let max_bytes = 1 + self.draw(5000) as usize;
+        let model = &mut self.models[which];
+        let seen = partition.high_watermark();
+        model.durable = model.durable.max(seen);
+        let found = read_all(partition, partition.log_start_offset(), max_bytes);
+        for (offset, value) in found {
+            assert_eq!(model.values.get(&offset), Some(&value), "offset {offset}");
+        }
+        if self.draw(4) == 0 {
+            let below = i64::try_from(self.draw(seen.unsigned_abs() + 1)).unwrap();
+            let _ = partition.advance_log_start(below, |_| {});
+        }
+    }
+
+    /// Holds the log against the model after a restart.
+    fn check(&mut self, partitions: &[Arc<PartitionLog>]) {
+        for (which, partition) in partitions.iter().enumerate() {
+            if self.disk.has_stopped() {
+                return;
+            }
+            let max_bytes = 1 + self.draw(20_000) as usize;
+            let model = &mut self.models[which];
+            model.waiting.clear();
+            let end = partition.high_watermark();
+            assert_eq!(end, partition.log_end_offset());
+            assert!(
+                end >= model.durable,
+                "partition {which} ends at {end}: lost {}",
+                model.durable
+            );
+            let start = partition.log_start_offset();
+            let found = read_all(partition, start, max_bytes);
+            let expected: Vec<(i64, Vec<u8>)> =
+                model.values.range(start..end).map(|(o, v)| (*o, v.clone())).collect();
+            assert!(found == expected, "partition {which} from {start} to {end}");
+            model.durable = end;
+            model.log_start = start;
+            let lost = model.values.split_off(&end);
+            self.totals.lost_unacknowledged += lost.len() as u64;
+            model.batches.split_off(&end);
+            if let Some((offset, (sequence, values))) = model.batches.last_key_value() {
+                model.last = Some((*sequence, values.clone(), *offset));
+                model.next_sequence = sequence + i32::try_from(values.len()).unwrap();
+            } else {
+                model.next_sequence = 0;
+            }
+            self.check_duplicate(partition, which);
+        }
+    }
+
+    fn check_duplicate(&mut self, partition: &PartitionLog, which: usize) {
+        let Some((sequence, values, offset)) = self.models[which].last.clone() else { return };
+        let refs: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let batch = producer_batch(i64::try_from(which).unwrap(), 0, sequence, &refs);
+        let Ok((info, done)) = append(partition, batch) else {
+            assert!(self.disk.has_stopped(), "a repeated batch is taken");
+            return;
+        };
+        assert!(info.duplicate && info.base_offset == offset, "a repeated batch is recognised");
+        done.try_recv().expect("what it repeats is durable").unwrap();
+        self.totals.duplicates += 1;
+    }
+}
+
+#[test]
+fn in_page_cache_mode_a_killed_process_loses_nothing() {
+    for seed in 0..200 {
+        let mut run = Run::new(seed);
+        run.config.flush = FlushMode::PageCache;
+        let (dir, partitions) = run.open();
+        run.disk.kill_process();
+        drop((dir, partitions));
+        let (dir, partitions) = run.open();
+        for _ in 0..30 {
+            run.step(&dir, &partitions);
+        }
+        run.collect_acks();
+        run.disk.kill_process();
+        drop((dir, partitions));
+        let (_dir, partitions) = run.open();
+        run.check(&partitions);
+    }
+}
