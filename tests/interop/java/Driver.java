@@ -28,10 +28,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
@@ -229,7 +232,10 @@ public final class Driver {
         return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
-    /** Runs the `main` of one of Kafka's tools with its own stdin, stdout and stderr. */
+    /**
+     * Runs the `main` of one of Kafka's tools with its own stdin, stdout and stderr. Where the tool
+     * would end the process, its shutdown hooks run and its thread stops for good.
+     */
     private static ObjectNode tool(JsonNode command) throws Exception {
         String[] arguments = JSON.convertValue(command.get("args"), String[].class);
         ByteArrayOutputStream out = new ByteArrayOutputStream();
@@ -241,45 +247,45 @@ public final class Driver {
         System.setErr(new PrintStream(err, true, StandardCharsets.UTF_8));
         System.setIn(new ByteArrayInputStream(
                 command.path("stdin").asText("").getBytes(StandardCharsets.UTF_8)));
+        List<Runnable> hooks = new ArrayList<>();
+        CompletableFuture<Integer> ended = new CompletableFuture<>();
         Exit.Procedure stop = (status, message) -> {
-            throw new Stopped(status);
+            hooks.forEach(Runnable::run);
+            ended.complete(status);
+            LockSupport.park();
+            throw new IllegalStateException("a tool went on after its end");
         };
         Exit.setExitProcedure(stop);
         Exit.setHaltProcedure(stop);
-        int status = 0;
-        try {
-            Class.forName(command.get("class").asText()).getMethod("main", String[].class)
-                    .invoke(null, (Object) arguments);
-        } catch (InvocationTargetException thrown) {
-            if (thrown.getCause() instanceof Stopped stopped) {
-                status = stopped.status;
-            } else {
+        Exit.setShutdownHookAdder((name, hook) -> hooks.add(hook));
+        Thread thread = new Thread(() -> {
+            try {
+                Class.forName(command.get("class").asText()).getMethod("main", String[].class)
+                        .invoke(null, (Object) arguments);
+                hooks.forEach(Runnable::run);
+                ended.complete(0);
+            } catch (InvocationTargetException thrown) {
                 thrown.getCause().printStackTrace();
-                status = 1;
+                ended.complete(1);
+            } catch (ReflectiveOperationException problem) {
+                ended.completeExceptionally(problem);
             }
+        });
+        thread.setDaemon(true);
+        thread.start();
+        try {
+            int status = ended.get(TOOL_SECONDS, TimeUnit.SECONDS);
+            return JSON.createObjectNode()
+                    .put("stdout", out.toString(StandardCharsets.UTF_8))
+                    .put("stderr", err.toString(StandardCharsets.UTF_8))
+                    .put("status", status);
         } finally {
-            System.out.flush();
-            System.err.flush();
             System.setOut(oldOut);
             System.setErr(oldErr);
             System.setIn(oldIn);
             Exit.resetExitProcedure();
             Exit.resetHaltProcedure();
-        }
-        return JSON.createObjectNode()
-                .put("stdout", out.toString(StandardCharsets.UTF_8))
-                .put("stderr", err.toString(StandardCharsets.UTF_8))
-                .put("status", status);
-    }
-
-    /** What a tool's call to `exit` becomes. */
-    private static final class Stopped extends RuntimeException {
-        private static final long serialVersionUID = 1L;
-        private final int status;
-
-        Stopped(int status) {
-            super("exit " + status);
-            this.status = status;
+            Exit.resetShutdownHookAdder();
         }
     }
 
@@ -524,6 +530,7 @@ public final class Driver {
         }
     }
 
+    private static final long TOOL_SECONDS = 60;
     private static final Duration STALL = Duration.ofSeconds(30);
     private static final int LOAD_IN_FLIGHT = 200;
     private static final int LOAD_PAUSE_NANOS = 500_000;

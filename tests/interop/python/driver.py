@@ -88,7 +88,9 @@ def settings(**more):
 
 def create(command):
     topic = NewTopic(command["topic"], num_partitions=command["partitions"])
-    for future in AdminClient(settings()).create_topics([topic]).values():
+    # The futures do not keep the client alive: this name does.
+    admin = AdminClient(settings())
+    for future in admin.create_topics([topic]).values():
         future.result()
     return {}
 
@@ -268,7 +270,8 @@ class Load(threading.Thread):
             if len(self.producer) < LOAD_IN_FLIGHT:
                 self.send(self.sent)
                 self.sent += 1
-            self.producer.poll(LOAD_PAUSE_SECONDS)
+            self.producer.poll(0)
+            time.sleep(LOAD_PAUSE_SECONDS)
             if time.monotonic() - told > LOAD_REPORT_SECONDS:
                 told = time.monotonic()
                 self.report()

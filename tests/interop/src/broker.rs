@@ -1,0 +1,238 @@
+//! A broker under test as its own process: ours, or Apache Kafka as a single KRaft node.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::places::{Places, free_port};
+
+/// Which broker is under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Ours: the release binary `kohort`.
+    Kohort,
+    /// Apache Kafka 4.3, from its own jars.
+    Kafka,
+}
+
+impl Kind {
+    /// Returns the name for people and for log files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kohort => "kohort",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+/// A broker with its data folder. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    kind: Kind,
+    places: Places,
+    port: u16,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Starts a broker on a free port with an empty data folder, and waits until it answers.
+    pub(crate) fn start(kind: Kind, places: &Places) -> Result<Self> {
+        // The log file of the last run is not continued.
+        places.log(kind.name())?;
+        let folder = tempfile::Builder::new().prefix("kohort-interop-").tempdir()?;
+        let mut broker =
+            Self { kind, places: places.clone(), port: free_port()?, folder, process: None };
+        if kind == Kind::Kafka {
+            broker.format()?;
+        }
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// Returns `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Asks the broker to stop, as a service manager does, and waits until it has.
+    pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the broker is not running")?;
+        let pid = process.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
+        ensure!(sent.success(), "SIGTERM could not be sent to {pid}");
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            if let Some(status) = process.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                process.kill()?;
+                process.wait()?;
+                bail!("{} did not stop within {STOP_TIMEOUT:?} of SIGTERM", self.kind.name());
+            }
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// Kills the broker with SIGKILL and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the broker is not running")?;
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
+    /// Starts the broker again on its port and data; returns how long it took to answer.
+    pub(crate) fn launch(&mut self) -> Result<Duration> {
+        let started = Instant::now();
+        match self.kind {
+            Kind::Kohort => self.launch_kohort()?,
+            Kind::Kafka => self.launch_kafka()?,
+        }
+        self.await_answer()?;
+        Ok(started.elapsed())
+    }
+
+    fn launch_kohort(&mut self) -> Result<()> {
+        ensure!(
+            self.places.kohort.is_file(),
+            "no broker at {}: run `cargo xtask test --only build`",
+            self.places.kohort.display()
+        );
+        let mut process = Command::new(&self.places.kohort)
+            .args(["broker", "--listen", &self.address(), "--data"])
+            .arg(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.places.log_on(self.kind.name())?)
+            .spawn()?;
+        let stdout = process.stdout.take().context("stdout is piped")?;
+        self.process = Some(process);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let expected = format!("kohort broker ready on {}\n", self.address());
+        ensure!(line == expected, "the broker said {line:?} instead of {expected:?}");
+        Ok(())
+    }
+
+    fn launch_kafka(&mut self) -> Result<()> {
+        let log = self.places.log_on(self.kind.name())?;
+        let process = self
+            .java()
+            .args(KAFKA_JVM)
+            .arg("kafka.Kafka")
+            .arg(self.folder.path().join("server.properties"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn java(&self) -> Command {
+        let mut java = Command::new("java");
+        java.args(["-cp", &self.places.class_path()]);
+        java.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+        java
+    }
+
+    fn format(&self) -> Result<()> {
+        let controller = free_port()?;
+        let properties = self.folder.path().join("server.properties");
+        let data = self.folder.path().join("data");
+        fs::write(&properties, kafka_properties(self.port, controller, &data))?;
+        let log = self.places.log_on(self.kind.name())?;
+        let status = self
+            .java()
+            .args(["kafka.tools.StorageTool", "format", "--standalone"])
+            .args(["--cluster-id", "a29ob3J0LWludGVyb3AxMg", "--config"])
+            .arg(&properties)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .status()?;
+        ensure!(status.success(), "StorageTool ended with {status}: see kafka.log");
+        Ok(())
+    }
+
+    /// Waits until an ApiVersions request is answered.
+    fn await_answer(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if answers(self.port) {
+                return Ok(());
+            }
+            if let Some(process) = &mut self.process
+                && let Some(status) = process.try_wait()?
+            {
+                bail!("{} ended with {status} instead of serving", self.kind.name());
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not answer after {START_TIMEOUT:?}", self.kind.name());
+            }
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // It may have ended by itself: then there is nothing to kill.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Returns whether something on the port answers an ApiVersions request of version 0.
+fn answers(port: u16) -> bool {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+        return false;
+    };
+    let mut answer = [0; 10];
+    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+        && stream.write_all(API_VERSIONS).is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && answer[8..] == [0, 0]
+}
+
+fn kafka_properties(port: u16, controller: u16, data: &Path) -> String {
+    // One node needs replication factors of one, and a short session with its own controller: after
+    // a SIGKILL it is let in again only when its last session is over.
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\n\
+         log.dirs={}\n\
+         offsets.topic.replication.factor=1\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n\
+         broker.session.timeout.ms=2000\n\
+         broker.heartbeat.interval.ms=500\n",
+        data.display()
+    )
+}
+
+/// ApiVersions, version 0, correlation id 1, null client id.
+const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255];
+const POLL_PAUSE: Duration = Duration::from_millis(5);
+/// Kafka replays its logs after a SIGKILL and shares two cores with its clients.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// A small heap and the quick compiler: the suites are about answers, not speed.
+const KAFKA_JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];

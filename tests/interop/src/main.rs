@@ -1,0 +1,90 @@
+//! Kafka's real clients and tools against our broker, and against Apache Kafka itself.
+//!
+//! Every test here passes on Kafka 4.3 first (`--broker kafka`): that shows the test is right. Then it
+//! must pass on ours. The clients run at their defaults except for what a test is about.
+//!
+//! A program rather than a `#[test]` harness: the tests share one broker and one driver process per
+//! client, run one after another in a chosen order, and leave no process behind. It prints what
+//! `cargo test` prints. README.md in this folder has the protocol of the drivers.
+#![allow(clippy::print_stdout, reason = "the results are told on stdout")]
+
+mod broker;
+mod groups;
+mod hub;
+mod places;
+mod records;
+mod restart;
+mod sample;
+mod suite;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::broker::Kind;
+use crate::hub::Client;
+use crate::places::Places;
+
+#[derive(Parser)]
+#[command(name = "kohort-interop", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the clients and the tools against the broker under test.
+    Test(TestArguments),
+    /// Kill the broker under load, again and again.
+    Sigkill(SigkillArguments),
+}
+
+#[derive(Args)]
+struct TestArguments {
+    /// The broker under test.
+    #[arg(long, value_enum, env = "KOHORT_INTEROP_BROKER", default_value = "kohort")]
+    broker: Kind,
+    /// Run only tests whose name contains one of these words.
+    filter: Vec<String>,
+}
+
+#[derive(Args)]
+struct SigkillArguments {
+    /// The broker under test.
+    #[arg(long, value_enum, env = "KOHORT_INTEROP_BROKER", default_value = "kohort")]
+    broker: Kind,
+    /// The client that produces and consumes meanwhile.
+    #[arg(long, value_enum, default_value = "librdkafka")]
+    client: Client,
+    /// How often the broker is killed.
+    #[arg(long, default_value_t = 20)]
+    kills: usize,
+}
+
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether everything passed.
+fn carry_out(command: Command) -> anyhow::Result<bool> {
+    let places = Places::find()?;
+    match command {
+        Command::Test(arguments) => {
+            let tests = suite::chosen(&arguments.filter);
+            suite::run(&places, arguments.broker, &tests)
+        }
+        Command::Sigkill(arguments) => {
+            let tests = restart::kill_tests(arguments.client, arguments.kills);
+            suite::run(&places, arguments.broker, &tests)
+        }
+    }
+}
