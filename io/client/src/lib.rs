@@ -4,4 +4,6 @@ pub mod admin;
 mod clock;
 pub mod cluster;
 pub mod config;
+pub mod error;
 pub mod net;
+pub mod producer;

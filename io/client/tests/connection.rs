@@ -5,19 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use kohort::cluster::{Cluster, ClusterOptions, CoordinatorKind};
-use kohort::config::{AdminConfig, Properties};
-use kohort::net::{Driver, NetError, Purpose};
+use kohort::cluster::CoordinatorKind;
+use kohort::net::{NetError, Purpose};
 use kohort_protocol::messages::metadata::MetadataRequest;
-use support::{Scripted, bootstrap};
-
-fn connect(servers: &str) -> (Driver, Cluster) {
-    let config = AdminConfig::from_pairs([("bootstrap.servers", servers)]).unwrap();
-    let driver = Driver::start("test").unwrap();
-    let options = ClusterOptions { seed: Some(1), ..ClusterOptions::default() };
-    let cluster = Cluster::start(&driver, &config.common, options);
-    (driver, cluster)
-}
+use support::{Scripted, bootstrap, connect};
 
 #[tokio::test]
 async fn metadata_and_coordinators_are_found_from_a_bootstrap_server() {

@@ -1,3 +1,16 @@
-//! A producer's decisions.
+//! A producer's decisions: which batch a record joins, when a batch is sent, what a failure means.
+//!
+//! [`Accumulator`] holds the batches of every partition. Records are encoded into the open batch as
+//! they are appended; [`Accumulator::poll`] says what to send now and when to ask again; the answer
+//! of each batch comes back through [`Accumulator::complete`] or [`Accumulator::fail`]. The sequences
+//! that make retries idempotent (KIP-98, KIP-360) are kept in [`idempotence`].
+//!
+//! Left out until issue 4's transactions: transactional ids.
 
+mod accumulator;
+pub mod idempotence;
+mod partition;
 pub mod partitioner;
+
+pub use accumulator::{Accumulator, AccumulatorConfig, Appended, Polled, Refused, SendRequest};
+pub use partition::{Failure, OutBatch, Payload, Verdict};

@@ -1,0 +1,258 @@
+//! The accumulator's rules, on one or two partitions of topic `t` led by node 1.
+
+use super::*;
+use crate::producer::idempotence::ProducerIdentity;
+use kohort_protocol::ErrorCode;
+use kohort_protocol::compression::{Compression, Compressor};
+use kohort_protocol::records::batches;
+
+const IDENTITY: ProducerIdentity = ProducerIdentity { producer_id: 7, epoch: 0 };
+
+fn config() -> AccumulatorConfig {
+    AccumulatorConfig {
+        batch_size: 200,
+        linger_ms: 5,
+        delivery_timeout_ms: 1000,
+        buffer_memory: 10_000,
+        request_bytes_max: 1000,
+        retries: u32::MAX,
+        in_flight_max: 5,
+        idempotent: true,
+        backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(100)),
+        seed: 1,
+    }
+}
+
+/// An accumulator with its producer id, and what a shell does with it.
+struct Bench {
+    accumulator: Accumulator<u32>,
+    completions: u32,
+    room: usize,
+}
+
+/// A batch under way: its id, what was sent, and (epoch, first sequence).
+struct Sent {
+    id: u64,
+    bytes: Bytes,
+    header: (i16, i32),
+}
+
+impl Bench {
+    fn new(config: AccumulatorConfig) -> Self {
+        let mut accumulator = Accumulator::new(config);
+        accumulator.set_identity(IDENTITY);
+        Self { accumulator, completions: 0, room: 10 }
+    }
+
+    fn append(&mut self, now: i64, size: usize) -> Result<Appended<u32>, Refused> {
+        let value = vec![b'x'; size];
+        let record = NewRecord { timestamp: now, value: Some(&value), ..NewRecord::default() };
+        let completions = &mut self.completions;
+        self.accumulator.append(now, "t", 0, &record, || {
+            *completions += 1;
+            *completions
+        })
+    }
+
+    fn poll(&mut self, now: i64) -> Polled<u32> {
+        let room = self.room;
+        self.accumulator.poll(now, |_, _| Some(1), |_| room)
+    }
+
+    /// Polls, and builds what is to be sent.
+    fn send(&mut self, now: i64) -> Vec<Sent> {
+        let requests = self.poll(now).requests;
+        requests.into_iter().flat_map(|request| request.batches).map(built).collect()
+    }
+
+    /// Fills one batch after the other and sends them all.
+    fn send_full(&mut self, now: i64, count: usize) -> Vec<Sent> {
+        for _ in 0..count {
+            self.append(now, 150).unwrap();
+        }
+        self.accumulator.flush();
+        self.send(now)
+    }
+
+    fn fail(&mut self, now: i64, sent: &Sent, code: ErrorCode) -> Verdict<u32> {
+        let failure = Failure::Broker(code);
+        self.accumulator.fail(now, ("t", 0, sent.id), sent.bytes.clone(), failure)
+    }
+}
+
+fn built(batch: OutBatch) -> Sent {
+    let mut compressor = Compressor::new(Compression::None, None).unwrap();
+    let bytes = match batch.payload {
+        Payload::Open(mut builder, options) => builder.build(&options, &mut compressor),
+        Payload::Built(bytes) => bytes,
+    };
+    let parsed = batches(&bytes).next().unwrap().unwrap();
+    let header = (parsed.header().producer_epoch, parsed.header().base_sequence);
+    Sent { id: batch.id, bytes, header }
+}
+
+fn headers(sent: &[Sent]) -> Vec<(i16, i32)> {
+    sent.iter().map(|sent| sent.header).collect()
+}
+
+#[test]
+fn a_batch_waits_for_linger_and_its_first_record_wakes_the_sender() {
+    let mut bench = Bench::new(config());
+    assert!(bench.append(0, 10).unwrap().wake);
+    assert!(!bench.append(1, 10).unwrap().wake, "the sender is already told");
+    let early = bench.poll(4);
+    assert!(early.requests.is_empty());
+    assert_eq!(early.wake_at, Some(5));
+    assert_eq!(bench.send(5).len(), 1);
+}
+
+#[test]
+fn a_full_batch_goes_at_once_and_the_rest_waits() {
+    let mut bench = Bench::new(config());
+    let first = bench.append(0, 100).unwrap();
+    let second = bench.append(0, 100).unwrap();
+    assert_eq!((first.completion, second.completion), (1, 2), "two batches");
+    assert!(second.wake);
+    assert_eq!(bench.send(0).len(), 1);
+    assert_eq!(bench.send(5).len(), 1);
+}
+
+#[test]
+fn records_of_a_batch_share_its_completion() {
+    let mut bench = Bench::new(config());
+    let places: Vec<_> =
+        (0..3).map(|_| bench.append(0, 10).map(|it| (it.completion, it.index)).unwrap()).collect();
+    assert_eq!(places, [(1, 0), (1, 1), (1, 2)]);
+}
+
+#[test]
+fn memory_is_bounded_and_comes_back_when_a_batch_ends() {
+    let mut bench = Bench::new(AccumulatorConfig { buffer_memory: 300, ..config() });
+    bench.append(0, 150).unwrap();
+    assert_eq!(bench.append(0, 150), Err(Refused::Full));
+    // Shortage of memory hurries what is held, linger or not.
+    let sent = bench.send(0);
+    assert_eq!(bench.accumulator.complete("t", 0, sent[0].id), Some(1));
+    assert_eq!(bench.accumulator.buffered_bytes(), 0);
+    bench.append(0, 150).unwrap();
+}
+
+#[test]
+fn a_record_larger_than_a_request_is_refused() {
+    let mut bench = Bench::new(config());
+    assert!(matches!(bench.append(0, 1000), Err(Refused::TooLarge { limit: 1000, .. })));
+    assert!(bench.accumulator.is_empty());
+}
+
+#[test]
+fn nothing_is_sent_before_the_producer_has_its_id() {
+    let mut accumulator: Accumulator<u32> = Accumulator::new(config());
+    accumulator.append(0, "t", 0, &NewRecord::default(), || 0).unwrap();
+    let polled = accumulator.poll(10, |_, _| Some(1), |_| 5);
+    assert!(polled.needs_identity && polled.requests.is_empty());
+    accumulator.set_identity(IDENTITY);
+    assert_eq!(accumulator.poll(10, |_, _| Some(1), |_| 5).requests.len(), 1);
+}
+
+#[test]
+fn at_most_five_batches_of_a_partition_are_in_flight_with_growing_sequences() {
+    let mut bench = Bench::new(config());
+    let sent = bench.send_full(0, 7);
+    assert_eq!(headers(&sent), [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]);
+    bench.accumulator.complete("t", 0, sent[0].id);
+    assert_eq!(headers(&bench.send(0)), [(0, 5)]);
+}
+
+#[test]
+fn retries_keep_the_order_and_go_one_at_a_time() {
+    let mut bench = Bench::new(config());
+    let sent = bench.send_full(0, 3);
+    let moved = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    assert_eq!(bench.fail(0, &sent[0], moved), Verdict::Retry { metadata: true });
+    let late = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+    assert_eq!(bench.fail(0, &sent[1], late), Verdict::Retry { metadata: false });
+    bench.append(0, 150).unwrap();
+    assert!(bench.send(500).is_empty(), "the third answer is still out");
+    bench.fail(0, &sent[2], late);
+    for expected in &sent[..2] {
+        let retry = bench.send(500);
+        assert_eq!(headers(&retry), [expected.header]);
+        assert_eq!(retry[0].bytes, expected.bytes);
+        bench.accumulator.complete("t", 0, retry[0].id);
+    }
+    // With the last retry on its way, what is new may follow.
+    assert_eq!(headers(&bench.send(500)), [(0, 2), (0, 3)]);
+}
+
+#[test]
+fn the_oldest_batch_out_of_order_raises_the_epoch_and_starts_over() {
+    let mut bench = Bench::new(config());
+    let first = bench.send_full(0, 1);
+    bench.accumulator.complete("t", 0, first[0].id);
+    let sent = bench.send_full(0, 2);
+    assert_eq!(headers(&sent), [(0, 1), (0, 2)]);
+    for batch in &sent {
+        bench.fail(0, batch, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    }
+    let retry = bench.send(500);
+    assert_eq!(headers(&retry), [(1, 0)]);
+    bench.accumulator.complete("t", 0, retry[0].id);
+    assert_eq!(headers(&bench.send(500)), [(1, 1)]);
+}
+
+#[test]
+fn a_duplicate_is_a_success() {
+    let mut bench = Bench::new(config());
+    let sent = bench.send_full(0, 1);
+    let verdict = bench.fail(0, &sent[0], ErrorCode::DUPLICATE_SEQUENCE_NUMBER);
+    assert_eq!(verdict, Verdict::Duplicate(1));
+    assert!(bench.accumulator.is_empty());
+}
+
+#[test]
+fn a_batch_that_fails_for_good_leaves_a_gap_that_a_new_epoch_closes() {
+    let mut bench = Bench::new(config());
+    let sent = bench.send_full(0, 1);
+    let code = ErrorCode::INVALID_RECORD;
+    assert_eq!(bench.fail(0, &sent[0], code), Verdict::Fail(1, Failure::Broker(code)));
+    assert_eq!(headers(&bench.send_full(0, 1)), [(1, 0)]);
+}
+
+#[test]
+fn time_runs_out_for_waiting_and_sent_batches_alike() {
+    let mut bench = Bench::new(config());
+    let sent = bench.send_full(0, 1);
+    bench.append(1, 150).unwrap();
+    bench.room = 0;
+    let polled = bench.poll(1001);
+    assert_eq!(polled.expired, [(1, Failure::TimedOut), (2, Failure::TimedOut)]);
+    let late = bench.fail(1002, &sent[0], ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(late, Verdict::Ignored);
+    // Whether the first was written is not known: the epoch makes sure no gap is seen.
+    bench.room = 10;
+    assert_eq!(headers(&bench.send_full(1002, 1)), [(1, 0)]);
+}
+
+#[test]
+fn a_full_node_and_a_missing_leader_hold_batches_back() {
+    let mut bench = Bench::new(config());
+    bench.append(0, 150).unwrap();
+    let nobody = bench.accumulator.poll(5, |_, _| None, |_| 5);
+    assert!(nobody.leaderless && nobody.requests.is_empty());
+    bench.room = 0;
+    assert!(bench.send(5).is_empty());
+    bench.room = 1;
+    assert_eq!(bench.send(5).len(), 1);
+}
+
+#[test]
+fn flush_hurries_what_is_there_and_knows_when_it_ended() {
+    let mut bench = Bench::new(config());
+    bench.append(0, 10).unwrap();
+    let mark = bench.accumulator.flush();
+    let sent = bench.send(0);
+    assert!(!bench.accumulator.flushed(mark));
+    bench.append(0, 10).unwrap();
+    bench.accumulator.complete("t", 0, sent[0].id);
+    assert!(bench.accumulator.flushed(mark), "what came later does not count");
+}

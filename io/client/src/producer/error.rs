@@ -1,0 +1,106 @@
+//! Why a record was not written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_protocol::ErrorCode;
+use thiserror::Error;
+
+use crate::cluster::ClusterError;
+
+/// Why a record was not written. Records of one batch share it, so it is cheap to clone.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The producer is closed, or was before the record was delivered.
+    #[error("the producer is closed")]
+    Closed,
+    /// Records were left when the deadline of `close` passed.
+    #[error("not everything was delivered within {waited:?}; the rest was given up")]
+    CloseTimeout {
+        /// The deadline.
+        waited: Duration,
+    },
+    /// The record is larger than a request may be.
+    #[error("a record of {bytes} bytes for `{topic}` is larger than {limit} (`max.request.size`)")]
+    RecordTooLarge {
+        /// Its topic.
+        topic: Arc<str>,
+        /// Its size with the batch around it.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// `buffer.memory` stayed used up for `max.block.ms`.
+    #[error("no room within {waited:?}: {limit} bytes (`buffer.memory`) wait to be delivered")]
+    NoMemory {
+        /// The limit.
+        limit: usize,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The topic's partitions could not be learned.
+    #[error("`{topic}` cannot be described: {reason}")]
+    UnknownTopic {
+        /// The topic.
+        topic: Arc<str>,
+        /// What the cluster says.
+        reason: ClusterError,
+    },
+    /// The topic has no such partition.
+    #[error("`{topic}` has no partition {partition}: it has {partitions}")]
+    UnknownPartition {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition asked for.
+        partition: i32,
+        /// How many there are.
+        partitions: usize,
+    },
+    /// `delivery.timeout.ms` passed. The record may have been written or not.
+    #[error("`{topic}-{partition}` was not written within {waited:?} (`delivery.timeout.ms`)")]
+    Timeout {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// The time it had.
+        waited: Duration,
+    },
+    /// The connection was lost and no retries were left. The record may have been written or not.
+    #[error("`{topic}-{partition}`: no answer from its leader, and no retries left")]
+    NoAnswer {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+    },
+    /// The broker refused the batch.
+    #[error("`{topic}-{partition}`: {code}{}", message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Refused {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// Kafka's error.
+        code: ErrorCode,
+        /// What the broker said beside it.
+        message: Option<Arc<str>>,
+    },
+}
+
+impl SendError {
+    /// Returns whether sending the record again may help. After a timeout or a lost answer it may
+    /// also write the record twice.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::NoMemory { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } => true,
+            Self::UnknownTopic { reason, .. } => reason.is_retriable(),
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::Closed
+            | Self::CloseTimeout { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::UnknownPartition { .. } => false,
+        }
+    }
+}

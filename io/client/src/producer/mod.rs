@@ -1,0 +1,378 @@
+//! Writing records.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use kohort::producer::{Producer, ProducerRecord};
+//!
+//! let producer =
+//!     Producer::builder().set("bootstrap.servers", "localhost:9092").set("linger.ms", "20").build()?;
+//! // Waits for memory if need be; the record is then in a batch.
+//! let delivery = producer.send(ProducerRecord::to("flights").key("JFK").value("{}")).await?;
+//! // Waits for the broker's answer.
+//! let written = delivery.await?;
+//! println!("{}-{} at {}", written.topic, written.partition, written.offset);
+//! producer.close(std::time::Duration::from_secs(5)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Producer::send`] encodes the record into its partition's open batch under a lock, with no
+//! memory of its own but a share in the batch's completion. A task on the client's thread sends
+//! the batches: [`kohort_client_core::producer`] decides which and when, `sender` does it. Records
+//! of one partition are written in the order of their `send` calls, and once, unless
+//! `enable.idempotence` is off.
+//!
+//! Left out until later issues: transactions, custom partitioners, splitting a batch of many
+//! records that the broker finds too large.
+
+mod delivery;
+mod error;
+mod record;
+mod sender;
+mod topics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kohort_client_core::backoff::Backoff;
+use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, Refused};
+use kohort_protocol::records::{Header, NewRecord};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::{ConfigError, ProducerConfig, Properties};
+use crate::error::BuildError;
+use crate::net::Driver;
+use delivery::Completion;
+pub use delivery::{Delivery, RecordMetadata};
+pub use error::SendError;
+pub use record::ProducerRecord;
+use sender::Sender;
+use topics::{Placement, TopicTable};
+
+/// Writes records to topics. Clones share everything; `send` may be called from many tasks and in
+/// any runtime.
+///
+/// Dropping the last clone does not block: what was sent is still delivered in the background, for
+/// as long as the process lives. [`Producer::close`] waits for it.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    driver: Driver,
+}
+
+/// What the handles and the sender share.
+#[derive(Debug)]
+struct Shared {
+    config: ProducerConfig,
+    cluster: Cluster,
+    /// Held for the time it takes to encode one record, or to pick the batches to send.
+    state: Mutex<State>,
+    /// Wakes the sender.
+    wake: Notify,
+    /// Wakes those who wait for memory, for a flush, or for the end.
+    progress: Notify,
+    closing: AtomicBool,
+    /// The deadline of the close has passed: give up what is left.
+    abandon: AtomicBool,
+    /// The sender has ended.
+    ended: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    accumulator: Accumulator<Arc<Completion>>,
+    topics: TopicTable,
+}
+
+/// Collects properties and makes a [`Producer`] of them.
+#[derive(Debug, Default)]
+pub struct ProducerBuilder {
+    config: ProducerConfig,
+    error: Option<ConfigError>,
+}
+
+impl ProducerBuilder {
+    /// Sets a property by Kafka's name. The first mistake is reported by
+    /// [`ProducerBuilder::build`].
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        if let Err(error) = self.config.set(name, value) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Starts the producer. The first connection is made in the background.
+    pub fn build(self) -> Result<Producer, BuildError> {
+        match self.error {
+            Some(error) => Err(error.into()),
+            None => Producer::new(self.config),
+        }
+    }
+}
+
+impl Producer {
+    /// Returns a builder that takes properties by name.
+    pub fn builder() -> ProducerBuilder {
+        ProducerBuilder::default()
+    }
+
+    /// Starts a producer from a configuration. The first connection is made in the background.
+    pub fn new(config: ProducerConfig) -> Result<Self, BuildError> {
+        config.validate()?;
+        let driver = Driver::start("kohort-producer").map_err(BuildError::Thread)?;
+        let compressor = sender::compressor(&config)?;
+        let seed = clock::seed();
+        let options = ClusterOptions {
+            allow_auto_create_topics: true,
+            seed: Some(seed),
+            ..ClusterOptions::default()
+        };
+        let cluster = Cluster::start(&driver, &config.common, options);
+        let accumulator = Accumulator::new(accumulator_config(&config, seed));
+        let topics = TopicTable::new(&config, seed);
+        let shared = Arc::new(Shared {
+            config,
+            cluster,
+            state: Mutex::new(State { accumulator, topics }),
+            wake: Notify::new(),
+            progress: Notify::new(),
+            closing: AtomicBool::new(false),
+            abandon: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        // The sender holds the thread, so that what is left when the producer is dropped is sent.
+        driver.spawn(Sender::new(shared.clone(), driver.clone(), compressor).run());
+        Ok(Self { handle: Arc::new(Handle { shared, driver }) })
+    }
+
+    /// Takes in a record and returns the future of its delivery. Waits while `buffer.memory` is
+    /// used up or the topic is not known yet, `max.block.ms` at most.
+    ///
+    /// Cancel-safe: a dropped future has taken in nothing.
+    pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Delivery, SendError> {
+        match self.handle.shared.try_send(&record) {
+            Ok(delivery) => Ok(delivery),
+            Err(NotYet::Never(error)) => Err(error),
+            Err(reason) => self.send_slowly(&record, reason).await,
+        }
+    }
+
+    async fn send_slowly(
+        &self,
+        record: &ProducerRecord<'_>,
+        mut reason: NotYet,
+    ) -> Result<Delivery, SendError> {
+        let shared = &self.handle.shared;
+        let max_block = shared.config.max_block;
+        let deadline = Instant::now() + max_block;
+        loop {
+            match reason {
+                NotYet::Never(error) => return Err(error),
+                NotYet::UnknownTopic => {
+                    let lookup = topics::wait_for_topic(
+                        shared.cluster.clone(),
+                        Arc::from(record.topic),
+                        record.partition,
+                        deadline,
+                    );
+                    let found = self.handle.driver.run(lookup).await;
+                    let view = found.map_err(|_| SendError::Closed)??;
+                    shared.state.lock().topics.update(&view);
+                }
+                NotYet::Full => {
+                    let freed = shared.progress.notified();
+                    let mut freed = std::pin::pin!(freed);
+                    // Registered before the next try, so that no release is missed in between.
+                    freed.as_mut().enable();
+                    match shared.try_send(record) {
+                        Err(NotYet::Full) => {}
+                        Ok(delivery) => return Ok(delivery),
+                        Err(other) => {
+                            reason = other;
+                            continue;
+                        }
+                    }
+                    shared.wake.notify_one();
+                    let timer = self.handle.driver.run(tokio::time::sleep_until(deadline));
+                    tokio::select! {
+                        () = freed => {}
+                        _ = timer => {
+                            return Err(SendError::NoMemory {
+                                limit: shared.config.buffer_memory.get(),
+                                waited: max_block,
+                            });
+                        }
+                    }
+                }
+            }
+            match shared.try_send(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err(next) => reason = next,
+            }
+        }
+    }
+
+    /// Sends everything taken in so far without waiting for `linger.ms`, and waits until each of
+    /// those records is delivered or given up.
+    pub async fn flush(&self) {
+        self.handle.shared.flush().await;
+    }
+
+    /// Delivers what was taken in and closes; what is not delivered within `deadline` is given up
+    /// and reported as [`SendError::Closed`].
+    pub async fn close(&self, deadline: Duration) -> Result<(), SendError> {
+        let shared = self.handle.shared.clone();
+        shared.begin_close();
+        let timer = self.handle.driver.run(tokio::time::sleep(deadline));
+        tokio::select! {
+            () = shared.until_ended() => Ok(()),
+            _ = timer => {
+                shared.abandon.store(true, Ordering::Release);
+                shared.wake.notify_one();
+                shared.until_ended().await;
+                Err(SendError::CloseTimeout { waited: deadline })
+            }
+        }
+    }
+
+    /// Returns how many partitions a topic has, asking the cluster if need be.
+    pub async fn partitions(&self, topic: &str) -> Result<usize, SendError> {
+        let shared = &self.handle.shared;
+        let deadline = Instant::now() + shared.config.max_block;
+        let lookup =
+            topics::wait_for_topic(shared.cluster.clone(), Arc::from(topic), None, deadline);
+        let view = self.handle.driver.run(lookup).await.map_err(|_| SendError::Closed)??;
+        Ok(view.topic(topic).map_or(0, |topic| topic.partitions.len()))
+    }
+
+    /// Returns how many bytes wait to be sent or for an answer.
+    pub fn buffered_bytes(&self) -> usize {
+        self.handle.shared.state.lock().accumulator.buffered_bytes()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
+}
+
+/// Why a record is not in a batch yet.
+#[derive(Debug)]
+enum NotYet {
+    UnknownTopic,
+    Full,
+    Never(SendError),
+}
+
+impl Shared {
+    /// Puts a record into its batch, if that needs no waiting.
+    fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, NotYet> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(NotYet::Never(SendError::Closed));
+        }
+        let now = clock::now_ms();
+        let timestamp = record.timestamp.unwrap_or(now);
+        let headers: &[Header<'_>] = record.headers;
+        let new = NewRecord { timestamp, key: record.key, value: record.value, headers };
+        let appended = {
+            let mut state = self.state.lock();
+            let State { accumulator, topics } = &mut *state;
+            let (topic, random) = topics.get(record.topic).ok_or(NotYet::UnknownTopic)?;
+            let partition = match topic.place(record, random) {
+                Placement::In(partition) => partition,
+                Placement::Unknown => return Err(NotYet::UnknownTopic),
+            };
+            let appended = accumulator
+                .append(now, record.topic, partition, &new, || {
+                    Arc::new(Completion::new(topic.name.clone(), partition))
+                })
+                .map_err(|refused| match refused {
+                    Refused::Full => NotYet::Full,
+                    Refused::TooLarge { bytes, limit } => {
+                        NotYet::Never(SendError::RecordTooLarge {
+                            topic: topic.name.clone(),
+                            bytes,
+                            limit,
+                        })
+                    }
+                })?;
+            let ignore_keys = self.config.partitioner_ignore_keys;
+            if record.partition.is_none() && (record.key.is_none() || ignore_keys) {
+                topic.appended(appended.bytes, appended.full, random);
+            }
+            appended
+        };
+        if appended.wake {
+            self.wake.notify_one();
+        }
+        Ok(Delivery::new(appended.completion, appended.index, timestamp))
+    }
+
+    async fn flush(&self) {
+        let mark = self.state.lock().accumulator.flush();
+        self.wake.notify_one();
+        loop {
+            let progress = self.progress.notified();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            if self.state.lock().accumulator.flushed(mark) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    fn begin_close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.state.lock().accumulator.flush();
+        self.wake.notify_one();
+    }
+
+    async fn until_ended(&self) {
+        loop {
+            let progress = self.progress.notified();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Gives up everything that is held.
+    fn give_up(&self, failure: Failure) {
+        let abandoned = self.state.lock().accumulator.abandon(failure);
+        for (completion, failure) in abandoned {
+            completion.fail(failure, None, &self.config);
+        }
+        self.progress.notify_waiters();
+    }
+}
+
+fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    AccumulatorConfig {
+        batch_size: config.batch_size.get(),
+        linger_ms: ms(config.linger),
+        delivery_timeout_ms: ms(config.delivery_timeout),
+        buffer_memory: config.buffer_memory.get(),
+        request_bytes_max: config.max_request_size.get(),
+        retries: config.retries,
+        in_flight_max: config.max_in_flight,
+        idempotent: config.enable_idempotence,
+        backoff: Backoff::new(config.common.retry_backoff, config.common.retry_backoff_max),
+        seed,
+    }
+}

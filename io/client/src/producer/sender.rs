@@ -1,0 +1,425 @@
+//! The task that sends batches and hears how they fared.
+//!
+//! One loop: ask the accumulator what to do, do it, wait for whatever comes first (a record that
+//! is due, an answer, new metadata). Requests to a node are queued on its connection in the order
+//! they were decided on, which is what keeps the sequences in order.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kohort_client_core::producer::idempotence::ProducerIdentity;
+use kohort_client_core::producer::{Failure, OutBatch, Payload, SendRequest, Verdict};
+use kohort_protocol::compression::{Compression, Compressor};
+use kohort_protocol::messages::init_producer_id::InitProducerIdRequest;
+use kohort_protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData,
+};
+use kohort_protocol::{ErrorCode, Request, Uuid};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Shared, State};
+use crate::clock;
+use crate::cluster::{Cluster, ClusterError};
+use crate::config::{Acks, Codec, ConfigError, ProducerConfig};
+use crate::net::{BrokerConnection, Driver, NetError, Purpose};
+
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+    /// Keeps the thread until everything is sent.
+    _driver: Driver,
+    compressor: Compressor,
+    work: JoinSet<Event>,
+    /// Requests without an answer, by node.
+    in_flight: BTreeMap<i32, usize>,
+    connecting: BTreeSet<i32>,
+    identifying: bool,
+    views: watch::Receiver<Arc<kohort_client_core::metadata::MetadataView>>,
+}
+
+/// What a task of ours comes back with.
+enum Event {
+    Connected { node: i32 },
+    Identified(Result<ProducerIdentity, ClusterError>),
+    Answered { node: i32, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError> },
+}
+
+/// A batch under way, with its bytes for a retry.
+struct SentBatch {
+    topic: Arc<str>,
+    topic_id: Uuid,
+    partition: i32,
+    id: u64,
+    bytes: Bytes,
+}
+
+impl Sender {
+    pub(super) fn new(shared: Arc<Shared>, driver: Driver, compressor: Compressor) -> Self {
+        let views = shared.cluster.subscribe();
+        Self {
+            shared,
+            _driver: driver,
+            compressor,
+            work: JoinSet::new(),
+            in_flight: BTreeMap::new(),
+            connecting: BTreeSet::new(),
+            identifying: false,
+            views,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let wake_at = self.send_what_is_ready();
+            let closing = self.shared.closing.load(Ordering::Acquire);
+            let abandon = self.shared.abandon.load(Ordering::Acquire);
+            if abandon {
+                self.shared.give_up(Failure::Closed);
+            }
+            if closing && self.shared.state.lock().accumulator.is_empty() {
+                break;
+            }
+            let wait = wake_at.map(|at| (at - clock::now_ms()).max(0).unsigned_abs());
+            // Each branch is cancel-safe: a notification, a finished task, a changed watch and a
+            // timer are all still there for the next round.
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                Some(event) = self.work.join_next(), if !self.work.is_empty() => {
+                    if let Ok(event) = event {
+                        self.apply(event);
+                    }
+                }
+                changed = self.views.changed() => {
+                    if changed.is_ok() {
+                        let view = self.views.borrow_and_update().clone();
+                        self.shared.state.lock().topics.update(&view);
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
+            }
+        }
+        self.shared.ended.store(true, Ordering::Release);
+        self.shared.progress.notify_waiters();
+    }
+
+    /// Sends all that is ready; returns when to look again.
+    fn send_what_is_ready(&mut self) -> Option<i64> {
+        let cluster = &self.shared.cluster;
+        let view = cluster.view();
+        let leader = |topic: &str, partition: i32| Some(view.leader(topic, partition)?.id);
+        let unconnected = RefCell::new(BTreeSet::new());
+        let limit = self.shared.config.max_in_flight;
+        let room = |node: i32| {
+            if cluster.existing_connection(node, Purpose::General).is_none() {
+                unconnected.borrow_mut().insert(node);
+                return 0;
+            }
+            limit.saturating_sub(self.in_flight.get(&node).copied().unwrap_or(0))
+        };
+        let polled = self.shared.state.lock().accumulator.poll(clock::now_ms(), leader, room);
+        if !polled.expired.is_empty() {
+            for (completion, failure) in polled.expired {
+                completion.fail(failure, None, &self.shared.config);
+            }
+            self.shared.progress.notify_waiters();
+        }
+        if polled.leaderless {
+            cluster.refresh_soon();
+        }
+        if polled.needs_identity && !self.identifying {
+            self.identifying = true;
+            self.work.spawn(identify(cluster.clone(), self.shared.config.common.retry_backoff));
+        }
+        for node in unconnected.into_inner() {
+            if self.connecting.insert(node) {
+                let cluster = cluster.clone();
+                self.work.spawn(async move {
+                    // A failure has asked for new metadata; the pool keeps the back-off.
+                    let _ = cluster.connection(node, Purpose::General).await;
+                    Event::Connected { node }
+                });
+            }
+        }
+        for request in polled.requests {
+            self.send(request, &view);
+        }
+        polled.wake_at
+    }
+
+    fn send(&mut self, request: SendRequest, view: &kohort_client_core::metadata::MetadataView) {
+        let SendRequest { node, batches } = request;
+        let mut sent: Vec<SentBatch> = batches
+            .into_iter()
+            .map(|batch| {
+                let topic_id = view.topic(&batch.topic).map_or(Uuid::ZERO, |topic| topic.id);
+                self.build(batch, topic_id)
+            })
+            .collect();
+        *self.in_flight.entry(node).or_default() += 1;
+        let connection = self.shared.cluster.existing_connection(node, Purpose::General);
+        let config = &self.shared.config;
+        let started = connection
+            .ok_or_else(|| NetError::Closed { address: Arc::from(format!("node {node}")) })
+            .and_then(|connection| {
+                let version = produce_version(&connection, &sent)?;
+                let request = produce_request(&mut sent, version, config);
+                if config.acks == Acks::None {
+                    return Ok(Started::Unanswered(connection, version, request));
+                }
+                // The broker's wait for its replicas is part of ours.
+                let timeout = config.common.request_timeout;
+                Ok(Started::Answered(connection.start(version, &request, timeout)?))
+            });
+        match started {
+            Ok(Started::Answered(answer)) => {
+                self.work.spawn(async move {
+                    let answer = answer.await;
+                    Event::Answered { node, sent, answer }
+                });
+            }
+            Ok(Started::Unanswered(connection, version, request)) => {
+                self.work.spawn(async move {
+                    let written = connection.send_unanswered(version, &request).await;
+                    let answer = written.map(|()| unknown_offsets(&sent));
+                    Event::Answered { node, sent, answer }
+                });
+            }
+            Err(error) => self.apply(Event::Answered { node, sent, answer: Err(error) }),
+        }
+    }
+
+    fn build(&mut self, batch: OutBatch, topic_id: Uuid) -> SentBatch {
+        let OutBatch { topic, partition, id, payload, .. } = batch;
+        let bytes = match payload {
+            Payload::Built(bytes) => bytes,
+            Payload::Open(mut builder, options) => {
+                let bytes = builder.build(&options, &mut self.compressor);
+                self.shared.state.lock().accumulator.recycle(builder);
+                bytes
+            }
+        };
+        SentBatch { topic, topic_id, partition, id, bytes }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Connected { node } => {
+                self.connecting.remove(&node);
+            }
+            Event::Identified(result) => {
+                self.identifying = false;
+                match result {
+                    Ok(identity) => {
+                        tracing::debug!(?identity, "producer id");
+                        self.shared.state.lock().accumulator.set_identity(identity);
+                    }
+                    Err(ClusterError::Refused { code, .. }) => {
+                        self.shared.give_up(Failure::Broker(code));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no producer id");
+                        self.shared.give_up(Failure::NoAnswer);
+                    }
+                }
+            }
+            Event::Answered { node, sent, answer } => {
+                if let Some(count) = self.in_flight.get_mut(&node) {
+                    *count -= 1;
+                }
+                self.settle(sent, answer);
+                self.shared.progress.notify_waiters();
+            }
+        }
+    }
+
+    /// Tells the accumulator how each batch of a request fared, and their senders what is final.
+    fn settle(&self, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError>) {
+        let mut answers: BTreeMap<(&str, i32), &PartitionProduceResponse> = BTreeMap::new();
+        let answer = match &answer {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::debug!(%error, "a produce request failed");
+                None
+            }
+        };
+        for topic in answer.iter().flat_map(|answer| &answer.responses) {
+            let by_id =
+                |batch: &&SentBatch| !topic.topic_id.is_zero() && batch.topic_id == topic.topic_id;
+            let name = sent.iter().find(by_id).map_or(topic.name.as_str(), |batch| &batch.topic);
+            for partition in &topic.partition_responses {
+                answers.insert((name, partition.index), partition);
+            }
+        }
+        let mut stale = false;
+        for batch in &sent {
+            let answer = answers.get(&(&*batch.topic, batch.partition)).copied();
+            stale |= self.settle_batch(batch, answer);
+        }
+        if stale {
+            self.shared.cluster.refresh_soon();
+        }
+    }
+
+    /// Returns whether the batch's failure says that our metadata is old.
+    fn settle_batch(&self, batch: &SentBatch, answer: Option<&PartitionProduceResponse>) -> bool {
+        let Shared { state, cluster, config, .. } = &*self.shared;
+        let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
+        if let Some(answer) = answer.filter(|answer| answer.error_code == ErrorCode::NONE) {
+            let completed =
+                state.lock().accumulator.complete(&batch.topic, batch.partition, batch.id);
+            if let Some(completion) = completed {
+                completion.written(answer.base_offset, answer.log_append_time_ms);
+            }
+            return false;
+        }
+        if let Some(leader) = answer.map(|it| &it.current_leader).filter(|it| it.leader_id >= 0) {
+            let (id, epoch) = (leader.leader_id, leader.leader_epoch);
+            cluster.learn_leader(&batch.topic, batch.partition, id, epoch);
+        }
+        let failure = answer.map_or(Failure::NoAnswer, |_| Failure::Broker(code));
+        let verdict = {
+            let State { accumulator, .. } = &mut *state.lock();
+            if NEEDS_NEW_IDENTITY.contains(&code) {
+                accumulator.forget_identity();
+            }
+            let place = (&*batch.topic, batch.partition, batch.id);
+            accumulator.fail(clock::now_ms(), place, batch.bytes.clone(), failure)
+        };
+        match verdict {
+            Verdict::Retry { metadata } => {
+                tracing::debug!(topic = %batch.topic, batch.partition, ?failure, "will retry");
+                metadata
+            }
+            Verdict::Duplicate(completion) => {
+                let offset = answer.map_or(-1, |answer| answer.base_offset);
+                completion.written(offset, -1);
+                false
+            }
+            Verdict::Fail(completion, failure) => {
+                let message = answer.and_then(|answer| answer.error_message.as_deref());
+                completion.fail(failure, message.map(Arc::from), config);
+                false
+            }
+            Verdict::Ignored => false,
+        }
+    }
+}
+
+enum Started {
+    Answered(crate::net::InFlight<ProduceRequest>),
+    Unanswered(BrokerConnection, i16, ProduceRequest),
+}
+
+/// Makes the compressor a configuration asks for.
+pub(super) fn compressor(config: &ProducerConfig) -> Result<Compressor, ConfigError> {
+    let default_gzip = config.compression_gzip_level == -1;
+    let (compression, level) = match config.compression_type {
+        Codec::None => (Compression::None, None),
+        Codec::Snappy => (Compression::Snappy, None),
+        Codec::Gzip if default_gzip => (Compression::Gzip, None),
+        Codec::Gzip => (Compression::Gzip, Some(config.compression_gzip_level)),
+        Codec::Lz4 => (Compression::Lz4, Some(config.compression_lz4_level)),
+        Codec::Zstd => (Compression::Zstd, Some(config.compression_zstd_level)),
+    };
+    Compressor::new(compression, level)
+        .map_err(|error| ConfigError::Conflict { reason: error.to_string() })
+}
+
+/// Returns the version to produce in: the highest, but without topic ids if one is not known.
+fn produce_version(connection: &BrokerConnection, sent: &[SentBatch]) -> Result<i16, NetError> {
+    let mut wanted = <ProduceRequest as kohort_protocol::Message>::VERSIONS;
+    if sent.iter().any(|batch| batch.topic_id.is_zero()) {
+        wanted.max = TOPIC_IDS_FROM - 1;
+    }
+    connection.version_within::<ProduceRequest>(wanted)
+}
+
+fn produce_request(
+    sent: &mut [SentBatch],
+    version: i16,
+    config: &ProducerConfig,
+) -> ProduceRequest {
+    sent.sort_by(|left, right| left.topic.cmp(&right.topic));
+    let mut topic_data: Vec<TopicProduceData> = Vec::new();
+    for batches in sent.chunk_by(|left, right| left.topic == right.topic) {
+        let data = |batch: &SentBatch| PartitionProduceData {
+            index: batch.partition,
+            records: Some(batch.bytes.clone()),
+        };
+        let by_id = version >= TOPIC_IDS_FROM;
+        topic_data.push(TopicProduceData {
+            name: if by_id { String::new() } else { batches[0].topic.to_string() },
+            topic_id: if by_id { batches[0].topic_id } else { Uuid::ZERO },
+            partition_data: batches.iter().map(data).collect(),
+        });
+    }
+    let timeout_ms = config.common.request_timeout.as_millis();
+    ProduceRequest {
+        transactional_id: None,
+        acks: match config.acks {
+            Acks::All => -1,
+            Acks::Leader => 1,
+            Acks::None => 0,
+        },
+        timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+        topic_data,
+    }
+}
+
+/// The answer to a request that gets none: written somewhere.
+fn unknown_offsets(sent: &[SentBatch]) -> ProduceResponse {
+    use kohort_protocol::messages::produce::TopicProduceResponse;
+    let response = |batch: &SentBatch| TopicProduceResponse {
+        name: batch.topic.to_string(),
+        partition_responses: vec![PartitionProduceResponse {
+            index: batch.partition,
+            base_offset: -1,
+            ..PartitionProduceResponse::default()
+        }],
+        ..TopicProduceResponse::default()
+    };
+    ProduceResponse { responses: sent.iter().map(response).collect(), ..ProduceResponse::default() }
+}
+
+/// Asks for a producer id until there is one or a broker refuses for good.
+async fn identify(cluster: Cluster, pause: Duration) -> Event {
+    loop {
+        match ask_identity(&cluster).await {
+            Err(error) if error.is_retriable() => {
+                tracing::debug!(%error, "no producer id yet");
+                tokio::time::sleep(pause).await;
+            }
+            outcome => return Event::Identified(outcome),
+        }
+    }
+}
+
+async fn ask_identity(cluster: &Cluster) -> Result<ProducerIdentity, ClusterError> {
+    let connection = cluster.any_connection().await?;
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        transaction_timeout_ms: i32::MAX,
+        ..InitProducerIdRequest::default()
+    };
+    let answer: <InitProducerIdRequest as Request>::Response = connection.send(&request).await?;
+    match answer.error_code {
+        ErrorCode::NONE => {
+            Ok(ProducerIdentity { producer_id: answer.producer_id, epoch: answer.producer_epoch })
+        }
+        code => {
+            Err(ClusterError::Refused { what: "a producer id".to_owned(), code, message: None })
+        }
+    }
+}
+
+/// The first Produce version that names topics by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// After these the broker takes nothing more under our id.
+const NEEDS_NEW_IDENTITY: [ErrorCode; 2] =
+    [ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::INVALID_PRODUCER_ID_MAPPING];

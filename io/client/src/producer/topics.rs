@@ -1,0 +1,162 @@
+//! What the producer knows of topics when it places a record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kohort_client_core::backoff::Jitter;
+use kohort_client_core::metadata::{self, MetadataView};
+use kohort_client_core::producer::partitioner::{TopicPartitioner, TopicView};
+use tokio::time::Instant;
+
+use super::{ProducerRecord, SendError};
+use crate::cluster::{Cluster, ClusterError};
+use crate::config::ProducerConfig;
+use crate::net::NetError;
+
+/// The topics that were sent to.
+#[derive(Debug)]
+pub(super) struct TopicTable {
+    topics: BTreeMap<Arc<str>, Topic>,
+    batch_size: usize,
+    ignore_keys: bool,
+    random: Jitter,
+}
+
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    partitions: i32,
+    /// The partitions that have a leader.
+    available: Vec<i32>,
+    batch_size: usize,
+    partitioner: TopicPartitioner,
+}
+
+/// Where a record goes.
+pub(super) enum Placement {
+    In(i32),
+    /// It names a partition that is not known (yet).
+    Unknown,
+}
+
+impl TopicTable {
+    pub(super) fn new(config: &ProducerConfig, seed: u64) -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            batch_size: config.batch_size.get(),
+            ignore_keys: config.partitioner_ignore_keys,
+            random: Jitter::seeded(seed),
+        }
+    }
+
+    pub(super) fn get(&mut self, name: &str) -> Option<(&mut Topic, &mut Jitter)> {
+        Some((self.topics.get_mut(name)?, &mut self.random))
+    }
+
+    /// Takes over a new picture of the cluster.
+    pub(super) fn update(&mut self, view: &MetadataView) {
+        for known in view.topics() {
+            if let Some(topic) = self.topics.get_mut(&known.name) {
+                topic.update(known);
+                continue;
+            }
+            let mut topic = Topic {
+                name: known.name.clone(),
+                partitions: 0,
+                available: Vec::new(),
+                batch_size: self.batch_size,
+                partitioner: TopicPartitioner::new(self.batch_size, self.ignore_keys),
+            };
+            topic.update(known);
+            self.topics.insert(known.name.clone(), topic);
+        }
+        // A deleted topic is asked for anew by the next record.
+        self.topics.retain(|name, _| view.topic(name).is_some());
+    }
+}
+
+impl Topic {
+    pub(super) fn place(&mut self, record: &ProducerRecord<'_>, random: &mut Jitter) -> Placement {
+        match record.partition {
+            Some(partition) if (0..self.partitions).contains(&partition) => {
+                Placement::In(partition)
+            }
+            None if self.partitions > 0 => {
+                let view =
+                    TopicView { partition_count: self.partitions, available: &self.available };
+                Placement::In(self.partitioner.partition(record.key, view, random))
+            }
+            _ => Placement::Unknown,
+        }
+    }
+
+    /// Notes what a record without a partition of its own has added, and whether its batch is full
+    /// now: then the next one goes elsewhere, before it opens a batch it would leave nearly empty.
+    pub(super) fn appended(&mut self, bytes: usize, full: bool, random: &mut Jitter) {
+        let view = TopicView { partition_count: self.partitions, available: &self.available };
+        let bytes = if full { self.batch_size } else { bytes };
+        self.partitioner.appended(bytes, full, view, random);
+    }
+
+    fn update(&mut self, known: &metadata::TopicView) {
+        self.partitions = i32::try_from(known.partitions.len()).unwrap_or(i32::MAX);
+        let led = known.partitions.iter().filter(|it| it.leader >= 0).map(|it| it.index);
+        self.available = led.collect();
+    }
+}
+
+/// Follows a topic and waits until it, and the partition asked for, is known.
+pub(super) async fn wait_for_topic(
+    cluster: Cluster,
+    topic: Arc<str>,
+    partition: Option<i32>,
+    deadline: Instant,
+) -> Result<Arc<MetadataView>, SendError> {
+    let mut views = cluster.subscribe();
+    cluster.follow_topics([&topic]);
+    let mut last = ClusterError::Net(NetError::Closed { address: Arc::from("every server") });
+    let mut asked = false;
+    loop {
+        let view = views.borrow_and_update().clone();
+        if let Some(known) = view.topic(&topic).filter(|known| !known.partitions.is_empty()) {
+            let partitions = known.partitions.len();
+            match partition {
+                Some(wanted) if usize::try_from(wanted).is_ok_and(|it| it < partitions) => {
+                    return Ok(view);
+                }
+                None => return Ok(view),
+                // It may have been added since: the answer to one more question decides.
+                Some(partition) if asked => {
+                    return Err(SendError::UnknownPartition { topic, partition, partitions });
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(code) = cluster.topic_error(&topic) {
+            let what = format!("topic `{topic}`");
+            last = ClusterError::Refused { what, code, message: None };
+            if !code.is_retriable() {
+                return Err(SendError::UnknownTopic { topic, reason: last });
+            }
+        }
+        let next = async {
+            if partition.is_some() && !asked {
+                cluster.refresh().await.map(drop)
+            } else {
+                // The cluster keeps asking about topics that are not settled.
+                views.changed().await.map_err(|_| NetError::DriverGone.into())
+            }
+        };
+        match tokio::time::timeout_at(deadline, next).await {
+            Err(_) => return Err(SendError::UnknownTopic { topic, reason: last }),
+            Ok(Ok(())) => asked = true,
+            Ok(Err(error)) => {
+                last = error;
+                // The refresher tries again by itself; its next picture wakes us.
+                if tokio::time::timeout_at(deadline, views.changed()).await.is_err() {
+                    return Err(SendError::UnknownTopic { topic, reason: last });
+                }
+            }
+        }
+    }
+}
