@@ -25,7 +25,7 @@
 //!    its assignment, when a group becomes empty, and when a static member returns under a new id.
 //!    A join phase is soft: members that were in one when the coordinator went away find an older
 //!    generation or no group and join again. (Kafka also writes an empty record when a group is
-//!    founded, to fit its runtime; nothing ever reads it, and we do not.)
+//!    founded, to fit its runtime. It says no more than that the group exists, and we do not.)
 //!    [`Shard::handle_loaded`] makes a group that has members in the log Stable and arms a session
 //!    for each of them, so a restart by itself rebalances nothing.
 //! 3. **Replay at once, reply when durable.** The shell replays the records as soon as they are

@@ -229,6 +229,12 @@ impl Shard for GroupShard {
         let old = self.image.replace(image.clone());
         self.housekeeping.deleted.note(old.as_ref(), image);
         self.turn(now, &mut outcome, |groups, turn, housekeeping| {
+            if old.is_none() {
+                for entry in groups.values_mut() {
+                    let Group::Classic(group) = &mut entry.group;
+                    group.assume_topics(turn);
+                }
+            }
             housekeeping.delete_offsets(groups, turn);
         });
         outcome

@@ -185,7 +185,7 @@ impl ClassicGroup {
                 self.leader = self.members.keys().next().cloned();
             }
         }
-        self.update_subscribed(turn);
+        self.subscribed = self.compute_subscribed();
     }
 
     /// Writes the group to the log as it is now, with these assignments.
@@ -394,6 +394,12 @@ impl ClassicGroup {
     /// Works out which topics the members subscribe to, and how many partitions those have now.
     pub(super) fn update_subscribed(&mut self, turn: &Turn<'_>) {
         self.subscribed = self.compute_subscribed();
+        self.assume_topics(turn);
+    }
+
+    /// Takes the topics as they are for what the last assignment was made with. To be called when
+    /// a loaded group sees topics for the first time.
+    pub(crate) fn assume_topics(&mut self, turn: &Turn<'_>) {
         self.assigned_topics = self.partition_counts(turn);
     }
 
