@@ -7,13 +7,11 @@
 pub mod api_key;
 pub mod compression;
 pub mod error;
-#[allow(missing_docs, reason = "being written")]
 pub mod error_code;
 mod field;
 pub mod frame;
 pub mod header;
 mod message;
-#[allow(missing_docs, reason = "being written")]
 pub mod messages;
 pub mod primitives;
 pub mod records;

@@ -11,28 +11,43 @@ use crate::message::message;
 use crate::{DecodeError, DecodeErrorKind, EncodeError, Reader, Writer};
 
 message! {
+    /// What a member wants: topics, and what it owns from before. Sent in JoinGroup.
     pub struct ConsumerProtocolSubscription: payload [0..=3] {
+        /// The topics the member wants.
         topics: Vec<String> [0..],
+        /// The assignor's own bytes, or null.
         user_data: Option<Bytes> [0.., nullable 0..],
+        /// The partitions the member owns from before.
         owned_partitions: Vec<ConsumerProtocolSubscriptionTopicPartition> [1..],
+        /// The generation in which the member owned these partitions, or -1.
         generation_id: i32 [2..] = -1,
+        /// The rack the member stands in, or null.
         rack_id: Option<String> [3.., nullable 3..],
     }
 
+    /// A topic and the partitions of it that the member owns.
     pub struct ConsumerProtocolSubscriptionTopicPartition {
+        /// The topic's name.
         topic: String [1..],
+        /// Each partition concerned.
         partitions: Vec<i32> [1..],
     }
 }
 
 message! {
+    /// What a member gets. Sent in SyncGroup.
     pub struct ConsumerProtocolAssignment: payload [0..=3] {
+        /// The partitions the member gets.
         assigned_partitions: Vec<ConsumerProtocolAssignmentTopicPartition> [0..],
+        /// The assignor's own bytes, or null.
         user_data: Option<Bytes> [0.., nullable 0..],
     }
 
+    /// A topic and the partitions of it that the member gets.
     pub struct ConsumerProtocolAssignmentTopicPartition {
+        /// The topic's name.
         topic: String [0..],
+        /// Each partition concerned.
         partitions: Vec<i32> [0..],
     }
 }

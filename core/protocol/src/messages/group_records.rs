@@ -36,48 +36,78 @@ impl GroupRecordKey {
 }
 
 message! {
+    /// Whose position in what: the key of a committed offset.
     pub struct OffsetCommitKey: payload [0..=1] {
+        /// The group.
         group: String [0..],
+        /// The topic's name.
         topic: String [0..],
+        /// The partition, counted from 0.
         partition: i32 [0..],
     }
 }
 
 message! {
+    /// A committed offset. Kafka 4.3 writes version 4, or 1 if the offset has an expiry of its own.
     pub struct OffsetCommitValue: payload [0..=4, flexible 4..] {
+        /// The position: the offset of the next record to consume.
         offset: i64 [0..],
+        /// The leader epoch of the last record consumed, or -1.
         leader_epoch: i32 [3..] = -1,
+        /// What the client asked to remember with the position.
         metadata: String [0..],
+        /// When the offset was committed, in Unix milliseconds.
         commit_timestamp: i64 [0..],
+        /// When the offset expires, in Unix milliseconds, or -1 for the broker's retention; in
+        /// version 1 only.
         expire_timestamp: i64 [1..=1] = -1,
+        /// The topic's id; zero if it is not known.
         topic_id: Uuid [4.., tag 0],
     }
 }
 
 message! {
+    /// Which classic group: the key of its state.
     pub struct GroupMetadataKey: payload [2..=2] {
+        /// The group.
         group: String [2..],
     }
 }
 
 message! {
+    /// The state of a classic group as of its last complete rebalance.
     pub struct GroupMetadataValue: payload [0..=4, flexible 4..] {
+        /// The kind of group; `consumer` for consumers.
         protocol_type: String [0..],
+        /// How many rebalances the group has been through.
         generation: i32 [0..],
+        /// The protocol in use, or null.
         protocol: Option<String> [0.., nullable 0..] = Some(String::new()),
+        /// The leader's member id, or null.
         leader: Option<String> [0.., nullable 0..] = Some(String::new()),
+        /// When the group came into its present state, in Unix milliseconds, or -1.
         current_state_timestamp: i64 [2..] = -1,
+        /// Everyone in the group.
         members: Vec<MemberMetadata> [0..],
     }
 
+    /// A member of a classic group.
     pub struct MemberMetadata {
+        /// The member's id.
         member_id: String [0..],
+        /// The name of a static member (KIP-345), or null.
         group_instance_id: Option<String> [3.., nullable 3..],
+        /// What the member's client calls itself.
         client_id: String [0..],
+        /// Where the member connects from.
         client_host: String [0..],
+        /// How many milliseconds the member may take to rejoin, or -1.
         rebalance_timeout: i32 [1..] = -1,
+        /// After how many milliseconds without heartbeat the member is taken out.
         session_timeout: i32 [0..],
+        /// What the member said in the protocol chosen.
         subscription: Bytes [0..],
+        /// What the leader gave the member, in the protocol's own format.
         assignment: Bytes [0..],
     }
 }
