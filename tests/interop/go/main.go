@@ -45,6 +45,7 @@ type command struct {
 	Member     string `json:"member"`
 	SessionMS  int64  `json:"session_ms"`
 	Load       string `json:"load"`
+	Size       int    `json:"size"`
 }
 
 type fields map[string]any
@@ -106,6 +107,10 @@ func run(c command) (fields, error) {
 		sent := loads[c.Load].finish()
 		delete(loads, c.Load)
 		return fields{"sent": sent}, nil
+	case "bench.produce":
+		return benchProduce(c)
+	case "bench.consume":
+		return benchConsume(c)
 	}
 	return nil, fmt.Errorf("unknown command %q", c.Cmd)
 }
@@ -402,6 +407,69 @@ func (l *load) finish() int64 {
 	close(l.stopping)
 	<-l.stopped
 	return l.sent
+}
+
+// Writes records of one size as fast as the client can, uncompressed.
+func benchProduce(c command) (fields, error) {
+	cl, err := client(
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	noise := make([]byte, c.Size+4096)
+	for j := range noise {
+		noise[j] = byte(mix(uint64(j)))
+	}
+	var mutex sync.Mutex
+	var failure error
+	started := time.Now()
+	for i := range c.Count {
+		record := &kgo.Record{
+			Topic:     c.Topic,
+			Partition: int32(i / 512 % int64(c.Partitions)),
+			Value:     noise[i%4096 : int(i%4096)+c.Size],
+		}
+		cl.Produce(context.Background(), record, func(_ *kgo.Record, err error) {
+			if err != nil {
+				mutex.Lock()
+				defer mutex.Unlock()
+				failure = err
+			}
+		})
+	}
+	if err := cl.Flush(context.Background()); err != nil {
+		return nil, err
+	}
+	mutex.Lock()
+	defer mutex.Unlock()
+	return fields{"seconds": time.Since(started).Seconds()}, failure
+}
+
+// Reads so many records from the start of a topic as fast as the client can.
+func benchConsume(c command) (fields, error) {
+	start := map[int32]kgo.Offset{}
+	for index := range c.Partitions {
+		start[index] = kgo.NewOffset().AtStart()
+	}
+	started := time.Now()
+	cl, err := client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.Topic: start}))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	for read := int64(0); read < c.Count; {
+		ctx, cancel := context.WithTimeout(context.Background(), stall)
+		fetched := cl.PollFetches(ctx)
+		cancel()
+		if err := fetched.Err(); err != nil {
+			return nil, err
+		}
+		read += int64(fetched.NumRecords())
+	}
+	return fields{"seconds": time.Since(started).Seconds()}, nil
 }
 
 // Returns the i-th record of a seed: the same bytes in every driver and in the harness.

@@ -37,6 +37,7 @@ impl Kind {
 pub(crate) struct Broker {
     kind: Kind,
     places: Places,
+    jvm: &'static [&'static str],
     port: u16,
     folder: TempDir,
     process: Option<Child>,
@@ -45,21 +46,36 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker on a free port with an empty data folder, and waits until it answers.
     pub(crate) fn start(kind: Kind, places: &Places) -> Result<Self> {
+        let mut broker = Self::prepare(kind, places, KAFKA_JVM)?;
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
+    pub(crate) fn prepare_full_size(kind: Kind, places: &Places) -> Result<Self> {
+        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE)
+    }
+
+    fn prepare(kind: Kind, places: &Places, jvm: &'static [&'static str]) -> Result<Self> {
         // The log file of the last run is not continued.
         places.log(kind.name())?;
         let folder = tempfile::Builder::new().prefix("kohort-interop-").tempdir()?;
-        let mut broker =
-            Self { kind, places: places.clone(), port: free_port()?, folder, process: None };
+        let broker =
+            Self { kind, places: places.clone(), jvm, port: free_port()?, folder, process: None };
         if kind == Kind::Kafka {
             broker.format()?;
         }
-        broker.launch()?;
         Ok(broker)
     }
 
     /// Returns `host:port`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the process id of the running broker.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the broker is not running")?.id())
     }
 
     /// Asks the broker to stop, as a service manager does, and waits until it has.
@@ -127,7 +143,7 @@ impl Broker {
         let log = self.places.log_on(self.kind.name())?;
         let process = self
             .java()
-            .args(KAFKA_JVM)
+            .args(self.jvm)
             .arg("kafka.Kafka")
             .arg(self.folder.path().join("server.properties"))
             .stdin(Stdio::null())
@@ -230,9 +246,19 @@ fn kafka_properties(port: u16, controller: u16, data: &Path) -> String {
 
 /// ApiVersions, version 0, correlation id 1, null client id.
 const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255];
-const POLL_PAUSE: Duration = Duration::from_millis(5);
+const POLL_PAUSE: Duration = Duration::from_millis(1);
 /// Kafka replays its logs after a SIGKILL and shares two cores with its clients.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A small heap and the quick compiler: the suites are about answers, not speed.
 const KAFKA_JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// What `kafka-server-start` gives the JVM.
+const KAFKA_JVM_FULL_SIZE: &[&str] = &[
+    "-Xmx1G",
+    "-Xms1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];

@@ -8,6 +8,7 @@
 //! `cargo test` prints. README.md in this folder has the protocol of the drivers.
 #![allow(clippy::print_stdout, reason = "the results are told on stdout")]
 
+mod bench;
 mod broker;
 mod groups;
 mod hub;
@@ -39,6 +40,8 @@ enum Command {
     Test(TestArguments),
     /// Kill the broker under load, again and again.
     Sigkill(SigkillArguments),
+    /// Measure our broker and Apache Kafka, in turn.
+    Bench(BenchArguments),
 }
 
 #[derive(Args)]
@@ -63,6 +66,19 @@ struct SigkillArguments {
     kills: usize,
 }
 
+#[derive(Args)]
+struct BenchArguments {
+    /// How often each broker is started and measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many records each measurement writes and reads.
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Measure only these brokers.
+    #[arg(long, value_enum, default_values_t = [Kind::Kohort, Kind::Kafka])]
+    broker: Vec<Kind>,
+}
+
 fn main() -> ExitCode {
     match carry_out(Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
@@ -81,6 +97,10 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         Command::Test(arguments) => {
             let tests = suite::chosen(&arguments.filter);
             suite::run(&places, arguments.broker, &tests)
+        }
+        Command::Bench(arguments) => {
+            bench::run(&places, &arguments.broker, arguments.rounds, arguments.records)?;
+            Ok(true)
         }
         Command::Sigkill(arguments) => {
             let tests = restart::kill_tests(arguments.client, arguments.kills);
