@@ -182,15 +182,25 @@ impl PartitionLog {
             buffer = open.read(position, first)?;
             at = 0;
         }
+        // Offsets lie outside the batches' checksums, so that they ascend is checked as well.
+        let mut next_offset = base;
         let length = whole_batches(&buffer[at..], max_bytes.max(first), |from, batch| {
-            let batch = batch.and_then(|batch| batch.verify_crc().map(|()| batch));
-            batch.map(drop).map_err(|error| open.damaged(position + from as u32, error.to_string()))
+            let damaged = |reason| open.damaged(position + from as u32, reason);
+            let batch = batch
+                .and_then(|batch| batch.verify_crc().map(|()| batch))
+                .map_err(|error| damaged(error.to_string()))?;
+            let header = batch.header();
+            if header.base_offset < next_offset {
+                let found = header.base_offset;
+                return Err(damaged(format!("offset {found} where {next_offset} follows")));
+            }
+            next_offset = header.next_offset();
+            Ok(())
         })?;
         let records = Bytes::from(buffer).slice(at..at + length);
-        let last = last_header(&records);
-        if let Some(last) = last {
-            let next = position + length as u32;
-            self.state.lock().remember(base, last.next_offset(), next);
+        if length > 0 {
+            let end_position = position + length as u32;
+            self.state.lock().remember(base, next_offset, end_position);
         }
         Ok(Some(records))
     }
@@ -406,18 +416,6 @@ fn whole_batches<E>(
 fn first_batch_bytes(bytes: &[u8]) -> usize {
     let length = i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes"));
     LOG_OVERHEAD_BYTES + usize::try_from(length).unwrap_or(0)
-}
-
-fn last_header(records: &[u8]) -> Option<BatchHeader> {
-    let mut at = 0;
-    let mut last = None;
-    while records.len() > at
-        && let Ok(header) = BatchHeader::parse(&records[at..])
-    {
-        at += header.size_in_bytes();
-        last = Some(header);
-    }
-    last
 }
 
 fn join(mut parts: Vec<Bytes>) -> Bytes {

@@ -19,7 +19,7 @@ use kohort_storage::{
 use support::{append, id, producer_batch, read_all};
 
 const SEEDS: u64 = 2000;
-const STEPS: u64 = 60;
+const STEPS: u64 = 45;
 const PARTITIONS: i32 = 3;
 /// Five batches of a producer are remembered. The newest durable one is asked for after each restart,
 /// so it must be among them: with one in reserve, as a client that had not yet seen its answer.
