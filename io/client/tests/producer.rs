@@ -9,7 +9,7 @@ use std::time::Duration;
 use kohort::producer::{Producer, ProducerRecord, SendError};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::records::Header;
-use support::{bootstrap, create_topic, read_all, unique};
+use support::{bootstrap, create_topic, proxied, read_all, unique};
 
 fn producer(servers: &str, properties: &[(&str, &str)]) -> Producer {
     let builder = Producer::builder().set("bootstrap.servers", servers);
@@ -168,5 +168,47 @@ fn sending_needs_no_runtime_around_it_and_a_dropped_producer_still_delivers() {
     drop(producer);
     for (offset, delivery) in (0..).zip(deliveries) {
         assert_eq!(support::block_on(delivery).unwrap().offset, offset);
+    }
+}
+
+/// Answers are lost at every byte, after the broker wrote the batch or before.
+#[tokio::test]
+async fn connections_cut_at_any_byte_neither_lose_nor_repeat_nor_reorder_records() {
+    let (Some(servers), Some((target, listen))) = (bootstrap(), proxied()) else { return };
+    let topic = unique("cut");
+    create_topic(&servers, &topic, 3).await;
+    let proxy = support::CuttingProxy::start(listen, target, 42);
+    let properties = [("batch.size", "1"), ("linger.ms", "0"), ("retry.backoff.ms", "5")];
+    let through = format!("127.0.0.1:{listen}");
+    let producer = producer(&through, &properties);
+    let mut deliveries = Vec::new();
+    for number in 0..6000 {
+        let value = number.to_string();
+        let record = ProducerRecord::to(&topic).value(&value).partition(number % 3);
+        deliveries.push(producer.send(record).await.unwrap());
+        if number % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut offsets: BTreeMap<(i32, i64), usize> = BTreeMap::new();
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        let written = delivery.await.unwrap();
+        if written.offset >= 0 {
+            offsets.insert((written.partition, written.offset), number);
+        }
+    }
+    assert!(proxy.cuts() > 5, "only {} connections were cut", proxy.cuts());
+    for partition in 0..3 {
+        let records = read_all(&servers, &topic, partition).await;
+        let values = records.iter().map(|(_, _, value)| {
+            String::from_utf8_lossy(value.as_deref().unwrap()).parse::<usize>().unwrap()
+        });
+        let expected: Vec<usize> = (0..6000).filter(|it| it % 3 == partition as usize).collect();
+        assert_eq!(values.collect::<Vec<_>>(), expected);
+        for (offset, _, value) in &records {
+            if let Some(number) = offsets.get(&(partition, *offset)) {
+                assert_eq!(value.as_deref(), Some(number.to_string().as_bytes()));
+            }
+        }
     }
 }

@@ -55,7 +55,10 @@ pub struct Accumulator<C> {
     /// Where the next request starts among the partitions, so that none is starved.
     rotation: usize,
     /// Buffers of sent batches, to be filled again.
-    #[expect(clippy::vec_box, reason = "they move between batches and here: the box is what moves")]
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between batches and here: the box is what moves"
+    )]
     spare: Vec<Box<BatchBuilder>>,
 }
 
@@ -427,6 +430,7 @@ impl<C: Clone> Accumulator<C> {
             batch_size: self.config.batch_size,
             linger_ms: self.config.linger_ms,
             in_flight_max: self.config.in_flight_max,
+            idempotent: self.config.idempotent,
             hurry_below: self.hurry_below,
         }
     }

@@ -74,6 +74,15 @@ impl Bench {
         self.send(now)
     }
 
+    /// Lets the broker know the producer: its first batch is written.
+    fn established(config: AccumulatorConfig) -> Self {
+        let mut bench = Self::new(config);
+        let sent = bench.send_full(0, 1);
+        bench.accumulator.complete("t", 0, sent[0].id);
+        bench.completions = 0;
+        bench
+    }
+
     fn fail(&mut self, now: i64, sent: &Sent, code: ErrorCode) -> Verdict<u32> {
         let failure = Failure::Broker(code);
         self.accumulator.fail(now, ("t", 0, sent.id), sent.bytes.clone(), failure)
@@ -108,7 +117,7 @@ fn a_batch_waits_for_linger_and_its_first_record_wakes_the_sender() {
 
 #[test]
 fn a_full_batch_goes_at_once_and_the_rest_waits() {
-    let mut bench = Bench::new(config());
+    let mut bench = Bench::established(config());
     let first = bench.append(0, 100).unwrap();
     let second = bench.append(0, 100).unwrap();
     assert_eq!((first.completion, second.completion), (1, 2), "two batches");
@@ -155,17 +164,26 @@ fn nothing_is_sent_before_the_producer_has_its_id() {
 }
 
 #[test]
-fn at_most_five_batches_of_a_partition_are_in_flight_with_growing_sequences() {
+fn only_one_batch_is_in_flight_until_the_broker_knows_the_producer() {
     let mut bench = Bench::new(config());
-    let sent = bench.send_full(0, 7);
-    assert_eq!(headers(&sent), [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]);
+    let sent = bench.send_full(0, 3);
+    assert_eq!(headers(&sent), [(0, 0)]);
     bench.accumulator.complete("t", 0, sent[0].id);
-    assert_eq!(headers(&bench.send(0)), [(0, 5)]);
+    assert_eq!(headers(&bench.send(0)), [(0, 1), (0, 2)]);
+}
+
+#[test]
+fn at_most_five_batches_of_a_partition_are_in_flight_with_growing_sequences() {
+    let mut bench = Bench::established(config());
+    let sent = bench.send_full(0, 7);
+    assert_eq!(headers(&sent), [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
+    bench.accumulator.complete("t", 0, sent[0].id);
+    assert_eq!(headers(&bench.send(0)), [(0, 6)]);
 }
 
 #[test]
 fn retries_keep_the_order_and_go_one_at_a_time() {
-    let mut bench = Bench::new(config());
+    let mut bench = Bench::established(config());
     let sent = bench.send_full(0, 3);
     let moved = ErrorCode::NOT_LEADER_OR_FOLLOWER;
     assert_eq!(bench.fail(0, &sent[0], moved), Verdict::Retry { metadata: true });
@@ -181,7 +199,7 @@ fn retries_keep_the_order_and_go_one_at_a_time() {
         bench.accumulator.complete("t", 0, retry[0].id);
     }
     // With the last retry on its way, what is new may follow.
-    assert_eq!(headers(&bench.send(500)), [(0, 2), (0, 3)]);
+    assert_eq!(headers(&bench.send(500)), [(0, 3), (0, 4)]);
 }
 
 #[test]

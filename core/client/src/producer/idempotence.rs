@@ -56,6 +56,9 @@ pub struct Sequences {
     pub next: i32,
     /// The sequence after the last one that was acknowledged.
     pub next_acked: i32,
+    /// A batch was acknowledged under this identity. Until then the broker knows nothing of it, and
+    /// takes whichever sequence comes first: only one batch may be in flight.
+    pub established: bool,
     /// A batch with a sequence was given up without knowing whether it was written.
     pub unresolved: bool,
     /// The sequences have to start over under a higher epoch.
@@ -65,7 +68,14 @@ pub struct Sequences {
 impl Sequences {
     /// Returns sequences that start at 0 under `identity`.
     pub fn starting(identity: Option<ProducerIdentity>) -> Self {
-        Self { identity, next: 0, next_acked: 0, unresolved: false, bump: false }
+        Self {
+            identity,
+            next: 0,
+            next_acked: 0,
+            established: false,
+            unresolved: false,
+            bump: false,
+        }
     }
 
     /// Takes the sequences of a batch of `records` and returns the first.
@@ -78,6 +88,7 @@ impl Sequences {
     /// Notes that the batch from `first` on was written.
     pub fn acknowledge(&mut self, first: i32, records: u32) {
         self.next_acked = advance(first, records);
+        self.established = true;
     }
 
     /// Notes that nothing is in flight any more: whatever was unresolved is now known.

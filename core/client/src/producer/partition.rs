@@ -117,6 +117,7 @@ pub(super) struct Rules {
     pub(super) batch_size: usize,
     pub(super) linger_ms: i64,
     pub(super) in_flight_max: usize,
+    pub(super) idempotent: bool,
     /// Batches with a lower id are sent without waiting for more: a flush, or a shortage of memory.
     pub(super) hurry_below: u64,
 }
@@ -145,7 +146,9 @@ impl<C> Partition<C> {
             };
         }
         let blocked = self.sequences.bump || self.sequences.unresolved;
-        if sent >= rules.in_flight_max || (blocked && sent > 0) {
+        let unknown = rules.idempotent && !self.sequences.established;
+        let limit = if unknown { 1 } else { rules.in_flight_max };
+        if sent >= limit || (blocked && sent > 0) {
             return Readiness::Later;
         }
         let Some(front) = self.waiting.front() else { return Readiness::Later };

@@ -124,6 +124,14 @@ impl Refresher {
         }
     }
 
+    pub(super) fn unfollow(&self, topic: &str) {
+        let mut wanted = self.wanted.lock();
+        if let Topics::Some(followed) = &mut wanted.topics {
+            followed.remove(topic);
+        }
+        wanted.errors.remove(topic);
+    }
+
     pub(super) fn set_topics(&self, topics: Topics) {
         let known = match &topics {
             Topics::All => false,

@@ -161,6 +161,11 @@ impl Cluster {
         self.refresher.follow(topics);
     }
 
+    /// Takes a topic out of those that are followed: it turned out not to exist.
+    pub fn unfollow_topic(&self, topic: &str) {
+        self.refresher.unfollow(topic);
+    }
+
     /// Replaces what is followed. Topics that are no longer followed leave the picture.
     pub fn set_topics(&self, topics: Topics) {
         self.refresher.set_topics(topics);

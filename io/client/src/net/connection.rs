@@ -143,6 +143,7 @@ impl BrokerConnection {
             pending: Mutex::new(VecDeque::new()),
             armed: Mutex::new(Instant::now()),
             rearm: Notify::new(),
+            delivered: Notify::new(),
         };
         tokio::spawn(task.run(stream, outgoing));
         let slots = Arc::new(Semaphore::new(options.in_flight_max));
@@ -341,6 +342,8 @@ struct Task {
     /// When the clock's watcher wakes up next.
     armed: Mutex<Instant>,
     rearm: Notify,
+    /// Wakes the writer when it only waits for the last answers.
+    delivered: Notify,
 }
 
 impl Task {
@@ -399,6 +402,7 @@ impl Task {
             Some(pending) if pending.correlation == id => {
                 // An abandoned request has nobody to tell; its answer is passed over.
                 let _ = pending.reply.send(Ok(frame));
+                self.delivered.notify_one();
                 Ok(())
             }
             other => {
@@ -450,9 +454,8 @@ impl Task {
 
     /// Waits, after the last handle is gone, for the answers that are due.
     async fn drained(&self) -> NetError {
-        let mut tick = tokio::time::interval(DRAIN_CHECK);
         while !self.pending.lock().is_empty() {
-            tick.tick().await;
+            self.delivered.notified().await;
         }
         self.closed()
     }
@@ -610,5 +613,3 @@ const READ_BYTES: usize = 16 * 1024;
 const TRUSTED_BYTES: usize = 1024 * 1024;
 /// Frames written with one system call: far below the system's limit of vectors.
 const WRITE_TOGETHER_MAX: usize = 64;
-/// How often a connection without handles looks whether its last answers have come.
-const DRAIN_CHECK: Duration = Duration::from_millis(50);

@@ -105,9 +105,23 @@ impl Topic {
     }
 }
 
-/// Follows a topic and waits until it, and the partition asked for, is known.
+/// Follows a topic and waits until it, and the partition asked for, is known. One that cannot be
+/// found is no longer followed: it must not be asked for ever after.
 pub(super) async fn wait_for_topic(
     cluster: Cluster,
+    topic: Arc<str>,
+    partition: Option<i32>,
+    deadline: Instant,
+) -> Result<Arc<MetadataView>, SendError> {
+    let found = find_topic(&cluster, topic.clone(), partition, deadline).await;
+    if matches!(found, Err(SendError::UnknownTopic { .. })) {
+        cluster.unfollow_topic(&topic);
+    }
+    found
+}
+
+async fn find_topic(
+    cluster: &Cluster,
     topic: Arc<str>,
     partition: Option<i32>,
     deadline: Instant,

@@ -3,10 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kohort::cluster::{Cluster, ClusterOptions};
 use kohort::config::{AdminConfig, Properties};
 use kohort::net::{Driver, Purpose};
+use kohort_client_core::backoff::Jitter;
 use kohort_client_core::metadata::MetadataView;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::messages::api_versions::{ApiVersion, ApiVersionsResponse};
@@ -18,6 +21,63 @@ use kohort_protocol::{ApiKey, VersionRange, frame};
 /// Returns the servers to test against.
 pub fn bootstrap() -> Option<String> {
     std::env::var("KOHORT_TEST_BOOTSTRAP").ok()
+}
+
+/// Returns the ports of a listener of the broker that advertises another port, and that port, for a
+/// proxy in between: `KOHORT_TEST_PROXIED=19394:19395`.
+pub fn proxied() -> Option<(u16, u16)> {
+    let ports = std::env::var("KOHORT_TEST_PROXIED").ok()?;
+    let (target, listen) = ports.split_once(':').unwrap();
+    Some((target.parse().unwrap(), listen.parse().unwrap()))
+}
+
+/// A proxy that cuts each connection after some bytes of the broker's answers.
+pub struct CuttingProxy {
+    cuts: Arc<AtomicUsize>,
+}
+
+impl CuttingProxy {
+    pub fn start(listen: u16, target: u16, seed: u64) -> Self {
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind(("127.0.0.1", listen)).unwrap();
+        let counted = cuts.clone();
+        std::thread::spawn(move || {
+            let mut random = Jitter::seeded(seed);
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                // Enough for the handshake most of the time, and some answers after it.
+                let budget = 500 + (random.next_u64() % 8000) as usize;
+                let (from_client, to_server) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || forward(from_client, to_server, usize::MAX));
+                let counted = counted.clone();
+                std::thread::spawn(move || {
+                    forward(server, client, budget);
+                    counted.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Self { cuts }
+    }
+
+    pub fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
+    }
+}
+
+/// Copies until the end or until the budget is used up, then closes both sides.
+fn forward(mut from: TcpStream, mut to: TcpStream, mut budget: usize) {
+    let mut buffer = [0; 4096];
+    while budget > 0 {
+        let most = buffer.len().min(budget);
+        match from.read(&mut buffer[..most]) {
+            Ok(read) if read > 0 && to.write_all(&buffer[..read]).is_ok() => budget -= read,
+            _ => break,
+        }
+    }
+    let _ = from.shutdown(std::net::Shutdown::Both);
+    let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
 /// A broker of one connection: it agrees on versions (in version 0 only, after refusing the
@@ -109,8 +169,7 @@ fn versions(error_code: kohort_protocol::ErrorCode) -> Vec<u8> {
 
 /// Returns a topic name no other test uses.
 pub fn unique(name: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
     let since = std::time::UNIX_EPOCH.elapsed().unwrap();
     format!("{name}-{:x}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
@@ -144,7 +203,7 @@ pub async fn create_topic(servers: &str, topic: &str, partitions: i32) {
         assert!(answer.topics[0].error_code.is_ok(), "{answer:?}");
         let mut views = cluster.subscribe();
         cluster.follow_topics([&name]);
-        let ready = |view: &std::sync::Arc<MetadataView>| {
+        let ready = |view: &Arc<MetadataView>| {
             view.topic(&name).is_some_and(|topic| topic.partitions.iter().all(|it| it.leader >= 0))
         };
         views.wait_for(ready).await.unwrap();
@@ -213,11 +272,11 @@ pub async fn read_all(servers: &str, topic: &str, partition: i32) -> Vec<Record>
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
+        fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
-    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let waker = Arc::new(Unpark(std::thread::current())).into();
     let mut cx = std::task::Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
     loop {
