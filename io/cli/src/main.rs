@@ -1,3 +1,44 @@
-//! The `kohort` command.
+//! `kohort`: Kafka's consumer groups in one binary.
+//!
+//! stdout is data, stderr is words. Exit status: 0 done, 1 failed, 2 the command line was wrong.
 
-fn main() {}
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Kafka's consumer groups: a durable broker, and tools for any Kafka cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kohort", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker until SIGTERM or Ctrl-C
+    Broker(commands::broker::Args),
+    /// Create, list, describe and delete topics
+    Topic(commands::topic::Args),
+    /// List, describe, reset and delete consumer groups
+    Group(commands::group::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Broker(args) => commands::broker::run(args),
+        Command::Topic(args) => commands::topic::run(args),
+        Command::Group(args) => commands::group::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kohort: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -7,3 +7,5 @@ pub mod config;
 pub mod error;
 pub mod net;
 pub mod producer;
+
+pub use kohort_protocol::TopicPartition;

@@ -1,0 +1,88 @@
+//! `kohort broker`: the broker as a process.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use kohort_broker::Broker;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::name_value;
+
+/// Run the broker until SIGTERM or Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    listen: String,
+    /// Folder that holds the log; made if it does not exist
+    #[arg(long, default_value = "kohort-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Set a broker property under Kafka's name; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
+    set: Vec<(String, String)>,
+    /// How the log on stderr is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Serves until it is told to stop.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    start_log(args.log_format);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(args))
+}
+
+/// Beyond a few threads the broker waits for the disk, not for a processor.
+const WORKERS_MAX: usize = 8;
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let mut builder = Broker::builder().listen(&args.listen).data_dir(&args.data);
+    for (name, value) in args.set {
+        builder = builder.set(&name, &value);
+    }
+    // Asked for before the broker is ready, so that no signal can fall between.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let broker = builder.start().await?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "kohort broker ready on {}", broker.local_addr())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")?;
+    // Losing the race drops a wait for a signal or for a fatal error, neither of which is consumed.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        failure = broker.failed() => bail!(failure),
+    }
+    broker.shutdown().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("KOHORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,67 @@
+//! `kohort group`: list, describe, reset and delete consumer groups.
+
+mod describe;
+mod reset;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Cluster, block_on};
+use crate::output::{Table, or_dash};
+
+/// List, describe, reset and delete consumer groups.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List groups
+    List {
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show what a group has committed, its lag, and who owns what
+    Describe(describe::Args),
+    /// Move what a group has committed; shows the plan, and does it with --execute
+    Reset(reset::Args),
+    /// Delete groups with what they have committed
+    Delete {
+        /// Ids of groups
+        #[arg(required = true)]
+        groups: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+}
+
+/// Runs one verb.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    block_on(async move {
+        match args.verb {
+            Verb::List { cluster } => {
+                let mut table = Table::new(&["GROUP", "TYPE", "PROTOCOL", "STATE"]);
+                let text = |text: String| or_dash(Some(text).filter(|text| !text.is_empty()));
+                for group in cluster.admin()?.list_groups().await? {
+                    table.row([
+                        group.group_id,
+                        text(group.group_type),
+                        text(group.protocol_type),
+                        text(group.state),
+                    ]);
+                }
+                table.print()?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Verb::Describe(args) => describe::run(args).await,
+            Verb::Reset(args) => reset::run(args).await,
+            Verb::Delete { groups, cluster } => {
+                let results = cluster.admin()?.delete_groups(groups).await?;
+                super::each(results, |group| eprintln!("deleted group `{group}`"))
+            }
+        }
+    })
+}

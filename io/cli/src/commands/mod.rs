@@ -1,0 +1,88 @@
+//! One module per verb, and what the verbs share.
+
+pub(crate) mod broker;
+pub(crate) mod group;
+pub(crate) mod topic;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kohort::admin::{Admin, AdminError};
+use kohort::config::{AdminConfig, Properties};
+
+/// Where the cluster is, and how patiently it is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Cluster {
+    /// Addresses of some brokers, HOST:PORT with commas between
+    #[arg(
+        long,
+        env = "KOHORT_BOOTSTRAP_SERVERS",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) bootstrap_server: String,
+    /// How long a request may take with all its retries: milliseconds, or with a unit (10s)
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    pub(crate) timeout: String,
+    /// Set a property of the client under Kafka's name; may be repeated
+    #[arg(short = 'X', long = "client-property", value_name = "NAME=VALUE", value_parser = name_value)]
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// Fills a client's configuration: address and patience first, then what the user set.
+    pub(crate) fn configure<C: Properties>(&self) -> anyhow::Result<C> {
+        let mut config = C::default();
+        config.set("bootstrap.servers", &self.bootstrap_server)?;
+        config.set("default.api.timeout.ms", &self.timeout)?;
+        config.set("client.id", "kohort")?;
+        for (name, value) in &self.properties {
+            config.set(name, value)?;
+        }
+        Ok(config)
+    }
+
+    /// Starts an administrator's client.
+    pub(crate) fn admin(&self) -> anyhow::Result<Admin> {
+        Ok(Admin::new(self.configure::<AdminConfig>()?)?)
+    }
+}
+
+/// Runs a command's future to its end on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(future)
+}
+
+/// Splits `name=value` as given to `--set` and `--config`.
+pub(crate) fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
+/// Says for each object that it is done, or why not; the status is 1 if one was refused.
+pub(crate) fn each(
+    results: BTreeMap<String, Result<(), AdminError>>,
+    done: impl Fn(&str),
+) -> anyhow::Result<ExitCode> {
+    let mut status = ExitCode::SUCCESS;
+    for (name, result) in results {
+        match result {
+            Ok(()) => done(&name),
+            Err(error) => {
+                eprintln!("kohort: {error}");
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(status)
+}

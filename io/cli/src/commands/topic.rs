@@ -1,0 +1,179 @@
+//! `kohort topic`: create, list, describe and delete topics.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use kohort::TopicPartition;
+use kohort::admin::{Admin, ConfigResource, ConfigSource, NewTopic, OffsetSpec};
+
+use super::{Cluster, block_on, name_value};
+use crate::output::{Table, or_dash, print};
+
+/// Create, list, describe and delete topics.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create a topic
+    Create {
+        /// Its name
+        name: String,
+        /// Number of partitions; without it the broker's default
+        #[arg(long, short = 'p', value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Number of replicas; without it the cluster's default
+        #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
+        replication_factor: Option<i16>,
+        /// Set a topic config under Kafka's name; may be repeated
+        #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
+        config: Vec<(String, String)>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// List topics, one name a line
+    List {
+        /// Show the broker's own topics as well
+        #[arg(long)]
+        internal: bool,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show a topic's partitions with their offsets, and the configs that are set on it
+    Describe {
+        /// Names of topics
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Delete topics with all their records
+    Delete {
+        /// Names of topics
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+}
+
+/// Runs one verb.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    block_on(async move {
+        match args.verb {
+            Verb::Create { name, partitions, replication_factor, config, cluster } => {
+                let mut topic = NewTopic::new(&name);
+                if let Some(count) = partitions {
+                    topic = topic.partitions(count);
+                }
+                if let Some(count) = replication_factor {
+                    topic = topic.replication_factor(count);
+                }
+                for (name, value) in config {
+                    topic = topic.config(name, value);
+                }
+                cluster.admin()?.create_topic(topic).await?;
+                eprintln!("created topic `{name}`");
+            }
+            Verb::List { internal, cluster } => {
+                let topics = cluster.admin()?.list_topics().await?;
+                let shown = topics.iter().filter(|topic| internal || !topic.internal);
+                let lines: String = shown.map(|topic| format!("{}\n", topic.name)).collect();
+                print(&lines)?;
+            }
+            Verb::Describe { names, cluster } => {
+                let admin = cluster.admin()?;
+                describe(&admin, names).await?;
+            }
+            Verb::Delete { names, cluster } => {
+                let results = cluster.admin()?.delete_topics(names).await?;
+                return super::each(results, |name| eprintln!("deleted topic `{name}`"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "START-OFFSET", "END-OFFSET",
+    ]);
+    let mut configs = String::new();
+    for (name, topic) in admin.describe_topics(names).await? {
+        let topic = topic?;
+        let wanted = |spec| -> BTreeMap<TopicPartition, OffsetSpec> {
+            let partition = |p: &kohort::admin::PartitionView| TopicPartition::new(&*name, p.index);
+            topic.partitions.iter().map(|p| (partition(p), spec)).collect()
+        };
+        let starts = admin.list_offsets(wanted(OffsetSpec::Earliest)).await?;
+        let ends = admin.list_offsets(wanted(OffsetSpec::Latest)).await?;
+        for partition in &topic.partitions {
+            let key = TopicPartition::new(&*name, partition.index);
+            let offset = |of: &BTreeMap<_, Result<kohort::admin::ListedOffset, _>>| {
+                or_dash(of.get(&key).and_then(|r| r.as_ref().ok()).and_then(|o| o.offset))
+            };
+            table.row([
+                name.clone(),
+                partition.index.to_string(),
+                partition.leader.to_string(),
+                joined(&partition.replicas),
+                joined(&partition.in_sync_replicas),
+                offset(&starts),
+                offset(&ends),
+            ]);
+        }
+        let entries = admin
+            .describe_configs(ConfigResource::Topic(name.clone()))
+            .await
+            .with_context(|| format!("cannot describe the configs of topic `{name}`"))?;
+        for entry in entries.into_iter().filter(|e| e.source == ConfigSource::Topic) {
+            let value = entry.value.unwrap_or_default();
+            configs.push_str(&format!("{name}  {}={value}\n", entry.name));
+        }
+    }
+    table.print()?;
+    if !configs.is_empty() {
+        eprintln!("configs set on the topic:");
+        eprint!("{configs}");
+    }
+    Ok(())
+}
+
+fn joined(nodes: &[i32]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Parses `TOPIC` or `TOPIC:0,1,2` as Kafka's tools write a set of partitions.
+pub(crate) fn topic_partitions(text: &str) -> anyhow::Result<(String, Option<Vec<i32>>)> {
+    let Some((topic, list)) = text.split_once(':') else {
+        return Ok((text.to_owned(), None));
+    };
+    let mut partitions = Vec::new();
+    for number in list.split(',') {
+        match number.trim().parse::<i32>() {
+            Ok(partition) if partition >= 0 => partitions.push(partition),
+            _ => bail!("`{number}` in `{text}` is not a partition number"),
+        }
+    }
+    Ok((topic.to_owned(), Some(partitions)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_may_name_some_of_its_partitions() {
+        assert_eq!(topic_partitions("t").unwrap(), ("t".to_owned(), None));
+        assert_eq!(topic_partitions("t:0,2").unwrap(), ("t".to_owned(), Some(vec![0, 2])));
+        assert_eq!(
+            topic_partitions("t:a").unwrap_err().to_string(),
+            "`a` in `t:a` is not a partition number"
+        );
+    }
+}
