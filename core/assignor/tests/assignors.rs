@@ -336,6 +336,21 @@ fn sticky_levels_what_subscriptions_allow() {
 }
 
 #[test]
+fn sticky_levels_along_a_chain_of_members_where_no_single_move_helps() {
+    let cluster = cluster(&[("t", 3), ("u", 3)]);
+    let mut group = members(&[("a", &["t"]), ("b", &["t", "u"]), ("c", &["u"])]);
+    let own = |topic: &str, partitions: &[i32]| -> Assignment {
+        let partitions = partitions.iter().map(|p| TopicPartition::new(topic, *p));
+        Assignment::from(partitions.collect::<Vec<_>>())
+    };
+    let before = [("a", own("t", &[0, 1, 2])), ("b", own("u", &[0, 1])), ("c", own("u", &[2]))];
+    let before: Assignments = before.map(|(id, part)| (id.to_owned(), part)).into();
+    remember("sticky", &mut group, &before, 1);
+    let result = StickyAssignor::default().assign(&cluster, &group);
+    assert_eq!(show(&result), "a: t-0 t-1 | b: t-2 u-0 | c: u-1 u-2");
+}
+
+#[test]
 fn cooperative_moves_a_partition_in_two_rebalances() {
     let cluster = cluster(&[("t", 4)]);
     let assignor = CooperativeStickyAssignor::default();

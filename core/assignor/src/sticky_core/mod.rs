@@ -4,6 +4,7 @@
 //! work is done on arrays. If all members subscribe to the same topics, [`even`] gives each its
 //! quota in one pass; otherwise [`uneven`] moves partitions from fuller to emptier members.
 
+mod chain;
 mod even;
 mod uneven;
 

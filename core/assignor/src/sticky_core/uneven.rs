@@ -5,7 +5,8 @@
 //!    first, because they have the least choice.
 //! 3. Topic by topic, a partition moves from the fullest owner to the emptiest subscriber while that
 //!    lessens the difference of the two; first only partitions that are new to their owner, then any.
-//!    This ends when no single move helps, as Kafka's assignor does.
+//!    This ends when no single move helps.
+//! 4. Chains of moves level what is left, see [`chain`](super::chain).
 //!
 //! Every move makes the sum of the squared counts smaller, so step 3 ends; [`MAX_PASSES`] makes it
 //! end soon on groups built to be slow.
@@ -41,6 +42,7 @@ pub(super) fn solve(problem: &Problem<'_>) -> Owners {
             }
         }
     }
+    super::chain::level(problem, &mut division.owners, &mut division.counts);
     division.owners
 }
 
