@@ -86,7 +86,7 @@ impl Background {
             if shared.pool.wants_spare() {
                 return Due::Prepare;
             }
-            let unflushed = shared.unflushed_bytes.load(Ordering::Relaxed);
+            let unflushed = shared.unflushed();
             let now = Instant::now();
             let flush_at = work.dirty_since.map(|since| since + FLUSH_AFTER);
             if flush_at.is_some_and(|at| at <= now)

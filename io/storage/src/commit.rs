@@ -260,7 +260,8 @@ impl Committer {
     /// Tells the background thread what there is to flush.
     fn note_work(&self, groups: &[Group], hot: Vec<Hot>) {
         let bytes: usize = hot.iter().map(|hot| hot.bytes).sum();
-        let unflushed = self.shared.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.shared.add_unflushed(bytes);
+        let unflushed = self.shared.unflushed();
         let due = unflushed >= self.shared.config.flush_bytes || self.shared.pool.wants_spare();
         let wake = {
             let mut work = self.shared.work.lock();

@@ -79,9 +79,8 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     if !state.deleted {
         state.segments.extend(writer.written);
         state.flushed = next_offset;
+        partition.shared.take_unflushed(bytes);
     }
-    drop(state);
-    partition.shared.unflushed_bytes.fetch_sub(bytes, Ordering::Relaxed);
     Ok(())
 }
 

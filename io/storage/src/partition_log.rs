@@ -399,6 +399,9 @@ impl PartitionLog {
     /// Marks the partition as gone.
     pub(crate) fn set_deleted(&self) {
         let mut state = self.state.lock();
+        let flushed = state.flushed;
+        let unflushed = state.tail.iter().filter(|chunk| chunk.next_offset > flushed);
+        self.shared.take_unflushed(unflushed.map(|chunk| chunk.bytes.len()).sum());
         state.deleted = true;
         state.tail = VecDeque::new();
         state.segments = BTreeMap::new();

@@ -359,7 +359,7 @@ impl Replay {
     /// A long log is written to segments while it is read.
     fn bound_memory(&mut self) -> Result<(), OpenError> {
         let limit = self.shared.config.unflushed_bytes_max / 4;
-        if self.shared.unflushed_bytes.load(Ordering::Relaxed) < limit {
+        if self.shared.unflushed() < limit {
             return Ok(());
         }
         let dirty = std::mem::take(&mut self.shared.work.lock().dirty);
@@ -409,7 +409,7 @@ impl From<BadEntry> for ReplayError {
 
 /// Notes replayed records as the commit thread notes new ones.
 fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot) {
-    shared.unflushed_bytes.fetch_add(hot.bytes, Ordering::Relaxed);
+    shared.add_unflushed(hot.bytes);
     let mut work = shared.work.lock();
     work.dirty.extend(partition.mark_dirty());
     work.hot_bytes += hot.bytes;

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -42,7 +42,8 @@ pub(crate) struct Shared {
     queue: Mutex<Queue>,
     queue_filled: Condvar,
     pub(crate) queued_bytes: AtomicUsize,
-    pub(crate) unflushed_bytes: AtomicUsize,
+    /// Below zero for a moment when a partition is deleted while its records are being committed.
+    unflushed_bytes: AtomicIsize,
     /// Space ran out somewhere: clients' appends are refused, the broker's own go on while they can.
     pub(crate) disk_full: AtomicBool,
     /// The commit thread itself has no room: nothing can be appended.
@@ -143,7 +144,7 @@ impl Shared {
             queue: Mutex::default(),
             queue_filled: Condvar::new(),
             queued_bytes: AtomicUsize::new(0),
-            unflushed_bytes: AtomicUsize::new(0),
+            unflushed_bytes: AtomicIsize::new(0),
             disk_full: AtomicBool::new(false),
             commit_stuck: AtomicBool::new(false),
             fatal: OnceLock::new(),
@@ -169,7 +170,7 @@ impl Shared {
             return Err(AppendError::DiskFull);
         }
         let queued = self.queued_bytes.load(Ordering::Relaxed);
-        let unflushed = self.unflushed_bytes.load(Ordering::Relaxed);
+        let unflushed = self.unflushed();
         // The broker's own records may use twice the room: a coordinator that cannot write must
         // unload its groups, which is worse than a little memory.
         let factor = if own { 2 } else { 1 };
@@ -190,6 +191,19 @@ impl Shared {
             return Err(StorageError::Closed);
         }
         Ok(())
+    }
+
+    /// Returns how many committed bytes are not yet in segments.
+    pub(crate) fn unflushed(&self) -> usize {
+        usize::try_from(self.unflushed_bytes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    pub(crate) fn add_unflushed(&self, bytes: usize) {
+        self.unflushed_bytes.fetch_add(bytes as isize, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_unflushed(&self, bytes: usize) {
+        self.unflushed_bytes.fetch_sub(bytes as isize, Ordering::Relaxed);
     }
 
     pub(crate) fn fatal(&self) -> Option<Arc<FatalError>> {
@@ -276,7 +290,7 @@ impl Shared {
     /// Room is announced at half of the limits, so that those woken do not find it gone at once.
     fn has_room(&self) -> bool {
         self.queued_bytes.load(Ordering::Relaxed) <= self.config.queue_bytes_max / 2
-            && self.unflushed_bytes.load(Ordering::Relaxed) <= self.config.unflushed_bytes_max / 2
+            && self.unflushed() <= self.config.unflushed_bytes_max / 2
     }
 
     /// Called after queue or tail shrank.

@@ -1,0 +1,117 @@
+//! A folder used by many threads at once, on real files, with its own threads at work.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+
+use kohort_storage::{LogDir, LogDirConfig, PartitionConfig, PartitionLog};
+use support::{append, append_durably, batch, id, producer_batch, read_all};
+
+#[test]
+fn appends_reads_checkpoints_and_deletions_do_not_disturb_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig {
+        wal_first_file_bytes: 64 << 10,
+        wal_file_bytes: 256 << 10,
+        flush_bytes: 64 << 10,
+        hot_bytes_max: 128 << 10,
+        open_files_max: 8,
+        ..LogDirConfig::new(folder.path())
+    };
+    let (dir, _) = LogDir::open(config.clone()).unwrap();
+    let stop = AtomicBool::new(false);
+    let create = |name: &str, index| {
+        let config = PartitionConfig { segment_bytes: 100_000, ..PartitionConfig::default() };
+        dir.create_partition(id(name, index), config).unwrap()
+    };
+    let logs: Vec<Arc<PartitionLog>> = (0..6).map(|index| create("kept", index)).collect();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..6_usize)
+            .map(|n| {
+                scope.spawn({
+                    let log = &logs[n];
+                    move || write_some(log, n)
+                })
+            })
+            .collect();
+        for log in &logs {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let found = read_all(log, 0, 50_000);
+                    assert!(found.iter().map(|(offset, _)| *offset).eq(0..found.len() as i64));
+                }
+            });
+        }
+        scope.spawn(|| {
+            let mut round = 0_u8;
+            while !stop.load(Ordering::SeqCst) {
+                round += 1;
+                let name = format!("passing{round}");
+                let log = create(&name, 0);
+                for _ in 0..3 {
+                    let _ = append(&log, batch(&[&[1; 5000]])).unwrap();
+                }
+                if round % 3 == 0 {
+                    dir.checkpoint().unwrap();
+                }
+                let (sender, deleted) = channel();
+                let topic_id = id(&name, 0).topic_id;
+                dir.delete_partition(topic_id, 0, move |r| sender.send(r).unwrap()).unwrap();
+                deleted.recv().unwrap().unwrap();
+            }
+        });
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(dir.open_files() <= 8, "{} files are open", dir.open_files());
+    let before: Vec<_> = logs.iter().map(|log| read_all(log, 0, 1 << 20)).collect();
+    drop((logs, dir));
+    let (dir, _) = LogDir::open(config).unwrap();
+    assert_eq!(dir.partitions().len(), 6, "the passing ones are gone");
+    for (index, before) in (0..6).zip(before) {
+        let log = dir.partition(id("kept", 0).topic_id, index).unwrap();
+        assert!(read_all(&log, 0, 1 << 20) == before, "partition {index}");
+    }
+}
+
+fn write_some(log: &PartitionLog, n: usize) {
+    let producer = i64::try_from(n).unwrap();
+    for sequence in 0..300 {
+        let value = vec![n as u8; 200 + n * 700];
+        let info = append_durably(log, producer_batch(producer, 0, sequence, &[&value]));
+        assert_eq!(info.base_offset, i64::from(sequence));
+        assert!(log.high_watermark() > info.last_offset);
+    }
+}
+
+#[test]
+fn ten_thousand_partitions_cost_few_files_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig { open_files_max: 64, ..LogDirConfig::new(folder.path()) };
+    let count = 10_000;
+    {
+        let (dir, _) = LogDir::open(config.clone()).unwrap();
+        let mut waiting = Vec::new();
+        for index in 0..count {
+            let log = dir.create_partition(id("many", index), PartitionConfig::default()).unwrap();
+            if index % 10 == 0 {
+                waiting.push(append(&log, batch(&[b"v"])).unwrap().1);
+            }
+        }
+        for done in waiting {
+            done.recv().unwrap().unwrap();
+        }
+        dir.shutdown().unwrap();
+        assert!(dir.open_files() <= 64);
+    }
+    let (dir, report) = LogDir::open(config).unwrap();
+    assert!(report.clean, "{report:?}");
+    assert_eq!(dir.partitions().len(), count as usize);
+    let log = dir.partition(id("many", 0).topic_id, 990).unwrap();
+    assert_eq!(read_all(&log, 0, 1000), [(0, b"v".to_vec())]);
+}
