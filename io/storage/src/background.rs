@@ -1,10 +1,12 @@
 //! The work behind appends: writing segments, checkpoints, files for the log, and what is let go.
 //!
-//! One thread does it all, and sleeps without a timer while there is nothing to do. In a simulation the
-//! test calls the same functions itself.
+//! One thread does it all, and sleeps without a timer while there is nothing to do; only a checkpoint,
+//! whose syncs take long, has a thread of its own while it lasts, so that segments are written on. In a
+//! simulation the test calls the same functions itself.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,11 +14,11 @@ use parking_lot::Mutex;
 use crate::checkpoint::{CHECKPOINT_FILE, CheckpointHead, encode};
 use crate::disk::replace_file;
 use crate::error::StorageError;
-use crate::flush::{FlushError, flush_partition, sync_partition};
+use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
 use crate::log_dir::{PARTITIONS, Partitions};
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
-use crate::wal::writer::is_no_space;
+use crate::wal::writer::{WalPosition, is_no_space};
 
 /// Committed records wait this long for more before they are written to segments.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -33,8 +35,12 @@ const SPACE_POLL: Duration = Duration::from_millis(500);
 pub(crate) struct Background {
     pub(crate) shared: Arc<Shared>,
     pub(crate) partitions: Arc<Partitions>,
-    /// Only one at a time flushes and takes checkpoints.
-    pub(crate) writing: Mutex<()>,
+    /// Only one at a time writes segments.
+    writing: Mutex<()>,
+    /// Only one at a time takes a checkpoint.
+    checkpointing: Mutex<()>,
+    checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
+    checkpoint_runs: AtomicBool,
 }
 
 /// What is due.
@@ -49,31 +55,71 @@ enum Due {
 }
 
 impl Background {
+    pub(crate) fn new(shared: Arc<Shared>, partitions: Arc<Partitions>) -> Background {
+        Background {
+            shared,
+            partitions,
+            writing: Mutex::new(()),
+            checkpointing: Mutex::new(()),
+            checkpoint_thread: Mutex::new(None),
+            checkpoint_runs: AtomicBool::new(false),
+        }
+    }
+
     /// Works until told to stop: the body of the background thread.
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(self: &Arc<Self>) {
         loop {
             let due = self.wait_for_work();
             let result = match due {
-                Due::Stop => return,
+                Due::Stop => break,
                 Due::Prepare => self.prepare(),
                 Due::Flush => self.flush(),
-                Due::Checkpoint => self.checkpoint(false),
+                Due::Checkpoint => self.start_checkpoint(),
                 Due::RemoveDirs => self.remove_dirs(),
                 Due::Forget => {
                     self.evict_to(0);
                     Ok(())
                 }
             };
-            match result {
-                Ok(()) => {}
-                Err(FlushError::NoSpace(error)) => self.out_of_space(&error),
-                Err(FlushError::Failed(error)) => {
-                    self.shared.fail("writing behind the log", error);
-                    self.shared.close_queue();
-                    return;
-                }
+            if self.settle(result).is_err() {
+                return;
             }
         }
+        let checkpoint_thread = self.checkpoint_thread.lock().take();
+        if let Some(thread) = checkpoint_thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// Waits if there is no space; ends the folder if the disk failed.
+    fn settle(&self, result: Result<(), FlushError>) -> Result<(), ()> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(FlushError::NoSpace(error)) => {
+                self.out_of_space(&error);
+                Ok(())
+            }
+            Err(FlushError::Failed(error)) => {
+                self.shared.fail("writing behind the log", error);
+                self.shared.close_queue();
+                Err(())
+            }
+        }
+    }
+
+    /// Takes a checkpoint on a thread of its own.
+    fn start_checkpoint(self: &Arc<Self>) -> Result<(), FlushError> {
+        self.checkpoint_runs.store(true, Ordering::Relaxed);
+        let this = Arc::clone(self);
+        let body = move || {
+            let _ = this.settle(this.checkpoint(false));
+            this.checkpoint_runs.store(false, Ordering::Relaxed);
+            this.shared.wake_background();
+        };
+        let thread = std::thread::Builder::new().name("kohort-checkpoint".to_owned()).spawn(body);
+        // The one before has ended, or this would not be due.
+        *self.checkpoint_thread.lock() = Some(thread.map_err(FlushError::Failed)?);
+        Ok(())
     }
 
     fn wait_for_work(&self) -> Due {
@@ -97,9 +143,11 @@ impl Background {
             if !work.remove_dirs.is_empty() {
                 return Due::RemoveDirs;
             }
-            let checkpoint_at = work.unsynced_since.map(|since| since + CHECKPOINT_AFTER);
+            let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
+            let unsynced_since = work.unsynced_since.filter(|_| may_start);
+            let checkpoint_at = unsynced_since.map(|since| since + CHECKPOINT_AFTER);
             if checkpoint_at.is_some_and(|at| at <= now)
-                || (work.unsynced_since.is_some()
+                || (unsynced_since.is_some()
                     && shared.pool.live_bytes() > shared.config.wal_file_bytes * 3 / 2)
             {
                 return Due::Checkpoint;
@@ -161,46 +209,46 @@ impl Background {
     /// Makes all segments durable and notes from where the log must be read after a restart; the log's
     /// files before that are free again.
     pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), FlushError> {
-        let _writing = self.writing.lock();
-        let shared = &self.shared;
-        // Before the flush: what is committed after this is read from the log again.
-        let wal = *shared.committed.lock();
-        shared.work.lock().unsynced_since = None;
-        let result = self.checkpoint_at(CheckpointHead {
-            salt: shared.salt,
-            leader_epoch: shared.leader_epoch.load(Ordering::Relaxed),
-            clean,
-            wal,
-        });
+        let _checkpointing = self.checkpointing.lock();
+        self.shared.work.lock().unsynced_since = None;
+        let result = self.checkpoint_now(clean);
         if result.is_err() {
-            shared.work.lock().unsynced_since.get_or_insert_with(Instant::now);
+            self.shared.work.lock().unsynced_since.get_or_insert_with(Instant::now);
         }
         result
     }
 
-    fn checkpoint_at(&self, head: CheckpointHead) -> Result<(), FlushError> {
+    fn checkpoint_now(&self, clean: bool) -> Result<(), FlushError> {
         let shared = &self.shared;
-        self.flush_dirty()?;
-        let partitions = self.partitions.all();
-        let mut any_synced = false;
-        for partition in &partitions {
-            match sync_partition(partition) {
-                Ok(synced) => any_synced |= synced,
-                // Deleted while it was synced.
-                Err(_) if partition.state.lock().deleted => {}
-                // Whatever a failed sync says: what it did not write may be gone from memory, too.
-                Err(FlushError::NoSpace(error) | FlushError::Failed(error)) => {
-                    return Err(FlushError::Failed(error));
-                }
-            }
+        let (wal, content, unsynced) = self.prepare_checkpoint(clean)?;
+        for unsynced in &unsynced {
+            // Whatever a failed sync says: what it did not write may be gone from memory, too.
+            unsynced.sync().map_err(FlushError::Failed)?;
         }
-        if any_synced {
+        if !unsynced.is_empty() {
             shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::Failed)?;
         }
-        let content = encode(&head, &partitions);
         replace_file(&*shared.disk, &shared.path().join(CHECKPOINT_FILE), &content)?;
-        shared.pool.release_before(head.wal.file_number)?;
+        shared.pool.release_before(wal.file_number)?;
         Ok(())
+    }
+
+    /// Writes segments up to where the log is now, and notes how all is at that moment. What is
+    /// written after that may be durable as well; the checkpoint does not speak of it.
+    fn prepare_checkpoint(
+        &self,
+        clean: bool,
+    ) -> Result<(WalPosition, Vec<u8>, Vec<Unsynced>), FlushError> {
+        let _writing = self.writing.lock();
+        let shared = &self.shared;
+        // Before the flush: what is committed after this is read from the log again.
+        let wal = *shared.committed.lock();
+        self.flush_dirty()?;
+        let partitions = self.partitions.all();
+        let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
+        let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
+        let content = encode(&head, &partitions);
+        Ok((wal, content, partitions.iter().filter_map(unsynced).collect()))
     }
 
     /// Removes the folders of deleted partitions, whose deletion is durable.

@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub enum OpenMode {
     /// Only to read; the file must exist.
     Read,
+    /// To read and write; the file must exist.
+    Existing,
     /// To read and write; created if it is not there.
     Write,
     /// To read and write past the page cache where the file system allows it; created if it is not

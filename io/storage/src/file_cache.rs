@@ -57,14 +57,9 @@ impl FileCache {
             return Ok(file);
         }
         // Without the lock: opening may take long. Two openers at once are harmless.
-        let file = if create {
-            disk.open(path, OpenMode::Write)?
-        } else {
-            // For writing as well, since the same handle serves the writer; but never created anew:
-            // a segment that is gone must be an error.
-            let _exists = disk.open(path, OpenMode::Read)?;
-            disk.open(path, OpenMode::Write)?
-        };
+        // For writing in any case, since the same handle serves the writer.
+        let mode = if create { OpenMode::Write } else { OpenMode::Existing };
+        let file = disk.open(path, mode)?;
         self.state.lock().insert(key, Arc::clone(&file), self.capacity);
         Ok(file)
     }

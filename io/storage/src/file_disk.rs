@@ -22,6 +22,9 @@ impl Disk for FileDisk {
         options.read(true);
         match mode {
             OpenMode::Read => {}
+            OpenMode::Existing => {
+                options.write(true);
+            }
             OpenMode::Write => {
                 options.write(true).create(true);
             }

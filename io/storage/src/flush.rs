@@ -84,28 +84,57 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     Ok(())
 }
 
-/// Makes a partition's segments durable.
-pub(crate) fn sync_partition(partition: &PartitionLog) -> Result<bool, FlushError> {
-    let unsynced: Vec<i64> = {
-        let state = partition.state.lock();
-        state.segments.iter().filter(|(_, meta)| meta.unsynced).map(|(&base, _)| base).collect()
-    };
-    if unsynced.is_empty() {
-        return Ok(false);
-    }
-    let dir = partition.dir();
-    for &base in &unsynced {
-        open(partition, FileKind::Records, base, &records_path(&dir, base))?.sync()?;
-        open(partition, FileKind::Index, base, &index_path(&dir, base))?.sync()?;
-    }
-    partition.shared.disk.sync_dir(&dir)?;
-    let mut state = partition.state.lock();
-    for base in unsynced {
-        if let Some(meta) = state.segments.get_mut(&base) {
-            meta.unsynced = false;
+/// What of a partition is to be made durable: segments that were written to, and how long they were.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    partition: Arc<PartitionLog>,
+    segments: Vec<(i64, u32)>,
+}
+
+/// Lists what of a partition is not durable.
+pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
+    let state = partition.state.lock();
+    let written = state.segments.iter().filter(|(_, meta)| meta.unsynced);
+    let segments: Vec<(i64, u32)> = written.map(|(&base, meta)| (base, meta.bytes)).collect();
+    (!segments.is_empty()).then(|| Unsynced { partition: Arc::clone(partition), segments })
+}
+
+impl Unsynced {
+    /// Makes it durable. Segments may be written to meanwhile; what is added then may be durable or
+    /// not.
+    pub(crate) fn sync(&self) -> Result<(), io::Error> {
+        let synced = self.sync_files();
+        let mut state = self.partition.state.lock();
+        if state.deleted {
+            // Its files may have been removed under our hands.
+            return Ok(());
         }
+        synced?;
+        for (base, bytes) in &self.segments {
+            if let Some(meta) = state.segments.get_mut(base)
+                && meta.bytes == *bytes
+            {
+                meta.unsynced = false;
+            }
+        }
+        Ok(())
     }
-    Ok(true)
+
+    fn sync_files(&self) -> Result<(), io::Error> {
+        let partition = &*self.partition;
+        let dir = partition.dir();
+        for &(base, _) in &self.segments {
+            for (kind, path) in [
+                (FileKind::Records, records_path(&dir, base)),
+                (FileKind::Index, index_path(&dir, base)),
+            ] {
+                let key = FileKey { partition: partition.uid, base_offset: base, kind };
+                let shared = &partition.shared;
+                shared.files.get(&*shared.disk, key, &path, false)?.sync()?;
+            }
+        }
+        partition.shared.disk.sync_dir(&dir)
+    }
 }
 
 /// Creates a partition's folder with the file that tells whose it is.

@@ -95,11 +95,7 @@ impl LogDir {
         let who = config.background;
         let Recovered { shared, partitions, wal, lock, report } = recover(disk, config)?;
         let partitions = Arc::new(partitions);
-        let background = Arc::new(Background {
-            shared: Arc::clone(&shared),
-            partitions: Arc::clone(&partitions),
-            writing: Mutex::new(()),
-        });
+        let background = Arc::new(Background::new(Arc::clone(&shared), Arc::clone(&partitions)));
         let dir = LogDir {
             shared: Arc::clone(&shared),
             partitions,

@@ -16,7 +16,6 @@ use kohort_log::epoch_cache::EpochCache;
 use kohort_log::sparse_index::IndexBuilder;
 use kohort_protocol::Uuid;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
-use parking_lot::Mutex;
 
 use crate::aligned::BLOCK;
 use crate::background::Background;
@@ -307,11 +306,7 @@ pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairRepor
     write_leader_epoch(&mut wal, epoch).map_err(open_failed(folder))?;
     *shared.committed.lock() = wal.position();
     mend.report.leader_epoch = epoch;
-    let background = Background {
-        shared,
-        partitions: Arc::new(Partitions::new(replay.partitions)),
-        writing: Mutex::new(()),
-    };
+    let background = Background::new(shared, Arc::new(Partitions::new(replay.partitions)));
     background.checkpoint(true).map_err(|error| {
         let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
         OpenError::Io { path: folder.clone(), source }

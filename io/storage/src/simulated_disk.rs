@@ -310,7 +310,9 @@ impl Disk for SimulatedDisk {
         let number = match world.names.get(path) {
             Some(Node::File(number)) => *number,
             Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
-            None if mode == OpenMode::Read => return Err(io::ErrorKind::NotFound.into()),
+            None if matches!(mode, OpenMode::Read | OpenMode::Existing) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             None => {
                 let parent = path.parent().unwrap_or(Path::new(""));
                 if world.names.get(parent) != Some(&Node::Dir) {
