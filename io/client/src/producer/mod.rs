@@ -78,7 +78,10 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the sender.
     wake: Notify,
-    /// Wakes those who wait for memory, for a flush, or for the end.
+    /// Wakes those who wait for memory, once there is a good part of it: to wake them for each
+    /// batch would cost more than the batch.
+    freed: Notify,
+    /// Wakes those who wait for a flush or for the end.
     progress: Notify,
     closing: AtomicBool,
     /// The deadline of the close has passed: give up what is left.
@@ -145,6 +148,7 @@ impl Producer {
             cluster,
             state: Mutex::new(State { accumulator, topics }),
             wake: Notify::new(),
+            freed: Notify::new(),
             progress: Notify::new(),
             closing: AtomicBool::new(false),
             abandon: AtomicBool::new(false),
@@ -190,7 +194,7 @@ impl Producer {
                     shared.state.lock().topics.update(&view);
                 }
                 NotYet::Full => {
-                    let freed = shared.progress.notified();
+                    let freed = shared.freed.notified();
                     let mut freed = std::pin::pin!(freed);
                     // Registered before the next try, so that no release is missed in between.
                     freed.as_mut().enable();
@@ -356,6 +360,16 @@ impl Shared {
         let abandoned = self.state.lock().accumulator.abandon(failure);
         for (completion, failure) in abandoned {
             completion.fail(failure, None, &self.config);
+        }
+        self.released();
+    }
+
+    /// Tells those who wait for it that batches have come to their end.
+    fn released(&self) {
+        let held = self.state.lock().accumulator.buffered_bytes();
+        let limit = self.config.buffer_memory.get();
+        if held <= limit - limit / 8 {
+            self.freed.notify_waiters();
         }
         self.progress.notify_waiters();
     }

@@ -104,6 +104,7 @@ impl Sender {
             }
         }
         self.shared.ended.store(true, Ordering::Release);
+        self.shared.freed.notify_waiters();
         self.shared.progress.notify_waiters();
     }
 
@@ -126,7 +127,7 @@ impl Sender {
             for (completion, failure) in polled.expired {
                 completion.fail(failure, None, &self.shared.config);
             }
-            self.shared.progress.notify_waiters();
+            self.shared.released();
         }
         if polled.leaderless {
             cluster.refresh_soon();
@@ -232,7 +233,7 @@ impl Sender {
                     *count -= 1;
                 }
                 self.settle(sent, answer);
-                self.shared.progress.notify_waiters();
+                self.shared.released();
             }
         }
     }
