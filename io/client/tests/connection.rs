@@ -12,7 +12,7 @@ use support::{Scripted, bootstrap, connect};
 
 #[tokio::test]
 async fn metadata_and_coordinators_are_found_from_a_bootstrap_server() {
-    let Some(servers) = bootstrap() else { return };
+    let servers = bootstrap();
     let (driver, cluster) = connect(&servers);
     let work = async move {
         let view = cluster.refresh().await?;

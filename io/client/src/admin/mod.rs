@@ -40,8 +40,8 @@ use crate::net::{Driver, Purpose};
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use error::AdminError;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
-pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
 pub use kohort_client_core::metadata::{Broker, PartitionView, TopicView};
+pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
 pub use topics::{ClusterDescription, CreatedTopic, NewTopic, TopicListing};
 
 /// The administrator's client. Clones share its thread and connections.

@@ -3,8 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kohort::cluster::{Cluster, ClusterOptions};
 use kohort::config::{AdminConfig, Properties};
@@ -18,29 +19,100 @@ use kohort_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic}
 use kohort_protocol::records::batches;
 use kohort_protocol::{ApiKey, VersionRange, frame};
 
-/// Returns the servers to test against.
-pub fn bootstrap() -> Option<String> {
-    std::env::var("KOHORT_TEST_BOOTSTRAP").ok()
+/// Returns the servers to test against: those of `KOHORT_TEST_BOOTSTRAP`, else a broker of our own
+/// that lives as long as the process.
+pub fn bootstrap() -> String {
+    static OWN: OnceLock<String> = OnceLock::new();
+    std::env::var("KOHORT_TEST_BOOTSTRAP").unwrap_or_else(|_| {
+        OWN.get_or_init(|| {
+            let broker = OwnBroker::start(folder(), 0, None);
+            let servers = broker.servers();
+            std::mem::forget(broker);
+            servers
+        })
+        .clone()
+    })
 }
 
-/// Returns the ports of a listener of the broker that advertises another port, and that port, for a
-/// proxy in between: `KOHORT_TEST_PROXIED=19394:19395`.
-pub fn proxied() -> Option<(u16, u16)> {
-    let ports = std::env::var("KOHORT_TEST_PROXIED").ok()?;
-    let (target, listen) = ports.split_once(':').unwrap();
-    Some((target.parse().unwrap(), listen.parse().unwrap()))
+/// A broker that advertises a proxy in place of itself, and the proxy. With
+/// `KOHORT_TEST_PROXIED=19394:19395` it is a listener on the first port that advertises the second.
+pub fn proxied() -> (Option<OwnBroker>, CuttingProxy) {
+    if let Ok(ports) = std::env::var("KOHORT_TEST_PROXIED") {
+        let (target, listen) = ports.split_once(':').unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", listen.parse::<u16>().unwrap())).unwrap();
+        return (None, CuttingProxy::start(listener, target.parse().unwrap(), 42));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broker = OwnBroker::start(folder(), 0, Some(port));
+    let proxy = CuttingProxy::start(listener, broker.port, 42);
+    (Some(broker), proxy)
+}
+
+/// Returns an empty folder inside the build's own.
+pub fn folder() -> PathBuf {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep()
+}
+
+/// A broker on a thread of its own; it stops when this is dropped.
+pub struct OwnBroker {
+    pub port: u16,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl OwnBroker {
+    pub fn start(data: PathBuf, port: u16, advertised: Option<u16>) -> Self {
+        let (ready, started) = std::sync::mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            runtime.unwrap().block_on(async {
+                let mut builder = kohort_broker::Broker::builder()
+                    .listen(format!("127.0.0.1:{port}"))
+                    .data_dir(&data);
+                if let Some(port) = advertised {
+                    let listener = format!("PLAINTEXT://127.0.0.1:{port}");
+                    builder = builder.set("advertised.listeners", &listener);
+                }
+                let broker = builder.start().await.unwrap();
+                ready.send(broker.local_addr().port()).unwrap();
+                let _ = stopped.await;
+                broker.shutdown().await.unwrap();
+            });
+        });
+        let port = started.recv().unwrap();
+        Self { port, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// A proxy that cuts each connection after some bytes of the broker's answers.
 pub struct CuttingProxy {
+    port: u16,
+    cutting: Arc<AtomicBool>,
     cuts: Arc<AtomicUsize>,
 }
 
 impl CuttingProxy {
-    pub fn start(listen: u16, target: u16, seed: u64) -> Self {
+    fn start(listener: TcpListener, target: u16, seed: u64) -> Self {
         let cuts = Arc::new(AtomicUsize::new(0));
-        let listener = TcpListener::bind(("127.0.0.1", listen)).unwrap();
-        let counted = cuts.clone();
+        let cutting = Arc::new(AtomicBool::new(false));
+        let port = listener.local_addr().unwrap().port();
+        let (counted, cuts_now) = (cuts.clone(), cutting.clone());
         std::thread::spawn(move || {
             let mut random = Jitter::seeded(seed);
             for client in listener.incoming() {
@@ -48,6 +120,7 @@ impl CuttingProxy {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 // Enough for the handshake most of the time, and some answers after it.
                 let budget = 500 + (random.next_u64() % 8000) as usize;
+                let budget = if cuts_now.load(Ordering::Relaxed) { budget } else { usize::MAX };
                 let (from_client, to_server) =
                     (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || forward(from_client, to_server, usize::MAX));
@@ -58,7 +131,16 @@ impl CuttingProxy {
                 });
             }
         });
-        Self { cuts }
+        Self { port, cutting, cuts }
+    }
+
+    pub fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Decides whether connections made from now on are cut.
+    pub fn cut(&self, cut: bool) {
+        self.cutting.store(cut, Ordering::Relaxed);
     }
 
     pub fn cuts(&self) -> usize {
@@ -215,6 +297,16 @@ type Record = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Reads a partition from its start to its end: offset, key and value of each record.
 pub async fn read_all(servers: &str, topic: &str, partition: i32) -> Vec<Record> {
+    read_at_least(servers, topic, partition, 0).await
+}
+
+/// Reads a partition to its end, which comes after `count` records at the earliest.
+pub async fn read_at_least(
+    servers: &str,
+    topic: &str,
+    partition: i32,
+    count: usize,
+) -> Vec<Record> {
     let (driver, cluster) = connect(servers);
     let topic = topic.to_owned();
     let work = async move {
@@ -260,7 +352,7 @@ pub async fn read_all(servers: &str, topic: &str, partition: i32) -> Vec<Record>
                 }
             }
             let end = read.last().map_or(0, |record| record.0 + 1);
-            if end >= data.high_watermark {
+            if end >= data.high_watermark && read.len() >= count {
                 return read;
             }
         }
