@@ -170,6 +170,9 @@ impl Broker {
         let status = self
             .java()
             .args(["kafka.tools.StorageTool", "format", "--standalone"])
+            // Of Kafka's features this one is for replicas only: it would add a cluster-wide setting
+            // to what every topic shows.
+            .args(["--feature", "eligible.leader.replicas.version=0"])
             .args(["--cluster-id", "a29ob3J0LWludGVyb3AxMg", "--config"])
             .arg(&properties)
             .stdin(Stdio::null())
