@@ -54,7 +54,7 @@ fn appends_reads_checkpoints_and_deletions_do_not_disturb_each_other() {
                 for _ in 0..3 {
                     let _ = append(&log, batch(&[&[1; 5000]])).unwrap();
                 }
-                if round % 3 == 0 {
+                if round.is_multiple_of(3) {
                     dir.checkpoint().unwrap();
                 }
                 let (sender, deleted) = channel();
