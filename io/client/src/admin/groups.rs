@@ -11,6 +11,7 @@ use kohort_protocol::messages::describe_groups::{
 };
 use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListedGroup};
 use kohort_protocol::{ErrorCode, Request, TopicPartition};
+use parking_lot::Mutex;
 
 use super::error::check;
 use super::topics::unanswered;
@@ -98,11 +99,30 @@ impl Admin {
         &self,
         groups: Vec<String>,
     ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
+        // What was deleted stays so: only the groups that failed in passing are tried again.
+        let progress = Arc::new(Mutex::new((groups, BTreeMap::new())));
+        let ended = progress.clone();
         self.run(move |session| {
-            let groups = groups.clone();
-            async move { session.delete_groups(groups).await }
+            let progress = progress.clone();
+            async move {
+                let remaining = progress.lock().0.clone();
+                let mut passing = None;
+                for (group, result) in session.delete_groups(remaining).await? {
+                    let mut progress = progress.lock();
+                    match result {
+                        Err(error) if error.is_retriable() => passing = Some(error),
+                        result => {
+                            progress.0.retain(|name| *name != group);
+                            progress.1.insert(group, result);
+                        }
+                    }
+                }
+                passing.map_or(Ok(()), Err)
+            }
         })
-        .await
+        .await?;
+        let deleted = std::mem::take(&mut ended.lock().1);
+        Ok(deleted)
     }
 }
 

@@ -378,3 +378,17 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         std::thread::park();
     }
 }
+
+/// Asks again until the answer is there: for what a cluster takes over a moment after it said yes.
+pub async fn until<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
+    let patience = std::time::Duration::from_secs(20);
+    let asking = async {
+        loop {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(patience, asking).await.expect("it comes about within 20 s")
+}

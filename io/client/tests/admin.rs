@@ -1,0 +1,161 @@
+//! The administrator's client against a broker.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use kohort::admin::{
+    Admin, AdminError, CommittedOffset, ConfigChange, ConfigResource, ConfigSource, NewTopic,
+    OffsetSpec,
+};
+use kohort::config::{AdminConfig, Properties};
+use kohort::producer::{Producer, ProducerRecord};
+use kohort_protocol::{ErrorCode, TopicPartition};
+use support::{bootstrap, create_topic, unique};
+
+fn admin() -> Admin {
+    let config = AdminConfig::from_pairs([("bootstrap.servers", bootstrap())]).unwrap();
+    Admin::new(config).unwrap()
+}
+
+fn refused<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
+    result.err().and_then(|error| error.code())
+}
+
+#[tokio::test]
+async fn a_topic_is_created_described_grown_listed_and_deleted() {
+    let admin = admin();
+    let name = unique("topic");
+    let topic = NewTopic::new(&name).partitions(2).replication_factor(1);
+    let created = admin.create_topic(topic.clone().config("retention.ms", "1000")).await.unwrap();
+    assert_eq!(created.partitions, 2);
+    let again = admin.create_topic(topic).await;
+    assert_eq!(refused(again), Some(ErrorCode::TOPIC_ALREADY_EXISTS));
+
+    admin.create_partitions(&name, 5).await.unwrap();
+    assert_eq!(
+        refused(admin.create_partitions(&name, 5).await),
+        Some(ErrorCode::INVALID_PARTITIONS)
+    );
+    // Metadata follows the change; it does not lead it.
+    support::until(|| async {
+        let described = admin.describe_topics(vec![name.clone()]).await.unwrap();
+        let topic = described[&name].as_ref().ok()?;
+        (topic.id == created.topic_id && topic.partitions.len() == 5).then_some(())
+    })
+    .await;
+    let missing = admin.describe_topics(vec!["missing".to_owned()]).await.unwrap();
+    assert_eq!(
+        missing["missing"].as_ref().unwrap_err().code(),
+        Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    );
+    assert!(admin.list_topics().await.unwrap().iter().any(|topic| topic.name == name));
+
+    let names = vec![name.clone(), "missing".to_owned()];
+    let mut deleted = admin.delete_topics(names).await.unwrap();
+    deleted.remove(&name).unwrap().unwrap();
+    assert!(deleted.remove("missing").unwrap().is_err());
+    support::until(|| async {
+        let left = admin.list_topics().await.unwrap();
+        left.iter().all(|topic| topic.name != name).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_cluster_names_its_brokers() {
+    let cluster = admin().describe_cluster().await.unwrap();
+    assert!(cluster.cluster_id.is_some());
+    assert!(cluster.brokers.iter().any(|broker| broker.id == cluster.controller_id));
+}
+
+#[tokio::test]
+async fn a_topics_configuration_is_changed_and_reset() {
+    let admin = admin();
+    let name = unique("config");
+    create_topic(&bootstrap(), &name, 1).await;
+    let resource = ConfigResource::Topic(name);
+    let retention = || async {
+        let entries = admin.describe_configs(resource.clone()).await.unwrap();
+        let entry = entries.into_iter().find(|entry| entry.name == "retention.ms").unwrap();
+        (entry.value.unwrap(), entry.source)
+    };
+    assert_eq!(retention().await, ("604800000".to_owned(), ConfigSource::Default));
+    let set = ConfigChange::Set("retention.ms".to_owned(), "5000".to_owned());
+    admin.alter_configs(resource.clone(), vec![set]).await.unwrap();
+    let changed = ("5000".to_owned(), ConfigSource::Topic);
+    support::until(|| async { (retention().await == changed).then_some(()) }).await;
+    let delete = ConfigChange::Delete("retention.ms".to_owned());
+    admin.alter_configs(resource.clone(), vec![delete]).await.unwrap();
+    support::until(|| async { (retention().await.1 == ConfigSource::Default).then_some(()) }).await;
+    let unknown = ConfigChange::Set("no.such.key".to_owned(), "1".to_owned());
+    let error = admin.alter_configs(resource.clone(), vec![unknown]).await;
+    assert_eq!(refused(error), Some(ErrorCode::INVALID_CONFIG));
+}
+
+#[tokio::test]
+async fn offsets_are_found_by_place_and_by_time() {
+    let admin = admin();
+    let name = unique("offsets");
+    create_topic(&bootstrap(), &name, 1).await;
+    let producer = Producer::builder().set("bootstrap.servers", &bootstrap()).build().unwrap();
+    // Fresh enough to be kept, and the middle one the newest.
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for ahead in [0, 2000, 1000] {
+        let record = ProducerRecord::to(&name).value("x").timestamp(now + ahead);
+        producer.send(record).await.unwrap().await.unwrap();
+    }
+    let partition = TopicPartition::new(&*name, 0);
+    for (spec, expected) in [
+        (OffsetSpec::Earliest, Some(0)),
+        (OffsetSpec::Latest, Some(3)),
+        (OffsetSpec::MaxTimestamp, Some(1)),
+        (OffsetSpec::AtOrAfter(now + 1), Some(1)),
+        (OffsetSpec::AtOrAfter(now + 3000), None),
+    ] {
+        let wanted = BTreeMap::from([(partition.clone(), spec)]);
+        let listed = admin.list_offsets(wanted).await.unwrap();
+        assert_eq!(listed[&partition].as_ref().unwrap().offset, expected, "{spec:?}");
+    }
+    let missing = TopicPartition::new(&*name, 7);
+    let wanted = BTreeMap::from([(missing.clone(), OffsetSpec::Latest)]);
+    let listed = admin.list_offsets(wanted).await.unwrap();
+    assert_eq!(
+        listed[&missing].as_ref().unwrap_err().code(),
+        Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    );
+}
+
+#[tokio::test]
+async fn a_groups_offsets_are_set_read_forgotten_and_the_group_deleted() {
+    let admin = admin();
+    let (name, group) = (unique("committed"), unique("group"));
+    create_topic(&bootstrap(), &name, 2).await;
+    let partition = |index| TopicPartition::new(&*name, index);
+    let committed =
+        |offset| CommittedOffset { offset, leader_epoch: None, metadata: "by hand".to_owned() };
+    let offsets = BTreeMap::from([(partition(0), committed(5)), (partition(1), committed(6))]);
+    let altered = admin.alter_group_offsets(&group, offsets.clone()).await.unwrap();
+    assert!(altered.values().all(Result::is_ok), "{altered:?}");
+    assert_eq!(admin.group_offsets(&group).await.unwrap(), offsets);
+
+    let listed = admin.list_groups().await.unwrap();
+    let listing = listed.iter().find(|it| it.group_id == group).unwrap();
+    assert_eq!(listing.state, "Empty");
+    let described = admin.describe_groups(vec![group.clone()]).await.unwrap();
+    assert!(described[&group].as_ref().unwrap().members.is_empty());
+
+    let forgotten = admin.delete_group_offsets(&group, vec![partition(0)]).await.unwrap();
+    assert!(forgotten[&partition(0)].is_ok());
+    let left = admin.group_offsets(&group).await.unwrap();
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), [partition(1)]);
+
+    let names = vec![group.clone(), unique("missing")];
+    let deleted = admin.delete_groups(names.clone()).await.unwrap();
+    assert!(deleted[&group].is_ok());
+    let missing = deleted[&names[1]].as_ref().unwrap_err();
+    assert_eq!(missing.code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
+    let gone = admin.describe_groups(vec![group.clone()]).await.unwrap();
+    assert_eq!(gone[&group].as_ref().unwrap_err().code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
+}
