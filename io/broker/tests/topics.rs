@@ -1,0 +1,334 @@
+//! Topics and their properties: made, changed, deleted, and still there after a restart.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::{batch, start, start_with, values};
+use kohort_protocol::messages::alter_configs::{
+    AlterConfigsResource as OldResource, AlterableConfig as OldConfig,
+};
+use kohort_protocol::messages::create_partitions::CreatePartitionsTopic;
+use kohort_protocol::messages::create_topics::CreatableTopic;
+use kohort_protocol::messages::delete_topics::DeleteTopicState;
+use kohort_protocol::messages::describe_configs::{
+    DescribeConfigsResource, DescribeConfigsResourceResult,
+};
+use kohort_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequestCursor;
+use kohort_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use kohort_protocol::messages::{
+    AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+};
+use kohort_protocol::{ErrorCode, Uuid};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+async fn config_of(
+    client: &mut common::Client,
+    kind: i8,
+    name: &str,
+    key: &str,
+) -> DescribeConfigsResourceResult {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.to_owned(),
+            configuration_keys: Some(vec![key.to_owned()]),
+        }],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    let mut result = client.call(&request, 4).await.results.remove(0);
+    assert!(result.error_code.is_ok(), "{result:?}");
+    result.configs.remove(0)
+}
+
+fn change(
+    kind: i8,
+    name: &str,
+    changes: &[(&str, i8, Option<&str>)],
+) -> IncrementalAlterConfigsRequest {
+    let configs = changes.iter().map(|(name, config_operation, value)| AlterableConfig {
+        name: (*name).to_owned(),
+        config_operation: *config_operation,
+        value: value.map(str::to_owned),
+    });
+    IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: kind,
+            resource_name: name.to_owned(),
+            configs: configs.collect(),
+        }],
+        ..IncrementalAlterConfigsRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_topic_is_created_on_demand_only_if_client_and_broker_allow_it() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let refused = client.describe("wanted", false).await;
+    assert_eq!(refused.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let created = client.describe("wanted", true).await;
+    assert_eq!((created.error_code, created.partitions.len()), (ErrorCode::NONE, 1));
+    assert!(!created.topic_id.is_zero());
+
+    let running = start_with(|builder| builder.set("auto.create.topics.enable", "false")).await;
+    let refused = running.client().await.describe("wanted", true).await;
+    assert_eq!(refused.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[tokio::test]
+async fn topics_ids_and_properties_survive_a_restart() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let id = client.create_topic_with("t", 3, &[("retention.ms", "1234")]).await;
+    let cluster = running.broker.cluster_id().to_owned();
+    client.produce("t", 2, batch(&["kept"])).await;
+
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let topic = client.describe("t", false).await;
+    assert_eq!((topic.topic_id, topic.partitions.len()), (id, 3));
+    assert_eq!(running.broker.cluster_id(), cluster);
+    let config = config_of(&mut client, TOPIC, "t", "retention.ms").await;
+    assert_eq!((config.value.as_deref(), config.config_source), (Some("1234"), 1));
+    assert_eq!(values(&client.fetch("t", 2, 0).await), [(0, "kept".to_owned())]);
+}
+
+#[tokio::test]
+async fn validate_only_creates_nothing() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "t".to_owned(),
+            num_partitions: 2,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        }],
+        validate_only: true,
+        ..CreateTopicsRequest::default()
+    };
+    let response = client.call(&request, 7).await;
+    assert_eq!(
+        (response.topics[0].error_code, response.topics[0].num_partitions),
+        (ErrorCode::NONE, 2)
+    );
+    let refused = client.describe("t", false).await;
+    assert_eq!(refused.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[tokio::test]
+async fn a_topic_named_twice_in_a_request_is_refused_and_the_others_are_made() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let topic = |name: &str| CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![topic("twice"), topic("once"), topic("twice")],
+        ..CreateTopicsRequest::default()
+    };
+    let response = client.call(&request, 5).await;
+    let codes: Vec<_> =
+        response.topics.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
+    assert_eq!(codes, [("once", ErrorCode::NONE), ("twice", ErrorCode::INVALID_REQUEST)]);
+}
+
+#[tokio::test]
+async fn a_deleted_topic_is_gone_and_its_name_can_be_used_again() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let id = client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["old"])).await;
+    let request = DeleteTopicsRequest {
+        topics: vec![DeleteTopicState { name: None, topic_id: id }],
+        ..DeleteTopicsRequest::default()
+    };
+    let response = client.call(&request, 6).await;
+    assert_eq!(response.responses[0].name.as_deref(), Some("t"));
+    assert!(response.responses[0].error_code.is_ok());
+    assert_eq!(client.call(&request, 6).await.responses[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+
+    let again = client.create_topic("t", 1).await;
+    assert_ne!(again, id);
+    assert_eq!(values(&client.fetch("t", 0, 0).await), []);
+
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    assert_eq!(client.describe("t", false).await.topic_id, again);
+    assert_eq!(values(&client.fetch("t", 0, 0).await), []);
+}
+
+#[tokio::test]
+async fn partitions_are_added_and_serve_at_once() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let grow = |count| CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic { name: "t".to_owned(), count, assignments: None }],
+        ..CreatePartitionsRequest::default()
+    };
+    assert!(client.call(&grow(3), 3).await.results[0].error_code.is_ok());
+    let refused = client.call(&grow(2), 3).await;
+    assert_eq!(refused.results[0].error_code, ErrorCode::INVALID_PARTITIONS);
+    assert_eq!(client.produce("t", 2, batch(&["x"])).await.base_offset, 0);
+    let running = running.restart().await;
+    assert_eq!(running.client().await.describe("t", false).await.partitions.len(), 3);
+}
+
+#[tokio::test]
+async fn properties_are_set_appended_to_subtracted_from_and_deleted() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    for (changes, expected, source) in [
+        ([("cleanup.policy", 2, Some("compact"))], "delete,compact", 1),
+        ([("cleanup.policy", 3, Some("delete"))], "compact", 1),
+        ([("cleanup.policy", 0, Some("delete"))], "delete", 1),
+        ([("cleanup.policy", 1, None)], "delete", 5),
+    ] {
+        let response = client.call(&change(TOPIC, "t", &changes), 1).await;
+        assert!(response.responses[0].error_code.is_ok(), "{response:?}");
+        let config = config_of(&mut client, TOPIC, "t", "cleanup.policy").await;
+        assert_eq!((config.value.as_deref(), config.config_source), (Some(expected), source));
+    }
+    let refused = client.call(&change(TOPIC, "t", &[("nonsense", 0, Some("1"))]), 1).await;
+    assert_eq!(refused.responses[0].error_code, ErrorCode::INVALID_CONFIG);
+    let refused = client.call(&change(TOPIC, "none", &[("retention.ms", 0, Some("1"))]), 1).await;
+    assert_eq!(refused.responses[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[tokio::test]
+async fn the_older_form_of_altering_unsets_what_it_does_not_name() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic_with("t", 1, &[("retention.ms", "5")]).await;
+    let request = AlterConfigsRequest {
+        resources: vec![OldResource {
+            resource_type: TOPIC,
+            resource_name: "t".to_owned(),
+            configs: vec![OldConfig { name: "segment.ms".to_owned(), value: Some("7".to_owned()) }],
+        }],
+        ..AlterConfigsRequest::default()
+    };
+    assert!(client.call(&request, 2).await.responses[0].error_code.is_ok());
+    assert_eq!(config_of(&mut client, TOPIC, "t", "segment.ms").await.value.as_deref(), Some("7"));
+    assert_eq!(config_of(&mut client, TOPIC, "t", "retention.ms").await.config_source, 5);
+}
+
+#[tokio::test]
+async fn a_dynamic_broker_property_is_in_force_at_once_and_after_a_restart() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let small = [("message.max.bytes", 0, Some("80"))];
+    assert!(client.call(&change(BROKER, "", &small), 1).await.responses[0].error_code.is_ok());
+    let refused = client.produce("t", 0, batch(&["x".repeat(100).as_str()])).await;
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let config = config_of(&mut client, BROKER, "1", "message.max.bytes").await;
+    assert_eq!((config.value.as_deref(), config.config_source), (Some("80"), 3));
+    let topic = config_of(&mut client, TOPIC, "t", "max.message.bytes").await;
+    assert_eq!((topic.value.as_deref(), topic.config_source), (Some("80"), 3));
+
+    let fixed = [("node.id", 0, Some("7"))];
+    let refused = client.call(&change(BROKER, "1", &fixed), 1).await;
+    assert_eq!(refused.responses[0].error_code, ErrorCode::INVALID_REQUEST);
+}
+
+#[tokio::test]
+async fn a_topic_describes_every_property_kafka_has() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: TOPIC,
+            resource_name: "t".to_owned(),
+            configuration_keys: None,
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let result = client.call(&request, 4).await.results.remove(0);
+    assert_eq!(result.configs.len(), 33);
+}
+
+#[tokio::test]
+async fn topics_are_described_page_by_page() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("a", 2).await;
+    client.create_topic("b", 3).await;
+    let mut cursor = None;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let request = DescribeTopicPartitionsRequest {
+            response_partition_limit: 2,
+            cursor: cursor.take(),
+            ..DescribeTopicPartitionsRequest::default()
+        };
+        let response = client.call(&request, 0).await;
+        for topic in response.topics {
+            let name = topic.name.unwrap();
+            seen.extend(topic.partitions.iter().map(|one| (name.clone(), one.partition_index)));
+        }
+        let Some(next) = response.next_cursor else { break };
+        cursor = Some(DescribeTopicPartitionsRequestCursor {
+            topic_name: next.topic_name,
+            partition_index: next.partition_index,
+        });
+    }
+    let expected = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2)]
+        .map(|(name, index)| (name.to_owned(), index));
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn the_cluster_is_this_one_broker() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let port = i32::from(running.broker.local_addr().port());
+    let metadata =
+        client.call(&MetadataRequest { topics: None, ..MetadataRequest::default() }, 13).await;
+    assert_eq!((metadata.brokers.len(), metadata.brokers[0].port), (1, port));
+    assert_eq!(metadata.controller_id, 1);
+    let cluster = client.call(&DescribeClusterRequest::default(), 2).await;
+    assert_eq!((cluster.brokers[0].broker_id, cluster.brokers[0].port), (1, port));
+    assert_eq!(Some(cluster.cluster_id), metadata.cluster_id);
+}
+
+#[tokio::test]
+async fn log_directories_tell_the_size_of_partitions() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let records = batch(&["x"]);
+    client.produce("t", 0, records.clone()).await;
+    let response = client.call(&DescribeLogDirsRequest { topics: None }, 4).await;
+    let topic = response.results[0].topics.iter().find(|topic| topic.name == "t").unwrap();
+    assert_eq!(topic.partitions[0].partition_size, records.len() as i64);
+}
+
+#[tokio::test]
+async fn an_unknown_topic_id_is_told_from_an_unknown_name() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let request = MetadataRequest {
+        topics: Some(vec![kohort_protocol::messages::metadata::MetadataRequestTopic {
+            topic_id: Uuid([9; 16]),
+            name: None,
+        }]),
+        ..MetadataRequest::default()
+    };
+    let topic = client.call(&request, 12).await.topics.remove(0);
+    assert_eq!((topic.error_code, topic.name), (ErrorCode::UNKNOWN_TOPIC_ID, None));
+}
