@@ -6,6 +6,7 @@ use crate::cluster::load;
 use crate::config::{BrokerConfig, ConfigError, LiveConfig, Settings};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
+use crate::housekeeping;
 use crate::listener;
 use crate::node::Node;
 use crate::producer_ids::ProducerIds;
@@ -195,6 +196,7 @@ impl BrokerBuilder {
             log_dir: Arc::clone(&log_dir),
             log,
         };
+        tokio::spawn(housekeeping::run(Arc::clone(&log_dir), Arc::clone(&clock), stopping.clone()));
         let groups =
             Groups::start(&typed, Arc::clone(&clock), Arc::clone(&metadata), stopping.clone());
         let node = Arc::new(Node {

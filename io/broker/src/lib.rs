@@ -40,6 +40,7 @@ mod fetch_session;
 mod frame_reader;
 mod groups;
 mod handlers;
+mod housekeeping;
 mod listener;
 mod node;
 mod partition;

@@ -281,7 +281,9 @@ impl Controller {
         }
         {
             let mut state = self.metadata.state.write();
-            records.iter().for_each(|record| state.apply(record));
+            for record in records {
+                state.apply(record);
+            }
         }
         self.publish(records, prepared);
         Ok(())
@@ -294,7 +296,9 @@ impl Controller {
     ) -> Result<BTreeMap<(Uuid, i32), Arc<PartitionLog>>, ApiError> {
         // A new topic's name and configuration are in the records that come with it.
         let mut fresh = ClusterState::default();
-        records.iter().for_each(|record| fresh.apply(record));
+        for record in records {
+            fresh.apply(record);
+        }
         let current = self.metadata.state.read();
         let mut prepared = BTreeMap::new();
         for record in records {

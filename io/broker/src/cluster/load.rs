@@ -45,7 +45,9 @@ pub(crate) async fn load(
     read_records(log, |_, value| {
         let value = value.unwrap_or_default();
         let record = MetadataRecord::decode(&value).map_err(|error| error.to_string())?;
-        record.iter().for_each(|record| state.apply(record));
+        if let Some(record) = &record {
+            state.apply(record);
+        }
         Ok(())
     })?;
     if state.cluster_id.is_none() {

@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn a_topic_that_is_removed_takes_its_properties_along() {
         let mut state = ClusterState::default();
-        topic("a", 1).iter().for_each(|record| state.apply(record));
+        for record in &topic("a", 1) {
+            state.apply(record);
+        }
         let resource = Resource { kind: ResourceKind::Topic, name: "a".to_owned() };
         state.apply(&MetadataRecord::Config {
             resource,
@@ -111,7 +113,9 @@ mod tests {
         assert_eq!(state.config(ResourceKind::Topic, "a").len(), 1);
         state.apply(&MetadataRecord::RemoveTopic { id: Uuid([1; 16]) });
         assert_eq!(state, ClusterState::default());
-        topic("a", 2).iter().for_each(|record| state.apply(record));
+        for record in &topic("a", 2) {
+            state.apply(record);
+        }
         assert!(state.config(ResourceKind::Topic, "a").is_empty());
     }
 

@@ -49,6 +49,8 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ProduceRequest
     Answer::Later(Box::pin(work.finish(context, acks)))
 }
 
+type Durable = oneshot::Receiver<Result<(), StorageError>>;
+
 /// A request on its way into the logs.
 struct Work {
     node: Arc<Node>,
@@ -57,7 +59,7 @@ struct Work {
     /// What is still to be appended, the last first: topic and partition in the response, and records.
     todo: Vec<(usize, usize, Arc<Partition>, Bytes)>,
     /// What was appended and is not yet known to be durable.
-    waits: Vec<(usize, usize, oneshot::Receiver<Result<(), StorageError>>)>,
+    waits: Vec<(usize, usize, Durable)>,
 }
 
 impl Work {

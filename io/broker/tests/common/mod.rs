@@ -29,27 +29,27 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker and its folder.
 #[derive(Debug)]
-pub struct Running {
-    pub broker: Broker,
-    pub folder: TempDir,
+pub(crate) struct Running {
+    pub(crate) broker: Broker,
+    pub(crate) folder: TempDir,
 }
 
 /// Starts a broker with groups that do not wait for more members.
-pub async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     start_with(|builder| builder).await
 }
 
-pub async fn start_with(change: impl FnOnce(BrokerBuilder) -> BrokerBuilder) -> Running {
+pub(crate) async fn start_with(change: impl FnOnce(BrokerBuilder) -> BrokerBuilder) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let broker = change(builder(folder.path())).start().await.unwrap();
     Running { broker, folder }
 }
 
-pub fn builder(folder: &Path) -> BrokerBuilder {
+pub(crate) fn builder(folder: &Path) -> BrokerBuilder {
     Broker::builder()
         .listen("127.0.0.1:0")
         .data_dir(folder)
@@ -58,12 +58,12 @@ pub fn builder(folder: &Path) -> BrokerBuilder {
 }
 
 impl Running {
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.broker.local_addr()).await
     }
 
     /// Stops the broker and starts it again on its folder.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let Self { broker, folder } = self;
         broker.shutdown().await.unwrap();
         let broker = builder(folder.path()).start().await.unwrap();
@@ -73,18 +73,18 @@ impl Running {
 
 /// A connection on which requests are made by hand.
 #[derive(Debug)]
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     next_id: i32,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), next_id: 1 }
     }
 
     /// Sends a request and returns its correlation id.
-    pub async fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
+    pub(crate) async fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
         let frame = encode_request(request, version, id, Some("test")).unwrap();
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Reads the response to the request with that correlation id, which must be the next.
-    pub async fn receive<R: Request>(&mut self, id: i32, version: i16) -> R::Response {
+    pub(crate) async fn receive<R: Request>(&mut self, id: i32, version: i16) -> R::Response {
         let frame = timeout(PATIENCE, self.frame()).await.expect("a response in time").unwrap();
         let mut reader = Reader::new(&frame);
         assert_eq!(decode_response_header(&mut reader, R::API_KEY, version).unwrap(), id);
@@ -102,13 +102,13 @@ impl Client {
         response
     }
 
-    pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    pub(crate) async fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         let id = self.send(request, version).await;
         self.receive::<R>(id, version).await
     }
 
     /// Reads one frame; `None` when the broker closed the connection.
-    pub async fn frame(&mut self) -> Option<Bytes> {
+    pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let length = self.stream.read_i32().await.ok()?;
         let mut frame = vec![0; usize::try_from(length).unwrap()];
         self.stream.read_exact(&mut frame).await.ok()?;
@@ -116,16 +116,16 @@ impl Client {
     }
 
     /// Expects the broker to close the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let frame = timeout(PATIENCE, self.frame()).await.expect("the connection closes in time");
         assert_eq!(frame, None);
     }
 
-    pub async fn create_topic(&mut self, name: &str, partitions: i32) -> Uuid {
+    pub(crate) async fn create_topic(&mut self, name: &str, partitions: i32) -> Uuid {
         self.create_topic_with(name, partitions, &[]).await
     }
 
-    pub async fn create_topic_with(
+    pub(crate) async fn create_topic_with(
         &mut self,
         name: &str,
         partitions: i32,
@@ -150,7 +150,7 @@ impl Client {
         response.topics[0].topic_id
     }
 
-    pub async fn describe(&mut self, name: &str, create: bool) -> MetadataResponseTopic {
+    pub(crate) async fn describe(&mut self, name: &str, create: bool) -> MetadataResponseTopic {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
                 name: Some(name.to_owned()),
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// Produces with acks=-1 to one partition.
-    pub async fn produce(
+    pub(crate) async fn produce(
         &mut self,
         topic: &str,
         index: i32,
@@ -174,14 +174,19 @@ impl Client {
     }
 
     /// Fetches from one partition without a session.
-    pub async fn fetch(&mut self, topic: &str, index: i32, offset: i64) -> PartitionData {
+    pub(crate) async fn fetch(&mut self, topic: &str, index: i32, offset: i64) -> PartitionData {
         let response = self.call(&fetch_request(topic, &[(index, offset)]), 12).await;
         assert!(response.error_code.is_ok(), "{response:?}");
         response.responses.into_iter().next().unwrap().partitions.remove(0)
     }
 }
 
-pub fn produce_request(topic: &str, index: i32, acks: i16, records: Bytes) -> ProduceRequest {
+pub(crate) fn produce_request(
+    topic: &str,
+    index: i32,
+    acks: i16,
+    records: Bytes,
+) -> ProduceRequest {
     ProduceRequest {
         acks,
         timeout_ms: 10_000,
@@ -195,7 +200,7 @@ pub fn produce_request(topic: &str, index: i32, acks: i16, records: Bytes) -> Pr
 }
 
 /// A Fetch without a session that does not wait.
-pub fn fetch_request(topic: &str, partitions: &[(i32, i64)]) -> FetchRequest {
+pub(crate) fn fetch_request(topic: &str, partitions: &[(i32, i64)]) -> FetchRequest {
     let partitions = partitions.iter().map(|(partition, fetch_offset)| FetchPartition {
         partition: *partition,
         fetch_offset: *fetch_offset,
@@ -215,11 +220,11 @@ pub fn fetch_request(topic: &str, partitions: &[(i32, i64)]) -> FetchRequest {
 }
 
 /// A batch of records without keys.
-pub fn batch(values: &[&str]) -> Bytes {
+pub(crate) fn batch(values: &[&str]) -> Bytes {
     batch_with(values, &BatchOptions::default())
 }
 
-pub fn batch_with(values: &[&str], options: &BatchOptions) -> Bytes {
+pub(crate) fn batch_with(values: &[&str], options: &BatchOptions) -> Bytes {
     let mut builder = BatchBuilder::new();
     for value in values {
         let record = NewRecord {
@@ -233,7 +238,7 @@ pub fn batch_with(values: &[&str], options: &BatchOptions) -> Bytes {
 }
 
 /// The offsets and values of what was fetched.
-pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
+pub(crate) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let mut found = Vec::new();
     let mut scratch = Vec::new();
     let records = data.records.clone().unwrap_or_default();
@@ -249,7 +254,7 @@ pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
 }
 
 /// The partitions of a response, as (partition, number of records).
-pub fn counts(response: &FetchResponse) -> Vec<(i32, usize)> {
+pub(crate) fn counts(response: &FetchResponse) -> Vec<(i32, usize)> {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     partitions.map(|data| (data.partition_index, values(data).len())).collect()
 }
