@@ -131,6 +131,9 @@ impl Connection {
                     }
                     match response {
                         Response::Frame(frame) => self.outgoing.push(frame),
+                        Response::Pieces(pieces) => {
+                            pieces.into_iter().for_each(|piece| self.outgoing.push(piece));
+                        }
                         Response::Silence => {}
                         Response::Broken(reason) => return End::Fault(reason),
                     }
@@ -239,6 +242,10 @@ struct Outgoing {
 
 impl Outgoing {
     fn push(&mut self, frame: Bytes) {
+        // A write of nothing would look like a closed socket.
+        if frame.is_empty() {
+            return;
+        }
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }

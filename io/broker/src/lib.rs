@@ -36,6 +36,7 @@ mod cluster;
 pub mod config;
 mod connection;
 mod dispatch;
+mod fetch_frame;
 mod fetch_session;
 mod frame_reader;
 mod groups;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kohort_protocol::frame::encode_response;
-use kohort_protocol::{ApiKey, Message};
+use kohort_protocol::{ApiKey, EncodeError, Message};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -53,13 +53,17 @@ impl Context {
     pub(crate) fn encode<M: Message>(&self, response: &M) -> Response {
         match encode_response(response, self.version, self.correlation_id) {
             Ok(frame) => Response::Frame(frame),
-            // Our own response does not fit its version: a bug of ours. The peer gets a closed
-            // connection rather than a frame that means something else.
-            Err(error) => Response::Broken(format!(
-                "the {:?} response in version {} could not be written: {error}",
-                self.api_key, self.version
-            )),
+            Err(error) => self.broken(&error),
         }
+    }
+
+    /// Our own response does not fit its version: a bug of ours. The peer gets a closed connection
+    /// rather than a frame that means something else.
+    pub(crate) fn broken(&self, error: &EncodeError) -> Response {
+        Response::Broken(format!(
+            "the {:?} response in version {} could not be written: {error}",
+            self.api_key, self.version
+        ))
     }
 }
 
@@ -97,6 +101,8 @@ impl fmt::Debug for Answer {
 pub(crate) enum Response {
     /// Bytes to send, length included.
     Frame(Bytes),
+    /// The same in pieces.
+    Pieces(Vec<Bytes>),
     /// Nothing to send: Produce with acks=0.
     Silence,
     /// No response can be given; the connection is closed for this reason.

@@ -77,6 +77,24 @@ async fn every_version_of_produce_and_fetch_works() {
 }
 
 #[tokio::test]
+async fn large_records_are_fetched_in_every_version() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let id = client.create_topic("t", 2).await;
+    let large = "x".repeat(500_000);
+    for index in [0, 0, 1] {
+        client.produce("t", index, batch(&[large.as_str()])).await;
+    }
+    for version in 4..=18 {
+        let mut request = fetch_request("t", &[(0, 0), (1, 0)]);
+        request.topics[0].topic_id = id;
+        request.topics[0].partitions[0].partition_max_bytes = 2_000_000;
+        let response = client.call(&request, version).await;
+        assert_eq!(counts(&response), [(0, 2), (1, 1)], "version {version}");
+    }
+}
+
+#[tokio::test]
 async fn pipelined_produces_keep_their_order_and_so_do_their_responses() {
     let running = start().await;
     let mut client = running.client().await;

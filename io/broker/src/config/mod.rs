@@ -14,8 +14,7 @@ pub use broker_properties::{APPLIED_PROPERTIES, BrokerConfig, Effect, Property};
 pub use inert_properties::INERT_PROPERTIES;
 pub(crate) use live::LiveConfig;
 pub use topic_properties::{
-    TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, converted, effective,
-    list_with,
+    TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, effective, list_with,
 };
 pub use value::Kind;
 

@@ -180,7 +180,7 @@ pub fn effective(name: &str, own: &BTreeMap<String, String>, broker: &Settings) 
 }
 
 /// Converts a broker property's value to the topic's unit; -1 means "for ever" in any unit.
-pub fn converted(value: &str, factor: i64) -> String {
+fn converted(value: &str, factor: i64) -> String {
     match (factor, value.parse::<i64>()) {
         (1, _) | (_, Err(_)) => value.to_owned(),
         (_, Ok(number)) if number < 0 => "-1".to_owned(),

@@ -7,9 +7,7 @@
 
 use crate::cluster::decide::{ApiError, check_topic_name};
 use crate::cluster::record::ResourceKind;
-use crate::config::{
-    self, Kind, Settings, Source, TOPIC_PROPERTIES, converted, effective, properties,
-};
+use crate::config::{self, Kind, Settings, Source, TOPIC_PROPERTIES, effective, properties};
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::ErrorCode;
@@ -123,12 +121,14 @@ pub(crate) fn topic_entries(own: &BTreeMap<String, String>, settings: &Settings)
                     ((*synonym).to_owned(), Some(value.to_owned()), source)
                 }));
             }
+            // By level first, then in the order of the table; sorting is stable.
+            synonyms.sort_by_key(|(_, _, source)| *source as i8);
             let source = synonyms.first().map_or(Source::Default, |(_, _, source)| *source);
-            // The default is that of the broker property that comes first.
-            if let Some((synonym, _)) = property.synonyms.first() {
-                let default = config::property(synonym).and_then(|known| known.default);
-                let default = default.unwrap_or(property.default);
-                let value = Some(converted(default, 1));
+            // The default shown is that of the broker property that comes first, if it has one.
+            if let Some((synonym, _)) = property.synonyms.first()
+                && let Some(default) = config::property(synonym).and_then(|known| known.default)
+            {
+                let value = Some(default.to_owned());
                 synonyms.push(((*synonym).to_owned(), value, Source::Default));
             }
             Entry {

@@ -11,11 +11,12 @@
 //! * Left out: preferred read replicas, tiered storage.
 
 use crate::cluster::topics::Topic;
+use crate::fetch_frame;
 use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::purgatory::Waiter;
-use crate::request::{Answer, Context};
+use crate::request::{Answer, Context, Response};
 use bytes::Bytes;
 use kohort_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
@@ -38,10 +39,17 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
     let work = Work { node: Arc::clone(node), version: context.version, plan, limits };
     let found = work.read();
     if work.limits.max_wait.is_zero() || work.is_enough(&found) {
-        return context.answer(&work.respond(found));
+        return Answer::Ready(encode(&context, &work.respond(found)));
     }
     drop(found);
-    context.answer_later(work.wait())
+    Answer::Later(Box::pin(async move { encode(&context, &work.wait().await) }))
+}
+
+fn encode(context: &Context, response: &FetchResponse) -> Response {
+    match fetch_frame::encode(response, context.version, context.correlation_id) {
+        Ok(pieces) => Response::Pieces(pieces),
+        Err(error) => context.broken(&error),
+    }
 }
 
 /// How much a request wants, and how long it waits for it.

@@ -79,9 +79,6 @@ fn encode(context: &Context, response: &GroupResponse) -> Response {
     });
     match frame {
         Ok(frame) => Response::Frame(frame),
-        Err(error) => Response::Broken(format!(
-            "the {:?} response in version {} could not be written: {error}",
-            context.api_key, context.version
-        )),
+        Err(error) => context.broken(&error),
     }
 }

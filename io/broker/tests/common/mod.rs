@@ -244,7 +244,7 @@ pub(crate) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let records = data.records.clone().unwrap_or_default();
     for batch in batches(&records) {
         let mut decompressor = kohort_protocol::compression::Decompressor::default();
-        for record in batch.unwrap().records(&mut decompressor, &mut scratch, 1 << 20).unwrap() {
+        for record in batch.unwrap().records(&mut decompressor, &mut scratch, 2 << 20).unwrap() {
             let record = record.unwrap();
             let value = String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned();
             found.push((record.offset, value));
