@@ -132,7 +132,9 @@ impl Connection {
                     match response {
                         Response::Frame(frame) => self.outgoing.push(frame),
                         Response::Pieces(pieces) => {
-                            pieces.into_iter().for_each(|piece| self.outgoing.push(piece));
+                            for piece in pieces {
+                                self.outgoing.push(piece);
+                            }
                         }
                         Response::Silence => {}
                         Response::Broken(reason) => return End::Fault(reason),
