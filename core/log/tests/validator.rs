@@ -1,0 +1,165 @@
+//! What a partition accepts of a producer, one rule a test.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use bytes::{Bytes, BytesMut};
+use kohort_log::PartitionConfig;
+use kohort_log::validator::{AppendOrigin, InvalidBatch, Scratch, ValidBatch, validate};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::compression::{Compression, Compressor};
+use kohort_protocol::records::{
+    BatchBuilder, BatchHeader, BatchOptions, NewRecord, TimestampType, set_max_timestamp,
+};
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn check(config: &PartitionConfig, batch: Bytes) -> Result<ValidBatch, InvalidBatch> {
+    validate(config, NOW, batch, AppendOrigin::Client, &mut Scratch::default())
+}
+
+fn code(config: &PartitionConfig, batch: Bytes) -> ErrorCode {
+    check(config, batch).expect_err("the batch breaks a rule").code
+}
+
+fn batch_at(times: &[i64], options: &BatchOptions, compression: Compression) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for &timestamp in times {
+        let record =
+            NewRecord { timestamp, key: None, value: Some(b"value"), ..NewRecord::default() };
+        builder.append(&record).unwrap();
+    }
+    builder.build(options, &mut Compressor::new(compression, None).unwrap())
+}
+
+fn batch() -> Bytes {
+    batch_at(&[NOW, NOW + 1], &BatchOptions::default(), Compression::None)
+}
+
+fn changed(change: impl FnOnce(&mut [u8])) -> Bytes {
+    let mut bytes = BytesMut::from(&batch()[..]);
+    change(&mut bytes);
+    bytes.freeze()
+}
+
+#[test]
+fn sound_batch_is_stored_as_it_came_whatever_its_codec() {
+    let codecs = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+    for compression in codecs {
+        let batch = batch_at(&[NOW - 5, NOW], &BatchOptions::default(), compression);
+        let valid = check(&PartitionConfig::default(), batch.clone()).unwrap();
+        assert_eq!(valid.bytes, batch, "{compression}");
+        assert_eq!(valid.log_append_time, None);
+    }
+}
+
+#[test]
+fn broken_batches_are_refused_with_kafkas_codes() {
+    let config = PartitionConfig::default();
+    let two = [&batch()[..], &batch()[..]].concat();
+    let producer = BatchOptions { producer_id: 5, ..BatchOptions::default() };
+    let control = BatchOptions { control: true, ..BatchOptions::default() };
+    let cases = [
+        ("nothing", Bytes::new(), ErrorCode::INVALID_RECORD),
+        ("two batches", Bytes::from(two), ErrorCode::INVALID_RECORD),
+        ("half a batch", batch().slice(..80), ErrorCode::INVALID_RECORD),
+        ("format 1", changed(|b| b[16] = 1), ErrorCode::INVALID_RECORD),
+        ("flipped bit", changed(|b| b[70] ^= 1), ErrorCode::CORRUPT_MESSAGE),
+        ("negative length", changed(|b| b[8] = 0xff), ErrorCode::CORRUPT_MESSAGE),
+        (
+            "producer without sequence",
+            batch_at(&[NOW], &producer, Compression::None),
+            ErrorCode::INVALID_RECORD,
+        ),
+        ("control batch", batch_at(&[NOW], &control, Compression::None), ErrorCode::INVALID_RECORD),
+    ];
+    for (name, batch, expected) in cases {
+        assert_eq!(code(&config, batch), expected, "{name}");
+    }
+}
+
+#[test]
+fn batch_above_the_topics_or_the_segments_limit_is_refused() {
+    let size = batch().len();
+    let exact = PartitionConfig { max_message_bytes: size, ..PartitionConfig::default() };
+    assert!(check(&exact, batch()).is_ok());
+    let less = PartitionConfig { max_message_bytes: size - 1, ..PartitionConfig::default() };
+    assert_eq!(code(&less, batch()), ErrorCode::MESSAGE_TOO_LARGE);
+    let short = PartitionConfig { segment_bytes: size as u32 - 1, ..PartitionConfig::default() };
+    assert_eq!(code(&short, batch()), ErrorCode::RECORD_LIST_TOO_LARGE);
+}
+
+#[test]
+fn compacted_topic_names_the_records_without_a_key() {
+    let config = PartitionConfig { compacted: true, ..PartitionConfig::default() };
+    let error = check(&config, batch()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::INVALID_RECORD);
+    let indexes: Vec<i32> = error.records.iter().map(|record| record.index).collect();
+    assert_eq!(indexes, [0, 1]);
+}
+
+#[test]
+fn timestamps_out_of_bounds_are_refused_by_record_and_missing_ones_are_not() {
+    let config = PartitionConfig {
+        timestamp_before_max_ms: 1000,
+        timestamp_after_max_ms: 500,
+        ..PartitionConfig::default()
+    };
+    let times = |times: &[i64]| batch_at(times, &BatchOptions::default(), Compression::None);
+    assert!(check(&config, times(&[NOW - 1000, NOW + 500])).is_ok());
+    assert!(check(&config, times(&[-1])).is_ok());
+    let error = check(&config, times(&[NOW, NOW - 1001, NOW + 501])).unwrap_err();
+    assert_eq!(error.code, ErrorCode::INVALID_TIMESTAMP);
+    let indexes: Vec<i32> = error.records.iter().map(|record| record.index).collect();
+    assert_eq!(indexes, [1, 2]);
+}
+
+#[test]
+fn append_time_is_stamped_and_a_producer_may_not_claim_it() {
+    let config = PartitionConfig {
+        timestamp_type: TimestampType::LogAppendTime,
+        ..PartitionConfig::default()
+    };
+    let old = batch_at(&[5, 6], &BatchOptions::default(), Compression::None);
+    let valid = check(&config, old).unwrap();
+    assert_eq!(valid.log_append_time, Some(NOW));
+    let header = BatchHeader::parse(&valid.bytes).unwrap();
+    assert_eq!((header.max_timestamp, header.timestamp_type()), (NOW, config.timestamp_type));
+    let claimed = changed(|bytes| set_max_timestamp(bytes, TimestampType::LogAppendTime, NOW));
+    assert_eq!(code(&config, claimed), ErrorCode::INVALID_TIMESTAMP);
+}
+
+#[test]
+fn wrong_greatest_timestamp_of_a_producer_is_put_right() {
+    let wrong = changed(|bytes| set_max_timestamp(bytes, TimestampType::CreateTime, NOW + 99));
+    let valid = check(&PartitionConfig::default(), wrong).unwrap();
+    assert_eq!(valid.header.max_timestamp, NOW + 1);
+    assert_eq!(valid.bytes, batch());
+}
+
+#[test]
+fn topic_with_its_own_codec_has_batches_packed_anew() {
+    let config =
+        PartitionConfig { compression: Some(Compression::Zstd), ..PartitionConfig::default() };
+    let options =
+        BatchOptions { producer_id: 3, producer_epoch: 1, base_sequence: 9, ..Default::default() };
+    let valid = check(&config, batch_at(&[NOW, NOW + 7], &options, Compression::Gzip)).unwrap();
+    let header = valid.header;
+    assert_eq!(header.compression(), Ok(Compression::Zstd));
+    assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (3, 1, 9));
+    assert_eq!((header.record_count, header.max_timestamp), (2, NOW + 7));
+    assert!(check(&PartitionConfig::default(), valid.bytes).is_ok());
+}
+
+#[test]
+fn coordinators_own_batches_may_be_control_batches() {
+    let control = BatchOptions { control: true, ..BatchOptions::default() };
+    let batch = batch_at(&[NOW], &control, Compression::None);
+    let config = PartitionConfig::default();
+    let origin = AppendOrigin::Coordinator;
+    assert!(validate(&config, NOW, batch, origin, &mut Scratch::default()).is_ok());
+}
