@@ -35,6 +35,9 @@ use tracing::{error, info};
 
 /// Calls decided before their records are appended as one batch.
 const CALLS_PER_BATCH: usize = 256;
+/// Records after which a batch takes no further call. A call adds what it must, so a batch may be
+/// larger by one commit; it stays far below the largest batch a log takes.
+const RECORDS_PER_BATCH: usize = 1024;
 /// Batches on their way to the disk. While one is written the next ones gather; more would only
 /// hold more replies back.
 const BATCHES_IN_FLIGHT: usize = 4;
@@ -187,7 +190,9 @@ impl ShardTask {
             let wait = shard.poll_timeout().map(|due| due - self.clock.now());
             let may_append = self.held.len() < BATCHES_IN_FLIGHT;
             let mut round = Round::default();
-            // All branches are cancel-safe: they take something out of a channel or nothing.
+            // All branches are cancel-safe: they take something out of a channel or nothing. Topics
+            // and timers come before calls, which never end on a busy broker: a commit must know
+            // the topic that was just created, and a session must end when its time is over.
             tokio::select! {
                 biased;
                 () = told(stopping) => return End::Stopping,
@@ -206,21 +211,24 @@ impl ShardTask {
                         return End::Failed(code);
                     }
                 },
+                Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
+                () = elapsed(wait), if may_append => {
+                    let now = self.clock.now();
+                    while round.records.len() < RECORDS_PER_BATCH
+                        && shard.poll_timeout().is_some_and(|due| due <= now)
+                    {
+                        round.take(shard, |shard| shard.handle_timeout(now));
+                    }
+                }
                 Some(call) = calls.recv(), if may_append => {
                     let now = self.clock.now();
                     self.decide(shard, &mut round, now, call);
                     for _ in 1..CALLS_PER_BATCH {
+                        if round.records.len() >= RECORDS_PER_BATCH {
+                            break;
+                        }
                         let Ok(call) = calls.try_recv() else { break };
                         self.decide(shard, &mut round, now, call);
-                    }
-                }
-                Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
-                () = elapsed(wait), if may_append => {
-                    let now = self.clock.now();
-                    while round.records.len() < CALLS_PER_BATCH
-                        && shard.poll_timeout().is_some_and(|due| due <= now)
-                    {
-                        round.take(shard, |shard| shard.handle_timeout(now));
                     }
                 }
             }
@@ -405,13 +413,17 @@ fn replayed(partition: &Partition, config: GroupConfig) -> Result<GroupShard, Lo
 fn announce(effect: &GroupEffect) {
     if let GroupEffect::Rebalance(rebalance) = effect {
         let causes: Vec<String> =
-            rebalance.causes.iter().map(|cause| format!("{:?}", cause.kind)).collect();
+            rebalance.causes.iter().map(|cause| cause.kind.to_string()).collect();
+        let more = match rebalance.omitted_causes {
+            0 => String::new(),
+            omitted => format!(" and {omitted} more"),
+        };
         info!(
             group = %rebalance.group,
             generation = rebalance.generation,
             members = rebalance.members_after.len(),
             took_ms = rebalance.ended - rebalance.started,
-            causes = causes.join("; "),
+            cause = format!("{}{more}", causes.join(", ")),
             "group rebalanced"
         );
     }

@@ -1,5 +1,6 @@
 //! What a group shard tells the outside besides its answers: every rebalance, explained.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::shard::Timestamp;
@@ -130,4 +131,66 @@ pub enum CauseKind {
         /// How many members it has.
         members: usize,
     },
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MemberJoined { member, reason } => {
+                write!(f, "member {member} joined{}", because(reason.as_deref()))
+            }
+            Self::MemberLeft { member, reason } => {
+                write!(f, "member {member} left{}", because(reason.as_deref()))
+            }
+            Self::MemberRemoved { member, instance, reason } => {
+                write!(f, "member {member} ({instance}) was removed{}", because(reason.as_deref()))
+            }
+            Self::MemberExpired { member } => {
+                write!(f, "member {member} was silent for longer than its session timeout")
+            }
+            Self::MemberDidNotRejoin { member } => {
+                write!(f, "member {member} did not rejoin within the rebalance timeout")
+            }
+            Self::MemberDidNotSync { member } => {
+                write!(f, "member {member} did not ask for its assignment in time")
+            }
+            Self::SubscriptionChanged { member, reason } => {
+                write!(f, "member {member} changed its subscription{}", because(reason.as_deref()))
+            }
+            Self::LeaderRejoined { member, reason } => {
+                write!(f, "leader {member} rejoined{}", because(reason.as_deref()))
+            }
+            Self::TopicsChanged { topics, .. } => {
+                write!(f, "topics changed: {}", topics.join(" "))
+            }
+            Self::StaticMemberReplaced { instance, old, new } => {
+                write!(f, "static member {instance} came back as {new} in place of {old}")
+            }
+            Self::OverCapacity { members } => {
+                write!(f, "the group has {members} members, more than it may have")
+            }
+        }
+    }
+}
+
+/// What a client gave as its reason, in brackets.
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_reads_as_a_clause() {
+        let member: Arc<str> = "m-1".into();
+        let joined = CauseKind::MemberJoined { member: member.clone(), reason: None };
+        assert_eq!(joined.to_string(), "member m-1 joined");
+        let left = CauseKind::MemberLeft { member, reason: Some("the consumer is closed".into()) };
+        assert_eq!(left.to_string(), "member m-1 left (the consumer is closed)");
+        let topics = vec!["a".into(), "b".into()];
+        let changed = CauseKind::TopicsChanged { member: "m-1".into(), topics };
+        assert_eq!(changed.to_string(), "topics changed: a b");
+    }
 }
