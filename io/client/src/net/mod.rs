@@ -36,6 +36,7 @@ mod api_versions;
 mod connection;
 mod driver;
 mod error;
+mod handshake;
 mod pool;
 pub mod stream;
 
