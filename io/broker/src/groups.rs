@@ -89,9 +89,10 @@ impl Groups {
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         };
         let groups = Self { config, clock, metadata, stopping, shards: Mutex::default() };
-        for partition in groups.partitions() {
+        let topic = groups.metadata.topics.named(OFFSETS_TOPIC);
+        for partition in topic.iter().flat_map(|topic| &topic.partitions) {
             if partition.log.log_end_offset() > partition.log.log_start_offset() {
-                groups.shard(&partition);
+                groups.shard(partition);
             }
         }
         groups
@@ -168,16 +169,15 @@ impl Groups {
         context: &RequestContext,
         request: GroupRequest,
     ) -> Vec<(i32, ShardCall, PendingAnswer)> {
-        let partitions = self.partitions();
+        let Some(topic) = self.metadata.topics.named(OFFSETS_TOPIC) else { return Vec::new() };
         // ListGroups asks every shard; those without a log have no groups.
         let listing = matches!(request, GroupRequest::ListGroups(_));
         let holds_groups = |index: i32| {
-            let log = partitions.get(index as usize).map(|partition| &partition.log);
+            let log = topic.partition(index).map(|partition| &partition.log);
             log.is_some_and(|log| log.log_end_offset() > log.log_start_offset())
                 || self.shards.lock().contains_key(&index)
         };
-        let count = partitions.len() as i32;
-        let parts = if count == 0 { Vec::new() } else { split(request, count) };
+        let parts = split(request, topic.partitions.len() as i32);
         parts
             .into_iter()
             .filter(|(index, _)| !listing || holds_groups(*index))
@@ -188,14 +188,6 @@ impl Groups {
                 (index, ShardCall { call, reply }, PendingAnswer { receiver, otherwise })
             })
             .collect()
-    }
-
-    fn partitions(&self) -> Vec<Arc<Partition>> {
-        self.metadata
-            .topics
-            .named(OFFSETS_TOPIC)
-            .map(|topic| topic.partitions.clone())
-            .unwrap_or_default()
     }
 
     fn shard_of(&self, index: i32) -> Option<mpsc::Sender<ShardCall>> {

@@ -252,7 +252,7 @@ impl ShardTask {
     }
 
     fn learn_topics(&self, shard: &mut GroupShard, round: &mut Round) {
-        let image = self.metadata.topics.image();
+        let image = self.metadata.image();
         let now = self.clock.now();
         round.take(shard, |shard| shard.handle_metadata(now, &image));
     }

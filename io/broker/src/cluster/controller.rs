@@ -17,12 +17,13 @@ use crate::config::{LiveConfig, TopicConfig};
 use crate::partition::{Partition, log_config};
 use crate::random;
 use bytes::Bytes;
+use kohort_coordinator::MetadataImage;
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::{LogDir, PartitionId, PartitionLog};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,6 +42,31 @@ pub(crate) struct Metadata {
     pub(crate) topics: Topics,
     /// Counts the changes of the topics, so that coordinators learn of them.
     pub(crate) changes: watch::Sender<u64>,
+    /// The topics as coordinators see them, and after which change.
+    image: Mutex<Option<(u64, MetadataImage)>>,
+}
+
+impl Metadata {
+    /// Puts together what was loaded.
+    pub(super) fn new(state: ClusterState, topics: Topics) -> Self {
+        let (state, changes) = (RwLock::new(state), watch::Sender::new(0));
+        Self { state, topics, changes, image: Mutex::default() }
+    }
+
+    /// Returns the topics as coordinators see them, made once per change however many ask.
+    pub(crate) fn image(&self) -> MetadataImage {
+        let mut cached = self.image.lock();
+        // Read before the topics are: an image may be newer than its number says, never older.
+        let change = *self.changes.borrow();
+        match &*cached {
+            Some((made_after, image)) if *made_after == change => image.clone(),
+            _ => {
+                let image = self.topics.image();
+                *cached = Some((change, image.clone()));
+                image
+            }
+        }
+    }
 }
 
 /// A topic that was, or with `validate_only` would have been, created.

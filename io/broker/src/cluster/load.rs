@@ -11,11 +11,9 @@ use bytes::Bytes;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::records::batches;
 use kohort_storage::{Isolation, LogDir, METADATA_TOPIC_ID, PartitionLog};
-use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::watch;
 use tracing::warn;
 
 /// How much of the log is read at a time.
@@ -73,7 +71,7 @@ pub(crate) async fn load(
         let name = Arc::from(name.as_str());
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
     }
-    Ok(Metadata { state: RwLock::new(state), topics, changes: watch::Sender::new(0) })
+    Ok(Metadata::new(state, topics))
 }
 
 /// Calls `each` with the key and value of every record of a log, in order.
