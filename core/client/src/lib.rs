@@ -3,5 +3,6 @@
 //! Everything here is told the time and hands back what to do; `io/client` does it.
 
 pub mod backoff;
+pub mod consumer;
 pub mod metadata;
 pub mod producer;

@@ -4,6 +4,7 @@ pub mod admin;
 mod clock;
 pub mod cluster;
 pub mod config;
+pub mod consumer;
 pub mod error;
 pub mod net;
 pub mod producer;

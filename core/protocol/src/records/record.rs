@@ -139,7 +139,9 @@ pub struct RecordIter<'a> {
 }
 
 impl<'a> RecordIter<'a> {
-    pub(super) fn new(header: &BatchHeader, records: &'a [u8]) -> Self {
+    /// Walks over `records`, which are those of the batch `header` describes, unpacked. A walk may
+    /// begin at a later record if the header's record count says how many are left from there.
+    pub fn new(header: &BatchHeader, records: &'a [u8]) -> Self {
         Self {
             cursor: Cursor::new(records),
             remaining: header.record_count,

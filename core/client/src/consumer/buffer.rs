@@ -1,0 +1,283 @@
+//! What the application may take now. The network side fills it, the application's polls empty it;
+//! both lock it for moments only, which is why it is apart from the machines.
+//!
+//! Three offsets of each partition tell the story of its records: *fetched* (kept by the machine),
+//! *given* (handed to the application) and *processed*: what was given before the latest poll, for
+//! polling again says that the earlier records are done with. Auto commit uses only the last.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fetcher::Delivery;
+use super::reader::Progress;
+use super::types::{AssignmentEpoch, Position, PositionEpoch, TopicPartition};
+
+/// Data of one partition on its way to the application. `H` holds its share of the byte budget.
+#[derive(Debug)]
+pub struct Chunk<H> {
+    /// The batches and where they belong.
+    pub delivery: Delivery,
+    /// How far earlier polls came with them.
+    pub progress: Progress<H>,
+    /// Gives the bytes back when dropped.
+    pub hold: H,
+}
+
+/// The partitions an application owns, with what waits in each.
+#[derive(Debug)]
+pub struct Buffer<H> {
+    cells: BTreeMap<TopicPartition, Cell<H>>,
+    /// Partitions with something to take, in turn: one busy partition cannot starve the others.
+    turn: VecDeque<TopicPartition>,
+    /// Partitions given something since the latest poll began.
+    touched: Vec<TopicPartition>,
+}
+
+#[derive(Debug)]
+struct Cell<H> {
+    epoch: AssignmentEpoch,
+    position_epoch: Option<PositionEpoch>,
+    chunks: VecDeque<Chunk<H>>,
+    bytes: usize,
+    paused: bool,
+    revoking: bool,
+    queued: bool,
+    given: Option<Position>,
+    processed: Option<Position>,
+    watermarks: Watermarks,
+}
+
+/// The ends of a partition as the latest answer told them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first offset that exists, or -1 when unknown.
+    pub log_start_offset: i64,
+    /// The end of what is replicated, or -1 when unknown.
+    pub high_watermark: i64,
+    /// The end of what transactions have decided, or -1 when unknown.
+    pub last_stable_offset: i64,
+}
+
+const UNKNOWN: Watermarks =
+    Watermarks { log_start_offset: -1, high_watermark: -1, last_stable_offset: -1 };
+
+impl<H> Default for Buffer<H> {
+    fn default() -> Self {
+        Self { cells: BTreeMap::new(), turn: VecDeque::new(), touched: Vec::new() }
+    }
+}
+
+impl<H> Buffer<H> {
+    /// Starts an ownership, without a position yet.
+    pub fn assign(&mut self, partition: TopicPartition, epoch: AssignmentEpoch) {
+        let cell = Cell {
+            epoch,
+            position_epoch: None,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            paused: false,
+            revoking: false,
+            queued: self.turn.contains(&partition),
+            given: None,
+            processed: None,
+            watermarks: UNKNOWN,
+        };
+        self.cells.insert(partition, cell);
+    }
+
+    /// Ends ownerships: what waits is dropped.
+    pub fn release<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        for partition in partitions {
+            self.cells.remove(partition);
+        }
+        self.turn.retain(|partition| self.cells.contains_key(partition));
+    }
+
+    /// Stops delivering partitions that are being given back; their positions stay readable.
+    pub fn mark_revoking<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        for partition in partitions {
+            if let Some(cell) = self.cells.get_mut(partition) {
+                cell.revoking = true;
+                cell.chunks.clear();
+                cell.bytes = 0;
+            }
+        }
+    }
+
+    /// Starts a reading sequence: what waits from the earlier one is dropped.
+    pub fn start(&mut self, partition: &TopicPartition, epoch: PositionEpoch, position: Position) {
+        if let Some(cell) = self.cells.get_mut(partition) {
+            cell.position_epoch = Some(epoch);
+            cell.chunks.clear();
+            cell.bytes = 0;
+            cell.given = Some(position);
+            cell.processed = Some(position);
+        }
+    }
+
+    /// Ends a reading sequence before it is known where the next one starts.
+    pub fn suspend(&mut self, partition: &TopicPartition) {
+        if let Some(cell) = self.cells.get_mut(partition) {
+            cell.position_epoch = None;
+            cell.chunks.clear();
+            cell.bytes = 0;
+            cell.given = None;
+            cell.processed = None;
+        }
+    }
+
+    /// Adds what was fetched; returns whether there is something to take. What belongs to an earlier
+    /// ownership or sequence is dropped.
+    pub fn push(&mut self, chunk: Chunk<H>) -> bool {
+        let Some(cell) = self.cells.get_mut(&chunk.delivery.partition) else { return false };
+        if cell.position_epoch != Some(chunk.delivery.position_epoch) || cell.revoking {
+            return false;
+        }
+        cell.watermarks = Watermarks {
+            log_start_offset: chunk.delivery.log_start_offset,
+            high_watermark: chunk.delivery.high_watermark,
+            last_stable_offset: chunk.delivery.last_stable_offset,
+        };
+        if chunk.delivery.records.is_empty() {
+            return false;
+        }
+        cell.bytes += chunk.delivery.records.len();
+        if !cell.queued {
+            cell.queued = true;
+            self.turn.push_back(chunk.delivery.partition.clone());
+        }
+        cell.chunks.push_back(chunk);
+        !cell.paused
+    }
+
+    /// Pauses or resumes delivery; what waits is kept. Returns whether there is something to take.
+    pub fn set_paused(&mut self, partition: &TopicPartition, paused: bool) -> bool {
+        let Some(cell) = self.cells.get_mut(partition) else { return false };
+        cell.paused = paused;
+        let ready = !paused && !cell.chunks.is_empty();
+        if ready && !cell.queued {
+            cell.queued = true;
+            self.turn.push_back(partition.clone());
+        }
+        ready
+    }
+
+    /// Begins a poll: what was given before counts as processed from here on.
+    pub fn begin_poll(&mut self) {
+        for partition in std::mem::take(&mut self.touched) {
+            if let Some(cell) = self.cells.get_mut(&partition) {
+                cell.processed = cell.given;
+            }
+        }
+    }
+
+    /// Takes the next chunk in turn. [`give`](Self::give) says how much of it was handed out.
+    pub fn take(&mut self) -> Option<Chunk<H>> {
+        while let Some(partition) = self.turn.pop_front() {
+            let Some(cell) = self.cells.get_mut(&partition) else { continue };
+            cell.queued = false;
+            if cell.paused || cell.revoking {
+                continue;
+            }
+            let Some(chunk) = cell.chunks.pop_front() else { continue };
+            cell.bytes = cell.bytes.saturating_sub(chunk.delivery.records.len());
+            if !cell.chunks.is_empty() {
+                cell.queued = true;
+                self.turn.push_back(partition);
+            }
+            return Some(chunk);
+        }
+        None
+    }
+
+    /// Moves the given position; returns false when the ownership or the sequence ended meanwhile,
+    /// so that what was taken must not be handed out.
+    pub fn give(
+        &mut self,
+        partition: &TopicPartition,
+        epoch: PositionEpoch,
+        position: Position,
+        with_records: bool,
+    ) -> bool {
+        let Some(cell) = self.cells.get_mut(partition) else { return false };
+        if cell.position_epoch != Some(epoch) || cell.revoking {
+            return false;
+        }
+        let all_processed = cell.given == cell.processed;
+        cell.given = Some(position);
+        if with_records {
+            self.touched.push(partition.clone());
+        } else if all_processed {
+            // Markers and holes need no processing: passing them must not hold a commit back.
+            cell.processed = Some(position);
+        }
+        true
+    }
+
+    /// Puts the rest of a taken chunk back in front.
+    pub fn put_back(&mut self, chunk: Chunk<H>) {
+        let Some(cell) = self.cells.get_mut(&chunk.delivery.partition) else { return };
+        if cell.position_epoch != Some(chunk.delivery.position_epoch) || cell.revoking {
+            return;
+        }
+        cell.bytes += chunk.delivery.records.len();
+        let partition = chunk.delivery.partition.clone();
+        cell.chunks.push_front(chunk);
+        if cell.queued {
+            self.turn.retain(|queued| *queued != partition);
+        }
+        cell.queued = true;
+        self.turn.push_front(partition);
+    }
+
+    /// Returns how many bytes of a partition wait.
+    pub fn bytes(&self, partition: &TopicPartition) -> usize {
+        self.cells.get(partition).map_or(0, |cell| cell.bytes)
+    }
+
+    /// Returns the owned partitions with their ownership, those being given back included.
+    pub fn owned(&self) -> impl Iterator<Item = (&TopicPartition, AssignmentEpoch)> {
+        self.cells.iter().map(|(partition, cell)| (partition, cell.epoch))
+    }
+
+    /// Returns the paused partitions.
+    pub fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.cells.iter().filter(|(_, cell)| cell.paused).map(|(partition, _)| partition)
+    }
+
+    /// Returns the ownership and what was given of a partition.
+    pub fn given(&self, partition: &TopicPartition) -> Option<(AssignmentEpoch, Option<Position>)> {
+        self.cells.get(partition).map(|cell| (cell.epoch, cell.given))
+    }
+
+    /// Returns everything given, for a commit of all the application has.
+    pub fn all_given(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
+        let given = |(partition, cell): (&TopicPartition, &Cell<H>)| {
+            cell.given.map(|position| (partition.clone(), cell.epoch, position))
+        };
+        self.cells.iter().filter_map(given).collect()
+    }
+
+    /// Returns everything processed, for auto commit.
+    pub fn all_processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
+        let processed = |(partition, cell): (&TopicPartition, &Cell<H>)| {
+            cell.processed.map(|position| (partition.clone(), cell.epoch, position))
+        };
+        self.cells.iter().filter_map(processed).collect()
+    }
+
+    /// Returns the ends of a partition.
+    pub fn watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
+        self.cells.get(partition).map(|cell| cell.watermarks)
+    }
+
+    /// Applies `change` to what waits, for example to free frames that a paused partition holds.
+    pub fn for_each_waiting(
+        &mut self,
+        partition: &TopicPartition,
+        change: impl FnMut(&mut Chunk<H>),
+    ) {
+        if let Some(cell) = self.cells.get_mut(partition) {
+            cell.chunks.iter_mut().for_each(change);
+        }
+    }
+}

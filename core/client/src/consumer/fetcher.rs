@@ -1,0 +1,475 @@
+//! Which partitions to fetch from which broker, and what an answer means.
+//!
+//! One fetch is kept in flight per broker, and the next one leaves as soon as the answer to the
+//! last has been walked, batch headers only: what the application still has to read does not hold
+//! it back as long as the byte budget allows.
+//!
+//! The rule that keeps a consumer from stalling silently: **every owned partition has a fetch in
+//! flight, or [`Fetcher::status`] names the reason.** It is checked by a test on every plan.
+//!
+//! Answers are walked, not decoded: the offset to fetch next is in the last batch's header. Records
+//! are checked, decompressed and read where the application takes them.
+//!
+//! Fetch sessions (KIP-227) are left out so far: every request names its partitions, and the
+//! session fields say so. Fetching from followers (KIP-392) is prepared by [`FetchConfig::rack`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use kohort_protocol::messages::fetch::{
+    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
+use kohort_protocol::{ErrorCode, Uuid};
+
+use super::positions::Positions;
+use super::types::{
+    AssignmentEpoch, Counter, IsolationLevel, Position, PositionEpoch, RequestId, Timestamp,
+    TopicPartition,
+};
+use super::walk::walk_batches;
+use crate::metadata::MetadataView;
+
+/// How records are fetched.
+#[derive(Debug, Clone)]
+pub struct FetchConfig {
+    /// How long a broker may wait for [`min_bytes`](Self::min_bytes), in milliseconds.
+    pub max_wait_ms: i32,
+    /// What a broker waits for.
+    pub min_bytes: i32,
+    /// The most bytes of one answer.
+    pub max_bytes: i32,
+    /// The most bytes of one partition in one answer.
+    pub partition_max_bytes: i32,
+    /// The most bytes in memory, in flight and handed out: the answers' frames.
+    pub budget_bytes: i64,
+    /// Which records are visible.
+    pub isolation: IsolationLevel,
+    /// The rack the consumer runs in, or empty.
+    pub rack: String,
+    /// How long a broker that failed is left alone, in milliseconds.
+    pub retry_backoff_ms: i64,
+}
+
+/// A fetch to send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchPlan {
+    /// The number the answer carries.
+    pub id: RequestId,
+    /// The broker.
+    pub node: i32,
+    /// What to send.
+    pub request: FetchRequest,
+}
+
+/// What can leave now, and what holds the rest back.
+#[derive(Debug, Default, PartialEq)]
+pub struct Planned {
+    /// The fetches to send.
+    pub fetches: Vec<FetchPlan>,
+    /// Whether a partition has no leader to ask.
+    pub leaderless: bool,
+    /// Whether the application has to take or drop records before more is fetched.
+    pub held_back: bool,
+}
+
+/// Data of one partition, in order, ready for the application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The ownership it was fetched for.
+    pub epoch: AssignmentEpoch,
+    /// The reading sequence it was fetched for.
+    pub position_epoch: PositionEpoch,
+    /// Whole batches; empty when only the offsets below are news.
+    pub records: Bytes,
+    /// The first offset wanted: the first batch may begin before it.
+    pub position: Position,
+    /// Where reading goes on after these batches.
+    pub next: Position,
+    /// The end of what is replicated.
+    pub high_watermark: i64,
+    /// The end of what transactions have decided, or -1 from a broker that tells none.
+    pub last_stable_offset: i64,
+    /// The first offset that exists.
+    pub log_start_offset: i64,
+    /// The aborted transactions that reach into these batches.
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// What an answer brought.
+#[derive(Debug, Default, PartialEq)]
+pub struct FetchOutcome {
+    /// Data and offsets to hand over.
+    pub deliveries: Vec<Delivery>,
+    /// Partitions whose offset is out of range, with the reading sequence that met it.
+    pub out_of_range: Vec<(TopicPartition, PositionEpoch)>,
+    /// Partitions an error holds up, with whether anybody but the application can mend it.
+    pub errors: Vec<(TopicPartition, ErrorCode)>,
+    /// Leaders the answer names (KIP-951): partition, node and epoch.
+    pub leaders: Vec<(TopicPartition, i32, i32)>,
+    /// Whether the cluster's picture is too old.
+    pub refresh_metadata: bool,
+}
+
+/// What a partition is doing, or why it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchStatus {
+    /// A fetch that names it is in flight.
+    InFlight,
+    /// Data waits for the application; more is fetched once it has been taken.
+    Buffered,
+    /// The application paused it.
+    Paused,
+    /// It is being given back.
+    Revoking,
+    /// Its committed offset, or an offset by time, is being looked up.
+    FindingPosition,
+    /// It has no offset and no policy: the application has to seek.
+    NoOffset,
+    /// It has no leader, or the leader's address is unknown.
+    NoLeader,
+    /// An error makes it, or its broker, wait a moment.
+    BackingOff,
+    /// The broker holds an earlier fetch that does not name it; it is in the next one.
+    BrokerBusy,
+    /// The byte budget is spent: the application has to drop records it holds.
+    BudgetSpent,
+    /// It is fetched with the next plan.
+    Due,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Fetcher {
+    config: FetchConfig,
+    ids: Counter,
+    in_flight: BTreeMap<i32, Flight>,
+    retry_at: BTreeMap<i32, Timestamp>,
+    /// When each partition last brought data: who waited longest is asked for first, because a
+    /// broker fills an answer in the order of the request.
+    served: BTreeMap<TopicPartition, u64>,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: RequestId,
+    reserved: i64,
+    partitions: BTreeMap<TopicPartition, Asked>,
+    topic_ids: BTreeMap<[u8; 16], TopicPartition>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    epoch: AssignmentEpoch,
+    position_epoch: PositionEpoch,
+    position: Position,
+}
+
+/// The smallest answer worth asking for.
+const FETCH_BYTES_MIN: i64 = 64 * 1024;
+
+impl Fetcher {
+    /// Starts with nothing in flight.
+    pub fn new(config: FetchConfig) -> Self {
+        Self {
+            config,
+            ids: Counter::default(),
+            in_flight: BTreeMap::new(),
+            retry_at: BTreeMap::new(),
+            served: BTreeMap::new(),
+            clock: 0,
+        }
+    }
+
+    /// Returns the fetches that can leave now.
+    ///
+    /// `buffered` tells how many bytes of a partition wait for the application, `used` how many
+    /// bytes are in memory altogether.
+    pub fn plan(
+        &mut self,
+        now: Timestamp,
+        positions: &Positions,
+        view: &MetadataView,
+        buffered: &dyn Fn(&TopicPartition) -> usize,
+        used: i64,
+    ) -> Planned {
+        let mut planned = Planned::default();
+        // Brokers of which a partition is full. A fetch without it could keep the broker busy long
+        // after the application has emptied it, so the broker waits for the application instead.
+        let mut full: BTreeSet<i32> = BTreeSet::new();
+        let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked, i32)>> = BTreeMap::new();
+        for (partition, slot) in positions.iter() {
+            let Some(position) = slot.fetch_position() else { continue };
+            if slot.paused || slot.revoking || now < slot.retry_at() {
+                continue;
+            }
+            let Some((node, leader_epoch)) = leader(view, partition) else {
+                planned.leaderless = true;
+                continue;
+            };
+            if self.in_flight.contains_key(&node) {
+                continue;
+            }
+            if self.is_full(buffered(partition)) {
+                full.insert(node);
+            }
+            let asked = Asked { epoch: slot.epoch, position_epoch: slot.position_epoch, position };
+            ready.entry(node).or_default().push((partition.clone(), asked, leader_epoch));
+        }
+        for (node, mut partitions) in ready {
+            if full.contains(&node) {
+                planned.held_back = true;
+                continue;
+            }
+            if self.retry_at.get(&node).is_some_and(|retry_at| now < *retry_at) {
+                continue;
+            }
+            let size = self.fetch_bytes(view);
+            let reserved: i64 = self.in_flight.values().map(|flight| flight.reserved).sum();
+            // With nothing in memory one fetch is always allowed, however large its batches are.
+            if used + reserved + size > self.config.budget_bytes && used + reserved > 0 {
+                planned.held_back = true;
+                break;
+            }
+            partitions
+                .sort_by_key(|(partition, _, _)| self.served.get(partition).copied().unwrap_or(0));
+            let plan = self.send(node, partitions, size, view);
+            planned.fetches.push(plan);
+        }
+        planned
+    }
+
+    /// Takes a broker's answer.
+    pub fn handle_response(
+        &mut self,
+        now: Timestamp,
+        node: i32,
+        id: RequestId,
+        response: FetchResponse,
+        positions: &mut Positions,
+    ) -> FetchOutcome {
+        let mut outcome = FetchOutcome::default();
+        let Some(flight) = self.land(node, id) else { return outcome };
+        if response.error_code != ErrorCode::NONE {
+            self.retry_at.insert(node, now + self.config.retry_backoff_ms);
+            outcome.refresh_metadata = true;
+            return outcome;
+        }
+        for topic in response.responses {
+            let by_id = flight.topic_ids.get(&topic.topic_id.0).map(|it| it.topic.clone());
+            let name = by_id.unwrap_or_else(|| topic.topic.as_str().into());
+            for data in topic.partitions {
+                let partition =
+                    TopicPartition { topic: name.clone(), partition: data.partition_index };
+                let Some(asked) = flight.partitions.get(&partition) else { continue };
+                // A seek, a reset or a revocation since makes this answer worthless.
+                let current = positions
+                    .get(&partition)
+                    .is_some_and(|slot| slot.position_epoch == asked.position_epoch);
+                if current {
+                    self.partition_answered(now, partition, *asked, data, positions, &mut outcome);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Takes that a broker did not answer.
+    pub fn handle_failure(&mut self, now: Timestamp, node: i32, id: RequestId) {
+        if self.land(node, id).is_some() {
+            self.retry_at.insert(node, now + self.config.retry_backoff_ms);
+        }
+    }
+
+    /// Returns when [`plan`](Self::plan) may find more without an event.
+    pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        self.retry_at.values().copied().filter(|retry_at| *retry_at > now).min()
+    }
+
+    /// Names what a partition is doing.
+    pub fn status(
+        &self,
+        now: Timestamp,
+        partition: &TopicPartition,
+        positions: &Positions,
+        view: &MetadataView,
+        buffered: usize,
+    ) -> Option<FetchStatus> {
+        let slot = positions.get(partition)?;
+        let in_flight = |flight: &Flight| {
+            flight
+                .partitions
+                .get(partition)
+                .is_some_and(|asked| asked.position_epoch == slot.position_epoch)
+        };
+        if self.in_flight.values().any(in_flight) {
+            return Some(FetchStatus::InFlight);
+        }
+        Some(if slot.revoking {
+            FetchStatus::Revoking
+        } else if slot.paused {
+            FetchStatus::Paused
+        } else if slot.is_undecided() {
+            FetchStatus::NoOffset
+        } else if slot.fetch_position().is_none() {
+            FetchStatus::FindingPosition
+        } else if self.is_full(buffered) {
+            FetchStatus::Buffered
+        } else if now < slot.retry_at() {
+            FetchStatus::BackingOff
+        } else {
+            match leader(view, partition) {
+                None => FetchStatus::NoLeader,
+                Some((node, _)) if self.in_flight.contains_key(&node) => FetchStatus::BrokerBusy,
+                Some((node, _)) if self.retry_at.get(&node).is_some_and(|at| now < *at) => {
+                    FetchStatus::BackingOff
+                }
+                Some(_) if buffered > 0 => FetchStatus::Buffered,
+                Some(_) => FetchStatus::Due,
+            }
+        })
+    }
+
+    /// Two answers' worth: while the application reads one, the next is there. More would only hold
+    /// memory that other partitions need.
+    fn is_full(&self, buffered: usize) -> bool {
+        buffered as i64 >= 2 * i64::from(self.config.partition_max_bytes)
+    }
+
+    /// Shares the budget so that every broker can have one answer in flight and one in use.
+    fn fetch_bytes(&self, view: &MetadataView) -> i64 {
+        let brokers = view.brokers().len().max(1) as i64;
+        let share = self.config.budget_bytes / (2 * brokers);
+        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes))
+    }
+
+    fn send(
+        &mut self,
+        node: i32,
+        partitions: Vec<(TopicPartition, Asked, i32)>,
+        size: i64,
+        view: &MetadataView,
+    ) -> FetchPlan {
+        let id = RequestId(self.ids.advance());
+        let mut flight =
+            Flight { id, reserved: size, partitions: BTreeMap::new(), topic_ids: BTreeMap::new() };
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for (partition, asked, leader_epoch) in partitions {
+            let wanted = FetchPartition {
+                partition: partition.partition,
+                current_leader_epoch: leader_epoch,
+                fetch_offset: asked.position.offset,
+
+                partition_max_bytes: self.config.partition_max_bytes,
+                ..FetchPartition::default()
+            };
+            // The broker fills partitions in this order; those of one topic that follow each other
+            // share its entry, and a topic may have several.
+            match topics.last_mut() {
+                Some(topic) if *topic.topic == *partition.topic => topic.partitions.push(wanted),
+                _ => {
+                    let topic_id =
+                        view.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
+                    if topic_id != Uuid::ZERO {
+                        flight.topic_ids.insert(topic_id.0, partition.clone());
+                    }
+                    topics.push(FetchTopic {
+                        topic: partition.topic.to_string(),
+                        topic_id,
+                        partitions: vec![wanted],
+                    });
+                }
+            }
+            flight.partitions.insert(partition, asked);
+        }
+        self.in_flight.insert(node, flight);
+        let request = FetchRequest {
+            max_wait_ms: self.config.max_wait_ms,
+            min_bytes: self.config.min_bytes,
+            max_bytes: size as i32,
+            isolation_level: self.config.isolation.wire(),
+            topics,
+            rack_id: self.config.rack.clone(),
+            ..FetchRequest::default()
+        };
+        FetchPlan { id, node, request }
+    }
+
+    fn land(&mut self, node: i32, id: RequestId) -> Option<Flight> {
+        if self.in_flight.get(&node)?.id != id {
+            return None;
+        }
+        self.in_flight.remove(&node)
+    }
+
+    fn partition_answered(
+        &mut self,
+        now: Timestamp,
+        partition: TopicPartition,
+        asked: Asked,
+        data: PartitionData,
+        positions: &mut Positions,
+        outcome: &mut FetchOutcome,
+    ) {
+        match data.error_code {
+            ErrorCode::NONE => {
+                let records = data.records.unwrap_or_default();
+                let walked = walk_batches(&records);
+                let next = match walked.next {
+                    Some(next) if next.offset > asked.position.offset => next,
+                    _ => asked.position,
+                };
+                if let Some(why) = walked.broken {
+                    // Nothing can be skipped safely: the same offset is tried again.
+                    outcome.errors.push((partition.clone(), why));
+                    positions.back_off(now, &partition);
+                }
+                if walked.bytes > 0 {
+                    self.clock += 1;
+                    self.served.insert(partition.clone(), self.clock);
+                }
+                positions.advance_to(&partition, asked.position_epoch, next);
+                outcome.deliveries.push(Delivery {
+                    partition,
+                    epoch: asked.epoch,
+                    position_epoch: asked.position_epoch,
+                    records: records.slice(..walked.bytes),
+                    position: asked.position,
+                    next,
+                    high_watermark: data.high_watermark,
+                    last_stable_offset: data.last_stable_offset,
+                    log_start_offset: data.log_start_offset,
+                    aborted: data.aborted_transactions.unwrap_or_default(),
+                });
+            }
+            ErrorCode::OFFSET_OUT_OF_RANGE => {
+                outcome.out_of_range.push((partition, asked.position_epoch));
+            }
+            code => {
+                positions.back_off(now, &partition);
+                let leader = data.current_leader;
+                if leader.leader_id >= 0 {
+                    outcome.leaders.push((
+                        partition.clone(),
+                        leader.leader_id,
+                        leader.leader_epoch,
+                    ));
+                }
+                outcome.refresh_metadata = true;
+                if !code.is_retriable() {
+                    outcome.errors.push((partition, code));
+                }
+            }
+        }
+    }
+}
+
+fn leader(view: &MetadataView, partition: &TopicPartition) -> Option<(i32, i32)> {
+    let known = view.partition(&partition.topic, partition.partition)?;
+    view.broker(known.leader)?;
+    Some((known.leader, known.leader_epoch))
+}
+

@@ -1,0 +1,218 @@
+//! What the shell hands the machine, and what it gets to do.
+
+use std::collections::BTreeSet;
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::join_group::JoinGroupResponseMember;
+use kohort_protocol::messages::list_offsets::ListOffsetsRequest;
+use kohort_protocol::messages::offset_commit::OffsetCommitRequest;
+use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
+
+use crate::consumer::committer::{CommitFailure, CommitTicket};
+use crate::consumer::fetcher::{Delivery, FetchConfig, FetchPlan};
+use crate::consumer::membership::{GroupRequest, LostReason, MembershipConfig, MembershipError};
+use crate::consumer::types::{
+    AssignmentEpoch, OffsetReset, Position, PositionEpoch, RequestId, Timestamp, TopicName,
+    TopicPartition,
+};
+
+/// How the whole consumer behaves.
+#[derive(Debug)]
+pub struct MachineConfig {
+    /// The group; without one there is no subscribing and no committing.
+    pub group: Option<MembershipConfig>,
+    /// Where to start without a valid offset.
+    pub reset: OffsetReset,
+    /// How to fetch.
+    pub fetch: FetchConfig,
+    /// How often to commit what was processed, in milliseconds; `None` leaves it to the application.
+    pub auto_commit_interval_ms: Option<i64>,
+    /// How long the application may go without polling, in milliseconds.
+    pub max_poll_interval_ms: i64,
+    /// How long a commit without a deadline of its own may take, in milliseconds.
+    pub api_timeout_ms: i64,
+    /// The first wait after a failure, in milliseconds.
+    pub retry_backoff_ms: i64,
+    /// The longest wait after a failure, in milliseconds.
+    pub retry_backoff_max_ms: i64,
+    /// Decides jitter.
+    pub seed: u64,
+}
+
+/// What the application's side knows: the machine looks, and never changes it.
+pub trait Application {
+    /// Returns how many bytes of a partition wait to be taken.
+    fn buffered(&self, partition: &TopicPartition) -> usize;
+    /// Returns how many bytes of the budget are in use.
+    fn used_bytes(&self) -> i64;
+    /// Returns what the application has processed.
+    fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)>;
+    /// Returns since when the application has not polled, or `None` while it is polling.
+    fn idle_since(&self) -> Option<Timestamp>;
+}
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Look up the group's coordinator.
+    FindCoordinator(RequestId),
+    /// Send a membership request to the coordinator.
+    Group {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The coordinator.
+        coordinator: i32,
+        /// What to send.
+        request: GroupRequest,
+    },
+    /// Compute the group's assignment: get metadata that covers the members' topics, then call
+    /// [`handle_group_topics`](super::ConsumerMachine::handle_group_topics).
+    Assign {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The assignor.
+        protocol: String,
+        /// All members.
+        members: Vec<JoinGroupResponseMember>,
+    },
+    /// Send a commit to the coordinator.
+    Commit {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The coordinator.
+        coordinator: i32,
+        /// What to send.
+        request: OffsetCommitRequest,
+    },
+    /// Ask the coordinator for committed offsets.
+    FetchCommitted {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The coordinator.
+        coordinator: i32,
+        /// What to send.
+        request: OffsetFetchRequest,
+    },
+    /// Ask a leader for offsets by time.
+    ListOffsets {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The leader.
+        node: i32,
+        /// What to send.
+        request: ListOffsetsRequest,
+    },
+    /// Fetch records.
+    Fetch(FetchPlan),
+    /// Get a new picture of the cluster.
+    RefreshMetadata,
+    /// The topics the picture has to cover.
+    WantTopics(BTreeSet<TopicName>),
+    /// A leader was named by another answer (KIP-951).
+    LeaderLearnt {
+        /// The partition.
+        partition: TopicPartition,
+        /// The new leader.
+        node: i32,
+        /// Its epoch.
+        epoch: i32,
+    },
+    /// Partitions are owned from now on.
+    Own(Vec<(TopicPartition, AssignmentEpoch)>),
+    /// Reading a partition starts or starts anew.
+    Start {
+        /// The partition.
+        partition: TopicPartition,
+        /// The reading sequence.
+        position_epoch: PositionEpoch,
+        /// Where.
+        position: Position,
+    },
+    /// Records to hand over.
+    Deliver(Delivery),
+    /// Nothing of these partitions may be delivered any more.
+    StopDelivery(BTreeSet<TopicPartition>),
+    /// These partitions are not owned any more.
+    Disown(BTreeSet<TopicPartition>),
+    /// Tell the application.
+    Event(GroupEvent),
+    /// Tell the application that a partition cannot go on, or that the group cannot.
+    Fault(Fault),
+    /// A commit is done.
+    CommitDone {
+        /// Which.
+        ticket: CommitTicket,
+        /// What failed.
+        failures: Vec<(TopicPartition, CommitFailure)>,
+    },
+    /// The consumer has left its group, if it had one, and has nothing under way.
+    Closed,
+}
+
+/// What happens to the application's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupEvent {
+    /// A rebalance started.
+    Rebalancing {
+        /// Why.
+        reason: String,
+    },
+    /// A generation is complete.
+    Assigned {
+        /// What is new.
+        added: BTreeSet<TopicPartition>,
+        /// All that is owned.
+        owned: BTreeSet<TopicPartition>,
+        /// The generation.
+        generation: i32,
+    },
+    /// Partitions have to be given back: finish with them, then say so.
+    Revoking {
+        /// Names the revocation.
+        ticket: RequestId,
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+        /// When the group goes on regardless.
+        deadline: Timestamp,
+    },
+    /// They were given back.
+    Revoked {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+    },
+    /// They are gone already.
+    Lost {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+        /// Why.
+        reason: LostReason,
+    },
+    /// The application has not polled in time, so the member left; it returns with the next poll.
+    PollIntervalExceeded {
+        /// How long it has not polled, in milliseconds.
+        idle_ms: i64,
+    },
+}
+
+/// What the application has to know because it cannot go on by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A partition has no valid offset, and the reset policy is `none`.
+    NoOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that is out of range, if there was one.
+        out_of_range: Option<i64>,
+    },
+    /// A broker refuses a partition; it is tried again all the same.
+    Partition {
+        /// The partition.
+        partition: TopicPartition,
+        /// What the broker said.
+        code: ErrorCode,
+    },
+    /// The membership ended.
+    Group(MembershipError),
+}

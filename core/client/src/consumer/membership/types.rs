@@ -1,0 +1,190 @@
+//! What a member of a group says and is told, whichever protocol its group speaks.
+
+use std::collections::BTreeSet;
+
+use kohort_assignor::Assignor;
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use kohort_protocol::messages::join_group::{
+    JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember,
+};
+use kohort_protocol::messages::leave_group::LeaveGroupRequest;
+use kohort_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
+
+/// What a member of a classic group is configured with; times in milliseconds.
+#[derive(Debug)]
+pub struct MembershipConfig {
+    /// The group's name.
+    pub group_id: String,
+    /// The name under which a static member returns (KIP-345).
+    pub group_instance_id: Option<String>,
+    /// How long the coordinator waits for a heartbeat before it gives the member up.
+    pub session_timeout_ms: i32,
+    /// How long a member may take to give partitions back and join: Java's `max.poll.interval.ms`.
+    pub rebalance_timeout_ms: i32,
+    /// The time between two heartbeats.
+    pub heartbeat_interval_ms: i64,
+    /// The first wait after a failed attempt.
+    pub retry_backoff_ms: i64,
+    /// The longest wait between attempts.
+    pub retry_backoff_max_ms: i64,
+    /// The assignors this member supports, most wanted first.
+    pub assignors: Vec<Box<dyn Assignor>>,
+    /// The rack the member runs in (KIP-881).
+    pub rack: Option<String>,
+    /// Decides the jitter of the back-off.
+    pub seed: u64,
+}
+
+/// A request to the group's coordinator.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupRequest {
+    /// Joins the group; parked by the coordinator until all members have joined.
+    Join(JoinGroupRequest),
+    /// Asks for this generation's assignment; the leader brings it along.
+    Sync(SyncGroupRequest),
+    /// Says the member lives.
+    Heartbeat(HeartbeatRequest),
+    /// Leaves the group.
+    Leave(LeaveGroupRequest),
+}
+
+/// An answer to a [`GroupRequest`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupResponse {
+    /// Answers a join.
+    Join(JoinGroupResponse),
+    /// Answers a sync.
+    Sync(SyncGroupResponse),
+    /// Answers a heartbeat.
+    Heartbeat(HeartbeatResponse),
+    /// Answers a leave: its content changes nothing.
+    Leave,
+}
+
+/// Why partitions were lost without a chance to finish with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// The coordinator no longer knows this member: its session expired, or it was removed.
+    Fenced(ErrorCode),
+    /// The application did not poll for longer than `max.poll.interval.ms`.
+    PollInterval,
+    /// The application did not give the partitions back in time.
+    RevocationTimedOut,
+    /// Membership ended with an error no retry mends.
+    Failed,
+}
+
+/// An error that ends the membership until the application subscribes anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MembershipError {
+    /// Another process uses the same `group.instance.id`.
+    #[error(
+        "instance `{instance_id}` of group `{group_id}` was replaced by another process with the same group.instance.id"
+    )]
+    InstanceFenced {
+        /// The group.
+        group_id: String,
+        /// The instance both processes claim.
+        instance_id: String,
+    },
+    /// The coordinator refused the member for good.
+    #[error("group `{group_id}` refused this member: {code}")]
+    Refused {
+        /// The group.
+        group_id: String,
+        /// What the coordinator said.
+        code: ErrorCode,
+    },
+    /// The coordinator answered with something that cannot be understood.
+    #[error("group `{group_id}` sent an assignment that cannot be read: {why}")]
+    BadAssignment {
+        /// The group.
+        group_id: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The assignor this member leads with failed.
+    #[error("assigning the partitions of group `{group_id}` failed: {why}")]
+    Assignor {
+        /// The group.
+        group_id: String,
+        /// What the assignor said.
+        why: String,
+    },
+}
+
+/// What the shell, or the machine around this one, has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupAction {
+    /// Look the coordinator up and answer with [`handle_coordinator`](super::ClassicMembership::handle_coordinator).
+    FindCoordinator(RequestId),
+    /// Send a request to the coordinator; answer with `handle_response` or `handle_failure`.
+    Send {
+        /// The number the answer has to carry.
+        id: RequestId,
+        /// The coordinator's node.
+        coordinator: i32,
+        /// What to send.
+        request: GroupRequest,
+    },
+    /// This member leads: get metadata that covers the members' topics, then call
+    /// [`handle_group_topics`](super::ClassicMembership::handle_group_topics), or `handle_assignment` with one made elsewhere.
+    Assign {
+        /// The number the answer has to carry.
+        id: RequestId,
+        /// The assignor the group agreed on.
+        protocol: String,
+        /// All members with their subscriptions.
+        members: Vec<JoinGroupResponseMember>,
+    },
+    /// Take these partitions back from the application, commit what it processed, and then call
+    /// [`handle_revoked`](super::ClassicMembership::handle_revoked). Their data must not be delivered any more.
+    Revoke {
+        /// Names the revocation when it is completed.
+        ticket: RequestId,
+        /// What has to be given back.
+        partitions: BTreeSet<TopicPartition>,
+        /// When the group goes on without this member.
+        deadline: Timestamp,
+    },
+    /// These partitions were given up, after [`GroupAction::Revoke`] completed.
+    Released(BTreeSet<TopicPartition>),
+    /// A generation is complete; `added` may be empty, and so may `owned`.
+    Assigned {
+        /// What is new to this member.
+        added: BTreeSet<TopicPartition>,
+        /// All it owns now.
+        owned: BTreeSet<TopicPartition>,
+        /// The generation.
+        generation: i32,
+    },
+    /// These partitions belong to others by now: stop at once, commit nothing.
+    Lost {
+        /// What was owned.
+        partitions: BTreeSet<TopicPartition>,
+        /// Why.
+        reason: LostReason,
+    },
+    /// A rebalance started, for this reason.
+    Rebalancing(String),
+    /// Membership ended and needs the application.
+    Failed(MembershipError),
+    /// The member has left (or never had to) and the machine is at rest.
+    Left,
+}
+
+/// Who a commit says it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupIdentity {
+    /// The member's id.
+    pub member_id: String,
+    /// The generation it belongs to.
+    pub generation: i32,
+    /// Its static name.
+    pub group_instance_id: Option<String>,
+}

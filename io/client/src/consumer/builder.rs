@@ -1,0 +1,222 @@
+//! Puts a consumer together from its configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_assignor::{
+    Assignor, CooperativeStickyAssignor, RangeAssignor, RoundRobinAssignor, StickyAssignor,
+};
+use kohort_client_core::consumer::fetcher::FetchConfig;
+use kohort_client_core::consumer::membership::MembershipConfig;
+use kohort_client_core::consumer::reader::{Reader, ReaderConfig};
+use kohort_client_core::consumer::{ConsumerMachine, IsolationLevel, MachineConfig, OffsetReset};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::requests::Requests;
+use super::shared::Shared;
+use super::task::Task;
+use super::{Consumer, Settings};
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
+use crate::error::BuildError;
+use crate::net::Driver;
+
+/// Configures a [`Consumer`]: by Kafka's property names, or by a typed [`ConsumerConfig`].
+#[derive(Debug)]
+pub struct ConsumerBuilder {
+    config: ConsumerConfig,
+    budget_bytes: u64,
+    error: Option<ConfigError>,
+}
+
+/// The default budget: two answers of up to 8 MiB from one broker, one in use and one on its way. It
+/// keeps a consumer small, and is far more than a fast link delivers in one round trip.
+const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
+
+impl Default for ConsumerBuilder {
+    fn default() -> Self {
+        Self::from(ConsumerConfig::default())
+    }
+}
+
+impl From<ConsumerConfig> for ConsumerBuilder {
+    fn from(config: ConsumerConfig) -> Self {
+        Self { config, budget_bytes: BUDGET_BYTES, error: None }
+    }
+}
+
+impl ConsumerBuilder {
+    /// Sets the servers to start from: `host:port`, separated by commas.
+    #[must_use]
+    pub fn bootstrap_servers(self, servers: &str) -> Self {
+        self.set("bootstrap.servers", servers)
+    }
+
+    /// Sets the group.
+    #[must_use]
+    pub fn group_id(self, group: &str) -> Self {
+        self.set("group.id", group)
+    }
+
+    /// Sets a property by Kafka's name. A wrong name or value is reported by [`build`](Self::build).
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        if let Err(error) = self.config.set(name, value) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Changes the typed configuration.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(ConsumerConfig) -> ConsumerConfig) -> Self {
+        self.config = change(self.config);
+        self
+    }
+
+    /// Sets how many bytes of records may be in memory, in flight and handed out, decompressed or not.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.budget_bytes = bytes.max(1);
+        self
+    }
+
+    /// Starts the consumer's thread. Connecting goes on in the background.
+    pub fn build(self) -> Result<Consumer, BuildError> {
+        if let Some(error) = self.error {
+            return Err(error.into());
+        }
+        let config = self.config;
+        config.validate()?;
+        let seed = crate::clock::seed();
+        let machine = ConsumerMachine::new(machine_config(&config, self.budget_bytes, seed));
+        let driver = Driver::start("kohort-consumer").map_err(BuildError::Thread)?;
+        let options = ClusterOptions {
+            allow_auto_create_topics: config.allow_auto_create_topics,
+            seed: Some(seed),
+            ..ClusterOptions::default()
+        };
+        let cluster = Cluster::start(&driver, &config.common, options);
+        let shared = Arc::new(Shared::new());
+        let (commands, command_receiver) = mpsc::unbounded_channel();
+        let (reply_sender, replies) = mpsc::unbounded_channel();
+        let request_timeout = config.common.request_timeout;
+        let requests = Requests {
+            driver: driver.clone(),
+            cluster: cluster.clone(),
+            group_id: Arc::from(config.group_id.as_deref().unwrap_or_default()),
+            request_timeout,
+            join_timeout: config.max_poll_interval + JOIN_SLACK,
+            fetch_timeout: request_timeout.max(config.fetch_max_wait + FETCH_SLACK),
+            replies: reply_sender,
+        };
+        let task = Task {
+            machine,
+            shared: shared.clone(),
+            view: cluster.subscribe(),
+            cluster: cluster.clone(),
+            requests,
+            command_sender: commands.downgrade(),
+            commands: command_receiver,
+            replies,
+            listener: None,
+            commits: std::collections::BTreeMap::new(),
+            coordinator: None,
+            closing: None,
+            closed: false,
+            driver: driver.clone(),
+        };
+        driver.spawn(task.run());
+        let isolation = isolation(&config);
+        Ok(Consumer {
+            shared,
+            commands,
+            driver,
+            cluster,
+            reader: Mutex::new(Reader::new(ReaderConfig {
+                check_crcs: config.check_crcs,
+                isolation,
+            })),
+            settings: Settings {
+                group_id: config.group_id.as_deref().map(Arc::from),
+                max_poll_records: config.max_poll_records,
+                api_timeout: config.common.default_api_timeout,
+                retry_backoff: config.common.retry_backoff,
+                read_committed: isolation == IsolationLevel::ReadCommitted,
+            },
+        })
+    }
+}
+
+fn machine_config(config: &ConsumerConfig, budget_bytes: u64, seed: u64) -> MachineConfig {
+    let retry_backoff_ms = ms(config.common.retry_backoff);
+    let retry_backoff_max_ms = ms(config.common.retry_backoff_max);
+    let mut assignors = Vec::new();
+    for strategy in &config.partition_assignment_strategy {
+        assignors.push(assignor(*strategy));
+    }
+    let group = config.group_id.as_ref().map(|group_id| MembershipConfig {
+        group_id: group_id.clone(),
+        group_instance_id: config.group_instance_id.clone(),
+        session_timeout_ms: ms(config.session_timeout) as i32,
+        rebalance_timeout_ms: ms(config.max_poll_interval) as i32,
+        heartbeat_interval_ms: ms(config.heartbeat_interval),
+        retry_backoff_ms,
+        retry_backoff_max_ms,
+        assignors,
+        rack: config.common.client_rack.clone(),
+        seed,
+    });
+    MachineConfig {
+        auto_commit_interval_ms: (config.enable_auto_commit && group.is_some())
+            .then(|| ms(config.auto_commit_interval).max(1)),
+        group,
+        reset: match config.auto_offset_reset {
+            crate::config::OffsetReset::Earliest => OffsetReset::Earliest,
+            crate::config::OffsetReset::Latest => OffsetReset::Latest,
+            crate::config::OffsetReset::None => OffsetReset::None,
+            crate::config::OffsetReset::ByDuration(age) => OffsetReset::ByDuration(ms(age)),
+        },
+        fetch: FetchConfig {
+            max_wait_ms: ms(config.fetch_max_wait) as i32,
+            min_bytes: config.fetch_min_bytes.as_i32(),
+            max_bytes: config.fetch_max_bytes.as_i32(),
+            partition_max_bytes: config.max_partition_fetch_bytes.as_i32(),
+            budget_bytes: i64::try_from(budget_bytes).unwrap_or(i64::MAX),
+            isolation: isolation(config),
+            rack: config.common.client_rack.clone().unwrap_or_default(),
+            retry_backoff_ms,
+        },
+        max_poll_interval_ms: ms(config.max_poll_interval),
+        api_timeout_ms: ms(config.common.default_api_timeout),
+        retry_backoff_ms,
+        retry_backoff_max_ms,
+        seed,
+    }
+}
+
+fn assignor(strategy: AssignmentStrategy) -> Box<dyn Assignor> {
+    match strategy {
+        AssignmentStrategy::Range => Box::new(RangeAssignor),
+        AssignmentStrategy::RoundRobin => Box::new(RoundRobinAssignor),
+        AssignmentStrategy::Sticky => Box::<StickyAssignor>::default(),
+        AssignmentStrategy::CooperativeSticky => Box::<CooperativeStickyAssignor>::default(),
+    }
+}
+
+fn isolation(config: &ConsumerConfig) -> IsolationLevel {
+    match config.isolation_level {
+        crate::config::IsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
+        crate::config::IsolationLevel::ReadUncommitted => IsolationLevel::ReadUncommitted,
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The coordinator answers a join at the rebalance timeout at the latest; the rest is for the way.
+const JOIN_SLACK: Duration = Duration::from_secs(5);
+/// What a fetch may take beyond the time the broker holds it back.
+const FETCH_SLACK: Duration = Duration::from_secs(5);

@@ -1,0 +1,167 @@
+//! What can go wrong, by operation, with the facts and whether trying again may help.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kohort_client_core::consumer::TopicPartition;
+use kohort_client_core::consumer::committer::CommitFailure;
+use kohort_client_core::consumer::membership::MembershipError;
+use kohort_client_core::consumer::reader::CorruptBatch;
+use kohort_protocol::ErrorCode;
+use thiserror::Error;
+
+use crate::cluster::ClusterError;
+
+/// Why a poll gave no records.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum PollError {
+    /// A partition has no committed offset, or one that is out of range, and `auto.offset.reset` is
+    /// `none`: seek.
+    #[error("`{partition}` has no valid offset{} and auto.offset.reset is none", show_offset(*.out_of_range))]
+    NoOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that is out of range, if there was one.
+        out_of_range: Option<i64>,
+    },
+    /// A broker refuses a partition.
+    #[error("`{partition}` cannot be read: {code}")]
+    Partition {
+        /// The partition.
+        partition: TopicPartition,
+        /// What the broker says.
+        code: ErrorCode,
+    },
+    /// Data is damaged. The position stays before it; seek past it to go on.
+    #[error(transparent)]
+    Corrupt(#[from] CorruptBatch),
+    /// The membership in the group ended.
+    #[error(transparent)]
+    Group(MembershipError),
+    /// The consumer is closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl PollError {
+    /// Returns whether polling again may help without anything else being done.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Partition { .. })
+    }
+}
+
+/// Why a commit failed, in whole or in part.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Some partitions were not committed; the others were.
+    #[error("{} of the offsets were not committed, first `{}`: {}", .failures.len(), first(.failures).0, first(.failures).1)]
+    Partitions {
+        /// Why, for each.
+        failures: BTreeMap<TopicPartition, CommitRefusal>,
+    },
+    /// The consumer has no `group.id`.
+    #[error("a consumer without group.id cannot commit")]
+    NoGroup,
+    /// The consumer is closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl CommitError {
+    /// Returns whether the same commit may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Partitions { failures } => {
+                failures.values().any(|why| matches!(why, CommitRefusal::TimedOut { .. }))
+            }
+            Self::NoGroup | Self::Closed => false,
+        }
+    }
+}
+
+/// Why the offset of one partition was not committed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CommitRefusal {
+    /// The partition belongs to another member by now.
+    #[error("it is not owned any more")]
+    NotOwned,
+    /// The coordinator refused it.
+    #[error("{0}")]
+    Refused(ErrorCode),
+    /// It was not done in time.
+    #[error("it was not done in time{}", .last.map(|code| format!(" ({code})")).unwrap_or_default())]
+    TimedOut {
+        /// What the last attempt met.
+        last: Option<ErrorCode>,
+    },
+}
+
+impl From<CommitFailure> for CommitRefusal {
+    fn from(failure: CommitFailure) -> Self {
+        match failure {
+            CommitFailure::Refused(code) => Self::Refused(code),
+            CommitFailure::TimedOut { last } => Self::TimedOut { last },
+            _ => Self::NotOwned,
+        }
+    }
+}
+
+/// Why an operation on the consumer failed.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// The partition is not assigned to this consumer.
+    #[error("`{partition}` is not assigned to this consumer")]
+    NotAssigned {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// Subscribing and committing need a `group.id`.
+    #[error("this needs a group.id")]
+    NoGroup,
+    /// A broker refuses a partition.
+    #[error("`{partition}`: {code}")]
+    Partition {
+        /// The partition.
+        partition: TopicPartition,
+        /// What the broker says.
+        code: ErrorCode,
+    },
+    /// It was not done in time; the last failure says why.
+    #[error("it was not done within {timeout:?}: {last}")]
+    TimedOut {
+        /// How long it was given.
+        timeout: Duration,
+        /// What the last attempt met.
+        last: String,
+    },
+    /// The cluster could not be asked, and asking again does not help.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The consumer is closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl ConsumerError {
+    /// Returns whether the same call may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Partition { code, .. } => code.is_retriable(),
+            Self::Cluster(error) => error.is_retriable(),
+            Self::NotAssigned { .. } | Self::NoGroup | Self::Closed => false,
+        }
+    }
+}
+
+fn show_offset(offset: Option<i64>) -> String {
+    offset.map(|offset| format!(" ({offset} is out of range)")).unwrap_or_default()
+}
+
+fn first(failures: &BTreeMap<TopicPartition, CommitRefusal>) -> (&TopicPartition, &CommitRefusal) {
+    failures.iter().next().expect("an error names at least one partition")
+}

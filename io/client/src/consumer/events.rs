@@ -1,0 +1,106 @@
+//! What happens to a member's partitions, as events an application may wait for.
+//!
+//! A revocation is an event with a guard: the application finishes with the partitions, commits,
+//! and drops the guard. There is no callback that could deadlock. An application that does not
+//! listen needs nothing: its partitions are taken back when it polls next, since then it has
+//! finished with what it was given, and what it processed is committed if auto commit is on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kohort_client_core::consumer::membership::LostReason;
+use kohort_client_core::consumer::{RequestId, TopicPartition};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::task::Command;
+
+/// An event of the group.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RebalanceEvent {
+    /// A rebalance started.
+    Rebalancing {
+        /// Why.
+        reason: String,
+    },
+    /// A generation is complete.
+    Assigned {
+        /// What is new.
+        added: BTreeSet<TopicPartition>,
+        /// All this consumer owns.
+        owned: BTreeSet<TopicPartition>,
+        /// The generation.
+        generation: i32,
+    },
+    /// Partitions have to be given back: drop the guard when done with them.
+    Revoking(RevocationGuard),
+    /// They were given back.
+    Revoked {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+    },
+    /// They belong to others already: what was not committed will be read again by them.
+    Lost {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+        /// Why.
+        reason: LostReason,
+    },
+    /// The application did not poll for longer than `max.poll.interval.ms`, so the consumer left its
+    /// group. It joins again with the next poll.
+    PollIntervalExceeded {
+        /// How long it had not polled.
+        idle: Duration,
+    },
+}
+
+/// Partitions the group wants back. Dropping it says that the application is done with them.
+#[derive(Debug)]
+pub struct RevocationGuard {
+    pub(super) ticket: RequestId,
+    pub(super) partitions: BTreeSet<TopicPartition>,
+    pub(super) deadline: Instant,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+impl RevocationGuard {
+    /// Returns the partitions. They are delivered no more; their offsets can still be committed.
+    pub fn partitions(&self) -> &BTreeSet<TopicPartition> {
+        &self.partitions
+    }
+
+    /// Returns how much time is left before the group goes on and the partitions are lost.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Drop for RevocationGuard {
+    fn drop(&mut self) {
+        // Without a consumer there is nobody left to tell.
+        let _ = self.commands.send(Command::GiveBack(self.ticket));
+    }
+}
+
+/// Receives a consumer's [`RebalanceEvent`]s.
+#[derive(Debug)]
+pub struct RebalanceEvents {
+    pub(super) receiver: mpsc::Receiver<RebalanceEvent>,
+}
+
+impl RebalanceEvents {
+    /// Waits for the next event; `None` when the consumer is closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<RebalanceEvent> {
+        self.receiver.recv().await
+    }
+
+    /// Returns an event that is there already.
+    pub fn try_next(&mut self) -> Option<RebalanceEvent> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// How many events may wait. A listener that lags behind by more misses some, and revocations go on
+/// as if nobody listened.
+pub(super) const EVENTS_WAITING_MAX: usize = 64;

@@ -1,0 +1,518 @@
+//! The consumer: a member of a group, or a reader of chosen partitions.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use kohort::consumer::Consumer;
+//!
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! let consumer = Consumer::builder()
+//!     .bootstrap_servers("localhost:9092")
+//!     .group_id("billing")
+//!     .set("auto.offset.reset", "earliest")
+//!     .set("enable.auto.commit", "false")
+//!     .build()?;
+//! consumer.subscribe(["orders"])?;
+//! loop {
+//!     let records = consumer.poll(Duration::from_secs(1)).await?;
+//!     for record in &records {
+//!         println!("{}-{} @{}: {:?}", record.topic, record.partition, record.offset, record.value);
+//!     }
+//!     consumer.commit_sync().await?;
+//! }
+//! # }
+//! ```
+//!
+//! ```text
+//!  the application's runtime             │ the consumer's own thread
+//!                                        │
+//!  Consumer ── commands ─────────────────┼─► task ── events, time ──► ConsumerMachine
+//!     ▲                                  │     ▲ │                        (decides)
+//!     │ poll: takes, checks, decompresses│     │ └── requests ─► brokers
+//!     └──────── buffer, budget ◄─────────┼─────┘     (fetch, coordinator: own connections)
+//! ```
+//!
+//! - Heartbeats, commits and fetches go on while the application, or its whole runtime, is busy. Only
+//!   `max.poll.interval.ms` limits for how long.
+//! - Everything is cancel-safe: a dropped `poll` has taken nothing; a dropped commit still happens.
+//! - Several tasks may share a consumer. Records of one partition then go to whoever polls, so the
+//!   order of processing is theirs to keep.
+//! - Memory is bounded by one budget of bytes; dropping [`Records`] is what returns them.
+
+mod builder;
+mod credits;
+mod error;
+mod events;
+mod lookup;
+mod records;
+mod requests;
+mod shared;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+pub use builder::ConsumerBuilder;
+pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
+pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
+use kohort_client_core::consumer::AssignmentEpoch;
+use kohort_client_core::consumer::committer::CommitFailure;
+pub use kohort_client_core::consumer::fetcher::FetchStatus;
+pub use kohort_client_core::consumer::membership::LostReason;
+use kohort_client_core::consumer::reader::Reader;
+pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
+pub use lookup::OffsetAndTimestamp;
+use parking_lot::Mutex;
+pub use records::{Iter, OwnedRecord, Record, Records};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::Cluster;
+use crate::net::Driver;
+use events::EVENTS_WAITING_MAX;
+use records::Part;
+use shared::Shared;
+use task::{Command, SeekTo};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    driver: Driver,
+    cluster: Cluster,
+    reader: Mutex<Reader>,
+    settings: Settings,
+}
+
+/// What the application's side needs of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) group_id: Option<Arc<str>>,
+    pub(crate) max_poll_records: usize,
+    pub(crate) api_timeout: Duration,
+    pub(crate) retry_backoff: Duration,
+    pub(crate) read_committed: bool,
+}
+
+/// How to close a consumer.
+#[derive(Debug, Clone, Copy)]
+pub struct CloseOptions {
+    /// How long it may take to commit and to say goodbye.
+    pub timeout: Duration,
+    /// Whether to leave the group. If not, the coordinator keeps the member's partitions for it until
+    /// its session ends: for a quick restart. Static members never leave.
+    pub leave: bool,
+}
+
+impl Default for CloseOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), leave: true }
+    }
+}
+
+/// What each owned partition is doing, and where the member stands.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// What each partition is doing, or why it is not being fetched.
+    pub partitions: BTreeMap<TopicPartition, FetchStatus>,
+    /// The member's id and generation, while it has one.
+    pub member: Option<(String, i32)>,
+    /// The coordinator's node, while it is known.
+    pub coordinator: Option<i32>,
+    /// How many bytes are in memory.
+    pub buffered_bytes: i64,
+}
+
+impl Consumer {
+    /// Starts a configuration.
+    pub fn builder() -> ConsumerBuilder {
+        ConsumerBuilder::default()
+    }
+
+    /// Joins the group for these topics, in place of whatever was subscribed or assigned before.
+    /// Joining goes on in the background; no topics leave the group.
+    pub fn subscribe<T: AsRef<str>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<(), ConsumerError> {
+        if self.settings.group_id.is_none() {
+            return Err(ConsumerError::NoGroup);
+        }
+        let topics = topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect();
+        self.send(Command::Subscribe(topics))
+    }
+
+    /// Leaves the group, or drops the assigned partitions.
+    pub async fn unsubscribe(&self) -> Result<(), ConsumerError> {
+        if self.settings.group_id.is_some() {
+            return self.send(Command::Subscribe(BTreeSet::new()));
+        }
+        self.assign([]).await
+    }
+
+    /// Reads these partitions, with no group sharing them out. With a `group.id`, reading starts at
+    /// its committed offsets, and commits work. Partitions assigned before go on where they are.
+    pub async fn assign(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        let partitions = partitions.into_iter().collect();
+        self.ask(|done| Command::Assign(partitions, done)).await
+    }
+
+    /// Waits up to `timeout` for records and returns what is there, at most `max.poll.records`;
+    /// none when the time is up.
+    ///
+    /// Polling again says that the records of earlier polls are processed: auto commit goes by that.
+    /// A member that does not poll for `max.poll.interval.ms` leaves its group, and returns with the
+    /// next poll. Cancel-safe.
+    pub async fn poll(&self, timeout: Duration) -> Result<Records, PollError> {
+        let deadline = Instant::now().checked_add(timeout);
+        let _polling = self.shared.polling();
+        self.begin_poll();
+        loop {
+            let ready = self.shared.ready.notified();
+            tokio::pin!(ready);
+            // From here on no wake-up is missed, although nobody waits yet.
+            ready.as_mut().enable();
+            if let Some(records) = self.take()? {
+                return Ok(records);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Records::default());
+            }
+            match left {
+                Some(left) => {
+                    // The timer runs on our thread: the caller's runtime need not have one.
+                    let timer = self.driver.run(tokio::time::sleep(left));
+                    tokio::pin!(timer);
+                    tokio::select! {
+                        () = &mut ready => {}
+                        _ = &mut timer => {}
+                    }
+                }
+                None => ready.await,
+            }
+        }
+    }
+
+    /// Commits what was given so far and waits until it is done: every record of the latest poll
+    /// counts as processed.
+    pub async fn commit_sync(&self) -> Result<(), CommitError> {
+        self.commit(self.given(), None).await
+    }
+
+    /// Commits these offsets and waits until it is done. An offset is the next one to read.
+    pub async fn commit_offsets_sync(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Result<(), CommitError> {
+        self.commit(self.with_epochs(offsets), None).await
+    }
+
+    /// Commits what was given so far. The commit happens whether or not its future is awaited, and
+    /// commits complete in the order they were made.
+    pub fn commit_async(&self) -> Commit {
+        self.commit(self.given(), None)
+    }
+
+    /// Commits these offsets; see [`commit_async`](Self::commit_async).
+    pub fn commit_offsets_async(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Commit {
+        self.commit(self.with_epochs(offsets), None)
+    }
+
+    /// Commits what was given so far and calls `callback` with the outcome, in the order of the
+    /// commits. It runs on the consumer's thread, so it must not block.
+    pub fn commit_with(&self, callback: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
+        self.start_commit(self.given(), None, callback);
+    }
+
+    /// Reads on at `offset`. Records taken by earlier polls stay valid.
+    pub async fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<(), ConsumerError> {
+        self.seek_to(partition, SeekTo::Position(Position::at(offset))).await
+    }
+
+    /// Reads these partitions from their start.
+    pub async fn seek_to_beginning(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        for partition in partitions {
+            self.seek_to(&partition, SeekTo::Time(lookup::EARLIEST)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads only what is produced to these partitions from now on.
+    pub async fn seek_to_end(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        for partition in partitions {
+            self.seek_to(&partition, SeekTo::Time(lookup::LATEST)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads on at the first record not older than `timestamp` (Unix milliseconds), or at the end if
+    /// there is none.
+    pub async fn seek_to_time(
+        &self,
+        partition: &TopicPartition,
+        timestamp: i64,
+    ) -> Result<(), ConsumerError> {
+        self.seek_to(partition, SeekTo::Time(timestamp.max(0))).await
+    }
+
+    /// Stops delivering these partitions; what is buffered of them is kept. Polling goes on.
+    pub async fn pause(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        self.set_paused(partitions, true).await
+    }
+
+    /// Delivers these partitions again.
+    pub async fn resume(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        self.set_paused(partitions, false).await
+    }
+
+    /// Returns the paused partitions.
+    pub fn paused(&self) -> BTreeSet<TopicPartition> {
+        self.shared.buffer.lock().paused().cloned().collect()
+    }
+
+    /// Returns the owned partitions.
+    pub fn assignment(&self) -> BTreeSet<TopicPartition> {
+        self.shared.buffer.lock().owned().map(|(partition, _)| partition.clone()).collect()
+    }
+
+    /// Returns the offset the next poll goes on at; `None` when the partition is not owned or its
+    /// offset is still being looked up.
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        self.shared.buffer.lock().given(partition)?.1.map(|position| position.offset)
+    }
+
+    /// Returns how many offsets are between the position and the end of the partition; `None` before
+    /// the first answer to a fetch.
+    pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
+        let buffer = self.shared.buffer.lock();
+        let position = buffer.given(partition)?.1?.offset;
+        let ends = buffer.watermarks(partition)?;
+        let stable = self.settings.read_committed && ends.last_stable_offset >= 0;
+        let end = if stable { ends.last_stable_offset } else { ends.high_watermark };
+        (end >= 0).then(|| (end - position).max(0))
+    }
+
+    /// Starts to receive what happens to the partitions, in place of an earlier receiver. From here on
+    /// a revocation waits for its guard to be dropped, not for the next poll.
+    pub fn rebalance_events(&self) -> Result<RebalanceEvents, ConsumerError> {
+        let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        self.send(Command::Listen(sender))?;
+        Ok(RebalanceEvents { receiver })
+    }
+
+    /// Asks the group for a rebalance.
+    pub fn enforce_rebalance(&self, reason: &str) -> Result<(), ConsumerError> {
+        self.send(Command::Rejoin(reason.to_owned()))
+    }
+
+    /// Says what each partition is doing, or why it is not.
+    pub async fn health(&self) -> Result<Health, ConsumerError> {
+        let status = self.ask(Command::Status).await?;
+        Ok(Health {
+            partitions: status.partitions,
+            member: status.member,
+            coordinator: status.coordinator,
+            buffered_bytes: status.used_bytes,
+        })
+    }
+
+    /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts
+    /// as processed, and the latest poll's records do if they were walked to their end. Returns false
+    /// when `timeout` was too short for all that; the consumer is closed all the same.
+    pub async fn close(self, timeout: Duration) -> bool {
+        self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
+    }
+
+    /// Closes as [`close`](Self::close) does, with more to choose.
+    pub async fn close_with(self, options: CloseOptions) -> bool {
+        let CloseOptions { timeout, leave } = options;
+        self.ask(|done| Command::Close { leave, timeout, done }).await.unwrap_or(false)
+    }
+
+    /// Says that the records of earlier polls are processed, and what waited for that.
+    fn begin_poll(&self) {
+        self.shared.buffer.lock().begin_poll();
+        let waiting = self.shared.revocation.lock().take();
+        if let Some(ticket) = waiting {
+            let _ = self.commands.send(Command::GiveBack(ticket));
+        }
+        if self.shared.away.swap(false, Ordering::SeqCst) {
+            let _ = self.commands.send(Command::Back);
+        }
+    }
+
+    /// Takes what is there, without waiting.
+    fn take(&self) -> Result<Option<Records>, PollError> {
+        let mut reader = self.reader.lock();
+        let mut parts: Vec<Part> = Vec::new();
+        let mut count = 0;
+        let mut broken = None;
+        while count < self.settings.max_poll_records {
+            let Some(chunk) = self.shared.buffer.lock().take() else { break };
+            let (partition, epoch) =
+                (chunk.delivery.partition.clone(), chunk.delivery.position_epoch);
+            let room = self.settings.max_poll_records - count;
+            let opened = reader.open(chunk, room, &|bytes| self.shared.credits.take(bytes));
+            let mut buffer = self.shared.buffer.lock();
+            let has_records = opened.records > 0;
+            if !buffer.give(&partition, epoch, opened.position, has_records) {
+                continue;
+            }
+            if let Some(rest) = opened.rest {
+                buffer.put_back(rest);
+            }
+            drop(buffer);
+            if has_records {
+                count += opened.records;
+                parts.push(Part { partition, batches: opened.batches });
+            }
+            if let Some(error) = opened.error {
+                broken = Some(error);
+                break;
+            }
+        }
+        drop(reader);
+        self.shared.credits.made_room();
+        if !parts.is_empty() {
+            let read_to_end = Arc::new(AtomicBool::new(false));
+            *self.shared.read_to_end.lock() = read_to_end.clone();
+            return Ok(Some(Records { parts, count, read_to_end }));
+        }
+        match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {
+            Some(error) => Err(error),
+            None if self.shared.closed.load(Ordering::SeqCst) => Err(PollError::Closed),
+            None => Ok(None),
+        }
+    }
+
+    fn given(&self) -> Vec<Offset> {
+        let given = self.shared.buffer.lock().all_given();
+        let offset = |(partition, epoch, position): (TopicPartition, AssignmentEpoch, Position)| {
+            let offset = OffsetAndMetadata {
+                offset: position.offset,
+                leader_epoch: position.leader_epoch,
+                metadata: String::new(),
+            };
+            (partition, offset, Some(epoch))
+        };
+        given.into_iter().map(offset).collect()
+    }
+
+    fn with_epochs(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Vec<Offset> {
+        let buffer = self.shared.buffer.lock();
+        let with_epoch = |(partition, offset): (TopicPartition, OffsetAndMetadata)| {
+            let epoch = buffer.given(&partition).map(|(epoch, _)| epoch);
+            (partition, offset, epoch)
+        };
+        offsets.into_iter().map(with_epoch).collect()
+    }
+
+    fn commit(&self, offsets: Vec<Offset>, timeout: Option<Duration>) -> Commit {
+        let (sender, done) = oneshot::channel();
+        self.start_commit(offsets, timeout, |outcome| {
+            // Nobody has to wait for a commit.
+            let _ = sender.send(outcome);
+        });
+        Commit { done }
+    }
+
+    fn start_commit(
+        &self,
+        offsets: Vec<Offset>,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
+    ) {
+        if self.settings.group_id.is_none() {
+            return done(Err(CommitError::NoGroup));
+        }
+        let done = move |failures: Vec<(TopicPartition, CommitFailure)>| {
+            if failures.is_empty() {
+                return done(Ok(()));
+            }
+            let failures =
+                failures.into_iter().map(|(partition, why)| (partition, why.into())).collect();
+            done(Err(CommitError::Partitions { failures }));
+        };
+        // A command that cannot be sent drops its sender, which is how `Commit` learns of it.
+        let _ = self.commands.send(Command::Commit { offsets, timeout, done: Box::new(done) });
+    }
+
+    async fn seek_to(&self, partition: &TopicPartition, to: SeekTo) -> Result<(), ConsumerError> {
+        if self.ask(|done| Command::Seek(partition.clone(), to, done)).await? {
+            Ok(())
+        } else {
+            Err(ConsumerError::NotAssigned { partition: partition.clone() })
+        }
+    }
+
+    async fn set_paused(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        paused: bool,
+    ) -> Result<(), ConsumerError> {
+        let partitions = partitions.into_iter().collect();
+        let outcome = self.ask(|done| Command::Pause(partitions, paused, done)).await?;
+        outcome.map_err(|partition| ConsumerError::NotAssigned { partition })
+    }
+
+    fn send(&self, command: Command) -> Result<(), ConsumerError> {
+        self.commands.send(command).map_err(|_| ConsumerError::Closed)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ConsumerError> {
+        let (done, answer) = oneshot::channel();
+        self.send(command(done))?;
+        answer.await.map_err(|_| ConsumerError::Closed)
+    }
+}
+
+type Offset = (TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>);
+
+/// A commit under way: awaits its outcome. Dropping it does not undo the commit.
+#[must_use = "the commit happens anyway; await it to know whether it succeeded"]
+pub struct Commit {
+    done: oneshot::Receiver<Result<(), CommitError>>,
+}
+
+impl Future for Commit {
+    type Output = Result<(), CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.done).poll(cx).map(|outcome| outcome.unwrap_or(Err(CommitError::Closed)))
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit").finish_non_exhaustive()
+    }
+}

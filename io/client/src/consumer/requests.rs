@@ -1,0 +1,177 @@
+//! Sends the machine's requests and brings the answers back to the task.
+//!
+//! A join and a sync are held back by the coordinator until others have come, so they have a
+//! connection of their own: heartbeats, commits and a leave never wait behind them. Fetches have
+//! another one per broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_client_core::consumer::RequestId;
+use kohort_client_core::consumer::fetcher::FetchPlan;
+use kohort_client_core::consumer::group_protocol::topics_of;
+use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse};
+use kohort_client_core::metadata::Broker;
+use kohort_protocol::messages::fetch::FetchResponse;
+use kohort_protocol::messages::join_group::JoinGroupResponseMember;
+use kohort_protocol::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use kohort_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use kohort_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
+use kohort_protocol::{ErrorCode, Request};
+use tokio::sync::mpsc;
+
+use crate::cluster::{Cluster, ClusterError, CoordinatorKind};
+use crate::net::{Driver, Purpose};
+
+/// An answer, or `None` where there was none.
+pub(super) enum Reply {
+    Coordinator(RequestId, Result<Broker, ErrorCode>),
+    Group(RequestId, Option<GroupResponse>),
+    Commit(RequestId, Option<OffsetCommitResponse>),
+    Offsets(RequestId, Option<OffsetFetchResponse>),
+    Listed(RequestId, Option<ListOffsetsResponse>),
+    Fetched { node: i32, id: RequestId, answer: Option<FetchResponse> },
+    GroupTopics { id: RequestId, members: Vec<JoinGroupResponseMember> },
+}
+
+pub(super) struct Requests {
+    pub(super) driver: Driver,
+    pub(super) cluster: Cluster,
+    pub(super) group_id: Arc<str>,
+    pub(super) request_timeout: Duration,
+    /// A join may take as long as the slowest member takes to give back.
+    pub(super) join_timeout: Duration,
+    pub(super) fetch_timeout: Duration,
+    pub(super) replies: mpsc::UnboundedSender<Reply>,
+}
+
+impl Requests {
+    pub(super) fn find_coordinator(&self, id: RequestId) {
+        let (cluster, group) = (self.cluster.clone(), self.group_id.clone());
+        self.reply_with(async move {
+            let found = cluster.find_coordinator(CoordinatorKind::Group, &group).await;
+            Reply::Coordinator(
+                id,
+                found.map_err(|error| {
+                    tracing::debug!(%error, "the coordinator was not found");
+                    match error {
+                        ClusterError::Refused { code, .. } => code,
+                        _ => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                    }
+                }),
+            )
+        });
+    }
+
+    pub(super) fn group(&self, id: RequestId, coordinator: Option<Broker>, request: GroupRequest) {
+        let cluster = self.cluster.clone();
+        let (prompt, patient) = (self.request_timeout, self.join_timeout);
+        self.reply_with(async move {
+            let parked = Purpose::Coordinator;
+            let answer = match request {
+                GroupRequest::Join(join) => ask(&cluster, coordinator, parked, &join, patient)
+                    .await
+                    .map(GroupResponse::Join),
+                GroupRequest::Sync(sync) => ask(&cluster, coordinator, parked, &sync, patient)
+                    .await
+                    .map(GroupResponse::Sync),
+                GroupRequest::Heartbeat(beat) => {
+                    ask(&cluster, coordinator, Purpose::General, &beat, prompt)
+                        .await
+                        .map(GroupResponse::Heartbeat)
+                }
+                GroupRequest::Leave(leave) => {
+                    ask(&cluster, coordinator, Purpose::General, &leave, prompt)
+                        .await
+                        .map(|_| GroupResponse::Leave)
+                }
+            };
+            Reply::Group(id, answer)
+        });
+    }
+
+    pub(super) fn commit(
+        &self,
+        id: RequestId,
+        coordinator: Option<Broker>,
+        request: OffsetCommitRequest,
+    ) {
+        let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
+        self.reply_with(async move {
+            Reply::Commit(id, ask(&cluster, coordinator, Purpose::General, &request, timeout).await)
+        });
+    }
+
+    pub(super) fn offsets(
+        &self,
+        id: RequestId,
+        coordinator: Option<Broker>,
+        request: OffsetFetchRequest,
+    ) {
+        let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
+        self.reply_with(async move {
+            Reply::Offsets(
+                id,
+                ask(&cluster, coordinator, Purpose::General, &request, timeout).await,
+            )
+        });
+    }
+
+    pub(super) fn list_offsets(&self, id: RequestId, node: i32, request: ListOffsetsRequest) {
+        let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
+        self.reply_with(async move {
+            let leader = cluster.view().broker(node).cloned();
+            Reply::Listed(id, ask(&cluster, leader, Purpose::General, &request, timeout).await)
+        });
+    }
+
+    pub(super) fn fetch(&self, plan: FetchPlan) {
+        let (cluster, timeout) = (self.cluster.clone(), self.fetch_timeout);
+        self.reply_with(async move {
+            let leader = cluster.view().broker(plan.node).cloned();
+            let answer = ask(&cluster, leader, Purpose::Fetch, &plan.request, timeout).await;
+            Reply::Fetched { node: plan.node, id: plan.id, answer }
+        });
+    }
+
+    /// Sees to it that the metadata covers what any member of the group wants.
+    pub(super) fn group_topics(&self, id: RequestId, members: Vec<JoinGroupResponseMember>) {
+        let cluster = self.cluster.clone();
+        self.reply_with(async move {
+            cluster.follow_topics(topics_of(&members));
+            if let Err(error) = cluster.refresh().await {
+                tracing::warn!(%error, "the group's partitions are assigned by older metadata");
+            }
+            Reply::GroupTopics { id, members }
+        });
+    }
+
+    fn reply_with(&self, reply: impl Future<Output = Reply> + Send + 'static) {
+        let replies = self.replies.clone();
+        self.driver.spawn(async move {
+            // A task that has ended wants no answers.
+            let _ = replies.send(reply.await);
+        });
+    }
+}
+
+async fn ask<R: Request>(
+    cluster: &Cluster,
+    broker: Option<Broker>,
+    purpose: Purpose,
+    request: &R,
+    timeout: Duration,
+) -> Option<R::Response> {
+    let connection = match cluster.connection_to(&broker?, purpose).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(%error, api = ?R::API_KEY, "no connection");
+            return None;
+        }
+    };
+    let answer = match connection.version::<R>() {
+        Ok(version) => connection.send_at(version, request, timeout).await,
+        Err(error) => Err(error),
+    };
+    answer.inspect_err(|error| tracing::debug!(%error, api = ?R::API_KEY, "no answer")).ok()
+}

@@ -1,0 +1,160 @@
+//! What the application's side and the network side share: the buffer, the budget, what the
+//! application has to be told, and when it last polled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use kohort_client_core::consumer::buffer::Buffer;
+use kohort_client_core::consumer::machine::{Application, Fault};
+use kohort_client_core::consumer::{
+    AssignmentEpoch, Position, RequestId, Timestamp, TopicPartition,
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::credits::{Credits, Hold};
+use super::error::PollError;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) buffer: Mutex<Buffer<Hold>>,
+    pub(super) credits: Arc<Credits>,
+    /// Tells a waiting poll to look again.
+    pub(super) ready: Notify,
+    pub(super) faults: Mutex<Faults>,
+    /// A revocation that waits for the application's next poll.
+    pub(super) revocation: Mutex<Option<RequestId>>,
+    /// Set when the member left because nobody polled.
+    pub(super) away: AtomicBool,
+    pub(super) closed: AtomicBool,
+    /// Whether the latest poll's records were walked to their end.
+    pub(super) read_to_end: Mutex<Arc<AtomicBool>>,
+    polls: AtomicUsize,
+    polled_at: AtomicI64,
+    clock: Clock,
+}
+
+/// What the application has to know; a partition's fault is forgotten when the partition goes on.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) group: Option<PollError>,
+    pub(super) partitions: BTreeMap<TopicPartition, PollError>,
+}
+
+/// Unix milliseconds that never go back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    base: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { base: crate::clock::now_ms(), since: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.base + self.since.elapsed().as_millis() as i64
+    }
+
+    /// Returns how long it is until `at`.
+    pub(super) fn until(&self, at: Timestamp) -> std::time::Duration {
+        std::time::Duration::from_millis(at.saturating_sub(self.now()).max(0) as u64)
+    }
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        let clock = Clock::new();
+        Self {
+            buffer: Mutex::default(),
+            credits: Arc::default(),
+            ready: Notify::new(),
+            faults: Mutex::default(),
+            revocation: Mutex::default(),
+            away: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            read_to_end: Mutex::default(),
+            polls: AtomicUsize::new(0),
+            polled_at: AtomicI64::new(clock.now()),
+            clock,
+        }
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Marks the application as polling for as long as the guard lives.
+    pub(super) fn polling(&self) -> Polling<'_> {
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        Polling { shared: self }
+    }
+
+    pub(super) fn is_polling(&self) -> bool {
+        self.polls.load(Ordering::SeqCst) > 0
+    }
+
+    /// Counts the time without polls from now on.
+    pub(super) fn touch(&self) {
+        self.polled_at.store(self.clock.now(), Ordering::SeqCst);
+    }
+
+    pub(super) fn add_fault(&self, fault: Fault) {
+        let mut faults = self.faults.lock();
+        match fault {
+            Fault::NoOffset { partition, out_of_range } => {
+                let error = PollError::NoOffset { partition: partition.clone(), out_of_range };
+                faults.partitions.insert(partition, error);
+            }
+            Fault::Partition { partition, code } => {
+                let error = PollError::Partition { partition: partition.clone(), code };
+                faults.partitions.insert(partition, error);
+            }
+            Fault::Group(error) => faults.group = Some(PollError::Group(error)),
+            _ => {}
+        }
+        drop(faults);
+        self.ready.notify_waiters();
+    }
+
+    /// Returns what the application has to be told, once.
+    pub(super) fn take_fault(&self) -> Option<PollError> {
+        let mut faults = self.faults.lock();
+        faults.group.take().or_else(|| faults.partitions.pop_first().map(|(_, error)| error))
+    }
+}
+
+impl Application for Shared {
+    fn buffered(&self, partition: &TopicPartition) -> usize {
+        self.buffer.lock().bytes(partition)
+    }
+
+    fn used_bytes(&self) -> i64 {
+        self.credits.used()
+    }
+
+    fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
+        self.buffer.lock().all_processed()
+    }
+
+    fn idle_since(&self) -> Option<Timestamp> {
+        (!self.is_polling()).then(|| self.polled_at.load(Ordering::SeqCst))
+    }
+}
+
+/// See [`Shared::polling`].
+#[derive(Debug)]
+pub(super) struct Polling<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.shared.touch();
+        self.shared.polls.fetch_sub(1, Ordering::SeqCst);
+    }
+}

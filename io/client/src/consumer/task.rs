@@ -1,0 +1,450 @@
+//! The network side of a consumer: carries out what the machine decides, on the client's own
+//! thread, so that heartbeats go out whatever the application does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kohort_client_core::consumer::buffer::Chunk;
+use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
+use kohort_client_core::consumer::fetcher::FetchStatus;
+use kohort_client_core::consumer::machine::GroupEvent;
+use kohort_client_core::consumer::reader::Progress;
+use kohort_client_core::consumer::{
+    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Position, RequestId, TopicName,
+    TopicPartition,
+};
+use kohort_client_core::metadata::{Broker, MetadataView};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::credits::Hold;
+use super::events::{RebalanceEvent, RevocationGuard};
+use super::requests::{Reply, Requests};
+use super::shared::{Clock, Shared};
+use crate::cluster::{Cluster, Topics};
+use crate::net::Driver;
+
+/// What the application asks for.
+pub(super) enum Command {
+    Subscribe(BTreeSet<TopicName>),
+    Assign(BTreeSet<TopicPartition>, oneshot::Sender<()>),
+    Seek(TopicPartition, SeekTo, oneshot::Sender<bool>),
+    Pause(Vec<TopicPartition>, bool, oneshot::Sender<Result<(), TopicPartition>>),
+    Commit {
+        offsets: Vec<(TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>)>,
+        timeout: Option<Duration>,
+        done: CommitDone,
+    },
+    Listen(mpsc::Sender<RebalanceEvent>),
+    GiveBack(RequestId),
+    /// The application polls after it had been away for too long.
+    Back,
+    Rejoin(String),
+    Status(oneshot::Sender<Status>),
+    Close {
+        leave: bool,
+        timeout: Duration,
+        done: oneshot::Sender<bool>,
+    },
+}
+
+pub(super) enum SeekTo {
+    Position(Position),
+    Time(i64),
+}
+
+/// What to do with a commit's outcome, on this thread and in order.
+pub(super) type CommitDone = Box<dyn FnOnce(Vec<(TopicPartition, CommitFailure)>) + Send>;
+
+/// A look inside.
+#[derive(Debug, Clone)]
+pub(super) struct Status {
+    pub(super) partitions: BTreeMap<TopicPartition, FetchStatus>,
+    pub(super) member: Option<(String, i32)>,
+    pub(super) coordinator: Option<i32>,
+    pub(super) used_bytes: i64,
+}
+
+pub(super) struct Task {
+    pub(super) machine: ConsumerMachine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) cluster: Cluster,
+    pub(super) requests: Requests,
+    pub(super) command_sender: mpsc::WeakUnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) replies: mpsc::UnboundedReceiver<Reply>,
+    pub(super) view: watch::Receiver<Arc<MetadataView>>,
+    pub(super) listener: Option<mpsc::Sender<RebalanceEvent>>,
+    pub(super) commits: BTreeMap<CommitTicket, CommitDone>,
+    pub(super) coordinator: Option<Broker>,
+    pub(super) closing: Option<Closing>,
+    pub(super) closed: bool,
+    /// Keeps the thread until the goodbye is said.
+    pub(super) driver: Driver,
+}
+
+pub(super) struct Closing {
+    deadline: Instant,
+    done: Vec<oneshot::Sender<bool>>,
+}
+
+impl Task {
+    /// Runs until the consumer is closed, or dropped and its goodbye said.
+    pub(super) async fn run(mut self) {
+        let clock = self.shared.clock();
+        self.new_view(clock);
+        while !self.closed {
+            self.settle(clock);
+            let due = self.machine.poll_timeout(clock.now(), &*self.shared);
+            let wait = due.map_or(IDLE_WAIT, |due| clock.until(due)).min(IDLE_WAIT);
+            let close_by = self.closing.as_ref().map(|closing| closing.deadline);
+            let wake = Instant::now() + wait;
+            // Every branch is cancel-safe: receiving from channels, a permit, a sleep.
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(clock, command),
+                    None => self.start_closing(clock, true, CLOSE_ON_DROP, None),
+                },
+                reply = self.replies.recv() => {
+                    if let Some(reply) = reply {
+                        self.reply(clock, reply);
+                    }
+                }
+                changed = self.view.changed() => {
+                    if changed.is_ok() {
+                        self.new_view(clock);
+                    }
+                }
+                () = self.shared.credits.wake.notified() => {}
+                () = tokio::time::sleep_until(close_by.map_or(wake, |by| by.min(wake))) => {}
+            }
+            if self.closing.as_ref().is_some_and(|closing| Instant::now() >= closing.deadline) {
+                self.closed = true;
+            }
+        }
+        self.end();
+    }
+
+    /// Lets the machine decide until it has nothing more to do.
+    fn settle(&mut self, clock: Clock) {
+        for _ in 0..ROUNDS_MAX {
+            // Set before looking at the budget: what is freed from here on wakes us.
+            self.shared.credits.set_starved(true);
+            let actions = self.machine.advance(clock.now(), &*self.shared);
+            if !self.machine.is_held_back() {
+                self.shared.credits.set_starved(false);
+            }
+            if actions.is_empty() {
+                break;
+            }
+            self.execute(clock, actions, None);
+        }
+    }
+
+    fn command(&mut self, clock: Clock, command: Command) {
+        let now = clock.now();
+        match command {
+            Command::Subscribe(topics) => {
+                self.shared.touch();
+                let actions = self.machine.handle_subscribe(now, topics);
+                self.execute(clock, actions, None);
+            }
+            Command::Assign(partitions, done) => {
+                let actions = self.machine.handle_assign(now, partitions);
+                self.execute(clock, actions, None);
+                let _ = done.send(());
+            }
+            Command::Seek(partition, to, done) => {
+                let owned = match to {
+                    SeekTo::Position(position) => {
+                        let actions = self.machine.handle_seek(now, &partition, position);
+                        let owned = actions.is_some();
+                        self.execute(clock, actions.unwrap_or_default(), None);
+                        owned
+                    }
+                    SeekTo::Time(time) => {
+                        let owned = self.machine.handle_seek_to_time(&partition, time);
+                        if owned {
+                            self.shared.buffer.lock().suspend(&partition);
+                        }
+                        owned
+                    }
+                };
+                let _ = done.send(owned);
+            }
+            Command::Pause(partitions, paused, done) => {
+                let _ = done.send(self.pause(&partitions, paused));
+            }
+            Command::Commit { offsets, timeout, done } => {
+                let timeout = timeout.map(|timeout| timeout.as_millis() as i64);
+                let ticket = self.machine.handle_commit(now, offsets, timeout);
+                self.commits.insert(ticket, done);
+            }
+            Command::Listen(listener) => self.listener = Some(listener),
+            Command::GiveBack(ticket) => self.give_back(clock, ticket),
+            Command::Back => {
+                let actions = self.machine.handle_poll(now);
+                self.execute(clock, actions, None);
+            }
+            Command::Rejoin(reason) => {
+                let actions = self.machine.handle_rejoin(now, &reason);
+                self.execute(clock, actions, None);
+            }
+            Command::Status(done) => {
+                let _ = done.send(Status {
+                    partitions: self.machine.status(now, &*self.shared),
+                    member: self.machine.identity(),
+                    coordinator: self.machine.coordinator(),
+                    used_bytes: self.shared.credits.used(),
+                });
+            }
+            Command::Close { leave, timeout, done } => {
+                self.start_closing(clock, leave, timeout, Some(done));
+            }
+        }
+    }
+
+    fn reply(&mut self, clock: Clock, reply: Reply) {
+        let now = clock.now();
+        let mut hold = None;
+        let actions = match reply {
+            Reply::Coordinator(id, found) => {
+                let node = match found {
+                    Ok(broker) => {
+                        let node = broker.id;
+                        self.coordinator = Some(broker);
+                        Ok(node)
+                    }
+                    Err(code) => Err(code),
+                };
+                self.machine.handle_coordinator(now, id, node)
+            }
+            Reply::Group(id, answer) => self.machine.handle_group(now, id, answer),
+            Reply::Commit(id, answer) => self.machine.handle_committed(now, id, answer),
+            Reply::Offsets(id, answer) => self.machine.handle_offsets(now, id, answer),
+            Reply::Listed(id, answer) => self.machine.handle_listed(now, id, answer),
+            Reply::Fetched { node, id, answer } => {
+                let bytes = answer.as_ref().map_or(0, |answer| {
+                    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+                    partitions.map(|it| it.records.as_ref().map_or(0, bytes::Bytes::len)).sum()
+                });
+                hold = Some(self.shared.credits.take(bytes));
+                self.machine.handle_fetched(now, node, id, answer)
+            }
+            Reply::GroupTopics { id, members } => {
+                self.new_view(clock);
+                self.machine.handle_group_topics(now, id, members)
+            }
+        };
+        self.execute(clock, actions, hold.as_ref());
+    }
+
+    fn new_view(&mut self, clock: Clock) {
+        let view = self.view.borrow_and_update().clone();
+        let actions = self.machine.handle_metadata(clock.now(), view);
+        self.execute(clock, actions, None);
+    }
+
+    fn execute(&mut self, clock: Clock, actions: Vec<Action>, hold: Option<&Hold>) {
+        for action in actions {
+            match action {
+                Action::FindCoordinator(id) => self.requests.find_coordinator(id),
+                Action::Group { id, request, .. } => {
+                    self.requests.group(id, self.coordinator.clone(), request);
+                }
+                Action::Assign { id, members, .. } => self.requests.group_topics(id, members),
+                Action::Commit { id, request, .. } => {
+                    self.requests.commit(id, self.coordinator.clone(), request);
+                }
+                Action::FetchCommitted { id, request, .. } => {
+                    self.requests.offsets(id, self.coordinator.clone(), request);
+                }
+                Action::ListOffsets { id, node, request } => {
+                    self.requests.list_offsets(id, node, request);
+                }
+                Action::Fetch(plan) => self.requests.fetch(plan),
+                Action::RefreshMetadata => self.cluster.refresh_soon(),
+                Action::WantTopics(topics) => self.cluster.set_topics(Topics::Some(topics)),
+                Action::LeaderLearnt { partition, node, epoch } => {
+                    self.cluster.learn_leader(&partition.topic, partition.partition, node, epoch);
+                }
+                Action::Own(partitions) => {
+                    let mut buffer = self.shared.buffer.lock();
+                    for (partition, epoch) in partitions {
+                        buffer.assign(partition, epoch);
+                    }
+                }
+                Action::Start { partition, position_epoch, position } => {
+                    self.shared.faults.lock().partitions.remove(&partition);
+                    self.shared.buffer.lock().start(&partition, position_epoch, position);
+                }
+                Action::Deliver(delivery) => {
+                    let hold = hold
+                        .cloned()
+                        .unwrap_or_else(|| self.shared.credits.take(delivery.records.len()));
+                    let chunk = Chunk { delivery, progress: Progress::default(), hold };
+                    if self.shared.buffer.lock().push(chunk) {
+                        self.shared.ready.notify_waiters();
+                    }
+                }
+                Action::StopDelivery(partitions) => {
+                    self.shared.buffer.lock().mark_revoking(&partitions);
+                }
+                Action::Disown(partitions) => {
+                    self.shared.faults.lock().partitions.retain(|it, _| !partitions.contains(it));
+                    self.shared.buffer.lock().release(&partitions);
+                }
+                Action::Event(event) => self.event(clock, event),
+                Action::Fault(fault) => self.shared.add_fault(fault),
+                Action::CommitDone { ticket, failures } => {
+                    if let Some(done) = self.commits.remove(&ticket) {
+                        done(failures);
+                    } else if let Some((partition, why)) = failures.first() {
+                        tracing::warn!(%partition, ?why, "an automatic commit failed");
+                    }
+                }
+                Action::Closed => self.closed = true,
+            }
+        }
+    }
+
+    fn event(&mut self, clock: Clock, event: GroupEvent) {
+        tracing::debug!(?event, "group event");
+        let event = match event {
+            GroupEvent::Rebalancing { reason } => RebalanceEvent::Rebalancing { reason },
+            GroupEvent::Assigned { added, owned, generation } => {
+                RebalanceEvent::Assigned { added, owned, generation }
+            }
+            GroupEvent::Revoked { partitions } => RebalanceEvent::Revoked { partitions },
+            GroupEvent::Lost { partitions, reason } => RebalanceEvent::Lost { partitions, reason },
+            GroupEvent::PollIntervalExceeded { idle_ms } => {
+                self.shared.away.store(true, Ordering::SeqCst);
+                RebalanceEvent::PollIntervalExceeded {
+                    idle: Duration::from_millis(idle_ms.max(0) as u64),
+                }
+            }
+            GroupEvent::Revoking { ticket, partitions, deadline } => {
+                self.revoking(clock, ticket, partitions, deadline);
+                return;
+            }
+            _ => return,
+        };
+        if let Some(listener) = &self.listener
+            && let Err(mpsc::error::TrySendError::Full(event)) = listener.try_send(event)
+        {
+            tracing::warn!(?event, "the listener to rebalance events lags behind, one is lost");
+        }
+    }
+
+    /// Asks for partitions back: a listener with a guard, everybody else at the next poll.
+    fn revoking(
+        &mut self,
+        clock: Clock,
+        ticket: RequestId,
+        partitions: BTreeSet<TopicPartition>,
+        deadline: i64,
+    ) {
+        if self.closing.is_some() {
+            self.give_back(clock, ticket);
+            return;
+        }
+        if let (Some(listener), Some(commands)) = (&self.listener, self.command_sender.upgrade()) {
+            let deadline = Instant::now() + clock.until(deadline);
+            let guard = RevocationGuard { ticket, partitions, deadline, commands };
+            match listener.try_send(RebalanceEvent::Revoking(guard)) {
+                // A guard that could not be delivered gives back by being dropped; but nobody has
+                // finished with anything yet, so its word does not count.
+                Err(error) => {
+                    if let RebalanceEvent::Revoking(mut guard) = error.into_inner() {
+                        guard.ticket = RequestId(0);
+                    }
+                }
+                Ok(()) => return,
+            }
+        }
+        if self.shared.is_polling() {
+            self.give_back(clock, ticket);
+        } else {
+            *self.shared.revocation.lock() = Some(ticket);
+            // The application may have begun to poll between the two lines above.
+            if self.shared.is_polling() && self.shared.revocation.lock().take().is_some() {
+                self.give_back(clock, ticket);
+            }
+        }
+    }
+
+    fn give_back(&mut self, clock: Clock, ticket: RequestId) {
+        let actions = self.machine.handle_given_back(clock.now(), ticket, &*self.shared);
+        self.execute(clock, actions, None);
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<(), TopicPartition> {
+        let mut buffer = self.shared.buffer.lock();
+        let mut ready = false;
+        for partition in partitions {
+            if !self.machine.handle_pause(partition, paused) {
+                return Err(partition.clone());
+            }
+            ready |= buffer.set_paused(partition, paused);
+            if paused {
+                // What a paused partition keeps must not keep the whole answer it came with.
+                buffer.for_each_waiting(partition, |chunk| {
+                    chunk.delivery.records = bytes::Bytes::copy_from_slice(&chunk.delivery.records);
+                    chunk.hold = self.shared.credits.take(chunk.delivery.records.len());
+                });
+            }
+        }
+        drop(buffer);
+        if ready {
+            self.shared.ready.notify_waiters();
+        }
+        Ok(())
+    }
+
+    fn start_closing(
+        &mut self,
+        clock: Clock,
+        leave: bool,
+        timeout: Duration,
+        done: Option<oneshot::Sender<bool>>,
+    ) {
+        let deadline = Instant::now() + timeout;
+        if let Some(closing) = &mut self.closing {
+            closing.deadline = closing.deadline.min(deadline);
+            closing.done.extend(done);
+            return;
+        }
+        self.closing = Some(Closing { deadline, done: done.into_iter().collect() });
+        if self.shared.read_to_end.lock().load(Ordering::SeqCst) {
+            self.shared.buffer.lock().begin_poll();
+        }
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.ready.notify_waiters();
+        let waiting = self.shared.revocation.lock().take();
+        if let Some(ticket) = waiting {
+            self.give_back(clock, ticket);
+        }
+        let actions = self.machine.handle_close(clock.now(), leave, &*self.shared);
+        self.execute(clock, actions, None);
+    }
+
+    fn end(self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.ready.notify_waiters();
+        let in_time = self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
+        for done in self.closing.into_iter().flat_map(|closing| closing.done) {
+            let _ = done.send(in_time);
+        }
+        self.driver.stop();
+    }
+}
+
+/// How long a dropped consumer's goodbye may take.
+const CLOSE_ON_DROP: Duration = Duration::from_secs(5);
+/// How long the task sleeps at most with nothing due.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+/// How often the machine may act on its own actions before events are looked at again.
+const ROUNDS_MAX: usize = 16;
