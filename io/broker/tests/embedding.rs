@@ -1,0 +1,102 @@
+//! A broker as a library: several in one process, refused when it must be, stopped cleanly.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::{Client, batch, builder, start, values};
+use kohort_broker::{Broker, StartError};
+use kohort_protocol::messages::MetadataRequest;
+
+#[tokio::test]
+async fn several_brokers_live_in_one_process_apart_from_each_other() {
+    let (first, second) = tokio::join!(start(), start());
+    assert_ne!(first.broker.local_addr(), second.broker.local_addr());
+    assert_ne!(first.broker.cluster_id(), second.broker.cluster_id());
+    first.client().await.create_topic("t", 1).await;
+    assert!(!second.client().await.describe("t", false).await.error_code.is_ok());
+    first.broker.shutdown().await.unwrap();
+    second.client().await.create_topic("t", 1).await;
+}
+
+#[tokio::test]
+async fn a_second_broker_on_the_same_folder_is_refused_by_name() {
+    let first = start().await;
+    let refused = builder(first.folder.path()).start().await.unwrap_err();
+    assert!(matches!(refused, StartError::Open(_)), "{refused:?}");
+    let folder = first.folder.path().display().to_string();
+    assert!(refused.to_string().contains(&folder), "{refused}");
+    // The folder is free again after a clean stop.
+    let first = first.restart().await;
+    first.broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value, reason) in [
+        ("num.partition", "3", "unknown property `num.partition`; the nearest is `num.partitions`"),
+        ("num.partitions", "no", "`num.partitions` cannot be `no`: expected a whole number"),
+        (
+            "advertised.listeners",
+            "SSL://h:1",
+            "`SSL://h:1` cannot be listened on: only PLAINTEXT is served",
+        ),
+    ] {
+        let refused = builder(folder.path()).set(name, value).start().await.unwrap_err();
+        assert_eq!(refused.to_string(), reason);
+    }
+    let refused = Broker::builder().data_dir(folder.path()).listen("nonsense").start().await;
+    assert!(matches!(refused, Err(StartError::Address { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named() {
+    let first = start().await;
+    let address = first.broker.local_addr();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = builder(folder.path()).listen(address.to_string()).start().await.unwrap_err();
+    assert!(refused.to_string().contains(&address.to_string()), "{refused}");
+}
+
+#[tokio::test]
+async fn clients_are_told_the_advertised_address_or_the_one_they_came_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = builder(folder.path()).listen("0.0.0.0:0").start().await.unwrap();
+    let port = everywhere.local_addr().port();
+    let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
+    let told = client.call(&MetadataRequest::default(), 12).await.brokers.remove(0);
+    assert_eq!((told.host.as_str(), told.port), ("127.0.0.1", i32::from(port)));
+    everywhere.shutdown().await.unwrap();
+
+    let advertised = builder(folder.path())
+        .set("advertised.listeners", "PLAINTEXT://kafka.example:9999")
+        .set("node.id", "7")
+        .start()
+        .await
+        .unwrap();
+    let mut client = Client::connect(advertised.local_addr()).await;
+    let told = client.call(&MetadataRequest::default(), 12).await.brokers.remove(0);
+    assert_eq!((told.node_id, told.host.as_str(), told.port), (7, "kafka.example", 9999));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_broker_that_is_merely_dropped() {
+    let first = start().await;
+    let mut client = first.client().await;
+    client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["kept"])).await;
+    let common::Running { broker, folder } = first;
+    drop(broker);
+    client.closed().await;
+    // The folder's lock goes with the last of the broker's tasks.
+    let again = loop {
+        match builder(folder.path()).start().await {
+            Ok(broker) => break broker,
+            Err(StartError::Open(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut client = Client::connect(again.local_addr()).await;
+    assert_eq!(values(&client.fetch("t", 0, 0).await), [(0, "kept".to_owned())]);
+}
