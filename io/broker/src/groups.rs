@@ -5,8 +5,9 @@
 //! gone run out; the others start with their first request.
 
 use crate::clock::Clock;
-use crate::cluster::controller::{ControllerHandle, Metadata};
+use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
+use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::config::BrokerConfig;
 use crate::partition::Partition;

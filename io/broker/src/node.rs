@@ -1,7 +1,8 @@
 //! The broker's parts, put together: what every handler is given.
 
 use crate::clock::Clock;
-use crate::cluster::controller::{ControllerHandle, Metadata};
+use crate::cluster::command::ControllerHandle;
+use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::Topic;
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::fetch_session::FetchSessions;

@@ -3,7 +3,7 @@
 //! Ids come in blocks that the metadata log has handed out for good, so none is ever given twice,
 //! not even across a crash; what is left of a block when the broker stops is never used.
 
-use crate::cluster::controller::ControllerHandle;
+use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::ApiError;
 use parking_lot::Mutex;
 use std::ops::Range;

@@ -11,8 +11,8 @@
 //! waits is refused, and a new shard is loaded from the log.
 
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::controller::Metadata;
 use crate::cluster::load::{LoadError, read_records};
+use crate::cluster::metadata::Metadata;
 use crate::listener::told;
 use crate::partition::Partition;
 use crate::random;

@@ -8,179 +8,31 @@
 //!
 //! [`decide`]: super::decide
 
-use super::decide::{self, ApiError, ConfigChange, NewTopic};
+use super::command::{Command, ConfigEdit, ControllerHandle, CreatedTopic, Growth, Results};
+use super::decide::{self, ApiError, NewTopic};
+use super::decide_configs;
+use super::metadata::Metadata;
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
-use super::topics::{OFFSETS_TOPIC, Topic, Topics};
+use super::topics::{OFFSETS_TOPIC, Topic};
 use crate::clock::Clock;
 use crate::config::{LiveConfig, TopicConfig};
 use crate::partition::{Partition, log_config};
 use crate::random;
 use bytes::Bytes;
-use kohort_coordinator::MetadataImage;
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::{LogDir, PartitionId, PartitionLog};
-use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 /// How many producer ids are taken from the log at a time, as in Kafka.
 pub(crate) const PRODUCER_ID_BLOCK: i64 = 1000;
-/// Commands waiting for the controller. Each is one request of a connection that waits for it.
-const COMMANDS: usize = 128;
-
-/// The cluster's metadata as everybody reads it.
-#[derive(Debug)]
-pub(crate) struct Metadata {
-    pub(crate) state: RwLock<ClusterState>,
-    pub(crate) topics: Topics,
-    /// Counts the changes of the topics, so that coordinators learn of them.
-    pub(crate) changes: watch::Sender<u64>,
-    /// The topics as coordinators see them, and after which change.
-    image: Mutex<Option<(u64, MetadataImage)>>,
-}
-
-impl Metadata {
-    /// Puts together what was loaded.
-    pub(super) fn new(state: ClusterState, topics: Topics) -> Self {
-        let (state, changes) = (RwLock::new(state), watch::Sender::new(0));
-        Self { state, topics, changes, image: Mutex::default() }
-    }
-
-    /// Returns the topics as coordinators see them, made once per change however many ask.
-    pub(crate) fn image(&self) -> MetadataImage {
-        let mut cached = self.image.lock();
-        // Read before the topics are: an image may be newer than its number says, never older.
-        let change = *self.changes.borrow();
-        match &*cached {
-            Some((made_after, image)) if *made_after == change => image.clone(),
-            _ => {
-                let image = self.topics.image();
-                *cached = Some((change, image.clone()));
-                image
-            }
-        }
-    }
-}
-
-/// A topic that was, or with `validate_only` would have been, created.
-#[derive(Debug, Clone)]
-pub(crate) struct CreatedTopic {
-    pub(crate) id: Uuid,
-    pub(crate) partitions: i32,
-    pub(crate) own_config: BTreeMap<String, String>,
-}
-
-/// A topic to be given more partitions.
-#[derive(Debug, Clone)]
-pub(crate) struct Growth {
-    pub(crate) topic: String,
-    pub(crate) count: i32,
-    pub(crate) assignments: Option<Vec<Vec<i32>>>,
-}
-
-/// How a resource's properties are to change.
-#[derive(Debug, Clone)]
-pub(crate) enum ConfigEdit {
-    /// One by one.
-    Incremental(Vec<ConfigChange>),
-    /// All at once: what is not named goes.
-    Replace(Vec<(String, Option<String>)>),
-}
-
-type Results<T> = Vec<Result<T, ApiError>>;
-
-enum Command {
-    Create {
-        topics: Vec<NewTopic>,
-        validate_only: bool,
-        reply: oneshot::Sender<Results<CreatedTopic>>,
-    },
-    Delete {
-        ids: Vec<Uuid>,
-        reply: oneshot::Sender<Results<()>>,
-    },
-    Grow {
-        growths: Vec<Growth>,
-        validate_only: bool,
-        reply: oneshot::Sender<Results<()>>,
-    },
-    Configure {
-        edits: Vec<(Resource, ConfigEdit)>,
-        validate_only: bool,
-        reply: oneshot::Sender<Results<()>>,
-    },
-    ProducerIds {
-        reply: oneshot::Sender<Result<Range<i64>, ApiError>>,
-    },
-}
-
-/// Sends commands to the controller.
-#[derive(Debug, Clone)]
-pub(crate) struct ControllerHandle(mpsc::Sender<Command>);
-
-impl ControllerHandle {
-    pub(crate) async fn create(
-        &self,
-        topics: Vec<NewTopic>,
-        validate_only: bool,
-    ) -> Results<CreatedTopic> {
-        let count = topics.len();
-        self.ask(|reply| Command::Create { topics, validate_only, reply })
-            .await
-            .unwrap_or_else(|| refused(count))
-    }
-
-    pub(crate) async fn delete(&self, ids: Vec<Uuid>) -> Results<()> {
-        let count = ids.len();
-        self.ask(|reply| Command::Delete { ids, reply }).await.unwrap_or_else(|| refused(count))
-    }
-
-    pub(crate) async fn grow(&self, growths: Vec<Growth>, validate_only: bool) -> Results<()> {
-        let count = growths.len();
-        self.ask(|reply| Command::Grow { growths, validate_only, reply })
-            .await
-            .unwrap_or_else(|| refused(count))
-    }
-
-    pub(crate) async fn configure(
-        &self,
-        edits: Vec<(Resource, ConfigEdit)>,
-        validate_only: bool,
-    ) -> Results<()> {
-        let count = edits.len();
-        self.ask(|reply| Command::Configure { edits, validate_only, reply })
-            .await
-            .unwrap_or_else(|| refused(count))
-    }
-
-    /// Takes a block of producer ids that nobody else will get.
-    pub(crate) async fn producer_ids(&self) -> Result<Range<i64>, ApiError> {
-        self.ask(|reply| Command::ProducerIds { reply }).await.unwrap_or_else(|| Err(stopping()))
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(command(reply)).await.ok()?;
-        answer.await.ok()
-    }
-}
-
-/// The broker is stopping: the client should find another, or this one started again.
-fn stopping() -> ApiError {
-    ErrorCode::NOT_CONTROLLER.into()
-}
-
-fn refused<T>(count: usize) -> Results<T> {
-    (0..count).map(|_| Err(stopping())).collect()
-}
-
 /// The controller's own things.
 pub(crate) struct Controller {
     pub(crate) node_id: i32,
@@ -194,9 +46,9 @@ pub(crate) struct Controller {
 impl Controller {
     /// Starts the controller's task.
     pub(crate) fn start(self) -> ControllerHandle {
-        let (sender, receiver) = mpsc::channel(COMMANDS);
-        tokio::spawn(self.run(receiver));
-        ControllerHandle(sender)
+        let (handle, commands) = ControllerHandle::channel();
+        tokio::spawn(self.run(commands));
+        handle
     }
 
     async fn run(self, mut commands: mpsc::Receiver<Command>) {
@@ -267,9 +119,11 @@ impl Controller {
         let settings = self.config.settings();
         let edit = |(resource, edit): &(Resource, ConfigEdit)| match edit {
             ConfigEdit::Incremental(changes) => {
-                decide::alter_configs(&state, &settings, resource, changes)
+                decide_configs::alter_configs(&state, &settings, resource, changes)
             }
-            ConfigEdit::Replace(values) => decide::replace_configs(&state, resource, values),
+            ConfigEdit::Replace(values) => {
+                decide_configs::replace_configs(&state, resource, values)
+            }
         };
         edits.iter().map(edit).collect()
     }

@@ -5,9 +5,8 @@
 
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
-use crate::config::{self, Kind, Settings, TopicProperty, check_topic_property, list_with};
+use crate::config::{Settings, check_topic_property};
 use kohort_protocol::{ErrorCode, Uuid};
-use std::collections::BTreeMap;
 
 /// Why a change was refused, as the client will be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,35 +53,8 @@ impl NewTopic {
     }
 }
 
-/// One change of one property.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConfigChange {
-    pub(crate) name: String,
-    pub(crate) operation: ConfigOperation,
-    pub(crate) value: Option<String>,
-}
-
-/// What a change does, in the wire's numbering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConfigOperation {
-    Set = 0,
-    Delete = 1,
-    Append = 2,
-    Subtract = 3,
-}
-
-impl ConfigOperation {
-    pub(crate) fn from_i8(number: i8) -> Option<Self> {
-        [Self::Set, Self::Delete, Self::Append, Self::Subtract]
-            .into_iter()
-            .find(|operation| *operation as i8 == number)
-    }
-}
-
 /// The most partitions one request may add: each costs memory and files for good.
 const PARTITIONS_PER_REQUEST: i32 = 10_000;
-/// The longest value of a property, as the log's strings have it.
-const CONFIG_VALUE_MAX: usize = i16::MAX as usize;
 const TOPIC_NAME_MAX: usize = 249;
 
 /// Says why a name cannot be a topic's, if it cannot.
@@ -191,58 +163,6 @@ pub(crate) fn add_partitions(
     Ok(new_partitions(topic.id, node_id, have..count).collect())
 }
 
-/// Returns the records that change properties of a resource one by one.
-pub(crate) fn alter_configs(
-    state: &ClusterState,
-    settings: &Settings,
-    resource: &Resource,
-    changes: &[ConfigChange],
-) -> Result<Vec<MetadataRecord>, ApiError> {
-    check_resource(state, resource)?;
-    let current = state.configs.get(resource);
-    let mut records = Vec::new();
-    for ConfigChange { name, operation, value } in changes {
-        let given = value.as_deref();
-        let next = match operation {
-            ConfigOperation::Delete => {
-                check_known(resource.kind, name)?;
-                None
-            }
-            ConfigOperation::Set => Some(given.ok_or_else(|| null_value(name))?.to_owned()),
-            ConfigOperation::Append | ConfigOperation::Subtract => {
-                let items = given.ok_or_else(|| null_value(name))?;
-                let now = list_value(resource.kind, name, current, settings)?;
-                Some(list_with(&now, items, *operation == ConfigOperation::Append))
-            }
-        };
-        let next = next.map(|value| check_value(resource.kind, name, &value)).transpose()?;
-        let resource = resource.clone();
-        records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
-    }
-    Ok(records)
-}
-
-/// Returns the records that make a resource's properties exactly these.
-pub(crate) fn replace_configs(
-    state: &ClusterState,
-    resource: &Resource,
-    values: &[(String, Option<String>)],
-) -> Result<Vec<MetadataRecord>, ApiError> {
-    check_resource(state, resource)?;
-    let mut next = BTreeMap::new();
-    for (name, value) in values {
-        let value = value.as_deref().ok_or_else(|| null_value(name))?;
-        next.insert(name.clone(), check_value(resource.kind, name, value)?);
-    }
-    let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
-    let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
-    let records = next.into_iter().map(|(name, value)| (name, Some(value)));
-    Ok(records
-        .chain(gone.into_iter().map(|name| (name, None)))
-        .map(|(name, value)| MetadataRecord::Config { resource: resource.clone(), name, value })
-        .collect())
-}
-
 fn partitions_of_new_topic(
     settings: &Settings,
     node_id: i32,
@@ -327,81 +247,6 @@ fn colliding<'a>(state: &'a ClusterState, name: &str) -> Option<&'a str> {
     let unified = name.replace('.', "_");
     let mut topics = state.topics.keys().map(String::as_str);
     topics.find(|topic| topic.len() == name.len() && topic.replace('.', "_") == unified)
-}
-
-fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiError> {
-    match resource.kind {
-        ResourceKind::Topic => {
-            check_topic_name(&resource.name)?;
-            if !state.topics.contains_key(&resource.name) {
-                return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into());
-            }
-        }
-        ResourceKind::Broker => {}
-    }
-    Ok(())
-}
-
-fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
-    let known = match kind {
-        ResourceKind::Topic => TopicProperty::named(name).is_some(),
-        ResourceKind::Broker => config::property(name).is_some(),
-    };
-    if known {
-        return Ok(());
-    }
-    Err(ApiError::new(ErrorCode::INVALID_CONFIG, format!("Unknown config name: {name}")))
-}
-
-fn check_value(kind: ResourceKind, name: &str, value: &str) -> Result<String, ApiError> {
-    let invalid = |reason: String| ApiError::new(ErrorCode::INVALID_CONFIG, reason);
-    if value.len() > CONFIG_VALUE_MAX {
-        return Err(invalid(format!("{name} is longer than {CONFIG_VALUE_MAX} bytes")));
-    }
-    match kind {
-        ResourceKind::Topic => check_topic_property(name, value).map_err(invalid),
-        ResourceKind::Broker => {
-            let value = config::checked(name, value).map_err(|error| invalid(error.to_string()))?;
-            match config::property(name) {
-                Some(property) if property.effect.is_dynamic() => Ok(value),
-                _ => Err(ApiError::new(
-                    ErrorCode::INVALID_REQUEST,
-                    config::ConfigError::NotDynamic(name.to_owned()).to_string(),
-                )),
-            }
-        }
-    }
-}
-
-/// Returns the value in force of a list, which is what items are added to and taken from.
-fn list_value(
-    kind: ResourceKind,
-    name: &str,
-    own: Option<&BTreeMap<String, String>>,
-    settings: &Settings,
-) -> Result<String, ApiError> {
-    check_known(kind, name)?;
-    let (is_list, value) = match (kind, TopicProperty::named(name), config::property(name)) {
-        (ResourceKind::Topic, Some(property), _) => {
-            let empty = BTreeMap::new();
-            let value = config::effective(name, own.unwrap_or(&empty), settings);
-            (matches!(property.kind, Kind::List(_)), value)
-        }
-        (ResourceKind::Broker, _, Some(property)) => (
-            matches!(property.kind, Kind::List(_)),
-            settings.value(property).unwrap_or_default().to_owned(),
-        ),
-        _ => (false, String::new()),
-    };
-    if is_list {
-        return Ok(value);
-    }
-    let message = format!("Items cannot be added to or taken from {name}: it is not a list.");
-    Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
-}
-
-fn null_value(name: &str) -> ApiError {
-    ApiError::new(ErrorCode::INVALID_REQUEST, format!("The value of {name} is null."))
 }
 
 #[cfg(test)]
@@ -497,48 +342,5 @@ mod tests {
             add_partitions(&state, 1, "x", 2, None).unwrap_err().code,
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         );
-    }
-
-    #[test]
-    fn lists_can_be_appended_to_and_scalars_cannot() {
-        let state = state_with(&["t"]);
-        let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
-        let change = |name: &str, operation, value: &str| ConfigChange {
-            name: name.to_owned(),
-            operation,
-            value: Some(value.to_owned()),
-        };
-        let settings = Settings::default();
-        let append = [change("cleanup.policy", ConfigOperation::Append, "compact")];
-        assert_eq!(
-            alter_configs(&state, &settings, &resource, &append),
-            Ok(vec![MetadataRecord::Config {
-                resource: resource.clone(),
-                name: "cleanup.policy".to_owned(),
-                value: Some("delete,compact".to_owned()),
-            }])
-        );
-        for bad in [
-            change("retention.ms", ConfigOperation::Append, "1"),
-            change("retention.ms", ConfigOperation::Set, "x"),
-            change("nonsense", ConfigOperation::Set, "1"),
-        ] {
-            let error = alter_configs(&state, &settings, &resource, &[bad]).unwrap_err();
-            assert_eq!(error.code, ErrorCode::INVALID_CONFIG);
-        }
-    }
-
-    #[test]
-    fn replacing_properties_drops_those_not_named() {
-        let mut state = state_with(&["t"]);
-        let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
-        let pair = |name: &str| (name.to_owned(), Some("5".to_owned()));
-        for name in ["retention.ms", "segment.ms"] {
-            for record in replace_configs(&state, &resource, &[pair(name)]).unwrap() {
-                state.apply(&record);
-            }
-        }
-        let config = state.config(ResourceKind::Topic, "t");
-        assert_eq!(config.keys().collect::<Vec<_>>(), ["segment.ms"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Start: from the metadata log to topics in service.
 
-use super::controller::{Metadata, append, apply_broker_configs, make_log, topic_config};
+use super::controller::{append, apply_broker_configs, make_log, topic_config};
+use super::metadata::Metadata;
 use super::record::MetadataRecord;
 use super::state::ClusterState;
 use super::topics::{Topic, Topics};

@@ -3,7 +3,7 @@
 //!
 //! * 2 is flexible.
 
-use crate::cluster::controller::ConfigEdit;
+use crate::cluster::command::ConfigEdit;
 use crate::cluster::decide::ApiError;
 use crate::cluster::record::{Resource, ResourceKind};
 use crate::node::Node;

@@ -2,7 +2,7 @@
 //!
 //! * 2 is flexible; 3 adds a quota's error, and there are no quotas here.
 
-use crate::cluster::controller::Growth;
+use crate::cluster::command::Growth;
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::ErrorCode;

@@ -6,7 +6,7 @@
 //!   assignments to other brokers.
 
 use super::describe_configs::topic_entries;
-use crate::cluster::controller::CreatedTopic;
+use crate::cluster::command::CreatedTopic;
 use crate::cluster::decide::{ApiError, NewTopic};
 use crate::node::Node;
 use crate::request::{Answer, Context};

@@ -5,8 +5,9 @@
 //! * Changes are checked, durable before the answer, and in force with it.
 
 use super::alter_configs::resource_of;
-use crate::cluster::controller::ConfigEdit;
-use crate::cluster::decide::{ApiError, ConfigChange, ConfigOperation};
+use crate::cluster::command::ConfigEdit;
+use crate::cluster::decide::ApiError;
+use crate::cluster::decide_configs::{ConfigChange, ConfigOperation};
 use crate::cluster::record::Resource;
 use crate::node::Node;
 use crate::request::{Answer, Context};
