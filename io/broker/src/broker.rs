@@ -213,6 +213,7 @@ impl BrokerBuilder {
             producer_ids: ProducerIds::default(),
             sessions: FetchSessions::default(),
             groups,
+            stopping: stopping.clone(),
         });
         let serving = tokio::spawn(listener::run(Arc::clone(&node), socket, stopping));
         info!(address = %listening, data = %data_dir.display(), node_id = node.id, "broker ready");

@@ -15,7 +15,7 @@
 
 use crate::dispatch::{self, Overlap};
 use crate::frame_reader::FrameReader;
-use crate::listener::told;
+use crate::listener::stopped;
 use crate::node::Node;
 use crate::request::{Answer, Ends, Response};
 use bytes::{Buf, Bytes};
@@ -157,7 +157,7 @@ impl Connection {
                         Err(error) => return error.into(),
                     }
                 }
-                () = told(&mut stopping), if open => open = false,
+                () = stopped(&mut stopping), if open => open = false,
                 () = idle.as_mut(), if self.idle_after.is_some() => {
                     let deadline = self.idle_deadline(last_active);
                     if deadline <= Instant::now() && self.in_flight.is_empty() {

@@ -1,7 +1,7 @@
 //! What the passing of time brings about, rarely enough that an idle broker stays idle.
 
 use crate::clock::Clock;
-use crate::listener::told;
+use crate::listener::stopped;
 use kohort_storage::LogDir;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) async fn run(
         // Both are cancel-safe: nothing is lost with a timer or a look at a flag.
         tokio::select! {
             () = sleep(PRODUCER_CHECK) => log_dir.tick(clock.now()),
-            () = told(&mut stopping) => return,
+            () = stopped(&mut stopping) => return,
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn run(
                 }
             },
             Some(_) = connections.join_next() => {}
-            () = told(&mut stopping) => break,
+            () = stopped(&mut stopping) => break,
         }
     }
     drop(listener);
@@ -77,6 +77,6 @@ pub(crate) async fn run(
 }
 
 /// Waits until `stopping` is true, or nobody is left to say so.
-pub(crate) async fn told(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

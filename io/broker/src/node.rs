@@ -14,7 +14,7 @@ use kohort_storage::LogDir;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// One broker.
 pub(crate) struct Node {
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: Groups,
+    /// Turns true when the broker stops.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// How this broker appears in responses.

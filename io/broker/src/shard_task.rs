@@ -13,7 +13,7 @@
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::load::{LoadError, read_records};
 use crate::cluster::metadata::Metadata;
-use crate::listener::told;
+use crate::listener::stopped;
 use crate::partition::Partition;
 use crate::random;
 use bytes::Bytes;
@@ -153,7 +153,7 @@ impl ShardTask {
                         let version = call.context.api_version;
                         let _ = reply.send(call.request.refuse(version, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
                     }
-                    () = told(stopping) => return None,
+                    () = stopped(stopping) => return None,
                 }
             };
             match loaded {
@@ -167,7 +167,7 @@ impl ShardTask {
             }
             tokio::select! {
                 () = sleep(RELOAD_REST) => {}
-                () = told(stopping) => return None,
+                () = stopped(stopping) => return None,
             }
         }
     }
@@ -195,7 +195,7 @@ impl ShardTask {
             // the topic that was just created, and a session must end when its time is over.
             tokio::select! {
                 biased;
-                () = told(stopping) => return End::Stopping,
+                () = stopped(stopping) => return End::Stopping,
                 Some(completed) = self.completions.recv() => match completed {
                     Ok(()) => {
                         let held = self.held.pop_front().expect("each batch in flight holds something");

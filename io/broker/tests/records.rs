@@ -227,6 +227,21 @@ async fn a_waiting_fetch_is_woken_by_an_append() {
 }
 
 #[tokio::test]
+async fn a_waiting_fetch_is_answered_when_the_broker_stops() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["x"])).await;
+    let mut request = fetch_request("t", &[(0, 0)]);
+    request.max_wait_ms = 60_000;
+    request.min_bytes = 1_000_000;
+    client.send(&request, 12).await;
+    let stopping = tokio::spawn(running.broker.shutdown());
+    // Less than a connection is given to drain.
+    timeout(std::time::Duration::from_secs(4), stopping).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_fetch_waits_for_its_minimum_of_bytes() {
     let running = start().await;
     let mut reader = running.client().await;

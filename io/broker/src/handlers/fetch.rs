@@ -13,6 +13,7 @@
 use crate::cluster::topics::Topic;
 use crate::fetch_frame;
 use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
+use crate::listener::stopped;
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::purgatory::Waiter;
@@ -26,7 +27,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::Isolation;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) -> Answer {
     let plan = match node.sessions.plan(&request, context.version, node.clock.now()) {
@@ -98,9 +99,9 @@ struct Found {
 
 impl Work {
     async fn wait(self) -> FetchResponse {
-        let deadline = Instant::now() + self.limits.max_wait;
-        let places = self.places();
-        let waiter = Waiter::register(places);
+        let mut deadline = Instant::now() + self.limits.max_wait;
+        let mut stopping = self.node.stopping.clone();
+        let waiter = Waiter::register(self.places());
         loop {
             let found = self.read();
             // After the deadline whatever there is, is answered.
@@ -108,7 +109,12 @@ impl Work {
                 return self.respond(found);
             }
             drop(found);
-            let _ = timeout_at(deadline, waiter.moved()).await;
+            // All are cancel-safe: a wake-up that is not taken is kept.
+            tokio::select! {
+                () = waiter.moved() => {}
+                () = sleep_until(deadline) => {}
+                () = stopped(&mut stopping) => deadline = Instant::now(),
+            }
         }
     }
 
