@@ -3,6 +3,8 @@
 //! stdout is data, stderr is words. Exit status: 0 done, 1 failed, 2 the command line was wrong.
 
 mod commands;
+mod demo;
+mod format;
 mod output;
 
 use std::process::ExitCode;
@@ -23,8 +25,17 @@ enum Command {
     Broker(commands::broker::Args),
     /// Create, list, describe and delete topics
     Topic(commands::topic::Args),
+    /// Send lines from stdin as records
+    Produce(commands::produce::Args),
+    /// Write records to stdout as they arrive
+    Consume(commands::consume::Args),
     /// List, describe, reset and delete consumer groups
     Group(commands::group::Args),
+    /// Watch a consumer group at work on a broker of its own, and lose a member
+    Demo(demo::Args),
+    /// A member of the demo's group
+    #[command(hide = true)]
+    DemoMember(demo::member::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,7 +43,11 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Broker(args) => commands::broker::run(args),
         Command::Topic(args) => commands::topic::run(args),
+        Command::Produce(args) => commands::produce::run(args),
+        Command::Consume(args) => commands::consume::run(args),
         Command::Group(args) => commands::group::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::DemoMember(args) => demo::member::run(args),
     };
     match result {
         Ok(code) => code,

@@ -10,3 +10,8 @@ pub mod net;
 pub mod producer;
 
 pub use kohort_protocol::TopicPartition;
+
+/// The README's example, so that it cannot go stale.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -1,7 +1,9 @@
 //! One module per verb, and what the verbs share.
 
 pub(crate) mod broker;
+pub(crate) mod consume;
 pub(crate) mod group;
+pub(crate) mod produce;
 pub(crate) mod topic;
 
 use std::collections::BTreeMap;

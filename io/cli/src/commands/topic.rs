@@ -101,7 +101,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
     let mut table = Table::new(&[
-        "TOPIC", "PARTITION", "LEADER", "REPLICAS", "IN-SYNC", "START-OFFSET", "END-OFFSET",
+        "TOPIC",
+        "PARTITION",
+        "LEADER",
+        "REPLICAS",
+        "IN-SYNC",
+        "START-OFFSET",
+        "END-OFFSET",
     ]);
     let mut configs = String::new();
     for (name, topic) in admin.describe_topics(names).await? {

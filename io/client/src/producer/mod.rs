@@ -36,7 +36,8 @@ use std::time::Duration;
 
 use kohort_client_core::backoff::Backoff;
 use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, Refused};
-use kohort_protocol::records::{Header, NewRecord};
+pub use kohort_protocol::records::Header;
+use kohort_protocol::records::NewRecord;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;

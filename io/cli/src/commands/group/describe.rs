@@ -73,7 +73,13 @@ async fn offsets(admin: &Admin, group: &GroupDescription) -> anyhow::Result<Tabl
     let wanted = partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
     let ends = admin.list_offsets(wanted).await?;
     let mut table = Table::new(&[
-        "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "MEMBER-ID", "CLIENT-ID",
+        "TOPIC",
+        "PARTITION",
+        "CURRENT-OFFSET",
+        "LOG-END-OFFSET",
+        "LAG",
+        "MEMBER-ID",
+        "CLIENT-ID",
         "HOST",
     ]);
     for partition in &partitions {
@@ -105,7 +111,9 @@ fn ranges(partitions: &[TopicPartition]) -> String {
     while at < partitions.len() {
         let first = &partitions[at];
         let mut last = first.partition;
-        while partitions.get(at + 1).is_some_and(|p| p.topic == first.topic && p.partition == last + 1)
+        while partitions
+            .get(at + 1)
+            .is_some_and(|p| p.topic == first.topic && p.partition == last + 1)
         {
             at += 1;
             last += 1;

@@ -1,0 +1,124 @@
+//! Runs the `kohort` binary as a user would.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Nothing here takes this long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A `kohort broker` that is stopped when dropped.
+pub(crate) struct Broker {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Broker {
+    /// Starts a broker on a free port and waits until it serves.
+    pub(crate) fn start(data: &Path, properties: &[&str]) -> Self {
+        let mut child = broker_command(data, properties).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some(address) = line.trim_end().strip_prefix("kohort broker ready on ") else {
+            let mut words = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+            panic!("the broker said `{line}` and `{words}`");
+        };
+        Self { address: address.to_owned(), child }
+    }
+
+    /// Sends SIGTERM and returns the exit status.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let code = wait(&mut self.child);
+        std::mem::forget(self);
+        code
+    }
+
+    /// Runs `kohort` with these arguments against this broker.
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+        kohort(arguments, input, &[("KOHORT_BOOTSTRAP_SERVERS", &self.address)])
+    }
+
+    /// Runs `kohort`, which must succeed, and returns its stdout.
+    pub(crate) fn stdout(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs `kohort`, which must fail with status 1, and returns its stderr.
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, "");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", words(&output));
+        words(&output)
+    }
+
+    /// Starts `kohort` against this broker and leaves it running.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_kohort"))
+            .args(arguments)
+            .env("KOHORT_BOOTSTRAP_SERVERS", &self.address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `kohort broker` on a free port, with everything piped.
+pub(crate) fn broker_command(data: &Path, properties: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kohort"));
+    command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    for property in properties {
+        command.args(["--set", property]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs `kohort` to its end.
+pub(crate) fn kohort(arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kohort"))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails early may not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// What a process said on stderr.
+pub(crate) fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits for a process to end, with patience; returns its exit code.
+pub(crate) fn wait(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "the process did not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
