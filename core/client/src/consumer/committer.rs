@@ -435,3 +435,5 @@ fn judge(code: ErrorCode) -> Verdict {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -473,3 +473,5 @@ fn leader(view: &MetadataView, partition: &TopicPartition) -> Option<(i32, i32)>
     Some((known.leader, known.leader_epoch))
 }
 
+#[cfg(test)]
+mod tests;

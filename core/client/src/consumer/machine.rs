@@ -428,7 +428,8 @@ impl ConsumerMachine {
         let group = self.membership.as_ref().and_then(ClassicMembership::poll_timeout);
         let coordinator = self.membership.as_ref().is_some_and(|it| it.coordinator().is_some());
         let idle = self.poll_deadline(application);
-        let auto_commit = (self.config.auto_commit_interval_ms.is_some()
+        let auto_commit = (!self.closing
+            && self.config.auto_commit_interval_ms.is_some()
             && self.positions.iter().next().is_some())
         .then_some(self.auto_commit_at);
         [
@@ -707,4 +708,3 @@ impl ConsumerMachine {
 }
 
 mod types;
-

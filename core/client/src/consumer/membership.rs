@@ -667,3 +667,5 @@ const PROTOCOL_TYPE: &str = "consumer";
 mod answers;
 mod types;
 
+#[cfg(test)]
+mod tests;

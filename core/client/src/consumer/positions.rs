@@ -503,3 +503,5 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+pub(super) mod tests;

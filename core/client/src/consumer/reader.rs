@@ -309,3 +309,5 @@ fn read_varint(bytes: &[u8]) -> Option<(i32, usize)> {
 
 const HEADER: usize = kohort_protocol::records::BATCH_HEADER_BYTES;
 
+#[cfg(test)]
+mod tests;

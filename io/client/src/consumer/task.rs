@@ -95,8 +95,11 @@ impl Task {
     pub(super) async fn run(mut self) {
         let clock = self.shared.clock();
         self.new_view(clock);
-        while !self.closed {
+        loop {
             self.settle(clock);
+            if self.closed {
+                break;
+            }
             let due = self.machine.poll_timeout(clock.now(), &*self.shared);
             let wait = due.map_or(IDLE_WAIT, |due| clock.until(due)).min(IDLE_WAIT);
             let close_by = self.closing.as_ref().map(|closing| closing.deadline);

@@ -1,0 +1,159 @@
+use kohort_protocol::messages::offset_commit::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+
+use super::*;
+
+const OWNED: AssignmentEpoch = AssignmentEpoch(1);
+
+/// A member of generation `generation` that owns partitions below `owned`.
+struct World {
+    generation: i32,
+    owned: i32,
+    revoking: bool,
+}
+
+impl World {
+    fn with<R>(&self, act: impl FnOnce(&CommitContext<'_>) -> R) -> R {
+        let owned = |it: &TopicPartition| (it.partition < self.owned).then_some(OWNED);
+        act(&CommitContext {
+            coordinator: Some(7),
+            identity: Some(GroupIdentity {
+                member_id: "m".to_owned(),
+                generation: self.generation,
+                group_instance_id: None,
+            }),
+            accepted_now: true,
+            manual: false,
+            epoch: &owned,
+            revoking: &|_| self.revoking,
+            topic_id: &|_| None,
+        })
+    }
+
+    fn advance(&self, committer: &mut Committer, now: Timestamp) -> Vec<CommitAction> {
+        self.with(|context| committer.advance(now, context))
+    }
+
+    fn answer(
+        &self,
+        committer: &mut Committer,
+        now: Timestamp,
+        id: RequestId,
+        codes: &[(i32, ErrorCode)],
+    ) -> Vec<CommitAction> {
+        let partitions = codes
+            .iter()
+            .map(|(index, code)| OffsetCommitResponsePartition {
+                partition_index: *index,
+                error_code: *code,
+            })
+            .collect();
+        let topic =
+            OffsetCommitResponseTopic { name: "t".to_owned(), partitions, ..Default::default() };
+        let response = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
+        self.with(|context| committer.handle_response(now, id, response, context, &|_| None))
+    }
+}
+
+const MEMBER: World = World { generation: 1, owned: 2, revoking: false };
+
+fn committer() -> Committer {
+    Committer::new("g".to_owned(), 100, 100, 1)
+}
+
+fn commit(committer: &mut Committer, partition: i32, offset: i64) -> CommitTicket {
+    let partition = TopicPartition::new("t", partition);
+    committer.commit([(partition, offset.into(), Some(OWNED))], 10_000)
+}
+
+/// The number, generation and offsets of the one request among the actions.
+fn sent(actions: &[CommitAction]) -> (RequestId, i32, Vec<(i32, i64)>) {
+    let [CommitAction::Send { id, request, .. }] = actions else { panic!("{actions:?}") };
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    let offsets = partitions.map(|it| (it.partition_index, it.committed_offset)).collect();
+    (*id, request.generation_id_or_member_epoch, offsets)
+}
+
+fn done(ticket: CommitTicket) -> CommitAction {
+    CommitAction::Done { ticket, failures: Vec::new() }
+}
+
+#[test]
+fn the_latest_offset_wins_and_commits_complete_in_order() {
+    let mut committer = committer();
+    let first = commit(&mut committer, 0, 1);
+    let (id, _, offsets) = sent(&MEMBER.advance(&mut committer, 0));
+    assert_eq!(offsets, [(0, 1)]);
+    let second = commit(&mut committer, 0, 2);
+    let third = commit(&mut committer, 0, 3);
+    assert_eq!(MEMBER.advance(&mut committer, 1), [], "one is in flight");
+    let actions = MEMBER.answer(&mut committer, 2, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [done(first)]);
+    let (id, _, offsets) = sent(&MEMBER.advance(&mut committer, 2));
+    assert_eq!(offsets, [(0, 3)], "the second never travels");
+    let actions = MEMBER.answer(&mut committer, 3, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [done(second), done(third)]);
+    assert_eq!(MEMBER.answer(&mut committer, 4, id, &[(0, ErrorCode::NONE)]), [], "twice");
+}
+
+#[test]
+fn a_retried_commit_never_overwrites_a_later_one() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    commit(&mut committer, 0, 2);
+    let busy = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    assert_eq!(MEMBER.answer(&mut committer, 1, id, &[(0, busy)]), []);
+    assert_eq!(MEMBER.advance(&mut committer, 2), [], "after a back-off");
+    let (_, _, offsets) = sent(&MEMBER.advance(&mut committer, 200));
+    assert_eq!(offsets, [(0, 2)]);
+}
+
+#[test]
+fn after_a_changed_generation_only_what_is_still_owned_is_sent_again() {
+    let mut committer = committer();
+    let first = commit(&mut committer, 0, 1);
+    let second = commit(&mut committer, 1, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    let code = ErrorCode::ILLEGAL_GENERATION;
+    let actions = MEMBER.answer(&mut committer, 1, id, &[(0, code), (1, code)]);
+    assert_eq!(actions, [CommitAction::MembershipError { generation: 1, code }]);
+    assert_eq!(MEMBER.advance(&mut committer, 500), [], "the old generation is refused");
+    let next = World { generation: 2, owned: 1, ..MEMBER };
+    let (id, generation, offsets) = sent(&next.advance(&mut committer, 501));
+    assert_eq!((generation, offsets), (2, vec![(0, 1)]));
+    let lost = (TopicPartition::new("t", 1), CommitFailure::NotOwned);
+    let failed = CommitAction::Done { ticket: second, failures: vec![lost] };
+    assert_eq!(
+        next.answer(&mut committer, 502, id, &[(0, ErrorCode::NONE)]),
+        [done(first), failed]
+    );
+}
+
+#[test]
+fn what_is_being_given_back_does_not_wait_for_the_next_generation() {
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    let revoking = World { revoking: true, ..MEMBER };
+    let code = ErrorCode::REBALANCE_IN_PROGRESS;
+    let actions = revoking.answer(&mut committer, 1, id, &[(0, code)]);
+    let failures = vec![(TopicPartition::new("t", 0), CommitFailure::Refused(code))];
+    assert!(actions.contains(&CommitAction::Done { ticket, failures }));
+    assert!(!committer.is_committing([TopicPartition::new("t", 0)].into_iter()));
+}
+
+#[test]
+fn a_commit_that_is_not_done_by_its_deadline_says_what_it_met() {
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    let busy = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    MEMBER.answer(&mut committer, 9_990, id, &[(0, busy)]);
+    let actions = MEMBER.advance(&mut committer, 10_000);
+    let timed_out = CommitFailure::TimedOut { last: Some(busy) };
+    let failures = vec![(TopicPartition::new("t", 0), timed_out)];
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
+    assert!(committer.is_idle());
+}

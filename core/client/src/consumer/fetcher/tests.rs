@@ -1,0 +1,135 @@
+use kohort_protocol::compression::Compressor;
+use kohort_protocol::messages::fetch::FetchableTopicResponse;
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+
+use super::*;
+use crate::consumer::positions::PositionsConfig;
+use crate::consumer::positions::tests::view;
+use crate::consumer::types::OffsetReset;
+
+fn config() -> FetchConfig {
+    FetchConfig {
+        max_wait_ms: 500,
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        partition_max_bytes: 1 << 20,
+        budget_bytes: 16 << 20,
+        isolation: IsolationLevel::ReadUncommitted,
+        rack: String::new(),
+        retry_backoff_ms: 100,
+    }
+}
+
+fn partition(index: i32) -> TopicPartition {
+    TopicPartition::new("t", index)
+}
+
+/// Partitions 0 and 1, both at offset 10.
+fn owned() -> Positions {
+    let mut positions = Positions::new(PositionsConfig {
+        has_group: false,
+        reset: OffsetReset::None,
+        retry_backoff_ms: 100,
+        retry_backoff_max_ms: 100,
+        seed: 1,
+    });
+    positions.assign([partition(0), partition(1)]);
+    for index in 0..2 {
+        positions.seek(&partition(index), Position::at(10));
+    }
+    positions
+}
+
+fn batch(base_offset: i64, count: usize) -> Bytes {
+    let mut builder = BatchBuilder::with_capacity(1_000);
+    for _ in 0..count {
+        builder.append(&NewRecord { value: Some(b"v"), ..NewRecord::default() }).unwrap();
+    }
+    let options =
+        BatchOptions { base_offset, partition_leader_epoch: 5, ..BatchOptions::default() };
+    builder.build(&options, &mut Compressor::none())
+}
+
+fn answer(partitions: Vec<PartitionData>) -> FetchResponse {
+    let topic = FetchableTopicResponse { topic: "t".to_owned(), partitions, ..Default::default() };
+    FetchResponse { responses: vec![topic], ..Default::default() }
+}
+
+fn data(index: i32, records: Bytes) -> PartitionData {
+    PartitionData {
+        partition_index: index,
+        high_watermark: 99,
+        records: Some(records),
+        ..Default::default()
+    }
+}
+
+/// Every owned partition is in flight, or says why not.
+fn check_named(fetcher: &Fetcher, now: Timestamp, positions: &Positions, buffered: usize) {
+    for index in 0..2 {
+        let status = fetcher.status(now, &partition(index), positions, &view(), buffered);
+        assert!(status.is_some_and(|status| status != FetchStatus::Due), "{status:?}");
+    }
+}
+
+#[test]
+fn the_next_fetch_leaves_as_soon_as_the_answer_is_walked() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 0);
+    check_named(&fetcher, 0, &positions, 0);
+    let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
+    let response = answer(vec![data(0, batch(10, 5)), data(1, Bytes::new())]);
+    let outcome = fetcher.handle_response(1, 1, plan.id, response.clone(), &mut positions);
+    assert_eq!(outcome.deliveries.len(), 2);
+    assert_eq!(outcome.deliveries[0].next, Position { offset: 15, leader_epoch: Some(5) });
+    // What is buffered does not hold the next one back; who waited longest comes first.
+    let planned = fetcher.plan(1, &positions, &view(), &|_| 100, 100);
+    let wanted = &planned.fetches[0].request.topics[0].partitions;
+    let wanted: Vec<_> = wanted.iter().map(|it| (it.partition, it.fetch_offset)).collect();
+    assert_eq!(wanted, [(1, 10), (0, 15)]);
+    let again = fetcher.handle_response(2, 1, plan.id, response, &mut positions);
+    assert_eq!(again, FetchOutcome::default(), "the first answer, twice");
+}
+
+#[test]
+fn a_full_partition_or_a_spent_budget_holds_fetches_back_until_there_is_room() {
+    let (mut fetcher, positions) = (Fetcher::new(config()), owned());
+    let full = |it: &TopicPartition| if it.partition == 0 { 3 << 20 } else { 0 };
+    let planned = fetcher.plan(0, &positions, &view(), &full, 3 << 20);
+    assert!(planned.fetches.is_empty() && planned.held_back);
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 15 << 20);
+    assert!(planned.fetches.is_empty() && planned.held_back);
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 8 << 20);
+    assert_eq!(planned.fetches[0].request.max_bytes, 8 << 20, "half of the budget");
+}
+
+#[test]
+fn errors_make_a_partition_wait_and_never_move_it() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let moved = PartitionData {
+        partition_index: 0,
+        error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ..Default::default()
+    };
+    let broken = data(1, Bytes::from_static(&[0; 80]));
+    let outcome =
+        fetcher.handle_response(1, 1, plan.id, answer(vec![moved, broken]), &mut positions);
+    assert!(outcome.refresh_metadata);
+    assert_eq!(outcome.errors, [(partition(1), ErrorCode::CORRUPT_MESSAGE)]);
+    assert!(fetcher.plan(2, &positions, &view(), &|_| 0, 0).fetches.is_empty());
+    check_named(&fetcher, 2, &positions, 0);
+    let plan = fetcher.plan(200, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    assert!(plan.request.topics[0].partitions.iter().all(|it| it.fetch_offset == 10));
+}
+
+#[test]
+fn an_answer_from_before_a_seek_is_dropped() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    positions.seek(&partition(0), Position::at(0));
+    let response = answer(vec![data(0, batch(10, 5))]);
+    let outcome = fetcher.handle_response(1, 1, plan.id, response, &mut positions);
+    assert_eq!(outcome, FetchOutcome::default());
+    assert_eq!(positions.get(&partition(0)).unwrap().fetch_position(), Some(Position::at(0)));
+}

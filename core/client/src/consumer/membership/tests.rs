@@ -1,0 +1,265 @@
+use kohort_assignor::{Assignment, CooperativeStickyAssignor, RangeAssignor};
+use kohort_protocol::messages::heartbeat::HeartbeatResponse;
+use kohort_protocol::messages::join_group::JoinGroupResponse;
+use kohort_protocol::messages::sync_group::SyncGroupResponse;
+
+use super::*;
+
+fn config(assignor: Box<dyn Assignor>) -> MembershipConfig {
+    MembershipConfig {
+        group_id: "g".to_owned(),
+        group_instance_id: None,
+        session_timeout_ms: 45_000,
+        rebalance_timeout_ms: 60_000,
+        heartbeat_interval_ms: 3_000,
+        retry_backoff_ms: 100,
+        retry_backoff_max_ms: 100,
+        assignors: vec![assignor],
+        rack: None,
+        seed: 1,
+    }
+}
+
+use kohort_assignor::Assignor;
+
+fn eager() -> ClassicMembership {
+    ClassicMembership::new(config(Box::new(RangeAssignor)))
+}
+
+fn cooperative() -> ClassicMembership {
+    ClassicMembership::new(config(Box::<CooperativeStickyAssignor>::default()))
+}
+
+fn topics(names: &[&str]) -> BTreeSet<TopicName> {
+    names.iter().map(|name| TopicName::from(*name)).collect()
+}
+
+fn of_t(partitions: &[i32]) -> BTreeSet<TopicPartition> {
+    partitions.iter().map(|it| TopicPartition::new("t", *it)).collect()
+}
+
+/// The number and kind of the one request among the actions.
+fn sent(actions: &[GroupAction]) -> (RequestId, &GroupRequest) {
+    let sends: Vec<_> = actions
+        .iter()
+        .filter_map(|it| match it {
+            GroupAction::Send { id, request, .. } => Some((*id, request)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sends.len(), 1, "{actions:?}");
+    sends[0]
+}
+
+fn join_answer(member: &str, generation: i32) -> GroupResponse {
+    GroupResponse::Join(JoinGroupResponse {
+        generation_id: generation,
+        protocol_name: Some("range".to_owned()),
+        leader: "somebody".to_owned(),
+        member_id: member.to_owned(),
+        ..Default::default()
+    })
+}
+
+fn join_error(code: ErrorCode) -> GroupResponse {
+    GroupResponse::Join(JoinGroupResponse {
+        error_code: code,
+        member_id: "m".to_owned(),
+        ..Default::default()
+    })
+}
+
+fn sync_answer(partitions: &[i32]) -> GroupResponse {
+    let assignment =
+        Assignment { partitions: of_t(partitions).into_iter().collect(), user_data: None };
+    let assignment = assignment.to_bytes(3).unwrap();
+    GroupResponse::Sync(SyncGroupResponse { assignment, ..Default::default() })
+}
+
+fn beat(code: ErrorCode) -> GroupResponse {
+    GroupResponse::Heartbeat(HeartbeatResponse { error_code: code, ..Default::default() })
+}
+
+/// Subscribes and finds the coordinator; returns the join that left.
+fn start(member: &mut ClassicMembership, now: Timestamp) -> RequestId {
+    let actions = member.handle_subscription(now, topics(&["t"]));
+    let find = actions.iter().find_map(|it| match it {
+        GroupAction::FindCoordinator(id) => Some(*id),
+        _ => None,
+    });
+    sent(&member.handle_coordinator(now, find.unwrap(), Ok(7))).0
+}
+
+/// Answers a join and the sync after it.
+fn complete(
+    member: &mut ClassicMembership,
+    now: Timestamp,
+    join: RequestId,
+    generation: i32,
+    partitions: &[i32],
+) -> Vec<GroupAction> {
+    let actions = member.handle_response(now, join, join_answer("m", generation));
+    let (sync, request) = sent(&actions);
+    assert!(matches!(request, GroupRequest::Sync(_)));
+    member.handle_response(now, sync, sync_answer(partitions))
+}
+
+/// A member that owns partitions 0 and 1 in generation 1.
+fn stable(mut member: ClassicMembership) -> ClassicMembership {
+    let join = start(&mut member, 0);
+    complete(&mut member, 0, join, 1, &[0, 1]);
+    assert!(member.is_stable());
+    member
+}
+
+/// Sends the next heartbeat and answers it.
+fn heartbeat(member: &mut ClassicMembership, now: Timestamp, code: ErrorCode) -> Vec<GroupAction> {
+    let actions = member.handle_timeout(now);
+    let (id, request) = sent(&actions);
+    assert!(matches!(request, GroupRequest::Heartbeat(_)));
+    member.handle_response(now, id, beat(code))
+}
+
+#[test]
+fn the_id_the_coordinator_asks_for_is_used_at_once() {
+    let mut member = eager();
+    let join = start(&mut member, 0);
+    let actions = member.handle_response(5, join, join_error(ErrorCode::MEMBER_ID_REQUIRED));
+    let (_, GroupRequest::Join(again)) = sent(&actions) else { panic!("{actions:?}") };
+    assert_eq!(again.member_id, "m");
+}
+
+#[test]
+fn a_completed_generation_is_announced_and_kept_by_heartbeats() {
+    let mut member = eager();
+    let join = start(&mut member, 0);
+    let actions = complete(&mut member, 0, join, 1, &[0, 1]);
+    let owned = of_t(&[0, 1]);
+    assert_eq!(actions, [GroupAction::Assigned { added: owned.clone(), owned, generation: 1 }]);
+    assert_eq!(member.poll_timeout(), Some(3_000));
+    assert_eq!(heartbeat(&mut member, 3_000, ErrorCode::NONE), []);
+    assert_eq!(member.poll_timeout(), Some(6_000));
+}
+
+#[test]
+fn an_eager_member_gives_everything_back_before_it_joins_again() {
+    let mut member = stable(eager());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let GroupAction::Revoke { ticket, partitions, deadline } = &actions[1] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((partitions, *deadline), (&of_t(&[0, 1]), 63_000));
+    // Heartbeats go on while the application finishes; the same answer changes nothing.
+    assert_eq!(heartbeat(&mut member, 6_000, ErrorCode::REBALANCE_IN_PROGRESS), []);
+    let actions = member.handle_revoked(7_000, *ticket);
+    assert_eq!(actions[0], GroupAction::Released(of_t(&[0, 1])));
+    let (_, GroupRequest::Join(join)) = sent(&actions) else { panic!("{actions:?}") };
+    assert_eq!(join.member_id, "m");
+}
+
+#[test]
+fn a_cooperative_member_gives_back_only_what_the_answer_takes_and_joins_again() {
+    let mut member = stable(cooperative());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let (join, _) = sent(&actions);
+    assert!(!actions.iter().any(|it| matches!(it, GroupAction::Revoke { .. })));
+    let actions = complete(&mut member, 3_100, join, 2, &[0]);
+    assert!(matches!(&actions[0], GroupAction::Assigned { added, .. } if added.is_empty()));
+    let GroupAction::Revoke { ticket, partitions, .. } = &actions[1] else { panic!("{actions:?}") };
+    assert_eq!(*partitions, of_t(&[1]));
+    let actions = member.handle_revoked(3_200, *ticket);
+    assert!(matches!(sent(&actions).1, GroupRequest::Join(_)), "so that it finds its new owner");
+}
+
+#[test]
+fn what_is_not_given_back_in_time_is_lost_and_the_member_goes_on() {
+    let mut member = stable(eager());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let GroupAction::Revoke { ticket, .. } = &actions[1] else { panic!("{actions:?}") };
+    let actions = member.handle_timeout(63_000);
+    let partitions = of_t(&[0, 1]);
+    assert_eq!(
+        actions[0],
+        GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut }
+    );
+    assert_eq!(member.handle_revoked(63_100, *ticket), [], "too late");
+}
+
+#[test]
+fn an_unknown_member_loses_all_and_joins_as_a_new_one() {
+    let mut member = stable(cooperative());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::UNKNOWN_MEMBER_ID);
+    let reason = LostReason::Fenced(ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(actions[0], GroupAction::Lost { partitions: of_t(&[0, 1]), reason });
+    let (_, GroupRequest::Join(join)) = sent(&actions) else { panic!("{actions:?}") };
+    assert_eq!(join.member_id, "");
+    let mut member = stable(eager());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::ILLEGAL_GENERATION);
+    let (_, GroupRequest::Join(join)) = sent(&actions) else { panic!("{actions:?}") };
+    assert_eq!(join.member_id, "m", "the id is still good");
+}
+
+#[test]
+fn a_fenced_instance_ends_the_membership() {
+    let mut member = stable(eager());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::FENCED_INSTANCE_ID);
+    assert!(matches!(actions[1], GroupAction::Failed(MembershipError::InstanceFenced { .. })));
+    assert!(member.is_idle());
+    assert_eq!(member.poll_timeout(), None, "nothing is tried again");
+}
+
+#[test]
+fn answers_that_come_late_or_twice_change_nothing() {
+    let mut member = eager();
+    let join = start(&mut member, 0);
+    let actions = member.handle_response(1, join, join_answer("m", 1));
+    let (sync, _) = sent(&actions);
+    assert_eq!(member.handle_response(2, join, join_answer("m", 9)), [], "answered already");
+    member.handle_response(3, sync, sync_answer(&[0]));
+    assert_eq!(member.handle_response(4, sync, sync_answer(&[5])), []);
+    assert_eq!(member.handle_failure(5, join), []);
+    let leave = member.handle_close(6, true);
+    let GroupAction::Revoke { ticket, .. } = &leave[0] else { panic!("{leave:?}") };
+    let actions = member.handle_revoked(7, *ticket);
+    let (id, request) = sent(&actions);
+    assert!(matches!(request, GroupRequest::Leave(_)));
+    assert_eq!(member.handle_response(8, id, GroupResponse::Leave), [GroupAction::Left]);
+    assert_eq!(member.handle_response(9, sync, sync_answer(&[0])), [], "after the leave");
+    assert_eq!(member.identity(), None);
+}
+
+#[test]
+fn a_lost_coordinator_is_looked_up_and_heartbeats_go_on_there() {
+    let mut member = stable(eager());
+    heartbeat(&mut member, 3_000, ErrorCode::NOT_COORDINATOR);
+    assert_eq!(member.coordinator(), None);
+    let at = member.poll_timeout().unwrap();
+    assert!(at > 3_000, "after a back-off");
+    let actions = member.handle_timeout(at);
+    let [GroupAction::FindCoordinator(id)] = actions[..] else { panic!("{actions:?}") };
+    let actions = member.handle_coordinator(at, id, Ok(8));
+    assert!(matches!(
+        actions[..],
+        [GroupAction::Send { coordinator: 8, request: GroupRequest::Heartbeat(_), .. }]
+    ));
+    assert!(member.is_stable(), "its partitions stay its own");
+}
+
+#[test]
+fn a_member_whose_application_does_not_poll_leaves_until_it_does() {
+    let mut member = stable(eager());
+    let actions = member.handle_poll_interval_exceeded();
+    assert!(matches!(actions[0], GroupAction::Lost { reason: LostReason::PollInterval, .. }));
+    assert!(matches!(sent(&actions).1, GroupRequest::Leave(_)));
+    assert_eq!(member.handle_timeout(100_000), []);
+    let actions = member.handle_poll(100_001);
+    assert!(matches!(sent(&actions).1, GroupRequest::Join(_)));
+}
+
+#[test]
+fn a_commit_error_of_an_earlier_generation_is_ignored() {
+    let mut member = stable(eager());
+    assert_eq!(member.handle_commit_error(10, 0, ErrorCode::UNKNOWN_MEMBER_ID), []);
+    assert!(member.is_stable());
+    assert!(!member.handle_commit_error(10, 1, ErrorCode::UNKNOWN_MEMBER_ID).is_empty());
+}
