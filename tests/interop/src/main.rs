@@ -58,9 +58,9 @@ struct SigkillArguments {
     /// The broker under test.
     #[arg(long, value_enum, env = "KOHORT_INTEROP_BROKER", default_value = "kohort")]
     broker: Kind,
-    /// The client that produces and consumes meanwhile.
-    #[arg(long, value_enum, default_value = "librdkafka")]
-    client: Client,
+    /// The client that produces and consumes meanwhile (repeatable).
+    #[arg(long, value_enum, default_values_t = Client::ALL)]
+    client: Vec<Client>,
     /// How often the broker is killed.
     #[arg(long, default_value_t = 20)]
     kills: usize,
@@ -103,7 +103,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Sigkill(arguments) => {
-            let tests = restart::kill_tests(arguments.client, arguments.kills);
+            let tests = restart::kill_tests(&arguments.client, arguments.kills);
             suite::run(&places, arguments.broker, &tests)
         }
     }

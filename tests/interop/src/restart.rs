@@ -8,8 +8,8 @@
 //! - the group goes on: its member is never fenced (which a group made anew would do to it) and
 //!   reads nothing again that it had committed.
 //!
-//! A rebalance is no fault: a client that sees a topic without its leader for a moment may ask for
-//! one. franz-go calls its partitions lost whenever a heartbeat fails, also for want of a connection,
+//! A rebalance is no fault: Java's client forgets the topics it knew when no broker is to be had
+//! (`metadata.recovery.strategy`), takes that for a change and asks for a rebalance. franz-go calls its partitions lost whenever a heartbeat fails, also for want of a connection,
 //! so its losses tell nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,10 +33,16 @@ pub(crate) fn tests() -> Vec<Test> {
     Client::ALL.into_iter().map(test).collect()
 }
 
-/// Returns the suite that kills the broker, with one client.
-pub(crate) fn kill_tests(client: Client, kills: usize) -> Vec<Test> {
-    let name = format!("{}::{kills}_sigkills_under_load_lose_nothing", client.name());
-    vec![Test::new(name, move |world| Trial::new(world, client, "sigkill")?.run(kills, Blow::Kill))]
+/// Returns the suite that kills the broker, a test for each of the clients.
+pub(crate) fn kill_tests(clients: &[Client], kills: usize) -> Vec<Test> {
+    let test = |client: &Client| {
+        let client = *client;
+        let name = format!("{}::{kills}_sigkills_under_load_lose_nothing", client.name());
+        let run =
+            move |world: &mut World| Trial::new(world, client, "sigkill")?.run(kills, Blow::Kill);
+        Test::new(name, run)
+    };
+    clients.iter().map(test).collect()
 }
 
 /// How the broker is made to go away.
