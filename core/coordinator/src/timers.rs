@@ -125,7 +125,7 @@ mod tests {
         let (mut timers, mut alarms) = two();
         timers.arm(&mut alarms[1], 10, || 1);
         timers.arm(&mut alarms[0], 10, || 0);
-        assert_eq!(run(&mut timers, &mut alarms, 9), []);
+        assert!(run(&mut timers, &mut alarms, 9).is_empty());
         assert_eq!(run(&mut timers, &mut alarms, 10), [1, 0]);
         assert_eq!(timers.poll_timeout(), None);
     }
@@ -136,10 +136,10 @@ mod tests {
         timers.arm(&mut alarms[0], 10, || 0);
         timers.arm(&mut alarms[0], 13, || unreachable!("the entry at 10 serves"));
         assert_eq!(timers.poll_timeout(), Some(10));
-        assert_eq!(run(&mut timers, &mut alarms, 12), []);
+        assert!(run(&mut timers, &mut alarms, 12).is_empty());
         assert_eq!(timers.poll_timeout(), Some(13));
         assert_eq!(run(&mut timers, &mut alarms, 20), [0]);
-        assert_eq!(run(&mut timers, &mut alarms, 30), []);
+        assert!(run(&mut timers, &mut alarms, 30).is_empty());
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) fn name_value(text: &str) -> Result<(String, String), String> {
 pub(crate) fn each(
     results: BTreeMap<String, Result<(), AdminError>>,
     done: impl Fn(&str),
-) -> anyhow::Result<ExitCode> {
+) -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for (name, result) in results {
         match result {
@@ -86,5 +86,5 @@ pub(crate) fn each(
             }
         }
     }
-    Ok(status)
+    status
 }

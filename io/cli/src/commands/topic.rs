@@ -92,7 +92,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             Verb::Delete { names, cluster } => {
                 let results = cluster.admin()?.delete_topics(names).await?;
-                return super::each(results, |name| eprintln!("deleted topic `{name}`"));
+                return Ok(super::each(results, |name| eprintln!("deleted topic `{name}`")));
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -129,10 +129,10 @@ impl MemberProcess {
             let mut lines = BufReader::new(stdout).lines();
             // A line that is cut short by SIGKILL is no event.
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Ok(event) = serde_json::from_str(&line) {
-                    if events.send((index, FromMember::Event(event))).await.is_err() {
-                        return;
-                    }
+                if let Ok(event) = serde_json::from_str(&line)
+                    && events.send((index, FromMember::Event(event))).await.is_err()
+                {
+                    return;
                 }
             }
             let _ = events.send((index, FromMember::Ended)).await;

@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Verb::Reset(args) => reset::run(args).await,
             Verb::Delete { groups, cluster } => {
                 let results = cluster.admin()?.delete_groups(groups).await?;
-                super::each(results, |group| eprintln!("deleted group `{group}`"))
+                Ok(super::each(results, |group| eprintln!("deleted group `{group}`")))
             }
         }
     })

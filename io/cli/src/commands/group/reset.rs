@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let results = admin.alter_group_offsets(&args.group, plan).await?;
     let results = results.into_iter().map(|(p, result)| (p.to_string(), result)).collect();
-    super::super::each(results, |_| {})
+    Ok(super::super::each(results, |_| {}))
 }
 
 async fn refuse_if_at_work(admin: &Admin, group: &str) -> anyhow::Result<()> {
