@@ -371,3 +371,82 @@ async fn without_a_policy_a_missing_offset_is_reported_and_a_seek_mends_it() {
     assert_eq!(read_until(&consumer, |read| read.len() >= 2).await, [(0, 1), (0, 2)]);
     assert!(consumer.close(PATIENCE).await);
 }
+
+#[tokio::test]
+async fn a_dropped_consumer_leaves_without_blocking_and_a_dropped_poll_loses_nothing() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("drop"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 200).await;
+    let start = || {
+        // A session so long that only a goodbye explains a quick take-over.
+        let builder = member(&servers, &group).set("session.timeout.ms", "60000");
+        let consumer = builder.set("max.poll.records", "7").build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        consumer
+    };
+    let first = start();
+    let mut read = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while read.len() < 200 {
+        assert!(Instant::now() < deadline, "{} records read", read.len());
+        // Cancelled at any time: whatever a poll does not return is still there for the next one.
+        let poll = first.poll(Duration::from_secs(5));
+        if let Ok(records) = tokio::time::timeout(Duration::from_micros(300), poll).await {
+            read.extend(values(&records.unwrap()).into_iter().map(|it| it.1));
+        }
+    }
+    assert_eq!(read, (0..200).collect::<Vec<_>>());
+    let dropped = Instant::now();
+    drop(first);
+    assert!(dropped.elapsed() < Duration::from_millis(100), "dropping does not block");
+    let second = start();
+    read_until(&second, |read| read.len() >= 200).await;
+    assert!(dropped.elapsed() < Duration::from_secs(20), "the first one has said goodbye");
+    assert!(second.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn memory_stays_within_the_budget_and_comes_back_when_records_are_dropped() {
+    let servers = bootstrap();
+    let topic = unique("budget");
+    create_topic(&servers, &topic, 2).await;
+    let producer = Producer::builder().set("bootstrap.servers", &servers).build().unwrap();
+    let value = vec![7; 10_000];
+    for partition in (0..600).map(|number| number % 2) {
+        let record = ProducerRecord::to(&topic).value(&value).partition(partition);
+        drop(producer.send(record).await.unwrap());
+    }
+    producer.close(PATIENCE).await.unwrap();
+    let budget = 1 << 20;
+    let consumer = Consumer::builder()
+        .bootstrap_servers(&servers)
+        .set("auto.offset.reset", "earliest")
+        .set("max.poll.records", "20")
+        .memory_budget(budget)
+        .build()
+        .unwrap();
+    consumer.assign(partitions(&topic, 2)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let (mut count, mut held) = (0, Vec::new());
+    while count < 600 {
+        assert!(Instant::now() < deadline, "{count} records read: {:?}", consumer.health().await);
+        let records = consumer.poll(Duration::from_millis(200)).await.unwrap();
+        let used = consumer.health().await.unwrap().buffered_bytes;
+        assert!(used <= budget as i64, "{used} bytes are in memory");
+        count += records.len();
+        if records.is_empty() {
+            // Everything allowed is in our hands: nothing more comes until some is dropped.
+            assert!(!held.is_empty(), "a consumer whose records were dropped does not stall");
+            held.clear();
+        }
+        held.push(records);
+    }
+    held.clear();
+    poll_until(&[&consumer], "it is at the end", || {
+        partitions(&topic, 2).iter().all(|partition| consumer.lag(partition) == Some(0))
+    })
+    .await;
+    assert_eq!(consumer.health().await.unwrap().buffered_bytes, 0);
+    assert!(consumer.close(PATIENCE).await);
+}
