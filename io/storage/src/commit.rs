@@ -243,11 +243,13 @@ impl Committer {
                 hot.extend(group.commit(shared.slice(group.at.clone())));
             }
         }
-        // Only now: a checkpoint taken at this position must find the records in the partitions.
-        *self.shared.committed.lock() = self.wal.position();
         if entries > 0 {
             self.note_work(&groups, hot);
         }
+        // Only now: a checkpoint at this position writes what is on the list of the partitions with
+        // something to flush, and whatever is not on it yet would be in no segment and before the
+        // place from which a restart reads the log.
+        *self.shared.committed.lock() = self.wal.position();
         for group in &groups {
             group.partition.announce();
         }
@@ -375,5 +377,48 @@ fn sort_within_runs(pending: &mut [Pending]) {
         if run.len() > 1 && uid(&run[0]).is_some() {
             run.sort_by_key(|entry| uid(entry));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use kohort_log::validator::AppendOrigin;
+    use kohort_protocol::Uuid;
+    use kohort_protocol::compression::Compressor;
+    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+
+    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId};
+
+    /// 1. The records are readable. 2. A checkpoint begins and notes the log's position. 3. It writes
+    ///    the partitions on the list to segments. If the position were past records whose partition is
+    ///    not on the list yet, they would be lost.
+    #[test]
+    fn position_of_a_checkpoint_never_passes_records_that_are_not_listed_for_flushing() {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            LogDirConfig { background: Background::Manual, ..LogDirConfig::new(folder.path()) };
+        let (dir, _) = LogDir::open(config).unwrap();
+        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let mut builder = BatchBuilder::new();
+        builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
+        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+        log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+        let shared = &log.shared;
+        let before = *shared.committed.lock();
+        std::thread::scope(|scope| {
+            let work = shared.work.lock();
+            scope.spawn(|| dir.step_commit());
+            while log.high_watermark() == 0 {
+                std::thread::yield_now();
+            }
+            let until = Instant::now() + Duration::from_millis(50);
+            while Instant::now() < until {
+                assert!(!work.dirty.is_empty() || *shared.committed.lock() == before);
+            }
+        });
+        assert_ne!(*shared.committed.lock(), before);
     }
 }
