@@ -158,6 +158,11 @@ fn check_client_header(header: &BatchHeader) -> Result<(), InvalidBatch> {
     if header.is_control() {
         return refuse("clients may not write control records".to_owned());
     }
+    if header.is_transactional() {
+        // As Kafka answers transactional records without a transactional id; there are no others.
+        let message = "transactional records need a transactional id".to_owned();
+        return Err(invalid(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
+    }
     if header.has_producer_id() && header.base_sequence < 0 {
         return refuse(format!(
             "the batch of producer {} has the sequence {}",

@@ -163,3 +163,19 @@ fn coordinators_own_batches_may_be_control_batches() {
     let origin = AppendOrigin::Coordinator;
     assert!(validate(&config, NOW, batch, origin, &mut Scratch::default()).is_ok());
 }
+
+#[test]
+fn transactional_records_are_refused_while_there_are_no_transactions() {
+    let options = BatchOptions {
+        producer_id: 1,
+        producer_epoch: 0,
+        base_sequence: 0,
+        transactional: true,
+        ..BatchOptions::default()
+    };
+    let batch = batch_at(&[NOW], &options, Compression::None);
+    assert_eq!(
+        code(&PartitionConfig::default(), batch),
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    );
+}
