@@ -269,8 +269,15 @@ impl TopicCursor {
     }
 }
 
+/// Answers without records: none, not null, which librdkafka takes for a broken response.
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
-    PartitionData { partition_index, error_code, high_watermark: -1, ..PartitionData::default() }
+    PartitionData {
+        partition_index,
+        error_code,
+        high_watermark: -1,
+        records: Some(Bytes::new()),
+        ..PartitionData::default()
+    }
 }
 
 fn aborted(isolation: Isolation, aborted: Vec<(i64, i64)>) -> Option<Vec<AbortedTransaction>> {
