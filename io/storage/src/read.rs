@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES};
+use kohort_protocol::records::{
+    BATCH_HEADER_BYTES, BatchError, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES,
+};
 use parking_lot::MutexGuard;
 
 use crate::disk::DiskFile;
@@ -121,54 +123,25 @@ impl PartitionLog {
         min_one_message: bool,
     ) -> Result<Option<Bytes>, ReadError> {
         let open = self.open_segment(base, segment)?;
-        let start = match hint {
-            Some(position) => position,
-            None => open.position_for_offset(offset)?,
-        };
-        let slack = if hint.is_some() { 0 } else { INDEX_SLACK };
         let end = segment.bytes;
-        let wanted = max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack);
-        let mut buffer = open.read(start, wanted.min((end - start) as usize))?;
-        // Skip to the batch that holds the offset.
-        let mut at = 0;
-        let header = loop {
-            let header = match BatchHeader::parse(&buffer[at..]) {
-                Ok(header) => header,
-                Err(_) if at > 0 && buffer.len() - at < BATCH_HEADER_BYTES => {
-                    // The index was further off than expected: go on from here.
-                    let position = start + at as u32;
-                    if position >= end {
-                        return Ok(None);
-                    }
-                    return self.read_segment(
-                        base,
-                        segment,
-                        Some(position),
-                        offset,
-                        max_bytes,
-                        min_one_message,
-                    );
-                }
-                Err(error) => return Err(open.damaged(start + at as u32, error.to_string())),
+        let (mut start, mut slack) = match hint {
+            Some(position) => (position, 0),
+            None => (open.position_for_offset(offset)?, INDEX_SLACK),
+        };
+        // Without a sound index the batch may be anywhere in the segment: this may go round often.
+        let (mut buffer, mut at, header) = loop {
+            let wanted = max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack);
+            let buffer = open.read(start, wanted.min((end - start) as usize))?;
+            let passed = match skip_to(&buffer, offset) {
+                Ok(Skipped::To(at, header)) => break (buffer, at, header),
+                Ok(Skipped::Past(passed)) => passed,
+                Err((at, error)) => return Err(open.damaged(start + at as u32, error.to_string())),
             };
-            if header.last_offset() >= offset {
-                break header;
+            start = start.saturating_add(passed as u32);
+            if start >= end {
+                return Ok(None);
             }
-            at += header.size_in_bytes();
-            if at >= buffer.len() {
-                let position = start + at as u32;
-                if position >= end {
-                    return Ok(None);
-                }
-                return self.read_segment(
-                    base,
-                    segment,
-                    Some(position),
-                    offset,
-                    max_bytes,
-                    min_one_message,
-                );
-            }
+            slack = INDEX_SLACK;
         };
         let position = start + at as u32;
         let first = header.size_in_bytes();
@@ -390,15 +363,37 @@ impl Chunk {
     }
 }
 
+/// Where a search among batches came to.
+enum Skipped {
+    /// The batch that holds the offset begins here.
+    To(usize, BatchHeader),
+    /// It is none of those whose headers are in the buffer; the next begins here.
+    Past(usize),
+}
+
+/// Looks for the batch that holds `offset`. `bytes` begin with a batch. Fails with the place where
+/// there should be a batch and is none.
+fn skip_to(bytes: &[u8], offset: i64) -> Result<Skipped, (usize, BatchError)> {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if at > 0 && rest.len() < BATCH_HEADER_BYTES {
+            return Ok(Skipped::Past(at));
+        }
+        let header = BatchHeader::parse(rest).map_err(|error| (at, error))?;
+        if header.last_offset() >= offset {
+            return Ok(Skipped::To(at, header));
+        }
+        at += header.size_in_bytes();
+    }
+}
+
 /// Returns how many of the first bytes are whole batches within `max_bytes`, looking at each with
 /// `each(position, batch)`.
 fn whole_batches<E>(
     bytes: &[u8],
     max_bytes: usize,
-    mut each: impl FnMut(
-        usize,
-        Result<BatchRef<'_>, kohort_protocol::records::BatchError>,
-    ) -> Result<(), E>,
+    mut each: impl FnMut(usize, Result<BatchRef<'_>, BatchError>) -> Result<(), E>,
 ) -> Result<usize, E> {
     let mut at = 0;
     while bytes.len() - at >= LOG_OVERHEAD_BYTES {

@@ -178,6 +178,27 @@ fn lost_index_is_no_damage() {
 }
 
 #[test]
+fn long_search_without_an_index_takes_no_stack() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    for _ in 0..20_000 {
+        append(&log, batch(&[b""])).unwrap();
+    }
+    while dir.step_commit() == CommitStep::Committed {}
+    dir.shutdown().unwrap();
+    folder.kill(dir);
+    let partitions = folder.config.path.join("partitions");
+    let name = folder.disk.list(&partitions).unwrap().remove(0);
+    let index = partitions.join(&name).join("00000000000000000000.index");
+    folder.disk.damage(&index, Vec::clear);
+    let dir = folder.open().unwrap();
+    let log = dir.partition(id("t", 0).topic_id, 0).unwrap();
+    let found = log.read(19_999, 1, true, Isolation::ReadUncommitted).unwrap();
+    assert_eq!(found.records.len(), batch(&[b""]).len());
+}
+
+#[test]
 fn damaged_checkpoint_stops_the_start_and_repair_finds_everything_again() {
     let folder = Folder::new();
     let dir = folder.open().unwrap();
