@@ -243,14 +243,15 @@ impl PartitionLog {
         }
         let log_start_offset = self.log_start_offset();
         if header.has_producer_id()
-            && let SequenceCheck::Duplicate { first_offset, last_offset, .. } =
+            && let SequenceCheck::Duplicate { first_offset, last_offset, max_timestamp } =
                 state.producers.check(&header, client)?
         {
             self.finish_duplicate(state, last_offset, Box::new(done));
             return Ok(AppendInfo {
                 base_offset: first_offset,
                 last_offset,
-                log_append_time: valid.log_append_time.unwrap_or(-1),
+                // When it was appended, not when it was repeated.
+                log_append_time: valid.log_append_time.map_or(-1, |_| max_timestamp),
                 log_start_offset,
                 duplicate: true,
             });

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kohort_protocol::ErrorCode;
+use kohort_protocol::records::TimestampType;
 use kohort_storage::{
-    Isolation, LogDir, LogDirConfig, OpenError, PartitionConfig, ReadError, StorageError,
+    AppendOrigin, Isolation, LogDir, LogDirConfig, OpenError, PartitionConfig, ReadError,
+    StorageError,
 };
 use support::{append, append_durably, batch, id, producer_batch, read_all};
 
@@ -92,6 +94,20 @@ fn repeated_batch_gets_its_old_offset_also_after_a_restart() {
         if restart % 2 == 1 {
             dir.shutdown().unwrap();
         }
+    }
+}
+
+#[test]
+fn repeated_batch_gets_its_old_append_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    let timestamp_type = TimestampType::LogAppendTime;
+    let config = PartitionConfig { timestamp_type, ..PartitionConfig::default() };
+    let partition = dir.create_partition(id("t", 0), config).unwrap();
+    for (now, duplicate) in [(1000, false), (2000, true)] {
+        let batch = producer_batch(7, 0, 0, &[b"v"]);
+        let info = partition.append(now, batch, AppendOrigin::Client, drop).unwrap();
+        assert_eq!((info.log_append_time, info.duplicate), (1000, duplicate));
     }
 }
 
