@@ -1,6 +1,6 @@
 //! The group coordinator's shards: which there are, and the way to them.
 //!
-//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`](crate::shard_task)).
+//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`]).
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 

@@ -1,3 +1,5 @@
+//! What the committer must keep to, the unhappy half included.
+
 use kohort_protocol::messages::offset_commit::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };

@@ -1,3 +1,5 @@
+//! What the fetcher must keep to, the unhappy half included.
+
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::messages::fetch::FetchableTopicResponse;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};

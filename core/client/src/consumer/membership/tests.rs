@@ -1,3 +1,5 @@
+//! What the membership must keep to, the unhappy half included.
+
 use kohort_assignor::{Assignment, CooperativeStickyAssignor, RangeAssignor};
 use kohort_protocol::messages::heartbeat::HeartbeatResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponse;

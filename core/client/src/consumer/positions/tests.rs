@@ -1,3 +1,5 @@
+//! What the positions must keep to, the unhappy half included.
+
 use kohort_protocol::messages::metadata::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };

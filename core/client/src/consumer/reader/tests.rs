@@ -1,3 +1,5 @@
+//! What the reader must keep to, the unhappy half included.
+
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::messages::fetch::AbortedTransaction;
 use kohort_protocol::records::{
