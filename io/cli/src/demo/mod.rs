@@ -389,11 +389,13 @@ impl Demo {
             .collect();
         let text = format!(
             "\n  the broker and the group go on; type next:\n\
+             \n    alias kohort='{}'\
              \n    export KOHORT_BOOTSTRAP_SERVERS={address}\
              \n    kohort group describe {GROUP}\
              \n    kohort consume {TOPIC} --from-beginning --max-messages 3 -f '%p:%o %k %s\\n'\
              \n    kohort topic describe {TOPIC}\n\
              \n  to end it: kill {} && rm -r {}\n",
+            std::env::current_exe().unwrap_or_else(|_| "kohort".into()).display(),
             pids.join(" "),
             self.folder.display()
         );

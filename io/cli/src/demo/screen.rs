@@ -92,6 +92,7 @@ fn put(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// The block; no line is longer than 80 columns, since one that wraps would spoil the redrawing.
 fn block(view: &View) -> String {
     let done = (view.processed as f64 / (view.total.max(1)) as f64 * 40.0) as usize;
     let fed = (view.produced as f64 / (view.total.max(1)) as f64 * 40.0) as usize;
@@ -107,7 +108,7 @@ fn block(view: &View) -> String {
         })
         .collect();
     let mut out = format!(
-        "\n  {bar}  {} of {} processed   {} records/s   lag {}\n\n",
+        "\n  {bar}\n  {} of {} processed   {} records/s   lag {}\n\n",
         thousands(view.processed),
         thousands(view.total),
         thousands(view.records_per_second as u64),
