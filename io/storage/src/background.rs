@@ -222,11 +222,10 @@ impl Background {
         let shared = &self.shared;
         let (wal, content, unsynced) = self.prepare_checkpoint(clean)?;
         for unsynced in &unsynced {
-            // Whatever a failed sync says: what it did not write may be gone from memory, too.
-            unsynced.sync().map_err(FlushError::Failed)?;
+            unsynced.sync()?;
         }
         if !unsynced.is_empty() {
-            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::Failed)?;
+            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
         }
         replace_file(&*shared.disk, &shared.path().join(CHECKPOINT_FILE), &content)?;
         shared.pool.release_before(wal.file_number)?;
@@ -297,7 +296,7 @@ impl Background {
     fn out_of_space(&self, error: &std::io::Error) {
         debug_assert!(is_no_space(error), "other errors end the folder");
         if !self.shared.disk_full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "the disk is full: appends are refused until there is space");
+            tracing::warn!(%error, "no room for segments or the log: appends are refused meanwhile");
         }
         let mut work = self.shared.work.lock();
         if !work.stop {

@@ -18,7 +18,7 @@ use crate::disk::{DiskFile, OpenMode};
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_log::{Chunk, PartitionLog};
 use crate::segment::{SegmentMeta, index_path, records_path};
-use crate::wal::writer::is_no_space;
+use crate::wal::writer::{is_no_space, is_out_of_handles};
 
 /// Small batches are gathered up to this size before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -26,7 +26,7 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Why records could not be written to segments.
 #[derive(Debug)]
 pub(crate) enum FlushError {
-    /// There is no space now.
+    /// There is no space now, or no handle to open a file with.
     NoSpace(io::Error),
     /// The disk failed.
     Failed(io::Error),
@@ -35,6 +35,18 @@ pub(crate) enum FlushError {
 impl From<io::Error> for FlushError {
     fn from(error: io::Error) -> Self {
         if is_no_space(&error) { FlushError::NoSpace(error) } else { FlushError::Failed(error) }
+    }
+}
+
+impl FlushError {
+    /// Judges a failed sync: whatever it says, what it did not write may be gone from memory, too.
+    /// Only if nothing could be opened to be synced, it can be tried again.
+    pub(crate) fn of_sync(error: io::Error) -> FlushError {
+        if is_out_of_handles(&error) {
+            FlushError::NoSpace(error)
+        } else {
+            FlushError::Failed(error)
+        }
     }
 }
 
@@ -102,8 +114,8 @@ pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
 impl Unsynced {
     /// Makes it durable. Segments may be written to meanwhile; what is added then may be durable or
     /// not.
-    pub(crate) fn sync(&self) -> Result<(), io::Error> {
-        let synced = self.sync_files();
+    pub(crate) fn sync(&self) -> Result<(), FlushError> {
+        let synced = self.sync_files().map_err(FlushError::of_sync);
         let mut state = self.partition.state.lock();
         if state.deleted {
             // Its files may have been removed under our hands.

@@ -41,6 +41,8 @@ struct World {
     stopped: bool,
     capacity: Option<u64>,
     failing_syncs: bool,
+    /// Whether the process has as many files open as it may.
+    out_of_handles: bool,
     operations: u64,
 }
 
@@ -110,6 +112,11 @@ impl SimulatedDisk {
     /// Lets syncs fail from now on.
     pub fn fail_syncs(&self, fail: bool) {
         self.world.lock().failing_syncs = fail;
+    }
+
+    /// Lets no file be opened from now on, as for a process that has too many open.
+    pub fn refuse_opening(&self, refuse: bool) {
+        self.world.lock().out_of_handles = refuse;
     }
 
     /// Returns how many changes were made so far.
@@ -307,6 +314,9 @@ impl Disk for SimulatedDisk {
         let mut world = self.world.lock();
         let life = world.life;
         world.alive(life)?;
+        if world.out_of_handles {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let number = match world.names.get(path) {
             Some(Node::File(number)) => *number,
             Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
@@ -389,6 +399,9 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         let life = world.life;
+        if world.out_of_handles {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         world.change(life)?;
         let changes = std::mem::take(&mut world.pending_names);
         for change in changes {

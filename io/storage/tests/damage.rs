@@ -303,6 +303,41 @@ fn full_disk_refuses_appends_stays_readable_and_recovers() {
 }
 
 #[test]
+fn want_of_file_handles_passes() {
+    let mut folder = Folder::new();
+    folder.config.wal_first_file_bytes = 16 << 10;
+    folder.config.wal_file_bytes = 16 << 10;
+    folder.config.open_files_max = 2;
+    let dir = folder.open().unwrap();
+    let logs = [partition(&dir, 0), partition(&dir, 1)];
+    for log in &logs {
+        append_alone(&dir, log);
+    }
+    dir.step_flush().unwrap();
+    folder.disk.refuse_opening(true);
+    let mut waiting = Vec::new();
+    let mut failed = 0;
+    for turn in 0..40 {
+        waiting.extend(append(&logs[turn % 2], batch(&[&VALUE])).map(|(_, done)| done));
+        let _ = dir.step_commit();
+        failed += usize::from(dir.step_flush().is_err() && dir.checkpoint().is_err());
+    }
+    assert!(failed > 0 && dir.fatal().is_none());
+    folder.disk.refuse_opening(false);
+    dir.step_flush().unwrap();
+    while dir.step_commit() == CommitStep::Committed {}
+    dir.checkpoint().unwrap();
+    assert!(waiting.iter().all(|done| matches!(done.try_recv(), Ok(Ok(())))));
+    folder.kill(dir);
+    let dir = folder.open().unwrap();
+    let found = logs.map(|log| {
+        let log = dir.partition(log.id().topic_id, log.id().index).unwrap();
+        read_all(&log, 0, 1000).len()
+    });
+    assert_eq!(found.iter().sum::<usize>(), 2 + waiting.len());
+}
+
+#[test]
 fn reader_gets_past_a_batch_that_was_taken_out_at_the_end_of_its_segment() {
     let folder = Folder::new();
     let dir = folder.open().unwrap();

@@ -29,7 +29,8 @@ pub(crate) struct WalWriter {
 /// Why a frame was not written.
 #[derive(Debug)]
 pub(crate) enum WalError {
-    /// No room for the next file. Nothing was written: the frame can be tried again.
+    /// No room for the next file, or no handle to open it with. Nothing was written: the frame can be
+    /// tried again.
     NoSpace(io::Error),
     /// The disk failed in a way after which nothing on it can be trusted to be durable.
     Failed(io::Error),
@@ -114,10 +115,17 @@ fn no_space_or_failed(error: io::Error) -> WalError {
     if is_no_space(&error) { WalError::NoSpace(error) } else { WalError::Failed(error) }
 }
 
-/// Tells whether an error says that the disk, or the user's share of it, is full.
+/// Tells whether an error says that the disk, or the user's share of it, is full, or that no file
+/// can be opened now. Either passes, and says nothing about what is on the disk.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    is_out_of_handles(error)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+}
+
+/// Tells whether an error says that the process or the system has too many files open.
+pub(crate) fn is_out_of_handles(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
