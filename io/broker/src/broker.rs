@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::cluster::controller::Controller;
 use crate::cluster::load;
 use crate::config::{BrokerConfig, ConfigError, LiveConfig, Settings};
+use crate::descriptors;
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
 use crate::housekeeping;
@@ -246,6 +247,7 @@ async fn open_log_dir(
             _ => FlushMode::Fsync,
         },
         producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
+        open_files_max: descriptors::shares().files,
         on_fatal: Some(Arc::new(on_fatal)),
         ..LogDirConfig::new(path)
     };

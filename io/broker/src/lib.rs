@@ -35,6 +35,7 @@ mod clock;
 mod cluster;
 pub mod config;
 mod connection;
+mod descriptors;
 mod dispatch;
 mod fetch_frame;
 mod fetch_session;

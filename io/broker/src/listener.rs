@@ -1,6 +1,7 @@
 //! Accepts connections, and sees them out when the broker stops.
 
 use crate::connection;
+use crate::descriptors;
 use crate::node::Node;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub(crate) async fn run(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let bearable = descriptors::shares().connections;
     let mut refusing = false;
     let mut number = 0;
     let for_connections = stopping.clone();
@@ -41,10 +43,15 @@ pub(crate) async fn run(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let limit = node.config().max_connections as usize;
+                    let limit = (node.config().max_connections as usize).min(bearable);
                     if connections.len() >= limit {
                         if !refusing {
-                            warn!(%peer, limit, "connection refused: max.connections are open");
+                            warn!(
+                                %peer,
+                                limit,
+                                "connection refused: as many are open as max.connections and the \
+                                 limit of open files allow"
+                            );
                         }
                         refusing = true;
                         continue;

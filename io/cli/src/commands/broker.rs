@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use kohort_broker::Broker;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +41,7 @@ enum LogFormat {
 /// Serves until it is told to stop.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     start_log(args.log_format);
+    raise_open_files_limit();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -47,6 +49,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?
         .block_on(serve(args))
+}
+
+/// Connections and segments are open files: takes as many as the system grants, as Java does.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Beyond a few threads the broker waits for the disk, not for a processor.
