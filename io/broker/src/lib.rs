@@ -35,6 +35,7 @@ mod clock;
 mod cluster;
 pub mod config;
 mod connection;
+pub mod data_folder;
 mod descriptors;
 mod dispatch;
 mod fetch_frame;

@@ -31,6 +31,8 @@ enum Command {
     Consume(commands::consume::Args),
     /// List, describe, reset and delete consumer groups
     Group(commands::group::Args),
+    /// Verify, dump and repair the data folder of a broker that does not run
+    Log(commands::log::Args),
     /// Watch a consumer group at work on a broker of its own, and lose a member
     Demo(demo::Args),
     /// A member of the demo's group
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Produce(args) => commands::produce::run(args),
         Command::Consume(args) => commands::consume::run(args),
         Command::Group(args) => commands::group::run(args),
+        Command::Log(args) => commands::log::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoMember(args) => demo::member::run(args),
     };

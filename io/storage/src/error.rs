@@ -21,7 +21,7 @@ pub enum OpenError {
         owner: String,
     },
     /// The folder holds something, but not a log of ours.
-    #[error("{} is not empty and holds no log of Kohort: {reason}", path.display())]
+    #[error("{} holds no log of Kohort: {reason}", path.display())]
     NotALog {
         /// The folder.
         path: PathBuf,
@@ -45,8 +45,8 @@ pub enum OpenError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is damaged at byte {position}: {reason}. This is not an interrupted write, so nothing was \
-     changed. `kohort log verify {folder}` shows what is affected, `kohort log repair {folder}` keeps \
-     all but the damaged part",
+     changed. `kohort log verify --data {folder}` shows what is affected, `kohort log repair --data \
+     {folder}` keeps all but the damaged part",
     path.display(),
     folder = folder.display()
 )]

@@ -1,4 +1,4 @@
-//! What an operator does about a damaged folder: look (`verify`, `dump`) and mend (`repair`).
+//! Mends a damaged folder. Looking at one is in [`inspect`](crate::inspect).
 //!
 //! Mending keeps everything that is whole. A batch that does not verify is taken out of its segment,
 //! and a commit that does not verify out of the log; the offsets they had stay unused, as after
@@ -6,8 +6,6 @@
 //! expert might still read. The broker must not be running.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,58 +13,24 @@ use std::sync::atomic::Ordering;
 use kohort_log::epoch_cache::EpochCache;
 use kohort_log::sparse_index::IndexBuilder;
 use kohort_protocol::Uuid;
-use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
+use kohort_protocol::records::BatchHeader;
 
 use crate::aligned::BLOCK;
 use crate::background::Background;
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, decode};
+use crate::checkpoint::CHECKPOINT_FILE;
 use crate::config::LogDirConfig;
 use crate::disk::{Disk, OpenMode, read_file, replace_file};
 use crate::error::OpenError;
 use crate::flush::{FlushError, PARTITION_FILE};
+use crate::inspect::{Problem, load_checkpoint, lock_existing, walk_segment};
 use crate::log_dir::{PARTITIONS, Partitions, WAL};
 use crate::partition_log::{PartitionId, PartitionState, Restored, dir_name};
-use crate::recovery::{
-    Replay, io_at, lock_folder, new_pool, open_failed, random, write_leader_epoch,
-};
+use crate::recovery::{Replay, io_at, new_pool, open_failed, random, write_leader_epoch};
 use crate::segment::{SegmentMeta, base_offset_of, index_path, records_path};
 use crate::shared::Shared;
-use crate::wal::entry::{BadEntry, Entry, for_each_entry};
 use crate::wal::frame::{FRAME_HEADER, FrameHeader};
-use crate::wal::reader::{FoundFile, ReadFrame, find_files, read_log};
+use crate::wal::reader::{FoundFile, ReadFrame, find_files};
 use crate::wal::writer::{WalPosition, WalWriter};
-
-/// Something that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file.
-    pub path: PathBuf,
-    /// Where in it.
-    pub position: u64,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.path.display(), self.position, self.reason)
-    }
-}
-
-/// What looking through a folder found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// What is damaged; empty if all is well.
-    pub problems: Vec<Problem>,
-    /// Partitions looked at.
-    pub partitions: usize,
-    /// Batches in segments that verified.
-    pub batches: u64,
-    /// Commits in the write-ahead log that verified.
-    pub commits: u64,
-    /// Whether an interrupted write is at the end of the log, which is no damage.
-    pub torn: bool,
-}
 
 /// What mending a folder did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,173 +45,11 @@ pub struct RepairReport {
     pub leader_epoch: i32,
 }
 
-/// Reads everything in a folder and reports what is damaged. Changes nothing.
-pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenError> {
-    let _lock = lock_folder(&**disk, folder)?;
-    let mut report = VerifyReport::default();
-    let checkpoint = match load_checkpoint(&**disk, folder) {
-        Ok(checkpoint) => checkpoint,
-        Err(problem) => {
-            report.problems.push(problem);
-            return Ok(report);
-        }
-    };
-    report.partitions = checkpoint.partitions.len();
-    for (id, restored) in &checkpoint.partitions {
-        let dir = folder.join(PARTITIONS).join(dir_name(id));
-        for (&base, meta) in &restored.state.segments {
-            let path = records_path(&dir, base);
-            let content = match read_file(&**disk, &path) {
-                Ok(content) => content,
-                Err(error) => {
-                    report.problems.push(Problem { path, position: 0, reason: error.to_string() });
-                    continue;
-                }
-            };
-            let segment = walk_segment(&path, &content, base, Some(meta.bytes));
-            report.batches += segment.batches.len() as u64;
-            report.problems.extend(segment.problems);
-        }
-    }
-    let wal = folder.join(WAL);
-    let head = checkpoint.head;
-    let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
-    let end = read_log::<OpenError>(&**disk, &files, head.salt, head.wal, |_| Ok(()))?;
-    match end {
-        None => {
-            let reason = format!("the log's file number {} is missing", head.wal.file_number);
-            report.problems.push(Problem { path: wal, position: 0, reason });
-        }
-        Some(end) => {
-            report.commits = end.frames;
-            report.torn = end.torn && end.later.is_none();
-            if let Some(later) = end.later.filter(|_| end.synced) {
-                report.problems.push(Problem {
-                    path: end.path,
-                    position: end.next.position,
-                    reason: format!(
-                        "commit {} is missing or damaged, commit {} is intact",
-                        end.next.sequence, later.sequence
-                    ),
-                });
-            }
-        }
-    }
-    Ok(report)
-}
-
-/// Writes what a folder holds in words: checkpoint, segments with their batches, commits with their
-/// entries. Changes nothing.
-pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
-    let _lock = lock_folder(&**disk, folder)?;
-    let at = io_at(folder);
-    let checkpoint = match load_checkpoint(&**disk, folder) {
-        Ok(checkpoint) => checkpoint,
-        Err(problem) => return writeln!(out, "{problem}").map_err(at),
-    };
-    let head = checkpoint.head;
-    writeln!(
-        out,
-        "checkpoint: leader epoch {}, clean {}, log continues in file {} at {} with commit {}",
-        head.leader_epoch, head.clean, head.wal.file_number, head.wal.position, head.wal.sequence
-    )
-    .map_err(&at)?;
-    for (id, restored) in &checkpoint.partitions {
-        dump_partition(&**disk, folder, id, restored, out)?;
-    }
-    let wal = folder.join(WAL);
-    let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
-    read_log::<OpenError>(&**disk, &files, head.salt, head.wal, |frame| {
-        writeln!(
-            out,
-            "commit {}: {} at {}, {} bytes",
-            frame.header.sequence,
-            frame.path.display(),
-            frame.position,
-            frame.header.payload
-        )
-        .map_err(&at)?;
-        let end = FRAME_HEADER + frame.header.payload;
-        let entries = for_each_entry::<BadEntry>(frame.bytes, FRAME_HEADER, end, |entry| {
-            let _ = writeln!(out, "  {}", describe(&entry));
-            Ok(())
-        });
-        if entries.is_err() {
-            writeln!(out, "  an entry makes no sense").map_err(&at)?;
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn dump_partition(
-    disk: &dyn Disk,
-    folder: &Path,
-    id: &PartitionId,
-    restored: &Restored,
-    out: &mut dyn Write,
-) -> Result<(), OpenError> {
-    let at = io_at(folder);
-    let state = &restored.state;
-    writeln!(
-        out,
-        "partition {id} of topic {}: offsets {} to {} in segments, {} producers",
-        id.topic_id,
-        restored.log_start,
-        state.flushed,
-        state.producers.len()
-    )
-    .map_err(&at)?;
-    let dir = folder.join(PARTITIONS).join(dir_name(id));
-    for (&base, meta) in &state.segments {
-        let path = records_path(&dir, base);
-        writeln!(out, "  {}: {} bytes", path.display(), meta.bytes).map_err(&at)?;
-        let Ok(content) = read_file(disk, &path) else { continue };
-        let segment = walk_segment(&path, &content, base, Some(meta.bytes));
-        for (position, header) in &segment.batches {
-            writeln!(
-                out,
-                "    at {position}: offsets {} to {}, epoch {}, {} records, {} bytes, producer {} \
-                 epoch {} sequence {}",
-                header.base_offset,
-                header.last_offset(),
-                header.partition_leader_epoch,
-                header.record_count,
-                header.size_in_bytes(),
-                header.producer_id,
-                header.producer_epoch,
-                header.base_sequence
-            )
-            .map_err(&at)?;
-        }
-        for problem in &segment.problems {
-            writeln!(out, "    {problem}").map_err(&at)?;
-        }
-    }
-    Ok(())
-}
-
-fn describe(entry: &Entry<'_>) -> String {
-    match entry {
-        Entry::Append { key, first_offset, next_offset, batches, .. } => format!(
-            "append to {}/{}: offsets {first_offset} to {}, {} bytes",
-            key.0,
-            key.1,
-            next_offset - 1,
-            batches.len()
-        ),
-        Entry::Create { key, topic } => format!("create {}/{}: {topic}-{}", key.0, key.1, key.1),
-        Entry::Delete { key } => format!("delete {}/{}", key.0, key.1),
-        Entry::LogStart { key, offset } => format!("{}/{} starts at {offset}", key.0, key.1),
-        Entry::LeaderEpoch { epoch } => format!("leader epoch {epoch}"),
-    }
-}
-
 /// Takes what is damaged out of a folder, so that it can be opened. A sound folder is not changed
 /// beyond a checkpoint and a new leader epoch.
 pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairReport, OpenError> {
     let folder = &config.path;
-    let _lock = lock_folder(&**disk, folder)?;
+    let _lock = lock_existing(&**disk, folder)?;
     let mut mend = Mend { disk: &**disk, folder, report: RepairReport::default() };
     let loaded = match load_checkpoint(&**disk, folder) {
         Ok(checkpoint) => Some(checkpoint),
@@ -521,67 +323,6 @@ impl Mend<'_> {
         self.report.commits += 1;
         replay.frame(&ReadFrame { header, path: &file.path, position, bytes: &bytes })
     }
-}
-
-/// The batches of a segment, and what lies between them.
-struct WalkedSegment {
-    batches: Vec<(usize, BatchHeader)>,
-    problems: Vec<Problem>,
-}
-
-/// Walks over a segment. `known` is how long it must be; without that it ends where nothing sound
-/// follows.
-fn walk_segment(path: &Path, content: &[u8], base: i64, known: Option<u32>) -> WalkedSegment {
-    let mut walked = WalkedSegment { batches: Vec::new(), problems: Vec::new() };
-    let mut problem = |position: usize, reason: String| {
-        walked.problems.push(Problem { path: path.to_owned(), position: position as u64, reason });
-    };
-    let end = known.map_or(content.len(), |bytes| bytes as usize);
-    if content.len() < end {
-        problem(content.len(), format!("the segment must have {end} bytes"));
-    }
-    let content = &content[..end.min(content.len())];
-    let mut at = 0;
-    let mut next_offset = base;
-    while at < content.len() {
-        match sound_batch(&content[at..], next_offset) {
-            Ok(header) => {
-                walked.batches.push((at, header));
-                next_offset = header.next_offset();
-                at += header.size_in_bytes();
-            }
-            Err(reason) => {
-                let found =
-                    (at + 1..content.len().saturating_sub(BATCH_HEADER_BYTES)).find(|&later| {
-                        // The format's number, before anything dearer.
-                        content[later + 16] == 2
-                            && sound_batch(&content[later..], next_offset).is_ok()
-                    });
-                if found.is_some() || known.is_some() {
-                    problem(at, reason);
-                }
-                at = found.unwrap_or(content.len());
-            }
-        }
-    }
-    walked
-}
-
-fn sound_batch(bytes: &[u8], next_offset: i64) -> Result<BatchHeader, String> {
-    let batch = BatchRef::parse(bytes).map_err(|error| error.to_string())?;
-    let header = *batch.header();
-    if header.base_offset < next_offset || header.base_offset - next_offset > i64::from(i32::MAX) {
-        return Err(format!("offset {} where {next_offset} follows", header.base_offset));
-    }
-    batch.verify_crc().map_err(|error| error.to_string())?;
-    Ok(header)
-}
-
-fn load_checkpoint(disk: &dyn Disk, folder: &Path) -> Result<Checkpoint, Problem> {
-    let path = folder.join(CHECKPOINT_FILE);
-    let problem = |reason: String| Problem { path: path.clone(), position: 0, reason };
-    let content = read_file(disk, &path).map_err(|error: io::Error| problem(error.to_string()))?;
-    decode(&content).map_err(|reason| problem(reason.to_owned()))
 }
 
 fn parse_partition_file(content: &str) -> Option<PartitionId> {

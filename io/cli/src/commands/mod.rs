@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod consume;
 pub(crate) mod group;
+pub(crate) mod log;
 pub(crate) mod produce;
 pub(crate) mod topic;
 

@@ -1,0 +1,139 @@
+//! `kohort log`: a data folder without a broker, looked at and mended.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use kohort_broker::data_folder::{self, OpenError, Problem, RepairReport, VerifyReport};
+
+use crate::output::{ignore_closed_pipe, print, thousands};
+
+/// Look at a data folder that no broker uses, and mend it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Read everything and report what is damaged; status 1 if something is
+    Verify {
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Print what the folder holds: segments, batches, commits
+    Dump {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print the records of __consumer_offsets instead: committed offsets, groups, members
+        #[arg(long)]
+        offsets: bool,
+    },
+    /// Take out what is damaged and keep the rest; the damaged files are copied first
+    Repair {
+        #[command(flatten)]
+        folder: Folder,
+        /// Do it; without this only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Folder {
+    /// The broker's data folder
+    #[arg(long, default_value = "kohort-data", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// Does what is asked with the folder.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        Verb::Verify { folder } => {
+            let report = data_folder::verify(&folder.data)?;
+            print(&verified(&folder.data, &report))?;
+            Ok(status(report.problems.is_empty()))
+        }
+        Verb::Dump { folder, offsets } => dump(&folder.data, offsets),
+        Verb::Repair { folder, yes: false } => {
+            let report = data_folder::verify(&folder.data)?;
+            print(&verified(&folder.data, &report))?;
+            if report.problems.is_empty() {
+                eprintln!("there is nothing to repair");
+            } else {
+                eprintln!(
+                    "nothing was changed; with --yes the damaged parts are taken out, after a copy \
+                     of the files they are in is put into a folder `damaged-N` of {}",
+                    folder.data.display()
+                );
+            }
+            Ok(status(report.problems.is_empty()))
+        }
+        Verb::Repair { folder, yes: true } => {
+            let report = data_folder::repair(&folder.data)?;
+            print(&repaired(&folder.data, &report))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn dump(folder: &Path, offsets: bool) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let dumped = if offsets {
+        data_folder::dump_offsets(folder, &mut out)
+    } else {
+        data_folder::dump(folder, &mut out)
+    };
+    match dumped {
+        // A reader that has seen enough (`| head`) is not an error.
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
+        other => other?,
+    }
+    ignore_closed_pipe(out.flush())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(sound: bool) -> ExitCode {
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn verified(folder: &Path, report: &VerifyReport) -> String {
+    let mut text = problems(&report.problems);
+    text.push_str(&format!(
+        "{} is {}: {} partitions, {} batches in segments, {} commits in the write-ahead log\n",
+        folder.display(),
+        if report.problems.is_empty() { "sound" } else { "damaged" },
+        report.partitions,
+        thousands(report.batches),
+        thousands(report.commits)
+    ));
+    if report.torn {
+        text.push_str(
+            "an interrupted write is at the end of the log; it was never acknowledged, and the \
+             next start cuts it off\n",
+        );
+    }
+    text
+}
+
+fn repaired(folder: &Path, report: &RepairReport) -> String {
+    let mut text = problems(&report.problems);
+    text.push_str(&format!(
+        "{} is repaired: {} damaged parts taken out, {} commits of the write-ahead log applied, \
+         leader epoch {} begins\n",
+        folder.display(),
+        report.problems.len(),
+        thousands(report.commits),
+        report.leader_epoch
+    ));
+    if let Some(kept_in) = &report.kept_in {
+        text.push_str(&format!("the damaged files are kept in {}\n", kept_in.display()));
+    }
+    text
+}
+
+fn problems(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("damaged: {problem}\n")).collect()
+}
