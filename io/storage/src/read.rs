@@ -157,7 +157,8 @@ impl PartitionLog {
         }
         // Offsets lie outside the batches' checksums, so that they ascend is checked as well.
         let mut next_offset = base;
-        let length = whole_batches(&buffer[at..], max_bytes.max(first), |from, batch| {
+        let mut sound = 0;
+        let walked = whole_batches(&buffer[at..], max_bytes.max(first), |from, batch| {
             let damaged = |reason| open.damaged(position + from as u32, reason);
             let batch = batch
                 .and_then(|batch| batch.verify_crc().map(|()| batch))
@@ -168,8 +169,14 @@ impl PartitionLog {
                 return Err(damaged(format!("offset {found} where {next_offset} follows")));
             }
             next_offset = header.next_offset();
+            sound = from + header.size_in_bytes();
             Ok(())
-        })?;
+        });
+        let length = match walked {
+            // What is sound before the damage can be had; who asks for more gets the error.
+            Err(_) if sound > 0 => sound,
+            walked => walked?,
+        };
         let records = Bytes::from(buffer).slice(at..at + length);
         if length > 0 {
             let end_position = position + length as u32;

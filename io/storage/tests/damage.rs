@@ -98,7 +98,7 @@ fn damaged_commit_before_intact_ones_stops_the_start_and_repair_loses_only_that_
     let text = error.to_string();
     let OpenError::Corrupt(corruption) = error else { panic!("{text}") };
     assert_eq!((corruption.path, corruption.position), (folder.wal_file(), 3 * 4096));
-    assert!(text.contains("kohort log repair /data"), "{text}");
+    assert!(text.contains("kohort log repair --data /data"), "{text}");
     let report = verify(&folder.disk(), &folder.config.path).unwrap();
     assert_eq!(report.problems.len(), 1, "{report:?}");
     let report = repair(&folder.disk(), &folder.config).unwrap();

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod small_disk;
+pub(crate) mod wire;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -39,6 +42,15 @@ impl Broker {
         let code = wait(&mut self.child);
         std::mem::forget(self);
         code
+    }
+
+    /// Kills it with SIGKILL and returns what it said on stderr.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let mut words = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+        words
     }
 
     /// Runs `kohort` with these arguments against this broker.
