@@ -3,17 +3,21 @@
 //! * 1 answers one offset with its timestamp; 2 adds the isolation level; 4 leader epochs; 7 the
 //!   record with the greatest timestamp (-3); 8 the earliest local offset (-4); 9 the last tiered
 //!   offset (-5); 10 a timeout; 11 the earliest pending upload (-6).
+//! * A search by time may wait for the disk, so it has a thread of its own.
+//! * A partition that is named twice is refused each time, as in Kafka.
 //! * There is no tiered storage: the earliest local offset is the log's start, and the others are -1.
 
 use crate::node::Node;
 use crate::partition::Partition;
-use crate::request::{Answer, Context};
+use crate::request::{Answer, Context, Response};
 use kohort_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kohort_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use kohort_protocol::{ErrorCode, Uuid};
+use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -23,6 +27,22 @@ const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsRequest) -> Answer {
+    let mut asked = request.topics.iter().flat_map(|topic| &topic.partitions);
+    if !asked.any(|wanted| wanted.timestamp >= 0 || wanted.timestamp == MAX_TIMESTAMP) {
+        return context.answer(&answer(node, request, context.version));
+    }
+    let (node, version) = (Arc::clone(node), context.version);
+    let searched = spawn_blocking(move || answer(&node, request, version));
+    Answer::Later(Box::pin(async move {
+        match searched.await {
+            Ok(response) => context.encode(&response),
+            Err(error) => Response::Broken(format!("a ListOffsets failed: {error}")),
+        }
+    }))
+}
+
+fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let twice = named_twice(&request);
     let topics = request
         .topics
         .into_iter()
@@ -37,7 +57,10 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsReq
                         .ok()
                         .and_then(|topic| topic.partition(wanted.partition_index));
                     let answer = match partition {
-                        Some(partition) => find(partition, &wanted, context.version),
+                        _ if twice.contains(&(topic.name.clone(), wanted.partition_index)) => {
+                            Err(ErrorCode::INVALID_REQUEST)
+                        }
+                        Some(partition) => find(partition, &wanted, version),
                         None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     };
                     respond(wanted.partition_index, answer)
@@ -46,7 +69,21 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsReq
             ListOffsetsTopicResponse { name: topic.name, partitions }
         })
         .collect();
-    context.answer(&ListOffsetsResponse { topics, ..ListOffsetsResponse::default() })
+    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
+}
+
+/// Returns the partitions that are named more than once.
+fn named_twice(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
+    let mut seen = HashSet::new();
+    let mut twice = HashSet::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            if !seen.insert((&topic.name, partition.partition_index)) {
+                twice.insert((topic.name.clone(), partition.partition_index));
+            }
+        }
+    }
+    twice
 }
 
 /// An offset, its record's timestamp or -1, and its leader epoch or -1.
