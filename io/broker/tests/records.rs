@@ -369,6 +369,47 @@ async fn offsets_are_found_by_time() {
 }
 
 #[tokio::test]
+async fn offsets_of_a_partition_named_twice_are_refused() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 2).await;
+    for timestamp in [-1, 5] {
+        let partition = |partition_index| ListOffsetsPartition {
+            partition_index,
+            timestamp,
+            ..ListOffsetsPartition::default()
+        };
+        let partitions = vec![partition(0), partition(1), partition(0)];
+        let topic = ListOffsetsTopic { name: "t".to_owned(), partitions };
+        let request = ListOffsetsRequest { topics: vec![topic], ..ListOffsetsRequest::default() };
+        let response = client.call(&request, 7).await;
+        let codes = response.topics[0].partitions.iter().map(|one| one.error_code);
+        let refused = ErrorCode::INVALID_REQUEST;
+        assert!(codes.eq([refused, ErrorCode::NONE, refused]), "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn records_that_are_no_longer_in_memory_are_fetched_from_disk() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 2).await;
+    client.produce("t", 0, batch(&["cold"])).await;
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let cold = client.fetch("t", 0, 0).await;
+    assert_eq!(values(&cold), [(0, "cold".to_owned())]);
+    // The wait for more begins with a look at the disk and ends with one at memory.
+    let mut request = fetch_request("t", &[(0, 0), (1, 0)]);
+    request.max_wait_ms = 60_000;
+    request.min_bytes = cold.records.unwrap().len() as i32 + 1;
+    let id = client.send(&request, 12).await;
+    running.client().await.produce("t", 1, batch(&["hot"])).await;
+    let response = client.receive::<FetchRequest>(id, 12).await;
+    assert_eq!(counts(&response), [(0, 1), (1, 1)]);
+}
+
+#[tokio::test]
 async fn deleted_records_are_below_the_log_start_and_stay_so() {
     let running = start().await;
     let mut client = running.client().await;

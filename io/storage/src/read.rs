@@ -88,6 +88,13 @@ impl PartitionLog {
         })
     }
 
+    /// Tells whether a read at `offset` would find what it wants in memory and not touch the disk.
+    pub fn is_in_memory(&self, offset: i64) -> bool {
+        let state = self.state.lock();
+        offset >= self.high_watermark()
+            || state.tail.front().is_some_and(|chunk| chunk.first_offset <= offset)
+    }
+
     /// Reads from the segments, and from memory if what they had at `offset` was taken out.
     fn read_cold<'a>(
         &'a self,

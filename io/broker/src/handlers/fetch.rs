@@ -8,6 +8,8 @@
 //! * Partitions are read in the order asked for until `max_bytes`; the first one that has records
 //!   gives at least one batch, so that a reader always gets on. In a session those that gave records
 //!   are read last the next time, so that none starves.
+//! * What is no longer in memory is read on a thread that may wait for the disk: a reader far behind
+//!   holds up nobody else's requests.
 //! * Left out: preferred read replicas, tiered storage.
 
 use crate::cluster::topics::Topic;
@@ -27,6 +29,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::Isolation;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) -> Answer {
@@ -38,12 +41,18 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
     };
     let limits = Limits::new(node, &request);
     let work = Work { node: Arc::clone(node), version: context.version, plan, limits };
-    let found = work.read();
-    if work.limits.max_wait.is_zero() || work.is_enough(&found) {
-        return Answer::Ready(encode(&context, &work.respond(found)));
+    if work.is_in_memory() {
+        let found = work.read();
+        if work.limits.max_wait.is_zero() || work.is_enough(&found) {
+            return Answer::Ready(encode(&context, &work.respond(found)));
+        }
     }
-    drop(found);
-    Answer::Later(Box::pin(async move { encode(&context, &work.wait().await) }))
+    Answer::Later(Box::pin(async move {
+        match work.wait().await {
+            Ok(response) => encode(&context, &response),
+            Err(error) => Response::Broken(format!("a Fetch failed: {error}")),
+        }
+    }))
 }
 
 fn encode(context: &Context, response: &FetchResponse) -> Response {
@@ -98,15 +107,23 @@ struct Found {
 }
 
 impl Work {
-    async fn wait(self) -> FetchResponse {
+    /// Looks until there is enough or the time is over. Fails if looking panicked.
+    async fn wait(mut self) -> Result<FetchResponse, JoinError> {
         let mut deadline = Instant::now() + self.limits.max_wait;
         let mut stopping = self.node.stopping.clone();
         let waiter = Waiter::register(self.places());
         loop {
-            let found = self.read();
+            let found = if self.is_in_memory() {
+                self.read()
+            } else {
+                let looked = spawn_blocking(move || (self.read(), self));
+                let (found, work) = looked.await?;
+                self = work;
+                found
+            };
             // After the deadline whatever there is, is answered.
             if self.is_enough(&found) || Instant::now() >= deadline {
-                return self.respond(found);
+                return Ok(self.respond(found));
             }
             drop(found);
             // All are cancel-safe: a wake-up that is not taken is kept.
@@ -116,6 +133,16 @@ impl Work {
                 () = stopped(&mut stopping) => deadline = Instant::now(),
             }
         }
+    }
+
+    /// Tells whether looking would not touch the disk.
+    fn is_in_memory(&self) -> bool {
+        let mut topics = TopicCursor::default();
+        self.plan.wanted.iter().all(|wanted| {
+            let topic = topics.find(&self.node, &wanted.topic).ok();
+            let partition = topic.and_then(|topic| topic.partition(wanted.partition.partition));
+            partition.is_none_or(|it| it.log.is_in_memory(wanted.partition.fetch_offset))
+        })
     }
 
     fn places(&self) -> Vec<Arc<crate::purgatory::Waiters>> {
