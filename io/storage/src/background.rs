@@ -4,6 +4,7 @@
 //! whose syncs take long, has a thread of its own while it lasts, so that segments are written on. In a
 //! simulation the test calls the same functions itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
 use crate::log_dir::{PARTITIONS, Partitions};
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
+use crate::wal::entry::PartitionKey;
 use crate::wal::writer::{WalPosition, is_no_space};
 
 /// Committed records wait this long for more before they are written to segments.
@@ -243,7 +245,7 @@ impl Background {
         // Before the flush: what is committed after this is read from the log again.
         let wal = *shared.committed.lock();
         self.flush_dirty()?;
-        let partitions = self.partitions.all();
+        let partitions = self.partitions.all_with(&shared.deleting);
         let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
         let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
         let content = encode(&head, &partitions);
@@ -339,5 +341,14 @@ impl Partitions {
     /// Returns all partitions, in order of topic id and index.
     pub(crate) fn all(&self) -> Vec<Arc<PartitionLog>> {
         self.read().values().cloned().collect()
+    }
+
+    /// Returns all partitions and those that are being deleted, each once.
+    pub(crate) fn all_with(
+        &self,
+        deleting: &Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
+    ) -> Vec<Arc<PartitionLog>> {
+        let partitions = self.read();
+        partitions.values().chain(deleting.lock().values()).cloned().collect()
     }
 }

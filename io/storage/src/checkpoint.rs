@@ -11,14 +11,14 @@
 //! u64 log file number   u64 position   u64 sequence   u32 previous frame's crc
 //! u32 partitions, then for each:
 //!   [u8; 16] topic id   i32 index   u16 length + topic name
-//!   i64 log start   i64 flushed offset   u8 has a folder
+//!   i64 log start   i64 flushed offset   u8 flags: 1 has a folder, 2 is being deleted
 //!   u32 segments:  i64 first offset   u32 bytes   u32 index entries   u32 last indexed
 //!                  i64 max timestamp   i64 first timestamp
 //!   u32 epochs:    i32 epoch   i64 start offset
 //!   producers, as `ProducerStates::encode` writes them
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_log::epoch_cache::{EpochCache, EpochStart};
@@ -27,6 +27,7 @@ use kohort_protocol::Uuid;
 
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
 use crate::segment::SegmentMeta;
+use crate::wal::entry::PartitionKey;
 use crate::wal::writer::WalPosition;
 
 const MAGIC: [u8; 8] = *b"KOHORTCP";
@@ -51,7 +52,12 @@ pub(crate) struct CheckpointHead {
 pub(crate) struct Checkpoint {
     pub(crate) head: CheckpointHead,
     pub(crate) partitions: Vec<(PartitionId, Restored)>,
+    /// Partitions of which the log may still speak before it says that they are deleted, or ends.
+    pub(crate) deleted: BTreeSet<PartitionKey>,
 }
+
+const HAS_FOLDER: u8 = 1;
+const DELETED: u8 = 2;
 
 /// Encodes a checkpoint of these partitions as they are now.
 pub(crate) fn encode(head: &CheckpointHead, partitions: &[Arc<PartitionLog>]) -> Vec<u8> {
@@ -84,7 +90,8 @@ fn encode_partition(partition: &PartitionLog, out: &mut Vec<u8>) {
     let state = partition.state.lock();
     out.extend_from_slice(&partition.log_start_offset().to_le_bytes());
     out.extend_from_slice(&state.flushed.to_le_bytes());
-    out.push(u8::from(state.has_dir));
+    let folder = if state.has_dir { HAS_FOLDER } else { 0 };
+    out.push(folder | if state.deleted { DELETED } else { 0 });
     out.extend_from_slice(&(state.segments.len() as u32).to_le_bytes());
     for (base, segment) in &state.segments {
         out.extend_from_slice(&base.to_le_bytes());
@@ -137,12 +144,18 @@ fn decode_body(input: &mut Input<'_>) -> Option<Checkpoint> {
     };
     let count = input.u32()?;
     let mut partitions = Vec::new();
+    let mut deleted = BTreeSet::new();
     // Partitions of a topic stand together and share its name.
     let mut names: BTreeMap<Uuid, Arc<str>> = BTreeMap::new();
     for _ in 0..count {
-        partitions.push(decode_partition(input, &mut names)?);
+        let (id, restored) = decode_partition(input, &mut names)?;
+        if restored.state.deleted {
+            deleted.insert((id.topic_id, id.index));
+        } else {
+            partitions.push((id, restored));
+        }
     }
-    (input.at == input.bytes.len()).then_some(Checkpoint { head, partitions })
+    (input.at == input.bytes.len()).then_some(Checkpoint { head, partitions, deleted })
 }
 
 fn decode_partition(
@@ -157,10 +170,12 @@ fn decode_partition(
     let topic = Arc::clone(names.entry(topic_id).or_insert_with(|| Arc::from(name)));
     let log_start = input.i64()?;
     let flushed = input.i64()?;
+    let flags = input.u8()?;
     let mut state = PartitionState {
         next_offset: flushed,
         flushed,
-        has_dir: input.u8()? != 0,
+        has_dir: flags & HAS_FOLDER != 0,
+        deleted: flags & DELETED != 0,
         ..PartitionState::default()
     };
     for _ in 0..input.u32()? {

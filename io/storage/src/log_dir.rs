@@ -172,11 +172,18 @@ impl LogDir {
     ) -> Result<bool, StorageError> {
         self.shared.alive()?;
         let key = (topic_id, index);
-        let Some(partition) = self.partitions.write().remove(&key) else { return Ok(false) };
+        let partition = {
+            let mut partitions = self.partitions.write();
+            let Some(partition) = partitions.remove(&key) else { return Ok(false) };
+            // A checkpoint sees it here or there.
+            self.shared.deleting.lock().insert(key, Arc::clone(&partition));
+            partition
+        };
         partition.set_deleted();
         let shared = Arc::clone(&self.shared);
         let done: Done = Box::new(move |result| {
             if result.is_ok() {
+                shared.deleting.lock().remove(&key);
                 // Only now: a folder without its deletion in the log would be damage.
                 shared.work.lock().remove_dirs.push(partition.dir());
                 shared.wake_background();
@@ -289,6 +296,7 @@ impl Drop for LogDir {
         self.stop_threads();
         // Partitions and the folder hold on to each other.
         self.partitions.write().clear();
+        self.shared.deleting.lock().clear();
         let mut work = self.shared.work.lock();
         work.dirty.clear();
         work.hot.clear();

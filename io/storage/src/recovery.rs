@@ -190,6 +190,7 @@ fn reopen(
         head.wal,
     ));
     let mut replay = Replay::new(Arc::clone(&shared), checkpoint.partitions, false);
+    replay.deleted = checkpoint.deleted;
     let end = read_log(&*disk, &files, head.salt, head.wal, |frame| replay.frame(&frame))?;
     let end = end.ok_or_else(|| {
         let number = head.wal.file_number;
@@ -266,6 +267,8 @@ pub(crate) struct Replay {
     pub(crate) bytes: u64,
     /// Partitions that entries spoke of although they were not there: deleted further on, or lost.
     unknown: BTreeSet<PartitionKey>,
+    /// Partitions that were being deleted: the log may end before it says so.
+    deleted: BTreeSet<PartitionKey>,
     now: Timestamp,
     allow_gaps: bool,
 }
@@ -286,7 +289,15 @@ impl Replay {
             .collect();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = since.as_millis() as Timestamp;
-        Replay { shared, partitions, bytes: 0, unknown: BTreeSet::new(), now, allow_gaps }
+        Replay {
+            shared,
+            partitions,
+            bytes: 0,
+            unknown: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            now,
+            allow_gaps,
+        }
     }
 
     /// Applies one frame.
@@ -379,7 +390,7 @@ impl Replay {
 
     /// Called after the last frame.
     pub(crate) fn finish(&mut self) -> Result<(), OpenError> {
-        if let Some((topic, index)) = self.unknown.first()
+        if let Some((topic, index)) = self.unknown.difference(&self.deleted).next()
             && !self.allow_gaps
         {
             let reason = format!("records of the unknown partition {index} of topic {topic}");

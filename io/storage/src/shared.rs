@@ -7,7 +7,7 @@
 //!          bounded      high watermark           readers             checkpoint, log files go round
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +22,7 @@ use crate::disk::Disk;
 use crate::error::{AppendError, FatalError, StorageError};
 use crate::file_cache::FileCache;
 use crate::partition_log::PartitionLog;
+use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
 use crate::wal::writer::WalPosition;
 
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     /// Everything before this is applied to the partitions.
     pub(crate) committed: Mutex<WalPosition>,
+    /// Partitions that are gone from the folder, but their deletion is not yet in the log.
+    pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
     pub(crate) work: Mutex<Work>,
     pub(crate) work_ready: Condvar,
     pub(crate) next_uid: AtomicU32,
@@ -150,6 +153,7 @@ impl Shared {
             fatal: OnceLock::new(),
             closing: AtomicBool::new(false),
             committed: Mutex::new(committed),
+            deleting: Mutex::default(),
             work: Mutex::default(),
             work_ready: Condvar::new(),
             next_uid: AtomicU32::new(0),

@@ -302,6 +302,40 @@ fn full_disk_refuses_appends_stays_readable_and_recovers() {
     assert_eq!(read_all(&partition(&dir, 0), 0, 1000).len() as i64, all);
 }
 
+/// 1. A commit of a partition is on its way. 2. The partition is deleted. 3. A checkpoint. 4. The commit
+///    is durable, and the power goes before the deletion is.
+#[test]
+fn power_cut_between_a_commit_and_the_deletion_of_its_partition_leaves_a_sound_folder() {
+    let large = vec![b'v'; 1_000_000];
+    let mut sound = 0;
+    for operations in 0.. {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        let (log, other) = (partition(&dir, 0), partition(&dir, 1));
+        log.set_config(PartitionConfig::default());
+        append_alone(&dir, &log);
+        append_alone(&dir, &other);
+        // More than one commit takes, so that the deletion is in another.
+        for _ in 0..10 {
+            let _ = append(&log, batch(&[&large])).unwrap();
+        }
+        dir.delete_partition(log.id().topic_id, 0, drop).unwrap();
+        dir.checkpoint().unwrap();
+        folder.disk.stop_after(operations);
+        let done = dir.step_commit() == CommitStep::Committed;
+        folder.disk.power_cut();
+        drop(dir);
+        let dir = folder.open().unwrap();
+        assert!(dir.partition(log.id().topic_id, 0).is_none());
+        assert_eq!(read_all(&dir.partition(other.id().topic_id, 1).unwrap(), 0, 1000).len(), 1);
+        sound += 1;
+        if done {
+            break;
+        }
+    }
+    assert!(sound > 3, "the power went at {sound} places");
+}
+
 #[test]
 fn want_of_file_handles_passes() {
     let mut folder = Folder::new();
