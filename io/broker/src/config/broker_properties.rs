@@ -42,6 +42,11 @@ impl Effect {
     pub const fn is_dynamic(self) -> bool {
         matches!(self, Effect::Live | Effect::InertLive)
     }
+
+    /// Returns whether the property changes nothing here.
+    pub const fn is_inert(self) -> bool {
+        matches!(self, Effect::Inert | Effect::InertLive)
+    }
 }
 
 const INT: i64 = i32::MAX as i64;
@@ -62,7 +67,8 @@ macro_rules! broker_properties {
             }
         }
 
-        /// Every property that changes what this broker does.
+        /// Every property that changes what this broker does, or will: those that are inert await
+        /// the work they are about.
         pub const APPLIED_PROPERTIES: &[Property] = &[
             $( Property {
                 name: $name,
@@ -109,7 +115,7 @@ broker_properties! {
     /// How many partitions a topic gets when its creator does not say.
     num_partitions: i32 = "num.partitions", Kind::Int(1, INT), Some("1"), AtStart;
     /// How many replicas a topic gets when its creator does not say; here there is always one.
-    default_replication_factor: i32 = "default.replication.factor", Kind::Int(1, INT), Some("1"), AtStart;
+    default_replication_factor: i32 = "default.replication.factor", Kind::Int(1, INT), Some("1"), Inert;
     /// The most partitions one DescribeTopicPartitions response holds.
     max_request_partition_size_limit: i32 = "max.request.partition.size.limit", Kind::Int(1, INT), Some("2000"), AtStart;
 
@@ -129,11 +135,11 @@ broker_properties! {
     /// The codec records are stored with, when the topic does not say; `producer` keeps theirs.
     compression_type: String = "compression.type", super::COMPRESSION, Some("producer"), Live;
     /// The level used when the broker compresses with gzip.
-    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), Some("-1"), Live;
+    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), Some("-1"), InertLive;
     /// The level used when the broker compresses with lz4.
-    compression_lz4_level: i32 = "compression.lz4.level", Kind::Int(1, 17), Some("9"), Live;
+    compression_lz4_level: i32 = "compression.lz4.level", Kind::Int(1, 17), Some("9"), InertLive;
     /// The level used when the broker compresses with zstd.
-    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), Live;
+    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), InertLive;
     /// How many replicas must have a record before it is acknowledged; here there is one.
     min_insync_replicas: i32 = "min.insync.replicas", Kind::Int(1, INT), Some("1"), Live;
 
@@ -146,31 +152,31 @@ broker_properties! {
     /// What happens to old records, when the topic does not say: delete, compact or both.
     log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::List(&["compact", "delete"]), Some("delete"), Live;
     /// How long records are kept in ms, when the topic does not say; -1 is for ever.
-    log_retention_ms: Option<i64> = "log.retention.ms", Kind::Long(-1, LONG), None, Live;
+    log_retention_ms: Option<i64> = "log.retention.ms", Kind::Long(-1, LONG), None, InertLive;
     /// How long records are kept in minutes, when log.retention.ms is not set.
-    log_retention_minutes: Option<i32> = "log.retention.minutes", Kind::Int(-1, INT), None, AtStart;
+    log_retention_minutes: Option<i32> = "log.retention.minutes", Kind::Int(-1, INT), None, Inert;
     /// How long records are kept in hours, when neither ms nor minutes are set.
-    log_retention_hours: i32 = "log.retention.hours", Kind::Int(-1, INT), Some("168"), AtStart;
+    log_retention_hours: i32 = "log.retention.hours", Kind::Int(-1, INT), Some("168"), Inert;
     /// How many bytes of a partition are kept, when the topic does not say; -1 is all.
-    log_retention_bytes: i64 = "log.retention.bytes", Kind::Long(-1, LONG), Some("-1"), Live;
+    log_retention_bytes: i64 = "log.retention.bytes", Kind::Long(-1, LONG), Some("-1"), InertLive;
     /// How often old segments are looked for.
-    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", Kind::Long(1, LONG), Some("300000"), AtStart;
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", Kind::Long(1, LONG), Some("300000"), Inert;
     /// How long after the start old segments are first looked for.
-    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms", Kind::Long(0, LONG), Some("30000"), AtStart;
+    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms", Kind::Long(0, LONG), Some("30000"), Inert;
     /// Bytes of log between two entries of its offset index.
-    log_index_interval_bytes: i32 = "log.index.interval.bytes", Kind::Int(0, INT), Some("4096"), Live;
+    log_index_interval_bytes: i32 = "log.index.interval.bytes", Kind::Int(0, INT), Some("4096"), InertLive;
     /// Whether compaction runs.
-    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, Some("true"), AtStart;
+    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, Some("true"), Inert;
     /// How long compaction rests when there was nothing to do.
-    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms", Kind::Long(0, LONG), Some("15000"), Live;
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms", Kind::Long(0, LONG), Some("15000"), InertLive;
     /// The share of a log that must be dirty before it is compacted, when the topic does not say.
-    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), Live;
+    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), InertLive;
     /// How long tombstones stay after compaction, when the topic does not say.
-    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", Kind::Long(0, LONG), Some("86400000"), Live;
+    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", Kind::Long(0, LONG), Some("86400000"), InertLive;
     /// How long a record stays out of compaction's reach, when the topic does not say.
-    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", Kind::Long(0, LONG), Some("0"), Live;
+    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", Kind::Long(0, LONG), Some("0"), InertLive;
     /// How long a record may wait for compaction, when the topic does not say.
-    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", Kind::Long(1, LONG), Some("9223372036854775807"), Live;
+    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", Kind::Long(1, LONG), Some("9223372036854775807"), InertLive;
 
     /// How long a producer id that writes nothing is remembered.
     producer_id_expiration_ms: i32 = "producer.id.expiration.ms", Kind::Int(1, INT), Some("86400000"), Live;

@@ -150,7 +150,7 @@ impl Settings {
         self.at_start
             .keys()
             .map(String::as_str)
-            .filter(|name| INERT_PROPERTIES.iter().any(|property| property.name == *name))
+            .filter(|name| property(name).is_some_and(|property| property.effect.is_inert()))
     }
 
     /// Returns the typed configuration that follows from these settings.
