@@ -1,0 +1,144 @@
+//! `docs/broker-configuration.md` is made from the property tables; this test holds it to them.
+//! `UPDATE_DOCS=1 cargo test -p kohort-broker --test configuration` writes it anew.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fmt::{Display, Write as _};
+use std::fs;
+
+use kohort_broker::config::{
+    APPLIED_PROPERTIES, Effect, INERT_PROPERTIES, Kind, Property, TOPIC_PROPERTIES, TopicProperty,
+};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/broker-configuration.md");
+
+#[test]
+fn the_document_of_the_brokers_configuration_is_up_to_date() {
+    let made = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(PATH, &made).unwrap();
+    }
+    let found = fs::read_to_string(PATH).unwrap_or_default();
+    assert!(
+        found == made,
+        "docs/broker-configuration.md is not up to date; UPDATE_DOCS=1 rewrites it"
+    );
+}
+
+fn document() -> String {
+    let mut out = String::from(INTRODUCTION);
+    out.push_str("\n## Broker\n\n");
+    out.push_str(
+        "| name | type | default | range | alterable | meaning |\n|---|---|---|---|---|---|\n",
+    );
+    for property in APPLIED_PROPERTIES.iter().filter(|property| !property.effect.is_inert()) {
+        let alterable = if property.effect == Effect::Live { "yes" } else { "no" };
+        let Property { doc, .. } = property;
+        row(&mut out, &[&name(property), &alterable, doc]);
+    }
+    out.push_str("\n## Topics\n\n");
+    out.push_str("Where the topic says nothing, the broker's property counts if it is set; all can be altered.\n\n");
+    out.push_str("| name | type | default | range | broker's property | meaning |\n|---|---|---|---|---|---|\n");
+    for property in TOPIC_PROPERTIES.iter().filter(|property| !property.effect.is_inert()) {
+        let TopicProperty { synonyms, doc, .. } = property;
+        let synonyms: Vec<String> = synonyms.iter().map(|(name, _)| code(name)).collect();
+        row(&mut out, &[&topic_name(property), &synonyms.join(", "), doc]);
+    }
+    out.push_str("\n## Not acted upon yet\n\n");
+    out.push_str(NOT_YET);
+    out.push_str("| name | type | default | range | meaning |\n|---|---|---|---|---|\n");
+    for property in APPLIED_PROPERTIES.iter().filter(|property| property.effect.is_inert()) {
+        row(&mut out, &[&name(property), &property.doc]);
+    }
+    out.push_str("\nOf topics, these have no effect, or none yet:\n\n");
+    out.push_str("| name | type | default | range | meaning |\n|---|---|---|---|---|\n");
+    for property in TOPIC_PROPERTIES.iter().filter(|property| property.effect.is_inert()) {
+        row(&mut out, &[&topic_name(property), &property.doc]);
+    }
+    out.push_str("\n## Kafka's other properties\n\n");
+    out.push_str(OTHERS);
+    out.push_str("| name | type | default | range |\n|---|---|---|---|\n");
+    for property in INERT_PROPERTIES {
+        row(&mut out, &[&name(property)]);
+    }
+    out
+}
+
+const INTRODUCTION: &str = "\
+# Broker configuration
+
+Made from the broker's own tables, `io/broker/src/config`; do not edit. Properties go by Kafka's names, with Kafka 4.3's
+types, ranges and defaults. Set them with `kohort broker --set NAME=VALUE`; those that are alterable also while the broker
+runs, with IncrementalAlterConfigs (`kafka-configs`). A name that is in no table is refused with the nearest one that is.
+";
+
+const NOT_YET: &str = "\
+Retention and compaction do not run yet, and the broker compresses at its own levels. These are checked, kept and described, and
+change nothing. A broker that is started with one says so.
+
+";
+
+const OTHERS: &str = "\
+They concern replication, the controller quorum, tiered storage, security, the JVM, or protocols that are not served. A Kafka
+broker's own file may set them: they are checked by type, described as Kafka describes them, and change nothing here.
+
+";
+
+/// Writes a table's row.
+fn row(out: &mut String, cells: &[&dyn Display]) {
+    for cell in cells {
+        write!(out, "| {cell} ").unwrap();
+    }
+    out.push_str("|\n");
+}
+
+/// The first four cells: name, type, default, range.
+fn name(property: &Property) -> String {
+    cells(property.name, property.kind, property.default)
+}
+
+fn topic_name(property: &TopicProperty) -> String {
+    cells(property.name, property.kind, Some(property.default))
+}
+
+fn cells(name: &str, kind: Kind, default: Option<&str>) -> String {
+    let default = match default {
+        None => "null".to_owned(),
+        Some("") => "empty".to_owned(),
+        Some(text) => code(text),
+    };
+    let (kind, range) = kind_and_range(kind);
+    format!("{} | {kind} | {default} | {range}", code(name))
+}
+
+fn kind_and_range(kind: Kind) -> (&'static str, String) {
+    match kind {
+        Kind::Bool => ("boolean", String::new()),
+        Kind::Short(low, high) => ("16-bit integer", range(low, high, i64::from(i16::MAX))),
+        Kind::Int(low, high) => ("32-bit integer", range(low, high, i64::from(i32::MAX))),
+        Kind::Long(low, high) => ("64-bit integer", range(low, high, i64::MAX)),
+        Kind::Double(low, high) => ("number", format!("{low} to {high}")),
+        Kind::Text => ("text", String::new()),
+        Kind::OneOf(allowed) => ("word", words(allowed)),
+        Kind::List(allowed) => ("list", words(allowed)),
+        Kind::Class => ("Java class", String::new()),
+        Kind::Password => ("secret", String::new()),
+    }
+}
+
+/// A bound at the end of the type says nothing.
+fn range(low: i64, high: i64, most: i64) -> String {
+    match (low <= -most, high == most) {
+        (true, true) => String::new(),
+        (true, false) => format!("at most {high}"),
+        (false, true) => format!("at least {low}"),
+        (false, false) => format!("{low} to {high}"),
+    }
+}
+
+fn words(words: &[&str]) -> String {
+    words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
+}
+
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('|', "\\|"))
+}
