@@ -25,11 +25,13 @@ pub(crate) enum Client {
     Librdkafka,
     /// The Go client.
     FranzGo,
+    /// Our own: this program itself, as `kohort-interop driver`.
+    Kohort,
 }
 
 impl Client {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Java, Self::Librdkafka, Self::FranzGo];
+    pub(crate) const ALL: [Self; 4] = [Self::Java, Self::Librdkafka, Self::FranzGo, Self::Kohort];
 
     /// Returns the name used in test names and topics.
     pub(crate) fn name(self) -> &'static str {
@@ -37,11 +39,12 @@ impl Client {
             Self::Java => "java",
             Self::Librdkafka => "librdkafka",
             Self::FranzGo => "franz-go",
+            Self::Kohort => "kohort",
         }
     }
 
-    fn command(self, places: &Places) -> Command {
-        match self {
+    fn command(self, places: &Places) -> Result<Command> {
+        Ok(match self {
             Self::Java => {
                 let mut java = Command::new("java");
                 java.args(DRIVER_JVM).args(["-cp", &places.class_path()]).arg("Driver");
@@ -53,7 +56,12 @@ impl Client {
                 python
             }
             Self::FranzGo => Command::new(places.peers.join("go/driver")),
-        }
+            Self::Kohort => {
+                let mut kohort = Command::new(std::env::current_exe()?);
+                kohort.arg("driver");
+                kohort
+            }
+        })
     }
 }
 
@@ -142,7 +150,7 @@ impl Hub {
         let index = self.drivers.len();
         let name = format!("driver-{index}-{}", client.name());
         let mut process = client
-            .command(&self.places)
+            .command(&self.places)?
             .arg(&self.bootstrap)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -10,6 +10,7 @@
 
 mod bench;
 mod broker;
+mod driver;
 mod groups;
 mod hub;
 mod places;
@@ -42,6 +43,12 @@ enum Command {
     Sigkill(SigkillArguments),
     /// Measure our broker and Apache Kafka, in turn.
     Bench(BenchArguments),
+    /// Be the driver of our own client, for another process of this program.
+    #[command(hide = true)]
+    Driver {
+        /// The broker to talk to, as `host:port`.
+        bootstrap: String,
+    },
 }
 
 #[derive(Args)]
@@ -94,6 +101,10 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> anyhow::Result<bool> {
     let places = Places::find()?;
     match command {
+        Command::Driver { bootstrap } => {
+            driver::run(&bootstrap)?;
+            Ok(true)
+        }
         Command::Test(arguments) => {
             let tests = suite::chosen(&arguments.filter);
             suite::run(&places, arguments.broker, &tests)

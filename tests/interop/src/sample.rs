@@ -29,25 +29,53 @@ impl Samples {
     }
 }
 
+/// The i-th sample record of a seed.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(&'static str, Option<Vec<u8>>)>,
+}
+
+impl Sample {
+    /// Makes it.
+    pub(crate) fn new(seed: u64, i: u64) -> Self {
+        let x = mix(seed.wrapping_mul(1_000_003).wrapping_add(i));
+        let headers = match i % 4 {
+            1 => vec![("trace", Some(i.to_string().into_bytes()))],
+            2 => vec![("twice", Some(b"1".to_vec())), ("twice", None)],
+            3 => vec![("empty", Some(Vec::new()))],
+            _ => Vec::new(),
+        };
+        let key = (!i.is_multiple_of(10)).then(|| format!("key-{}", (x >> 32) % 17).into_bytes());
+        Self { key, value: value(i, x), headers }
+    }
+}
+
 /// Lays out one record as the drivers do before they digest it.
 fn offset_and_record(seed: u64, i: u64, offset: u64, timestamp: u64) -> Vec<u8> {
+    let Sample { key, value, headers } = Sample::new(seed, i);
+    let headers: Vec<(&[u8], Option<&[u8]>)> =
+        headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())).collect();
+    lay_out(offset, timestamp, key.as_deref(), value.as_deref(), &headers)
+}
+
+/// Lays out a record that was read: everything a digest covers.
+pub(crate) fn lay_out(
+    offset: u64,
+    timestamp: u64,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[(&[u8], Option<&[u8]>)],
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(offset.to_be_bytes());
     bytes.extend(timestamp.to_be_bytes());
-    let x = mix(seed.wrapping_mul(1_000_003).wrapping_add(i));
-    let key = (!i.is_multiple_of(10)).then(|| format!("key-{}", (x >> 32) % 17).into_bytes());
-    field(&mut bytes, key.as_deref());
-    field(&mut bytes, value(i, x).as_deref());
-    let trace = i.to_string();
-    let headers: &[(&str, Option<&[u8]>)] = match i % 4 {
-        1 => &[("trace", Some(trace.as_bytes()))],
-        2 => &[("twice", Some(b"1")), ("twice", None)],
-        3 => &[("empty", Some(b""))],
-        _ => &[],
-    };
+    field(&mut bytes, key);
+    field(&mut bytes, value);
     bytes.extend((headers.len() as u32).to_be_bytes());
     for (name, value) in headers {
-        field(&mut bytes, Some(name.as_bytes()));
+        field(&mut bytes, Some(*name));
         field(&mut bytes, *value);
     }
     bytes
@@ -76,6 +104,7 @@ fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Writes bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
