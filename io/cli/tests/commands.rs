@@ -1,39 +1,50 @@
 //! The verbs against a broker: stdout is data, stderr is words, the exit status means something.
+//!
+//! The broker is one of ours for each test, or a shared one at `KOHORT_TEST_BOOTSTRAP`, such as Apache
+//! Kafka: hence the unique names.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
-use common::{Broker, kohort, wait, words};
+use common::{Broker, kohort, unique, wait, words};
 use rustix::process::{Pid, Signal, kill_process};
-
-fn broker(data: &tempfile::TempDir) -> Broker {
-    Broker::start(data.path(), &["group.initial.rebalance.delay.ms=0"])
-}
 
 #[test]
 fn topics_are_created_listed_described_and_deleted() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "b", "--partitions", "2"], "");
-    broker.stdout(&["topic", "create", "a", "--config", "retention.ms=60000"], "");
-    assert_eq!(broker.stdout(&["topic", "list"], ""), "a\nb\n");
-    let described = broker.stdout(&["topic", "describe", "b"], "");
-    assert_eq!(described.lines().filter(|l| l.starts_with("b ")).count(), 2, "{described}");
-    broker.stdout(&["topic", "delete", "a", "b"], "");
-    assert_eq!(broker.stdout(&["topic", "list"], ""), "");
+    let broker = Broker::to_test_with();
+    let run = unique("");
+    let (a, b) = (format!("a{run}"), format!("b{run}"));
+    let listed = |expected: &[&String]| {
+        broker.until(&format!("{expected:?} are listed"), || {
+            let all = broker.stdout(&["topic", "list"], "");
+            all.lines().filter(|name| name.ends_with(&run)).eq(expected.iter().copied())
+        });
+    };
+    broker.stdout(&["topic", "create", &b, "--partitions", "2"], "");
+    broker.stdout(&["topic", "create", &a, "--config", "retention.ms=60000"], "");
+    listed(&[&a, &b]);
+    broker.until("both partitions are described", || {
+        let described = String::from_utf8(broker.run(&["topic", "describe", &b], "").stdout);
+        let row = format!("{b} ");
+        described.unwrap().lines().filter(|line| line.starts_with(&row)).count() == 2
+    });
+    let described = broker.run(&["topic", "describe", &a], "");
+    assert!(words(&described).contains("retention.ms=60000"), "{}", words(&described));
+    broker.stdout(&["topic", "delete", &a, &b], "");
+    listed(&[]);
 }
 
 #[test]
 fn refusals_name_the_object() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "orders"], "");
+    let broker = Broker::to_test_with();
+    let topic = unique("orders");
+    broker.create(&topic);
     for (arguments, named) in [
-        (&["topic", "create", "orders"][..], "orders"),
+        (&["topic", "create", &topic][..], &*topic),
         (&["topic", "create", "no/slashes"], "no/slashes"),
-        (&["topic", "create", "c", "--config", "retention.msec=1"], "retention.msec"),
+        (&["topic", "create", &unique("c"), "--config", "retention.msec=1"], "retention.msec"),
         (&["topic", "describe", "order"], "order"),
         (&["topic", "delete", "missing"], "missing"),
         (&["group", "describe", "nobody"], "nobody"),
@@ -54,10 +65,10 @@ fn a_wrong_command_line_ends_with_status_two() {
 
 #[test]
 fn what_consume_writes_as_json_produce_reads_back() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "from"], "");
-    broker.stdout(&["topic", "create", "to"], "");
+    let broker = Broker::to_test_with();
+    let (from, to) = (unique("from"), unique("to"));
+    broker.create(&from);
+    broker.create(&to);
     let input = concat!(
         r#"{"key":"k1","payload":"v1","ts":1700000000001,"headers":[["h","x"],["h",null]]}"#,
         "\n",
@@ -66,24 +77,24 @@ fn what_consume_writes_as_json_produce_reads_back() {
         r#"{"key":"k3","payload":null,"ts":1700000000003,"headers":[]}"#,
         "\n",
     );
-    broker.stdout(&["produce", "from", "--json"], input);
+    broker.stdout(&["produce", &from, "--json"], input);
     let consume =
-        |topic| broker.stdout(&["consume", topic, "--from-beginning", "-e", "--json"], "");
-    let first = consume("from");
+        |topic: &str| broker.stdout(&["consume", topic, "--from-beginning", "-e", "--json"], "");
+    let first = consume(&from);
     assert_eq!(first.lines().count(), 3, "{first}");
-    broker.stdout(&["produce", "to", "--json"], &first);
-    assert_eq!(consume("to"), first.replace(r#""topic":"from""#, r#""topic":"to""#));
+    broker.stdout(&["produce", &to, "--json"], &first);
+    assert_eq!(consume(&to), first.replace(&from, &to));
 }
 
 #[test]
 fn records_appear_as_they_arrive() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "live"], "");
-    let mut consumer = broker.spawn(&["consume", "live", "--from-beginning"]);
+    let broker = Broker::to_test_with();
+    let topic = unique("live");
+    broker.create(&topic);
+    let mut consumer = broker.spawn(&["consume", &topic, "--from-beginning"]);
     let mut lines = BufReader::new(consumer.stdout.take().unwrap()).lines();
     for word in ["one", "two", "three"] {
-        broker.stdout(&["produce", "live"], &format!("{word}\n"));
+        broker.stdout(&["produce", &topic], &format!("{word}\n"));
         assert_eq!(lines.next().unwrap().unwrap(), word);
     }
     kill_process(Pid::from_raw(consumer.id().cast_signed()).unwrap(), Signal::INT).unwrap();
@@ -92,45 +103,44 @@ fn records_appear_as_they_arrive() {
 
 #[test]
 fn a_group_resumes_where_it_stopped_and_can_be_reset() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "t"], "");
-    broker.stdout(&["produce", "t"], "0\n1\n2\n3\n4\n5\n");
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n2\n3\n4\n5\n");
     let take = |count: &str| {
-        broker.stdout(
-            &["consume", "t", "--group", "g", "--from-beginning", "--max-messages", count],
-            "",
-        )
+        let how = ["--group", group, "--from-beginning", "--max-messages", count];
+        broker.stdout(&[&["consume", topic], &how[..]].concat(), "")
     };
+    let listed = || broker.stdout(&["group", "list"], "").matches(group).count();
     assert_eq!(take("2"), "0\n1\n");
     assert_eq!(take("3"), "2\n3\n4\n");
-    assert_eq!(broker.stdout(&["group", "list"], "").lines().count(), 2);
-    let described = broker.stdout(&["group", "describe", "g"], "");
+    assert_eq!(listed(), 1);
+    let described = broker.stdout(&["group", "describe", group], "");
     let row: Vec<&str> =
-        described.lines().find(|l| l.starts_with("t ")).unwrap().split_whitespace().collect();
-    assert_eq!(row[..5], ["t", "0", "5", "6", "1"], "{described}");
-    let reset = &["group", "reset", "g", "--topic", "t", "--to-offset", "1"];
+        described.lines().find(|l| l.starts_with(topic)).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], [topic, "0", "5", "6", "1"], "{described}");
+    let reset = &["group", "reset", group, "--topic", topic, "--to-offset", "1"];
     broker.stdout(reset, "");
     assert_eq!(take("1"), "5\n", "without --execute nothing changes");
     broker.stdout(&[&reset[..], &["--execute"]].concat(), "");
     assert_eq!(take("1"), "1\n");
-    broker.stdout(&["group", "delete", "g"], "");
-    assert_eq!(broker.stdout(&["group", "list"], "").lines().count(), 1);
+    broker.stdout(&["group", "delete", group], "");
+    assert_eq!(listed(), 0);
 }
 
 #[test]
 fn a_reset_of_a_group_at_work_is_refused() {
-    let data = tempfile::tempdir().unwrap();
-    let broker = broker(&data);
-    broker.stdout(&["topic", "create", "t"], "");
-    broker.stdout(&["produce", "t"], "0\n");
-    let mut consumer = broker.spawn(&["consume", "t", "--group", "g", "--from-beginning"]);
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n");
+    let mut consumer = broker.spawn(&["consume", topic, "--group", group, "--from-beginning"]);
     let mut stdout = BufReader::new(consumer.stdout.take().unwrap());
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
     let refusal =
-        broker.refusal(&["group", "reset", "g", "--topic", "t", "--to-earliest", "--execute"]);
-    assert!(refusal.contains("`g`") && refusal.contains("Stable"), "{refusal}");
+        broker.refusal(&["group", "reset", group, "--topic", topic, "--to-earliest", "--execute"]);
+    assert!(refusal.contains(group) && refusal.contains("Stable"), "{refusal}");
     consumer.kill().unwrap();
     consumer.wait().unwrap();
 }

@@ -8,20 +8,36 @@ pub(crate) mod wire;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// Nothing here takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A `kohort broker` that is stopped when dropped.
+/// A broker to run verbs against: a `kohort broker` that is killed when dropped, or a foreign one.
 pub(crate) struct Broker {
-    child: Child,
+    child: Option<Child>,
+    /// Its data folder, if nobody else keeps it.
+    folder: Option<TempDir>,
     pub(crate) address: String,
 }
 
 impl Broker {
+    /// Returns the broker at `KOHORT_TEST_BOOTSTRAP`, shared with other tests and not empty, else
+    /// starts one.
+    pub(crate) fn to_test_with() -> Self {
+        if let Ok(address) = std::env::var("KOHORT_TEST_BOOTSTRAP") {
+            return Self { child: None, folder: None, address };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut broker = Self::start(folder.path(), &["group.initial.rebalance.delay.ms=0"]);
+        broker.folder = Some(folder);
+        broker
+    }
+
     /// Starts a broker on a free port and waits until it serves.
     pub(crate) fn start(data: &Path, properties: &[&str]) -> Self {
         let mut child = broker_command(data, properties).spawn().unwrap();
@@ -32,24 +48,24 @@ impl Broker {
             child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
             panic!("the broker said `{line}` and `{words}`");
         };
-        Self { address: address.to_owned(), child }
+        Self { address: address.to_owned(), folder: None, child: Some(child) }
     }
 
     /// Sends SIGTERM and returns the exit status.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        let mut child = self.child.take().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
-        let code = wait(&mut self.child);
-        std::mem::forget(self);
-        code
+        wait(&mut child)
     }
 
     /// Kills it with SIGKILL and returns what it said on stderr.
     pub(crate) fn kill(mut self) -> String {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
         let mut words = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
         words
     }
 
@@ -63,6 +79,22 @@ impl Broker {
         let output = self.run(arguments, input);
         assert!(output.status.success(), "{arguments:?}: {}", words(&output));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Creates a topic with one partition and waits until the broker shows it: Kafka answers before
+    /// that.
+    pub(crate) fn create(&self, topic: &str) {
+        self.stdout(&["topic", "create", topic, "--partitions", "1"], "");
+        self.until("it is shown", || self.run(&["topic", "describe", topic], "").status.success());
+    }
+
+    /// Waits until `done` holds, with patience.
+    pub(crate) fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "not in time on {}: {what}", self.address);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Runs `kohort`, which must fail with status 1, and returns its stderr.
@@ -87,9 +119,18 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+/// Returns a name that no other test has and no earlier run had.
+pub(crate) fn unique(name: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    format!("{name}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// `kohort broker` on a free port, with everything piped.
