@@ -17,13 +17,16 @@ pub(crate) fn tests() -> Vec<Test> {
     let name = |client: Client| {
         format!("{}::a_group_of_three_survives_join_leave_kill_and_resume", client.name())
     };
-    let test = |client| Test::new(name(client), move |world| Group::new(world, client)?.live());
+    let test = |client: Client| {
+        Test::new(name(client), move |world| Group::new(world, client, client.name())?.live())
+    };
     Client::ALL.into_iter().map(test).collect()
 }
 
 /// A group under test and how much its topic holds by now.
-struct Group<'a> {
-    hub: &'a mut Hub,
+pub(crate) struct Group<'a> {
+    pub(crate) hub: &'a mut Hub,
+    /// The client that creates the topic, writes, and asks what is committed.
     client: Client,
     driver: DriverId,
     topic: String,
@@ -32,7 +35,8 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn new(world: &'a mut World, client: Client) -> Result<Self> {
+    /// Creates a topic, which the group is named after.
+    pub(crate) fn new(world: &'a mut World, client: Client, name: &str) -> Result<Self> {
         let samples = Samples {
             seed: 7,
             count: BATCH,
@@ -41,7 +45,7 @@ impl<'a> Group<'a> {
         };
         let hub = &mut world.hub;
         let driver = hub.driver(client)?;
-        let topic = format!("group-{}", client.name());
+        let topic = format!("group-{name}");
         hub.create(driver, &topic, PARTITIONS)?;
         Ok(Self { hub, client, driver, topic, samples, produced: 0 })
     }
@@ -62,23 +66,36 @@ impl<'a> Group<'a> {
         self.await_commits()?;
 
         // A clean leave is acted on at once: the session of `b` would last for 45 seconds.
-        self.stop("b")?;
+        self.stop(self.driver, "b")?;
         self.await_shares(&[("a", 3), ("b", 0), ("c", 3)], LEAVE_TIMEOUT)
             .context("the second leaves")?;
         self.produce()?;
         self.await_commits()?;
 
         // A killed member says nothing: its partitions go to `a` when its session ends.
-        self.hub.kill(doomed)?;
-        let dead = self.name("c");
-        self.hub.member(&dead).owned.clear();
+        self.kill(doomed, "c")?;
         self.await_shares(&[("a", 6), ("b", 0), ("c", 0)], TAKE_OVER_TIMEOUT)
             .context("the third is killed")?;
         self.produce()?;
         self.await_commits()?;
 
         // The whole group goes away; what it committed stays.
-        self.stop("a")?;
+        self.stop(self.driver, "a")?;
+        let offset = self.check_committed()?;
+
+        // A new member reads what came since, and nothing else.
+        self.produce()?;
+        self.start(self.driver, "d", None)?;
+        self.await_commits().context("a new member resumes")?;
+        self.stop(self.driver, "d")?;
+        let name = self.name("d");
+        let first = self.hub.member(&name).records.iter().map(|(_, offset)| *offset).min();
+        ensure!(first == Some(offset), "the new member began at {first:?}, not at {offset}");
+        self.check_read_exactly_once()
+    }
+
+    /// Checks that every partition is committed to its end, which is returned.
+    pub(crate) fn check_committed(&mut self) -> Result<i64> {
         let offset = (self.produced / PARTITIONS) as i64;
         let committed = json!({
             "cmd": "committed",
@@ -89,30 +106,28 @@ impl<'a> Group<'a> {
         let answer = self.hub.call(self.driver, committed)?;
         let found: Vec<i64> = numbers(&answer["offsets"]).collect();
         ensure!(found == [offset; PARTITIONS as usize], "committed {found:?}, expected {offset}");
-
-        // A new member reads what came since, and nothing else.
-        self.produce()?;
-        self.start(self.driver, "d", None)?;
-        self.await_commits().context("a new member resumes")?;
-        self.stop("d")?;
-        let name = self.name("d");
-        let first = self.hub.member(&name).records.iter().map(|(_, offset)| *offset).min();
-        ensure!(first == Some(offset), "the new member began at {first:?}, not at {offset}");
-        self.check_read_exactly_once()
+        Ok(offset)
     }
 
     fn name(&self, member: &str) -> String {
         format!("{}-{member}", self.topic)
     }
 
-    fn produce(&mut self) -> Result<()> {
+    /// Writes the next records, evenly over the partitions.
+    pub(crate) fn produce(&mut self) -> Result<()> {
         let command = produce(&self.topic, &self.samples, self.produced, "none");
         self.hub.call(self.driver, command)?;
         self.produced += BATCH;
         Ok(())
     }
 
-    fn start(&mut self, driver: DriverId, member: &str, session_ms: Option<u64>) -> Result<()> {
+    /// Starts a member in a driver.
+    pub(crate) fn start(
+        &mut self,
+        driver: DriverId,
+        member: &str,
+        session_ms: Option<u64>,
+    ) -> Result<()> {
         let mut command = json!({
             "cmd": "member.start",
             "member": self.name(member),
@@ -126,14 +141,27 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn stop(&mut self, member: &str) -> Result<()> {
+    /// Has a member leave cleanly.
+    pub(crate) fn stop(&mut self, driver: DriverId, member: &str) -> Result<()> {
         let stop = json!({ "cmd": "member.stop", "member": self.name(member) });
-        self.hub.call(self.driver, stop)?;
+        self.hub.call(driver, stop)?;
+        Ok(())
+    }
+
+    /// Kills the driver of a member, which takes nothing back and owns nothing any more.
+    pub(crate) fn kill(&mut self, driver: DriverId, member: &str) -> Result<()> {
+        self.hub.kill(driver)?;
+        let dead = self.name(member);
+        self.hub.member(&dead).owned.clear();
         Ok(())
     }
 
     /// Waits until each named member owns that many partitions, and all together own each once.
-    fn await_shares(&mut self, shares: &[(&str, usize)], timeout: Duration) -> Result<()> {
+    pub(crate) fn await_shares(
+        &mut self,
+        shares: &[(&str, usize)],
+        timeout: Duration,
+    ) -> Result<()> {
         let wanted: Vec<(String, usize)> =
             shares.iter().map(|(member, share)| (self.name(member), *share)).collect();
         self.hub.wait(&format!("the shares are {shares:?}"), timeout, |hub| {
@@ -150,7 +178,7 @@ impl<'a> Group<'a> {
     }
 
     /// Waits until the members have committed up to the end of every partition.
-    fn await_commits(&mut self) -> Result<()> {
+    pub(crate) fn await_commits(&mut self) -> Result<()> {
         let end = (self.produced / PARTITIONS) as i64;
         let prefix = self.name("");
         self.hub.wait(&format!("every partition is committed to {end}"), COMMIT_TIMEOUT, |hub| {
@@ -165,7 +193,8 @@ impl<'a> Group<'a> {
         })
     }
 
-    fn check_read_exactly_once(&self) -> Result<()> {
+    /// Checks that each record was read by one member, once.
+    pub(crate) fn check_read_exactly_once(&self) -> Result<()> {
         let prefix = self.name("");
         let mut read: BTreeMap<(i64, i64), usize> = BTreeMap::new();
         for (name, member) in &self.hub.members {
@@ -196,7 +225,7 @@ const BATCH: u64 = 300;
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Well under the 45 seconds after which a member that says nothing is given up.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The session of the member that is killed, in milliseconds: Kafka's least.
-const SHORT_SESSION: u64 = 6_000;
-const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const SHORT_SESSION: u64 = 6_000;
+pub(crate) const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(30);

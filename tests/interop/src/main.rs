@@ -13,6 +13,7 @@ mod broker;
 mod driver;
 mod groups;
 mod hub;
+mod mixed;
 mod places;
 mod records;
 mod restart;
