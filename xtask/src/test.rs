@@ -81,6 +81,7 @@ const STEPS: &[Step] = &[
     Step { name: "oracle", what: "our bytes against Kafka's own classes", run: oracle },
     Step { name: "build", what: "the binary as a user gets it", run: build },
     Step { name: "interop", what: "real clients and Kafka's tools on our broker", run: interop },
+    Step { name: "client", what: "our client and command line on Apache Kafka", run: client },
     Step { name: "sigkill", what: "the broker killed 20 times under load", run: sigkill },
 ];
 
@@ -126,6 +127,10 @@ fn build(workspace: &Workspace) -> Result<()> {
 
 fn interop(workspace: &Workspace) -> Result<()> {
     interop_program(workspace, "test", &[])
+}
+
+fn client(workspace: &Workspace) -> Result<()> {
+    interop_program(workspace, "client", &[])
 }
 
 fn sigkill(workspace: &Workspace) -> Result<()> {

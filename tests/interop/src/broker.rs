@@ -39,6 +39,8 @@ pub(crate) struct Broker {
     places: Places,
     jvm: &'static [&'static str],
     port: u16,
+    /// The port of a second listener, and the one it advertises in its place.
+    proxied: Option<(u16, u16)>,
     folder: TempDir,
     process: Option<Child>,
 }
@@ -46,22 +48,43 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker on a free port with an empty data folder, and waits until it answers.
     pub(crate) fn start(kind: Kind, places: &Places) -> Result<Self> {
-        let mut broker = Self::prepare(kind, places, KAFKA_JVM)?;
+        let mut broker = Self::prepare(kind, places, KAFKA_JVM, None)?;
         broker.launch()?;
         Ok(broker)
     }
 
-    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
-    pub(crate) fn prepare_full_size(kind: Kind, places: &Places) -> Result<Self> {
-        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE)
+    /// Starts Kafka with a second listener that advertises another port, where a proxy may be put;
+    /// returns the ports of both.
+    pub(crate) fn start_kafka_with_proxied_listener(places: &Places) -> Result<(Self, u16, u16)> {
+        let (listener, proxy) = (free_port()?, free_port()?);
+        let mut broker = Self::prepare(Kind::Kafka, places, KAFKA_JVM, Some((listener, proxy)))?;
+        broker.launch()?;
+        Ok((broker, listener, proxy))
     }
 
-    fn prepare(kind: Kind, places: &Places, jvm: &'static [&'static str]) -> Result<Self> {
+    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
+    pub(crate) fn prepare_full_size(kind: Kind, places: &Places) -> Result<Self> {
+        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE, None)
+    }
+
+    fn prepare(
+        kind: Kind,
+        places: &Places,
+        jvm: &'static [&'static str],
+        proxied: Option<(u16, u16)>,
+    ) -> Result<Self> {
         // The log file of the last run is not continued.
         places.log(kind.name())?;
         let folder = tempfile::Builder::new().prefix("kohort-interop-").tempdir()?;
-        let broker =
-            Self { kind, places: places.clone(), jvm, port: free_port()?, folder, process: None };
+        let broker = Self {
+            kind,
+            places: places.clone(),
+            jvm,
+            port: free_port()?,
+            proxied,
+            folder,
+            process: None,
+        };
         if kind == Kind::Kafka {
             broker.format()?;
         }
@@ -165,7 +188,8 @@ impl Broker {
         let controller = free_port()?;
         let properties = self.folder.path().join("server.properties");
         let data = self.folder.path().join("data");
-        fs::write(&properties, kafka_properties(self.port, controller, &data))?;
+        let text = kafka_properties(self.port, controller, self.proxied, &data);
+        fs::write(&properties, text)?;
         let log = self.places.log_on(self.kind.name())?;
         let status = self
             .java()
@@ -226,14 +250,28 @@ fn answers(port: u16) -> bool {
         && answer[8..] == [0, 0]
 }
 
-fn kafka_properties(port: u16, controller: u16, data: &Path) -> String {
+fn kafka_properties(
+    port: u16,
+    controller: u16,
+    proxied: Option<(u16, u16)>,
+    data: &Path,
+) -> String {
+    let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
+    let mut listeners = at("PLAINTEXT", port);
+    let mut advertised = listeners.clone();
+    if let Some((listener, proxy)) = proxied {
+        listeners = format!("{listeners},{}", at("PROXIED", listener));
+        advertised = format!("{advertised},{}", at("PROXIED", proxy));
+    }
     // One node needs replication factors of one, and a short session with its own controller: after
     // a SIGKILL it is let in again only when its last session is over.
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={advertised}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          offsets.topic.replication.factor=1\n\

@@ -10,6 +10,7 @@
 
 mod bench;
 mod broker;
+mod client;
 mod driver;
 mod groups;
 mod hub;
@@ -42,6 +43,8 @@ enum Command {
     Test(TestArguments),
     /// Kill the broker under load, again and again.
     Sigkill(SigkillArguments),
+    /// Run the tests of our own client and of the command line against Apache Kafka.
+    Client,
     /// Measure our broker and Apache Kafka, in turn.
     Bench(BenchArguments),
     /// Be the driver of our own client, for another process of this program.
@@ -110,6 +113,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
             let tests = suite::chosen(&arguments.filter);
             suite::run(&places, arguments.broker, &tests)
         }
+        Command::Client => client::run(&places),
         Command::Bench(arguments) => {
             bench::run(&places, &arguments.broker, arguments.rounds, arguments.records)?;
             Ok(true)

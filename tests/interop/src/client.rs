@@ -1,0 +1,53 @@
+//! Our own client and command line against Apache Kafka: their integration tests with a Kafka at
+//! `KOHORT_TEST_BOOTSTRAP`, then the tests of this program in which our client is one of the peers.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::broker::{Broker, Kind};
+use crate::places::Places;
+use crate::suite;
+
+/// Runs everything; returns whether all passed.
+pub(crate) fn run(places: &Places) -> Result<bool> {
+    let (broker, listener, proxy) = Broker::start_kafka_with_proxied_listener(places)?;
+    let mut passed = true;
+    for (package, tests) in TESTS {
+        let started = Instant::now();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["test", "--quiet", "--no-fail-fast", "--package", package]);
+        cargo.args(tests.iter().flat_map(|test| ["--test", test])).arg("--");
+        for (_, test, reason) in ONLY_ON_OURS.iter().filter(|(of, _, _)| *of == package) {
+            println!("left out of `{package}`: {test} {reason}");
+            cargo.args(["--skip", test]);
+        }
+        let status = cargo
+            .env("KOHORT_TEST_BOOTSTRAP", broker.address())
+            .env("KOHORT_TEST_PROXIED", format!("{listener}:{proxy}"))
+            .current_dir(&places.sources)
+            .status()
+            .context("cargo could not be started")?;
+        println!("`{package}` against kafka: {status}, {:.1} s", started.elapsed().as_secs_f64());
+        passed &= status.success();
+    }
+    drop(broker);
+    let words = OUR_CLIENT.map(str::to_owned);
+    Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
+}
+
+/// The integration tests, by package.
+const TESTS: [(&str, &[&str]); 2] =
+    [("kohort", &["connection", "producer", "admin", "consumer"]), ("kohort-cli", &["commands"])];
+
+/// The tests that need a broker of ours whatever they are given: package, name, why.
+const ONLY_ON_OURS: [(&str, &str, &str); 1] = [(
+    "kohort",
+    "records_survive_a_restart_of_the_broker_once_and_in_order",
+    "restarts a broker inside its own process; `kohort::a_restart_of_the_broker_loses_nothing` \
+     below does so to Kafka",
+)];
+
+/// What the names of this program's tests of our client contain.
+const OUR_CLIENT: [&str; 2] = ["kohort::", "mixed::"];
