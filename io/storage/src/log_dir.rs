@@ -109,8 +109,17 @@ impl LogDir {
         match who {
             Who::Manual => *dir.committer.lock() = Some(committer),
             Who::Threads => {
-                *dir.commit_thread.lock() = Some(spawn("commit", || committer.run())?);
-                *dir.background_thread.lock() = Some(spawn("segments", move || background.run())?);
+                let [fails, also] = [0, 1].map(|_| FailsOnPanic(Arc::clone(&dir.shared)));
+                let commit = move || {
+                    let _fails = fails;
+                    committer.run();
+                };
+                let segments = move || {
+                    let _fails = also;
+                    background.run();
+                };
+                *dir.commit_thread.lock() = Some(spawn("commit", commit)?);
+                *dir.background_thread.lock() = Some(spawn("segments", segments)?);
             }
         }
         Ok((Arc::new(dir), report))
@@ -300,6 +309,24 @@ impl Drop for LogDir {
         let mut work = self.shared.work.lock();
         work.dirty.clear();
         work.hot.clear();
+    }
+}
+
+/// Ends the folder if its thread panics: what waits for that thread would wait for ever.
+struct FailsOnPanic(Arc<Shared>);
+
+impl Drop for FailsOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let panicked = std::io::Error::other("a thread panicked");
+            let fatal = self.0.fail("working behind appends", panicked);
+            self.0.close_queue();
+            let mut waiting = Vec::new();
+            self.0.take_queued(&mut waiting, false);
+            for done in waiting.into_iter().filter_map(|pending| pending.done) {
+                done(Err(StorageError::Fatal(Arc::clone(&fatal))));
+            }
+        }
     }
 }
 

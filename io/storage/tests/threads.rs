@@ -4,11 +4,11 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
-use kohort_storage::{LogDir, LogDirConfig, PartitionConfig, PartitionLog};
-use support::{append, append_durably, batch, id, producer_batch, read_all};
+use kohort_storage::{AppendOrigin, LogDir, LogDirConfig, PartitionConfig, PartitionLog};
+use support::{NOW, append, append_durably, batch, id, producer_batch, read_all};
 
 #[test]
 fn appends_reads_checkpoints_and_deletions_do_not_disturb_each_other() {
@@ -114,4 +114,32 @@ fn ten_thousand_partitions_cost_few_files_and_come_back() {
     assert_eq!(dir.partitions().len(), count as usize);
     let log = dir.partition(id("many", 0).topic_id, 990).unwrap();
     assert_eq!(read_all(&log, 0, 1000), [(0, b"v".to_vec())]);
+}
+
+#[test]
+fn panic_of_the_commit_thread_ends_the_folder_and_nobody_waits_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&told);
+    let mut config = LogDirConfig::new(folder.path());
+    config.on_fatal = Some(Arc::new(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }));
+    let (dir, _) = LogDir::open(config).unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    let (go, wait) = channel::<()>();
+    let panics = move |_: Result<(), _>| {
+        let _ = wait.recv();
+        panic!("a callback panics, as this test wants");
+    };
+    log.append(NOW, batch(&[b"v"]), AppendOrigin::Client, panics).unwrap();
+    while log.high_watermark() == 0 {
+        std::thread::yield_now();
+    }
+    let (_, waiting) = append(&log, batch(&[b"v"])).unwrap();
+    go.send(()).unwrap();
+    assert!(waiting.recv().unwrap().is_err());
+    assert!(append(&log, batch(&[b"v"])).is_err());
+    assert!(dir.shutdown().is_err());
+    assert_eq!(told.load(Ordering::SeqCst), 1);
 }
