@@ -218,6 +218,39 @@ fn a_full_disk_refuses_produces_and_loses_nothing() {
 }
 
 #[test]
+fn every_produce_under_way_when_room_ends_is_answered_and_the_answer_is_true() {
+    let disk = SmallDisk::new("24m");
+    let broker = Broker::start(&disk.data(), &[]);
+    broker.stdout(&["topic", "create", "orders"], "");
+    disk.fill();
+    // Larger than what is left of the log's file, so the commit itself may find no room.
+    let large = [1_u8, 2, 3, 4].map(|who| {
+        let address = broker.address.clone();
+        std::thread::spawn(move || {
+            let mut wire = Wire::connect(&address);
+            let answers = (0..40).map(|_| wire.produce("orders", &vec![who; 900_000]));
+            let acked = answers.take_while(|answer| answer.error_code.is_ok());
+            acked.map(|answer| (answer.base_offset, vec![who; 900_000])).collect::<Vec<_>>()
+        })
+    });
+    let mut wire = Wire::connect(&broker.address);
+    let deadline = Instant::now() + PATIENCE;
+    // What is under way when room ends is held for as long as its producer is patient.
+    while wire.produce("orders", b"small").error_code != ErrorCode::KAFKA_STORAGE_ERROR {
+        assert!(Instant::now() < deadline, "nothing is refused on a full disk");
+    }
+    wire.read_all("orders", 0, 0);
+    disk.free();
+    let acked = large.map(|thread| thread.join().unwrap()).concat();
+    broker.kill();
+    let broker = Broker::start(&disk.data(), &[]);
+    let found = Wire::connect(&broker.address).read_all("orders", 0, 0);
+    for record in acked {
+        assert!(found.contains(&record), "the record at {} is lost", record.0);
+    }
+}
+
+#[test]
 fn a_broker_killed_on_a_full_disk_starts_on_it_and_serves_reads() {
     let disk = SmallDisk::new("16m");
     let broker = Broker::start(&disk.data(), &[]);

@@ -23,12 +23,17 @@ use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
 use kohort_protocol::{ErrorCode, VersionRange};
 use kohort_storage::{AppendError, StorageError};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 /// What is told to clients; see above.
 pub(crate) const ADVERTISED: VersionRange = VersionRange::new(0, 13);
 /// Kafka's own tools may write to the broker's topics; nobody else may.
 const ADMIN_CLIENT: &str = "__admin_client";
+/// What a producer says of its patience is about replicas, which are not waited for here; a sync of a
+/// busy disk may take longer than it says.
+const PATIENCE_MIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ProduceRequest) -> Answer {
     let acks = request.acks;
@@ -37,8 +42,11 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ProduceRequest
     if work.is_stalled() {
         return Answer::Blocked(Box::pin(async move {
             while work.is_stalled() {
-                work.node.log_dir_room().await;
-                work.append_all();
+                // Cancel-safe: who waits for room and goes away takes nothing with it.
+                match timeout_at(work.deadline, work.node.log_dir_room()).await {
+                    Ok(()) => work.append_all(),
+                    Err(_) => work.give_up(),
+                }
             }
             work.finish(context, acks).await
         }));
@@ -55,6 +63,8 @@ type Durable = oneshot::Receiver<Result<(), StorageError>>;
 struct Work {
     node: Arc<Node>,
     now: i64,
+    /// When the producer no longer counts on an answer.
+    deadline: Instant,
     response: ProduceResponse,
     /// What is still to be appended, the last first: topic and partition in the response, and records.
     todo: Vec<(usize, usize, Arc<Partition>, Bytes)>,
@@ -64,7 +74,9 @@ struct Work {
 
 impl Work {
     fn new(node: &Arc<Node>, context: &Context, request: ProduceRequest) -> Self {
-        let ProduceRequest { acks, transactional_id, topic_data, .. } = request;
+        let ProduceRequest { acks, transactional_id, timeout_ms, topic_data, .. } = request;
+        let patience = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        let deadline = Instant::now() + patience.max(PATIENCE_MIN);
         let refusal = if !(-1..=1).contains(&acks) {
             Some(ErrorCode::INVALID_REQUIRED_ACKS)
         } else if transactional_id.is_some() {
@@ -104,7 +116,8 @@ impl Work {
         }
         todo.reverse();
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        Self { node: Arc::clone(node), now: node.clock.now(), response, todo, waits: Vec::new() }
+        let now = node.clock.now();
+        Self { node: Arc::clone(node), now, deadline, response, todo, waits: Vec::new() }
     }
 
     /// Appends until all is appended or the log's queue is full.
@@ -138,13 +151,24 @@ impl Work {
         !self.todo.is_empty()
     }
 
-    /// Waits until everything appended is durable, and answers.
+    /// Refuses what could not even be queued in time.
+    fn give_up(&mut self) {
+        for (topic, place, _, _) in self.todo.drain(..) {
+            let response = &mut self.response.responses[topic].partition_responses[place];
+            response.error_code = ErrorCode::REQUEST_TIMED_OUT;
+        }
+    }
+
+    /// Waits until everything appended is durable, and answers. What is not durable in time, as when
+    /// the disk has no room for it, may become so later: the producer is told so, as by Kafka, with
+    /// REQUEST_TIMED_OUT, and an idempotent one writes it once whatever comes.
     async fn finish(mut self, context: Context, acks: i16) -> Response {
         for (topic, place, wait) in std::mem::take(&mut self.waits) {
-            let error_code = match wait.await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.code(),
-                Err(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+            let error_code = match timeout_at(self.deadline, wait).await {
+                Ok(Ok(Ok(()))) => continue,
+                Ok(Ok(Err(error))) => error.code(),
+                Ok(Err(_)) => ErrorCode::KAFKA_STORAGE_ERROR,
+                Err(_) => ErrorCode::REQUEST_TIMED_OUT,
             };
             let response = &mut self.response.responses[topic].partition_responses[place];
             let index = response.index;

@@ -50,7 +50,7 @@ impl Wire {
         let partition = PartitionProduceData { index: 0, records: Some(records) };
         let request = ProduceRequest {
             acks: -1,
-            timeout_ms: 10_000,
+            timeout_ms: 1000,
             topic_data: vec![TopicProduceData {
                 name: topic.to_owned(),
                 partition_data: vec![partition],
