@@ -55,8 +55,20 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kohort: {error:#}");
+            eprintln!("kohort: {}", words_of(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells an error with its causes, each once: some errors tell theirs themselves.
+fn words_of(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -102,11 +102,11 @@ fn status(sound: bool) -> ExitCode {
 fn verified(folder: &Path, report: &VerifyReport) -> String {
     let mut text = problems(&report.problems);
     text.push_str(&format!(
-        "{} is {}: {} partitions, {} batches in segments, {} commits in the write-ahead log\n",
+        "{} is {}: {} batches in the segments of {} partitions, {} commits in the write-ahead log\n",
         folder.display(),
         if report.problems.is_empty() { "sound" } else { "damaged" },
-        report.partitions,
         thousands(report.batches),
+        report.partitions,
         thousands(report.commits)
     ));
     if report.torn {
