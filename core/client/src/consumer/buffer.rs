@@ -40,6 +40,7 @@ struct Cell<H> {
     bytes: usize,
     paused: bool,
     revoking: bool,
+    given_back: bool,
     queued: bool,
     given: Option<Position>,
     processed: Option<Position>,
@@ -76,6 +77,7 @@ impl<H> Buffer<H> {
             bytes: 0,
             paused: false,
             revoking: false,
+            given_back: false,
             queued: self.turn.contains(&partition),
             given: None,
             processed: None,
@@ -100,6 +102,14 @@ impl<H> Buffer<H> {
                 cell.chunks.clear();
                 cell.bytes = 0;
             }
+        }
+    }
+
+    /// Says that the application is done with what is being given back and meets `which`. It owns that
+    /// no more, though the network side may hear of it only later.
+    pub fn give_back(&mut self, which: impl Fn(&TopicPartition) -> bool) {
+        for (partition, cell) in &mut self.cells {
+            cell.given_back |= cell.revoking && which(partition);
         }
     }
 
@@ -252,7 +262,8 @@ impl<H> Buffer<H> {
     /// Returns everything given, for a commit of all the application has.
     pub fn all_given(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         let given = |(partition, cell): (&TopicPartition, &Cell<H>)| {
-            cell.given.map(|position| (partition.clone(), cell.epoch, position))
+            let given = cell.given.filter(|_| !cell.given_back);
+            given.map(|position| (partition.clone(), cell.epoch, position))
         };
         self.cells.iter().filter_map(given).collect()
     }
@@ -279,5 +290,32 @@ impl<H> Buffer<H> {
         if let Some(cell) = self.cells.get_mut(partition) {
             cell.chunks.iter_mut().for_each(change);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_not_among_what_the_application_has_though_it_stays_until_released() {
+        let mut buffer: Buffer<()> = Buffer::default();
+        let [kept, gone] = [0, 1].map(|index| TopicPartition::new("t", index));
+        for partition in [&kept, &gone] {
+            buffer.assign(partition.clone(), AssignmentEpoch(1));
+            buffer.start(partition, PositionEpoch(1), Position::at(7));
+        }
+        let has = |buffer: &Buffer<()>| {
+            buffer.all_given().into_iter().map(|(partition, ..)| partition).collect::<Vec<_>>()
+        };
+        buffer.mark_revoking([&gone]);
+        assert_eq!(has(&buffer), [kept.clone(), gone.clone()], "it may still be committed");
+        buffer.give_back(|_| true);
+        assert_eq!(has(&buffer), std::slice::from_ref(&kept));
+        assert_eq!(buffer.all_processed().len(), 2, "auto commit takes it along");
+        buffer.release([&gone]);
+        buffer.assign(gone.clone(), AssignmentEpoch(2));
+        buffer.start(&gone, PositionEpoch(2), Position::at(9));
+        assert_eq!(has(&buffer), [kept, gone], "it came back");
     }
 }

@@ -6,6 +6,7 @@
 //! finished with what it was given, and what it processed is committed if auto commit is on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client_core::consumer::membership::LostReason;
@@ -13,6 +14,7 @@ use kohort_client_core::consumer::{RequestId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::shared::Shared;
 use super::task::Command;
 
 /// An event of the group.
@@ -62,6 +64,7 @@ pub struct RevocationGuard {
     pub(super) partitions: BTreeSet<TopicPartition>,
     pub(super) deadline: Instant,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl RevocationGuard {
@@ -78,6 +81,10 @@ impl RevocationGuard {
 
 impl Drop for RevocationGuard {
     fn drop(&mut self) {
+        if self.ticket != UNDELIVERED {
+            // What is committed from here on leaves these partitions out.
+            self.shared.buffer.lock().give_back(|it| self.partitions.contains(it));
+        }
         // Without a consumer there is nobody left to tell.
         let _ = self.commands.send(Command::GiveBack(self.ticket));
     }
@@ -100,6 +107,9 @@ impl RebalanceEvents {
         self.receiver.try_recv().ok()
     }
 }
+
+/// The ticket of a guard that could not be delivered: nobody has finished with anything.
+pub(super) const UNDELIVERED: RequestId = RequestId(0);
 
 /// How many events may wait. A listener that lags behind by more misses some, and revocations go on
 /// as if nobody listened.

@@ -357,6 +357,7 @@ impl Consumer {
         self.shared.buffer.lock().begin_poll();
         let waiting = self.shared.revocation.lock().take();
         if let Some(ticket) = waiting {
+            self.shared.buffer.lock().give_back(|_| true);
             let _ = self.commands.send(Command::GiveBack(ticket));
         }
         if self.shared.away.swap(false, Ordering::SeqCst) {

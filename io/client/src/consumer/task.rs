@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::credits::Hold;
-use super::events::{RebalanceEvent, RevocationGuard};
+use super::events::{RebalanceEvent, RevocationGuard, UNDELIVERED};
 use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
 use crate::cluster::{Cluster, Topics};
@@ -187,7 +187,7 @@ impl Task {
                 self.commits.insert(ticket, done);
             }
             Command::Listen(listener) => self.listener = Some(listener),
-            Command::GiveBack(ticket) => self.give_back(clock, ticket),
+            Command::GiveBack(ticket) => self.given_back(clock, ticket),
             Command::Back => {
                 let actions = self.machine.handle_poll(now);
                 self.execute(clock, actions, None);
@@ -356,13 +356,14 @@ impl Task {
         }
         if let (Some(listener), Some(commands)) = (&self.listener, self.command_sender.upgrade()) {
             let deadline = Instant::now() + clock.until(deadline);
-            let guard = RevocationGuard { ticket, partitions, deadline, commands };
+            let shared = self.shared.clone();
+            let guard = RevocationGuard { ticket, partitions, deadline, commands, shared };
             match listener.try_send(RebalanceEvent::Revoking(guard)) {
                 // A guard that could not be delivered gives back by being dropped; but nobody has
                 // finished with anything yet, so its word does not count.
                 Err(error) => {
                     if let RebalanceEvent::Revoking(mut guard) = error.into_inner() {
-                        guard.ticket = RequestId(0);
+                        guard.ticket = UNDELIVERED;
                     }
                 }
                 Ok(()) => return,
@@ -379,7 +380,13 @@ impl Task {
         }
     }
 
+    /// Gives partitions back on behalf of an application that has nothing to finish.
     fn give_back(&mut self, clock: Clock, ticket: RequestId) {
+        self.shared.buffer.lock().give_back(|_| true);
+        self.given_back(clock, ticket);
+    }
+
+    fn given_back(&mut self, clock: Clock, ticket: RequestId) {
         let actions = self.machine.handle_given_back(clock.now(), ticket, &*self.shared);
         self.execute(clock, actions, None);
     }
