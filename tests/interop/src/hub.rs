@@ -80,6 +80,8 @@ pub(crate) struct MemberView {
     pub(crate) committed: BTreeMap<i64, i64>,
     /// The records it read though it had committed behind them.
     pub(crate) went_back: Vec<(i64, i64)>,
+    /// The partitions it gave back when asked to, in order.
+    pub(crate) given_back: Vec<i64>,
     /// How often partitions were assigned.
     pub(crate) assignments: usize,
     /// How often its partitions were lost, which is to be fenced.
@@ -302,6 +304,9 @@ impl Hub {
                 member.losses += usize::from(kind == "lost");
                 for partition in numbers(&event["partitions"]) {
                     member.owned.remove(&partition);
+                    if kind == "revoked" {
+                        member.given_back.push(partition);
+                    }
                 }
             }
             "records" => {

@@ -11,6 +11,7 @@
 mod bench;
 mod broker;
 mod client;
+mod cooperative;
 mod driver;
 mod groups;
 mod hub;

@@ -8,7 +8,7 @@ use crate::broker::{Broker, Kind};
 use crate::hub::Hub;
 use crate::places::Places;
 use crate::tools::Pair;
-use crate::{groups, mixed, records, restart, tools};
+use crate::{cooperative, groups, mixed, records, restart, tools};
 
 /// What a test works with: the broker under test and the drivers that talk to it.
 pub(crate) struct World {
@@ -54,11 +54,18 @@ impl Test {
 
 /// Returns the tests whose name contains one of the words of the filter; all if there are none.
 pub(crate) fn chosen(filter: &[String]) -> Vec<Test> {
-    [records::tests(), groups::tests(), mixed::tests(), restart::tests(), tools::tests()]
-        .into_iter()
-        .flatten()
-        .filter(|test| filter.is_empty() || filter.iter().any(|word| test.name.contains(word)))
-        .collect()
+    [
+        records::tests(),
+        groups::tests(),
+        mixed::tests(),
+        cooperative::tests(),
+        restart::tests(),
+        tools::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|test| filter.is_empty() || filter.iter().any(|word| test.name.contains(word)))
+    .collect()
 }
 
 /// Runs tests on a fresh broker; returns whether all passed.
