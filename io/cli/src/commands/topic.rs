@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -77,7 +78,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 for (name, value) in config {
                     topic = topic.config(name, value);
                 }
-                cluster.admin()?.create_topic(topic).await?;
+                let admin = cluster.admin()?;
+                admin.create_topic(topic).await?;
+                wait_until_served(&admin, &name).await?;
                 eprintln!("created topic `{name}`");
             }
             Verb::List { internal, cluster } => {
@@ -99,6 +102,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Waits until brokers know the topic and its leaders: a cluster's controller answers before they
+/// do, and the next command must find the topic.
+async fn wait_until_served(admin: &Admin, name: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SERVED_DEADLINE;
+    loop {
+        let described = admin.describe_topics(vec![name.to_owned()]).await?.remove(name);
+        let served = described.and_then(Result::ok).is_some_and(|topic| {
+            !topic.partitions.is_empty() && topic.partitions.iter().all(|p| p.leader >= 0)
+        });
+        if served {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("topic `{name}` was created, but no broker leads all its partitions yet");
+        }
+        tokio::time::sleep(SERVED_POLL).await;
+    }
+}
+
+/// Leaders are chosen within moments, or something is wrong with the cluster.
+const SERVED_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the brokers are asked.
+const SERVED_POLL: Duration = Duration::from_millis(50);
+
 async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         "TOPIC",
@@ -109,7 +136,8 @@ async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
         "START-OFFSET",
         "END-OFFSET",
     ]);
-    let mut configs = String::new();
+    let mut configs = Table::new(&["TOPIC", "CONFIG", "VALUE"]);
+    let mut has_configs = false;
     for (name, topic) in admin.describe_topics(names).await? {
         let topic = topic?;
         let wanted = |spec| -> BTreeMap<TopicPartition, OffsetSpec> {
@@ -138,14 +166,14 @@ async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot describe the configs of topic `{name}`"))?;
         for entry in entries.into_iter().filter(|e| e.source == ConfigSource::Topic) {
-            let value = entry.value.unwrap_or_default();
-            configs.push_str(&format!("{name}  {}={value}\n", entry.name));
+            configs.row([name.clone(), entry.name, entry.value.unwrap_or_default()]);
+            has_configs = true;
         }
     }
     table.print()?;
-    if !configs.is_empty() {
-        eprintln!("configs set on the topic:");
-        eprint!("{configs}");
+    if has_configs {
+        print("\n")?;
+        configs.print()?;
     }
     Ok(())
 }
