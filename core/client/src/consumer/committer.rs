@@ -239,6 +239,11 @@ impl Committer {
                 let Some(entry) = flight.sent.remove(&partition) else { continue };
                 let code = answer.error_code;
                 match judge(code) {
+                    // Without a membership there is no other generation to wait for: the group has
+                    // members, and they alone may commit.
+                    Verdict::Membership if context.manual => {
+                        self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));
+                    }
                     Verdict::Done => self.settle(&partition, entry.ticket, None),
                     Verdict::Refused => {
                         self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));

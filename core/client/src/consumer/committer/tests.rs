@@ -159,3 +159,30 @@ fn a_commit_that_is_not_done_by_its_deadline_says_what_it_met() {
     assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
     assert!(committer.is_idle());
 }
+
+#[test]
+fn a_commit_without_a_membership_is_refused_by_a_group_with_members_and_the_next_one_leaves() {
+    let manual = |act: &mut dyn FnMut(&CommitContext<'_>) -> Vec<CommitAction>| {
+        MEMBER.with(|context| {
+            act(&CommitContext { identity: None, manual: true, coordinator: Some(7), ..*context })
+        })
+    };
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, generation, _) = sent(&manual(&mut |context| committer.advance(0, context)));
+    assert_eq!(generation, -1);
+    let code = ErrorCode::UNKNOWN_MEMBER_ID;
+    let partitions = vec![OffsetCommitResponsePartition { partition_index: 0, error_code: code }];
+    let topic =
+        OffsetCommitResponseTopic { name: "t".to_owned(), partitions, ..Default::default() };
+    let response = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
+    let actions = manual(&mut |context| {
+        committer.handle_response(1, id, response.clone(), context, &|_| None)
+    });
+    let failures = vec![(TopicPartition::new("t", 0), CommitFailure::Refused(code))];
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
+    // The members may be gone by now.
+    commit(&mut committer, 0, 2);
+    let (_, _, offsets) = sent(&manual(&mut |context| committer.advance(2, context)));
+    assert_eq!(offsets, [(0, 2)]);
+}
