@@ -201,7 +201,14 @@ impl Fetcher {
         // after the application has emptied it, so the broker waits for the application instead.
         let mut full: BTreeSet<i32> = BTreeSet::new();
         let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked, i32)>> = BTreeMap::new();
+        let (mut paused_bytes, mut takeable) = (0, false);
         for (partition, slot) in positions.iter() {
+            let waiting = buffered(partition);
+            if slot.paused {
+                paused_bytes += waiting as i64;
+            } else if !slot.revoking {
+                takeable |= waiting > 0;
+            }
             let Some(position) = slot.fetch_position() else { continue };
             if slot.paused || slot.revoking || now < slot.retry_at() {
                 continue;
@@ -213,7 +220,7 @@ impl Fetcher {
             if self.in_flight.contains_key(&node) {
                 continue;
             }
-            if self.is_full(buffered(partition)) {
+            if self.is_full(waiting) {
                 full.insert(node);
             }
             let asked = Asked { epoch: slot.epoch, position_epoch: slot.position_epoch, position };
@@ -227,12 +234,19 @@ impl Fetcher {
             if self.retry_at.get(&node).is_some_and(|retry_at| now < *retry_at) {
                 continue;
             }
-            let size = self.fetch_bytes(view);
+            let mut size = self.fetch_bytes(view);
             let reserved: i64 = self.in_flight.values().map(|flight| flight.reserved).sum();
             // With nothing in memory one fetch is always allowed, however large its batches are.
-            if used + reserved + size > self.config.budget_bytes && used + reserved > 0 {
-                planned.held_back = true;
-                break;
+            let budget = self.config.budget_bytes;
+            if used + reserved + size > budget && used + reserved > 0 {
+                // What paused partitions keep comes back only when they are resumed, which may never
+                // be: meanwhile the others go on, one small answer at a time.
+                let stuck = !takeable && paused_bytes > 0 && reserved == 0;
+                if !stuck || used - paused_bytes + FETCH_BYTES_MIN.min(budget) > budget {
+                    planned.held_back = true;
+                    break;
+                }
+                size = FETCH_BYTES_MIN.min(size);
             }
             partitions
                 .sort_by_key(|(partition, _, _)| self.served.get(partition).copied().unwrap_or(0));
@@ -265,10 +279,12 @@ impl Fetcher {
                 let partition =
                     TopicPartition { topic: name.clone(), partition: data.partition_index };
                 let Some(asked) = flight.partitions.get(&partition) else { continue };
-                // A seek, a reset or a revocation since makes this answer worthless.
-                let current = positions
-                    .get(&partition)
-                    .is_some_and(|slot| slot.position_epoch == asked.position_epoch);
+                // A seek, a reset or a revocation since makes this answer worthless; so does another
+                // leader's answer to the same question, when leadership moved while this one came.
+                let current = positions.get(&partition).is_some_and(|slot| {
+                    slot.position_epoch == asked.position_epoch
+                        && slot.fetch_position() == Some(asked.position)
+                });
                 if current {
                     self.partition_answered(now, partition, *asked, data, positions, &mut outcome);
                 }

@@ -2,12 +2,14 @@
 
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::messages::fetch::FetchableTopicResponse;
+use kohort_protocol::messages::metadata::{MetadataResponse, MetadataResponseBroker};
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 
 use super::*;
 use crate::consumer::positions::PositionsConfig;
 use crate::consumer::positions::tests::view;
 use crate::consumer::types::OffsetReset;
+use crate::metadata::MetadataScope;
 
 fn config() -> FetchConfig {
     FetchConfig {
@@ -134,4 +136,42 @@ fn an_answer_from_before_a_seek_is_dropped() {
     let outcome = fetcher.handle_response(1, 1, plan.id, response, &mut positions);
     assert_eq!(outcome, FetchOutcome::default());
     assert_eq!(positions.get(&partition(0)).unwrap().fetch_position(), Some(Position::at(0)));
+}
+
+#[test]
+fn an_answer_of_the_old_leader_and_one_of_the_new_deliver_the_records_once() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let old = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let broker = |node_id| MetadataResponseBroker {
+        node_id,
+        host: "h".to_owned(),
+        port: node_id,
+        ..Default::default()
+    };
+    let brokers = MetadataResponse { brokers: vec![broker(1), broker(2)], ..Default::default() };
+    let (moved, _) = view().merge(&brokers, MetadataScope::SomeTopics);
+    let moved = moved.with_leader("t", 0, 2, 6);
+    let new = fetcher.plan(1, &positions, &moved, &|_| 0, 0).fetches.remove(0);
+    assert_eq!((old.node, new.node), (1, 2));
+    let response = || answer(vec![data(0, batch(10, 5))]);
+    let first = fetcher.handle_response(2, 1, old.id, response(), &mut positions);
+    assert_eq!(first.deliveries.len(), 1);
+    let second = fetcher.handle_response(3, 2, new.id, response(), &mut positions);
+    assert_eq!(second, FetchOutcome::default());
+    assert_eq!(positions.get(&partition(0)).unwrap().fetch_position().unwrap().offset, 15);
+}
+
+#[test]
+fn what_paused_partitions_keep_does_not_stop_the_others() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    positions.set_paused(&partition(0), true);
+    let kept = |it: &TopicPartition| if it.partition == 0 { 15 << 20 } else { 0 };
+    let planned = fetcher.plan(0, &positions, &view(), &kept, 15 << 20);
+    let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
+    assert_eq!(plan.request.max_bytes, 64 * 1024, "one small answer at a time");
+    assert_eq!(plan.request.topics[0].partitions.len(), 1);
+    // What the application holds itself is its own to drop.
+    let mut fetcher = Fetcher::new(config());
+    let planned = fetcher.plan(0, &positions, &view(), &kept, 40 << 20);
+    assert!(planned.fetches.is_empty() && planned.held_back);
 }
