@@ -120,7 +120,21 @@ impl<H> Buffer<H> {
             cell.chunks.clear();
             cell.bytes = 0;
             cell.given = Some(position);
-            cell.processed = Some(position);
+            // Records given by the latest poll are not done with yet: the next poll says so.
+            if !self.touched.contains(partition) {
+                cell.processed = Some(position);
+            }
+        }
+    }
+
+    /// Takes that the application commits up to `offset`, by which it says that all before it is
+    /// processed: auto commit must not go back behind it.
+    pub fn committed(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch, offset: i64) {
+        if let Some(cell) = self.cells.get_mut(partition).filter(|cell| cell.epoch == epoch)
+            && let (Some(given), Some(processed)) = (cell.given, &mut cell.processed)
+            && (processed.offset..=given.offset).contains(&offset)
+        {
+            *processed = Position { offset, leader_epoch: given.leader_epoch };
         }
     }
 
@@ -249,6 +263,11 @@ impl<H> Buffer<H> {
         self.cells.iter().map(|(partition, cell)| (partition, cell.epoch))
     }
 
+    /// Whether a partition is paused.
+    pub fn is_paused(&self, partition: &TopicPartition) -> bool {
+        self.cells.get(partition).is_some_and(|cell| cell.paused)
+    }
+
     /// Returns the paused partitions.
     pub fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
         self.cells.iter().filter(|(_, cell)| cell.paused).map(|(partition, _)| partition)
@@ -294,28 +313,4 @@ impl<H> Buffer<H> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_given_back_is_not_among_what_the_application_has_though_it_stays_until_released() {
-        let mut buffer: Buffer<()> = Buffer::default();
-        let [kept, gone] = [0, 1].map(|index| TopicPartition::new("t", index));
-        for partition in [&kept, &gone] {
-            buffer.assign(partition.clone(), AssignmentEpoch(1));
-            buffer.start(partition, PositionEpoch(1), Position::at(7));
-        }
-        let has = |buffer: &Buffer<()>| {
-            buffer.all_given().into_iter().map(|(partition, ..)| partition).collect::<Vec<_>>()
-        };
-        buffer.mark_revoking([&gone]);
-        assert_eq!(has(&buffer), [kept.clone(), gone.clone()], "it may still be committed");
-        buffer.give_back(|_| true);
-        assert_eq!(has(&buffer), std::slice::from_ref(&kept));
-        assert_eq!(buffer.all_processed().len(), 2, "auto commit takes it along");
-        buffer.release([&gone]);
-        buffer.assign(gone.clone(), AssignmentEpoch(2));
-        buffer.start(&gone, PositionEpoch(2), Position::at(9));
-        assert_eq!(has(&buffer), [kept, gone], "it came back");
-    }
-}
+mod tests;

@@ -452,15 +452,23 @@ impl Consumer {
         if self.settings.group_id.is_none() {
             return done(Err(CommitError::NoGroup));
         }
+        let mut buffer = self.shared.buffer.lock();
+        for (partition, offset, epoch) in &offsets {
+            if let Some(epoch) = epoch {
+                buffer.committed(partition, *epoch, offset.offset);
+            }
+        }
+        drop(buffer);
+        let mut done = Outcome(Some(done));
         let done = move |failures: Vec<(TopicPartition, CommitFailure)>| {
             if failures.is_empty() {
-                return done(Ok(()));
+                return done.tell(Ok(()));
             }
             let failures =
                 failures.into_iter().map(|(partition, why)| (partition, why.into())).collect();
-            done(Err(CommitError::Partitions { failures }));
+            done.tell(Err(CommitError::Partitions { failures }));
         };
-        // A command that cannot be sent drops its sender, which is how `Commit` learns of it.
+        // A command that cannot be sent, or is dropped later, tells that the consumer is closed.
         let _ = self.commands.send(Command::Commit { offsets, timeout, done: Box::new(done) });
     }
 
@@ -497,6 +505,23 @@ impl Consumer {
 }
 
 type Offset = (TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>);
+
+/// Tells the outcome of a commit in any case: if nobody else does, the consumer was closed.
+struct Outcome<F: FnOnce(Result<(), CommitError>)>(Option<F>);
+
+impl<F: FnOnce(Result<(), CommitError>)> Outcome<F> {
+    fn tell(&mut self, outcome: Result<(), CommitError>) {
+        if let Some(done) = self.0.take() {
+            done(outcome);
+        }
+    }
+}
+
+impl<F: FnOnce(Result<(), CommitError>)> Drop for Outcome<F> {
+    fn drop(&mut self) {
+        self.tell(Err(CommitError::Closed));
+    }
+}
 
 /// A commit under way: awaits its outcome. Dropping it does not undo the commit.
 #[must_use = "the commit happens anyway; await it to know whether it succeeded"]

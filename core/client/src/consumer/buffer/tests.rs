@@ -1,0 +1,75 @@
+//! What the buffer must keep to about what was given and what was processed.
+
+use super::*;
+
+const OWNED: AssignmentEpoch = AssignmentEpoch(1);
+
+fn zero() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+/// A partition of which 40 to 49 were processed and 50 to 59 were given by the latest poll.
+fn given() -> Buffer<()> {
+    let mut buffer = Buffer::default();
+    buffer.assign(zero(), OWNED);
+    buffer.start(&zero(), PositionEpoch(1), Position::at(40));
+    assert!(buffer.give(&zero(), PositionEpoch(1), Position::at(50), true));
+    buffer.begin_poll();
+    assert!(buffer.give(&zero(), PositionEpoch(1), Position::at(60), true));
+    buffer
+}
+
+fn processed(buffer: &Buffer<()>) -> Vec<i64> {
+    buffer.all_processed().into_iter().map(|(_, _, position)| position.offset).collect()
+}
+
+#[test]
+fn a_seek_or_a_reset_does_not_declare_the_latest_records_processed() {
+    let mut buffer = given();
+    buffer.start(&zero(), PositionEpoch(2), Position::at(1_000));
+    assert_eq!(processed(&buffer), [50]);
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [1_000]);
+    // By time: the place is found later.
+    let mut buffer = given();
+    buffer.suspend(&zero());
+    buffer.start(&zero(), PositionEpoch(2), Position::at(1_000));
+    assert_eq!(processed(&buffer), []);
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [1_000]);
+}
+
+#[test]
+fn a_commit_of_the_application_says_what_is_processed() {
+    let mut buffer = given();
+    buffer.committed(&zero(), OWNED, 57);
+    assert_eq!(processed(&buffer), [57]);
+    buffer.committed(&zero(), OWNED, 10);
+    buffer.committed(&zero(), OWNED, 99);
+    buffer.committed(&zero(), AssignmentEpoch(2), 60);
+    assert_eq!(processed(&buffer), [57], "neither back, nor past what was given, nor by another");
+    buffer.committed(&zero(), OWNED, 60);
+    assert_eq!(processed(&buffer), [60]);
+}
+
+#[test]
+fn what_is_given_back_is_not_among_what_the_application_has_though_it_stays_until_released() {
+    let mut buffer: Buffer<()> = Buffer::default();
+    let [kept, gone] = [0, 1].map(|index| TopicPartition::new("t", index));
+    for partition in [&kept, &gone] {
+        buffer.assign(partition.clone(), AssignmentEpoch(1));
+        buffer.start(partition, PositionEpoch(1), Position::at(7));
+    }
+    let has = |buffer: &Buffer<()>| {
+        buffer.all_given().into_iter().map(|(partition, ..)| partition).collect::<Vec<_>>()
+    };
+    buffer.mark_revoking([&gone]);
+    assert_eq!(has(&buffer), [kept.clone(), gone.clone()], "it may still be committed");
+    buffer.give_back(|_| true);
+    assert_eq!(has(&buffer), std::slice::from_ref(&kept));
+    assert_eq!(buffer.all_processed().len(), 2, "auto commit takes it along");
+    buffer.release([&gone]);
+    buffer.assign(gone.clone(), AssignmentEpoch(2));
+    buffer.start(&gone, PositionEpoch(2), Position::at(9));
+    assert_eq!(has(&buffer), [kept, gone], "it came back");
+}
