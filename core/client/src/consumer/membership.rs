@@ -158,9 +158,10 @@ impl ClassicMembership {
     }
 
     /// Whether commits are accepted now: not between the answer to the join and that to the sync,
-    /// where the coordinator refuses them.
+    /// where the coordinator refuses them. While a join is parked, which takes as long as the slowest
+    /// member, it takes those of the generation before.
     pub fn accepts_commits(&self) -> bool {
-        !matches!(self.state, State::Assigning(_) | State::Syncing(_) | State::Joining(_))
+        !matches!(self.state, State::Assigning(_) | State::Syncing(_))
     }
 
     /// Whether this member computes the assignments of its generation.

@@ -265,3 +265,16 @@ fn a_commit_error_of_an_earlier_generation_is_ignored() {
     assert!(member.is_stable());
     assert!(!member.handle_commit_error(10, 1, ErrorCode::UNKNOWN_MEMBER_ID).is_empty());
 }
+
+#[test]
+fn commits_go_on_while_a_join_is_parked_and_wait_for_the_sync() {
+    let mut member = stable(cooperative());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let (join, _) = sent(&actions);
+    assert!(member.accepts_commits() && member.identity().unwrap().generation == 1);
+    let actions = member.handle_response(4_000, join, join_answer("m", 2));
+    let (sync, _) = sent(&actions);
+    assert!(!member.accepts_commits());
+    member.handle_response(5_000, sync, sync_answer(&[0, 1]));
+    assert!(member.accepts_commits() && member.identity().unwrap().generation == 2);
+}
