@@ -91,6 +91,9 @@ pub enum PositionAction {
 pub const EARLIEST: i64 = -2;
 /// The timestamp that asks ListOffsets for the log's end.
 pub const LATEST: i64 = -1;
+/// What a partition gets that an answer leaves out, as it does when its topic's id is not known at
+/// the moment: it is asked for again, and nothing is worth telling.
+const LEFT_OUT: ErrorCode = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
 
 /// One answer about a committed offset: `None` when nothing is committed.
 pub type CommittedAnswer = Result<Option<Position>, ErrorCode>;
@@ -289,7 +292,7 @@ impl Positions {
         let mut failed = false;
         for partition in asked {
             // A partition the answer leaves out is asked for again: silence is not "none committed".
-            match answers.remove(&partition).unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)) {
+            match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
                 Ok(Some(position)) => actions.push(self.start(&partition, position)),
                 Ok(None) => actions.extend(self.reset(now, &partition, None)),
                 Err(code) => {
@@ -329,7 +332,7 @@ impl Positions {
             else {
                 continue;
             };
-            match answers.remove(&partition).unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)) {
+            match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
                 Ok(Some(position)) => actions.push(self.start(&partition, position)),
                 // No record is that young: the end is the first place where one will be.
                 Ok(None) => self.set_state(&partition, State::Reset(LATEST)),

@@ -92,7 +92,8 @@ fn no_error_about_the_committed_offset_reaches_the_reset_policy() {
 #[test]
 fn silence_about_a_partition_is_not_an_answer() {
     let (mut positions, id) = asking(OffsetReset::Latest);
-    positions.handle_committed(1, id, Ok(Vec::new()));
+    let told = positions.handle_committed(1, id, Ok(Vec::new()));
+    assert_eq!(told, [], "the application can do nothing about it");
     let actions = positions.advance(1_000, &view(), true);
     assert!(matches!(actions[..], [PositionAction::FetchCommitted { .. }]));
 }
