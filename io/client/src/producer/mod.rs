@@ -283,15 +283,17 @@ enum NotYet {
 impl Shared {
     /// Puts a record into its batch, if that needs no waiting.
     fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, NotYet> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(NotYet::Never(SendError::Closed));
-        }
         let now = clock::now_ms();
         let timestamp = record.timestamp.unwrap_or(now);
         let headers: &[Header<'_>] = record.headers;
         let new = NewRecord { timestamp, key: record.key, value: record.value, headers };
         let appended = {
             let mut state = self.state.lock();
+            // Under the lock: the sender ends once it has seen, under it, that nothing is left, and
+            // what came in after that would wait for ever.
+            if self.closing.load(Ordering::Acquire) {
+                return Err(NotYet::Never(SendError::Closed));
+            }
             let State { accumulator, topics } = &mut *state;
             let (topic, random) = topics.get(record.topic).ok_or(NotYet::UnknownTopic)?;
             let partition = match topic.place(record, random) {
