@@ -54,6 +54,8 @@ pub struct ConsumerMachine {
     auto_commit_at: Timestamp,
     auto_committed: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
     metadata_wanted_at: Timestamp,
+    /// When to ask for metadata again while an owned partition has no known leader.
+    leaderless_at: Option<Timestamp>,
     held_back: bool,
     closing: bool,
     left: bool,
@@ -116,6 +118,7 @@ impl ConsumerMachine {
             auto_commit_at: 0,
             auto_committed: BTreeMap::new(),
             metadata_wanted_at: 0,
+            leaderless_at: None,
             held_back: false,
             closing: false,
             left: false,
@@ -141,11 +144,13 @@ impl ConsumerMachine {
         actions
     }
 
-    /// Takes partitions by hand; those kept go on where they are.
+    /// Takes partitions by hand; of those taken by hand before, the ones kept go on where they are.
+    /// What the group gave is given back at once: asking for it says that the application is done.
     pub fn handle_assign(
         &mut self,
         now: Timestamp,
         partitions: BTreeSet<TopicPartition>,
+        application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         if matches!(self.subscription, Subscription::Topics(_))
@@ -153,6 +158,13 @@ impl ConsumerMachine {
         {
             let group = membership.handle_subscription(now, BTreeSet::new());
             self.apply_group(now, group, &mut actions);
+        }
+        if let Some(ticket) = self.revocation.as_ref().map(|it| it.ticket) {
+            actions.extend(self.handle_given_back(now, ticket, application));
+            // What is to be committed leaves before the goodbye; its answer is not waited for.
+            self.advance_commits(now, &mut actions);
+            actions
+                .extend(self.with_group(now, |membership| membership.handle_revoked(now, ticket)));
         }
         let held: BTreeSet<_> =
             self.positions.iter().map(|(partition, _)| partition.clone()).collect();
@@ -298,6 +310,7 @@ impl ConsumerMachine {
         node: i32,
         id: RequestId,
         answer: Option<FetchResponse>,
+        application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(answer) = answer else {
@@ -314,6 +327,11 @@ impl ConsumerMachine {
             actions.push(Action::LeaderLearnt { partition, node, epoch });
         }
         for (partition, epoch) in outcome.out_of_range {
+            // A reset would drop what was fetched before and still waits: that is read first.
+            if application.buffered(&partition) > 0 {
+                self.positions.back_off(now, &partition);
+                continue;
+            }
             let reset = self.positions.handle_out_of_range(now, &partition, epoch);
             self.apply_positions(now, reset, &mut actions);
         }
@@ -390,6 +408,10 @@ impl ConsumerMachine {
             }
             None => self.left = true,
         }
+        // Whoever closes is done with everything, even if the guard of a revocation lies unread.
+        if let Some(ticket) = self.revocation.as_ref().map(|it| it.ticket) {
+            actions.extend(self.handle_given_back(now, ticket, application));
+        }
         actions
     }
 
@@ -413,8 +435,12 @@ impl ConsumerMachine {
         );
         self.held_back = planned.held_back;
         actions.extend(planned.fetches.into_iter().map(Action::Fetch));
-        if planned.leaderless {
-            self.want_metadata(now, &mut actions);
+        if !planned.leaderless {
+            self.leaderless_at = None;
+        } else if self.leaderless_at.is_none_or(|at| now >= at) {
+            // Asked again by the clock: an answer that knows no leader either wakes nobody later.
+            self.leaderless_at = Some(now + self.config.retry_backoff_max_ms.max(1));
+            actions.push(Action::RefreshMetadata);
         }
         if self.closing && self.left && !self.closed && self.committer.is_idle() {
             self.closed = true;
@@ -436,6 +462,7 @@ impl ConsumerMachine {
             group,
             idle,
             auto_commit,
+            self.leaderless_at,
             self.positions.poll_timeout(now, coordinator),
             self.fetcher.poll_timeout(now),
             self.committer.poll_timeout(now),

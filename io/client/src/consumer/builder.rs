@@ -125,6 +125,7 @@ impl ConsumerBuilder {
             coordinator: None,
             closing: None,
             closed: false,
+            dropped: false,
             driver: driver.clone(),
         };
         driver.spawn(task.run());

@@ -63,7 +63,8 @@ pub struct RevocationGuard {
     pub(super) ticket: RequestId,
     pub(super) partitions: BTreeSet<TopicPartition>,
     pub(super) deadline: Instant,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// Weak, so that a guard nobody drops does not keep a dropped consumer from leaving.
+    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -86,7 +87,9 @@ impl Drop for RevocationGuard {
             self.shared.buffer.lock().give_back(|it| self.partitions.contains(it));
         }
         // Without a consumer there is nobody left to tell.
-        let _ = self.commands.send(Command::GiveBack(self.ticket));
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(Command::GiveBack(self.ticket));
+        }
     }
 }
 

@@ -81,6 +81,8 @@ pub(super) struct Task {
     pub(super) coordinator: Option<Broker>,
     pub(super) closing: Option<Closing>,
     pub(super) closed: bool,
+    /// Whether the consumer's handle is gone: there are no more commands.
+    pub(super) dropped: bool,
     /// Keeps the thread until the goodbye is said.
     pub(super) driver: Driver,
 }
@@ -104,16 +106,22 @@ impl Task {
             let wait = due.map_or(IDLE_WAIT, |due| clock.until(due)).min(IDLE_WAIT);
             let close_by = self.closing.as_ref().map(|closing| closing.deadline);
             let wake = Instant::now() + wait;
-            // Every branch is cancel-safe: receiving from channels, a permit, a sleep.
+            // Every branch is cancel-safe: receiving from channels, a permit, a sleep. Answers come
+            // first: there are only as many as requests, while an application may have commands
+            // without end, and heartbeats wait for their answers.
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(command) => self.command(clock, command),
-                    None => self.start_closing(clock, true, CLOSE_ON_DROP, None),
-                },
                 reply = self.replies.recv() => {
                     if let Some(reply) = reply {
                         self.reply(clock, reply);
+                    }
+                }
+                command = self.commands.recv(), if !self.dropped => {
+                    if let Some(command) = command {
+                        self.command(clock, command);
+                    } else {
+                        self.dropped = true;
+                        self.start_closing(clock, true, CLOSE_ON_DROP, None);
                     }
                 }
                 changed = self.view.changed() => {
@@ -152,12 +160,19 @@ impl Task {
         match command {
             Command::Subscribe(topics) => {
                 self.shared.touch();
+                let unsubscribes = topics.is_empty();
                 let actions = self.machine.handle_subscribe(now, topics);
                 self.execute(clock, actions, None);
+                if unsubscribes {
+                    // There may be no further poll for the group to wait for.
+                    self.finish_given(clock);
+                }
             }
             Command::Assign(partitions, done) => {
-                let actions = self.machine.handle_assign(now, partitions);
+                let actions = self.machine.handle_assign(now, partitions, &*self.shared);
                 self.execute(clock, actions, None);
+                // Whatever was to be given back is.
+                self.shared.revocation.lock().take();
                 let _ = done.send(());
             }
             Command::Seek(partition, to, done) => {
@@ -235,7 +250,7 @@ impl Task {
                     partitions.map(|it| it.records.as_ref().map_or(0, bytes::Bytes::len)).sum()
                 });
                 hold = Some(self.shared.credits.take(bytes));
-                self.machine.handle_fetched(now, node, id, answer)
+                self.machine.handle_fetched(now, node, id, answer, &*self.shared)
             }
             Reply::GroupTopics { id, members } => {
                 self.new_view(clock);
@@ -284,12 +299,21 @@ impl Task {
                     self.shared.faults.lock().partitions.remove(&partition);
                     self.shared.buffer.lock().start(&partition, position_epoch, position);
                 }
-                Action::Deliver(delivery) => {
+                Action::Deliver(mut delivery) => {
+                    let mut buffer = self.shared.buffer.lock();
+                    let paused = buffer.is_paused(&delivery.partition);
+                    if paused {
+                        // It stays for long, and must not keep the whole answer it came with.
+                        delivery.records = bytes::Bytes::copy_from_slice(&delivery.records);
+                    }
                     let hold = hold
+                        .filter(|_| !paused)
                         .cloned()
                         .unwrap_or_else(|| self.shared.credits.take(delivery.records.len()));
                     let chunk = Chunk { delivery, progress: Progress::default(), hold };
-                    if self.shared.buffer.lock().push(chunk) {
+                    let ready = buffer.push(chunk);
+                    drop(buffer);
+                    if ready {
                         self.shared.ready.notify_waiters();
                     }
                 }
@@ -325,6 +349,13 @@ impl Task {
             GroupEvent::Lost { partitions, reason } => RebalanceEvent::Lost { partitions, reason },
             GroupEvent::PollIntervalExceeded { idle_ms } => {
                 self.shared.away.store(true, Ordering::SeqCst);
+                // The application may have begun to poll just now, and poll for long.
+                if self.shared.is_polling()
+                    && self.shared.away.swap(false, Ordering::SeqCst)
+                    && let Some(commands) = self.command_sender.upgrade()
+                {
+                    let _ = commands.send(Command::Back);
+                }
                 RebalanceEvent::PollIntervalExceeded {
                     idle: Duration::from_millis(idle_ms.max(0) as u64),
                 }
@@ -354,8 +385,9 @@ impl Task {
             self.give_back(clock, ticket);
             return;
         }
-        if let (Some(listener), Some(commands)) = (&self.listener, self.command_sender.upgrade()) {
+        if let Some(listener) = &self.listener {
             let deadline = Instant::now() + clock.until(deadline);
+            let commands = self.command_sender.clone();
             let shared = self.shared.clone();
             let guard = RevocationGuard { ticket, partitions, deadline, commands, shared };
             match listener.try_send(RebalanceEvent::Revoking(guard)) {
@@ -393,10 +425,13 @@ impl Task {
 
     fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<(), TopicPartition> {
         let mut buffer = self.shared.buffer.lock();
+        if let Some(foreign) = partitions.iter().find(|it| buffer.given(it).is_none()) {
+            return Err(foreign.clone());
+        }
         let mut ready = false;
         for partition in partitions {
             if !self.machine.handle_pause(partition, paused) {
-                return Err(partition.clone());
+                continue;
             }
             ready |= buffer.set_paused(partition, paused);
             if paused {
@@ -414,6 +449,18 @@ impl Task {
         Ok(())
     }
 
+    /// Takes that the application is done without another poll: what it walked to the end is
+    /// processed, and a revocation that waits for a poll goes on.
+    fn finish_given(&mut self, clock: Clock) {
+        if self.shared.read_to_end.lock().load(Ordering::SeqCst) {
+            self.shared.buffer.lock().begin_poll();
+        }
+        let waiting = self.shared.revocation.lock().take();
+        if let Some(ticket) = waiting {
+            self.give_back(clock, ticket);
+        }
+    }
+
     fn start_closing(
         &mut self,
         clock: Clock,
@@ -428,15 +475,9 @@ impl Task {
             return;
         }
         self.closing = Some(Closing { deadline, done: done.into_iter().collect() });
-        if self.shared.read_to_end.lock().load(Ordering::SeqCst) {
-            self.shared.buffer.lock().begin_poll();
-        }
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.ready.notify_waiters();
-        let waiting = self.shared.revocation.lock().take();
-        if let Some(ticket) = waiting {
-            self.give_back(clock, ticket);
-        }
+        self.finish_given(clock);
         let actions = self.machine.handle_close(clock.now(), leave, &*self.shared);
         self.execute(clock, actions, None);
     }

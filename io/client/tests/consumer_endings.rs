@@ -1,0 +1,206 @@
+//! How commits and memberships end: dropped, closed, unsubscribed or assigned anew.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use kohort::consumer::{CommitError, Consumer, ConsumerBuilder, TopicPartition};
+use kohort::producer::{Producer, ProducerRecord};
+use support::{bootstrap, create_topic, unique};
+
+/// How long a state may take to come about before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A member with a session so long that only a goodbye explains a quick take-over.
+fn member(servers: &str, group: &str) -> ConsumerBuilder {
+    Consumer::builder()
+        .bootstrap_servers(servers)
+        .group_id(group)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .set("session.timeout.ms", "60000")
+        .set("heartbeat.interval.ms", "200")
+}
+
+fn zero(topic: &str) -> TopicPartition {
+    TopicPartition::new(topic, 0)
+}
+
+async fn produce(servers: &str, topic: &str, count: usize) {
+    let producer = Producer::builder().set("bootstrap.servers", servers).build().unwrap();
+    for _ in 0..count {
+        let record = ProducerRecord::to(topic).value("v").partition(0);
+        drop(producer.send(record).await.unwrap());
+    }
+    producer.close(PATIENCE).await.unwrap();
+}
+
+/// Polls until `count` records came; returns the offset of the first.
+async fn read(consumer: &Consumer, count: usize) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut first, mut read) = (-1, 0);
+    while read < count {
+        assert!(Instant::now() < deadline, "{read} read: {:?}", consumer.health().await);
+        let records = consumer.poll(Duration::from_millis(50)).await.unwrap();
+        if read == 0 {
+            first = records.iter().next().map_or(-1, |record| record.offset);
+        }
+        read += records.iter().count();
+    }
+    first
+}
+
+/// Polls until the consumer owns `count` partitions.
+async fn own(consumer: &Consumer, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while consumer.assignment().len() != count {
+        assert!(Instant::now() < deadline, "not in time: {:?}", consumer.health().await);
+        consumer.poll(Duration::from_millis(20)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_consumer_commits_and_leaves_at_once() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("dropped"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 10).await;
+    let start = || {
+        let consumer = member(&servers, &group).set("enable.auto.commit", "true").build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        consumer
+    };
+    let first = start();
+    read(&first, 10).await;
+    drop(first);
+    let dropped = Instant::now();
+    produce(&servers, &topic, 1).await;
+    let second = start();
+    assert_eq!(read(&second, 1).await, 10, "what was processed is committed");
+    assert!(dropped.elapsed() < Duration::from_secs(20), "{:?}", dropped.elapsed());
+    assert!(second.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_commit_of_the_application_is_not_undone_by_auto_commit() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("undone"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 10).await;
+    let consumer = member(&servers, &group)
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "300")
+        .build()
+        .unwrap();
+    consumer.subscribe([&topic]).unwrap();
+    read(&consumer, 10).await;
+    consumer.commit_sync().await.unwrap();
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let committed = consumer.committed([zero(&topic)]).await.unwrap();
+        assert_eq!(committed[&zero(&topic)].offset, 10);
+    }
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn unsubscribing_leaves_without_another_poll() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("unsubscribed"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    let first = member(&servers, &group).build().unwrap();
+    first.subscribe([&topic]).unwrap();
+    own(&first, 1).await;
+    first.unsubscribe().await.unwrap();
+    let second = member(&servers, &group).build().unwrap();
+    second.subscribe([&topic]).unwrap();
+    own(&second, 1).await;
+    assert!(first.assignment().is_empty());
+    assert!(first.close(PATIENCE).await && second.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_partition_assigned_by_hand_after_the_group_had_it_is_read() {
+    let servers = bootstrap();
+    for unsubscribe in [true, false] {
+        let (topic, group) = (unique("by-hand"), unique("group"));
+        create_topic(&servers, &topic, 2).await;
+        let consumer = member(&servers, &group).build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        own(&consumer, 2).await;
+        if unsubscribe {
+            consumer.unsubscribe().await.unwrap();
+        }
+        consumer.assign([zero(&topic)]).await.unwrap();
+        produce(&servers, &topic, 3).await;
+        assert_eq!(read(&consumer, 3).await, 0);
+        assert_eq!(consumer.assignment(), BTreeSet::from([zero(&topic)]));
+        consumer.commit_sync().await.unwrap();
+        assert!(consumer.close(PATIENCE).await);
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_nobody_drops_holds_up_neither_close_nor_drop() {
+    let servers = bootstrap();
+    for close in [true, false] {
+        let (topic, group) = (unique("guard"), unique("group"));
+        create_topic(&servers, &topic, 2).await;
+        let first = member(&servers, &group).build().unwrap();
+        first.subscribe([&topic]).unwrap();
+        own(&first, 2).await;
+        // The guard stays in here.
+        let events = first.rebalance_events().unwrap();
+        let second = member(&servers, &group).build().unwrap();
+        second.subscribe([&topic]).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !first
+            .health()
+            .await
+            .unwrap()
+            .partitions
+            .values()
+            .any(|it| matches!(it, kohort::consumer::FetchStatus::Revoking))
+        {
+            assert!(Instant::now() < deadline, "nothing is revoked");
+            second.poll(Duration::from_millis(20)).await.unwrap();
+        }
+        let ended = Instant::now();
+        if close {
+            assert!(first.close(PATIENCE).await);
+        } else {
+            drop(first);
+        }
+        own(&second, 2).await;
+        assert!(ended.elapsed() < Duration::from_secs(10), "{:?}", ended.elapsed());
+        drop(events);
+        assert!(second.close(PATIENCE).await);
+    }
+}
+
+#[tokio::test]
+async fn the_callback_of_a_commit_is_called_even_if_the_consumer_closes_first() {
+    // Nobody listens there.
+    let consumer = member("127.0.0.1:1", "g").build().unwrap();
+    let partition = zero("t");
+    consumer.assign([partition.clone()]).await.unwrap();
+    consumer.seek(&partition, 5).await.unwrap();
+    let (sender, outcome) = tokio::sync::oneshot::channel();
+    consumer.commit_with(move |outcome| sender.send(outcome).unwrap());
+    assert!(!consumer.close(Duration::from_millis(100)).await);
+    assert!(matches!(outcome.await, Ok(Err(CommitError::Closed))));
+}
+
+#[tokio::test]
+async fn pausing_a_partition_that_is_not_owned_changes_nothing() {
+    let consumer = Consumer::builder().bootstrap_servers("127.0.0.1:1").build().unwrap();
+    consumer.assign([zero("t")]).await.unwrap();
+    let stranger = TopicPartition::new("t", 7);
+    assert!(consumer.pause([zero("t"), stranger.clone()]).await.is_err());
+    assert!(consumer.paused().is_empty());
+    consumer.pause([zero("t")]).await.unwrap();
+    assert!(consumer.resume([zero("t"), stranger]).await.is_err());
+    assert_eq!(consumer.paused(), BTreeSet::from([zero("t")]));
+}
