@@ -11,8 +11,10 @@ pub const BLOCK: usize = 4096;
 /// A growable byte buffer that begins on a [`BLOCK`] boundary. It never reallocates: what it holds is
 /// decided when it is made.
 pub struct AlignedBuf {
-    memory: Vec<u8>,
+    /// All of it is initialised, so that any length can be set without writing.
+    memory: Box<[u8]>,
     start: usize,
+    length: usize,
     capacity: usize,
 }
 
@@ -20,19 +22,18 @@ impl AlignedBuf {
     /// Makes an empty buffer for up to `capacity` bytes, rounded up to whole blocks.
     pub fn with_capacity(capacity: usize) -> AlignedBuf {
         let capacity = round_up(capacity);
-        let mut memory: Vec<u8> = Vec::with_capacity(capacity + BLOCK);
+        // Zeroed memory of this size is fresh from the system, which zeroes a page when it is touched.
+        let memory = vec![0_u8; capacity + BLOCK].into_boxed_slice();
         let start = memory.as_ptr().align_offset(BLOCK);
         assert!(start < BLOCK, "a byte pointer can always be aligned");
-        memory.resize(start, 0);
-        AlignedBuf { memory, start, capacity }
+        AlignedBuf { memory, start, length: 0, capacity }
     }
 
     /// Makes a buffer of `length` zero bytes.
     pub fn zeroed(length: usize) -> AlignedBuf {
-        let mut memory = vec![0_u8; round_up(length) + BLOCK];
-        let start = memory.as_ptr().align_offset(BLOCK);
-        memory.truncate(start + length);
-        AlignedBuf { memory, start, capacity: round_up(length) }
+        let mut buffer = AlignedBuf::with_capacity(length);
+        buffer.length = length;
+        buffer
     }
 
     /// Returns how many bytes the buffer can hold.
@@ -42,17 +43,27 @@ impl AlignedBuf {
 
     /// Returns how many bytes the buffer holds.
     pub fn len(&self) -> usize {
-        self.memory.len() - self.start
+        self.length
     }
 
     /// Tells whether the buffer holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.length == 0
     }
 
     /// Forgets the content and keeps the memory.
     pub fn clear(&mut self) {
-        self.memory.truncate(self.start);
+        self.length = 0;
+    }
+
+    /// Makes the buffer hold `length` bytes: of those that were not there before, any, to be written
+    /// over.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn set_len(&mut self, length: usize) {
+        assert!(length <= self.capacity, "the buffer was made large enough");
+        self.length = length;
     }
 
     /// Appends bytes.
@@ -60,24 +71,26 @@ impl AlignedBuf {
     /// # Panics
     /// If they do not fit: growing would move the buffer off its boundary.
     pub fn extend(&mut self, bytes: &[u8]) {
-        assert!(self.len() + bytes.len() <= self.capacity, "the buffer was made large enough");
-        self.memory.extend_from_slice(bytes);
+        let from = self.length;
+        self.set_len(from + bytes.len());
+        self.as_mut_slice()[from..].copy_from_slice(bytes);
     }
 
     /// Appends zeros up to the next block boundary.
     pub fn pad_to_block(&mut self) {
-        let length = round_up(self.len());
-        self.memory.resize(self.start + length, 0);
+        let from = self.length;
+        self.set_len(round_up(from));
+        self.as_mut_slice()[from..].fill(0);
     }
 
     /// Returns the content.
     pub fn as_slice(&self) -> &[u8] {
-        &self.memory[self.start..]
+        &self.memory[self.start..self.start + self.length]
     }
 
     /// Returns the content, to change.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..]
+        &mut self.memory[self.start..self.start + self.length]
     }
 }
 

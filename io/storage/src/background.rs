@@ -80,6 +80,7 @@ impl Background {
                 Due::RemoveDirs => self.remove_dirs(),
                 Due::Forget => {
                     self.evict_to(0);
+                    self.shared.buffers.let_go_if_unused_for(FORGET_AFTER / 2);
                     Ok(())
                 }
             };

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::aligned::AlignedBuf;
+use crate::buffers::PooledBuf;
 use crate::error::StorageError;
 use crate::partition_log::PartitionLog;
 use crate::shared::{Done, Hot, Pending, PendingEntry, Shared};
@@ -31,7 +31,7 @@ pub(crate) struct Committer {
     shared: Arc<Shared>,
     wal: WalWriter,
     taken: Vec<Pending>,
-    small: AlignedBuf,
+    small: Option<PooledBuf>,
     /// A frame that had no room on the disk, to be tried again.
     parked: Option<Frame>,
     /// What was taken from the queue and comes after the parked frame.
@@ -41,7 +41,7 @@ pub(crate) struct Committer {
 /// A frame ready to be written, and what is to be done once it is durable.
 #[derive(Debug)]
 struct Frame {
-    buffer: AlignedBuf,
+    buffer: PooledBuf,
     small: bool,
     entries: u32,
     bytes: usize,
@@ -81,14 +81,7 @@ pub enum CommitStep {
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, wal: WalWriter) -> Committer {
-        Committer {
-            shared,
-            wal,
-            taken: Vec::new(),
-            small: AlignedBuf::with_capacity(SMALL_FRAME),
-            parked: None,
-            behind: Vec::new(),
-        }
+        Committer { shared, wal, taken: Vec::new(), small: None, parked: None, behind: Vec::new() }
     }
 
     /// Commits until the queue is closed: the body of the commit thread.
@@ -167,9 +160,10 @@ impl Committer {
         let capacity = FRAME_HEADER + bytes + pending.len() * (ENTRY_HEADER + APPEND_PREFIX);
         let small = capacity <= SMALL_FRAME;
         let mut buffer = if small {
-            std::mem::replace(&mut self.small, AlignedBuf::with_capacity(0))
+            let kept = self.small.take();
+            kept.unwrap_or_else(|| self.shared.buffers.take(SMALL_FRAME))
         } else {
-            AlignedBuf::with_capacity(capacity)
+            self.shared.buffers.take(capacity)
         };
         buffer.clear();
         buffer.extend(&[0; FRAME_HEADER]);
@@ -236,7 +230,7 @@ impl Committer {
                 let bytes = Bytes::copy_from_slice(&buffer.as_slice()[group.at.clone()]);
                 hot.extend(group.commit(bytes));
             }
-            self.small = buffer;
+            self.small = Some(buffer);
         } else {
             let shared = Bytes::from_owner(buffer);
             for group in &groups {

@@ -27,6 +27,8 @@ pub struct LogDirConfig {
     pub unflushed_bytes_max: usize,
     /// Committed records written to segments that stay in memory for readers close behind.
     pub hot_bytes_max: usize,
+    /// Buffers for writing and reading that are kept to be used again.
+    pub buffer_bytes_max: usize,
     /// Committed records are written to segments when there are this many bytes of them, or after
     /// half a second.
     pub flush_bytes: usize,
@@ -55,6 +57,7 @@ impl LogDirConfig {
             queue_bytes_max: 64 << 20,
             unflushed_bytes_max: 128 << 20,
             hot_bytes_max: 16 << 20,
+            buffer_bytes_max: 16 << 20,
             flush_bytes: 4 << 20,
             open_files_max: 512,
             producer_expiration_ms: 24 * 60 * 60 * 1000,

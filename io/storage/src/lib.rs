@@ -30,6 +30,7 @@
 
 pub mod aligned;
 mod background;
+mod buffers;
 mod checkpoint;
 mod commit;
 mod config;

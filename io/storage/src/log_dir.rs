@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::Uuid;
@@ -38,6 +39,9 @@ pub(crate) const PARTITIONS: &str = "partitions";
 pub(crate) const WAL: &str = "wal";
 /// The lock file.
 pub(crate) const LOCK: &str = ".lock";
+
+/// Buffers nobody asked for during this time are let go at the next tick.
+const BUFFERS_IDLE: Duration = Duration::from_secs(30);
 
 /// The id of the topic in which the broker keeps its own metadata: the one Kafka reserves for it.
 pub const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
@@ -211,12 +215,13 @@ impl LogDir {
         self.shared.when_room(Box::new(waiter));
     }
 
-    /// Does what time brings about: forgets idempotent producers that were silent for too long. To be
-    /// called now and then.
+    /// Does what time brings about: forgets idempotent producers that were silent for too long,
+    /// lets go of memory that nobody needed since the last time. To be called now and then.
     pub fn tick(&self, now: Timestamp) {
         for partition in self.partitions.all() {
             partition.expire_producers(now);
         }
+        self.shared.buffers.let_go_if_unused_for(BUFFERS_IDLE);
     }
 
     /// Tells whether clients' appends are refused for want of space.

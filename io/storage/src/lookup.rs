@@ -75,7 +75,7 @@ impl PartitionLog {
             while let Some(header) = open.header(position)? {
                 if header.last_offset() >= log_start && possible(header.max_timestamp) {
                     let batch = open.read_batch(position)?;
-                    if let Some(found) = first_record(&batch, log_start, &wanted) {
+                    if let Some(found) = first_record(batch.as_slice(), log_start, &wanted) {
                         return Ok(Some(found));
                     }
                 }

@@ -14,6 +14,7 @@ use kohort_protocol::records::{
 };
 use parking_lot::MutexGuard;
 
+use crate::buffers::{BufferPool, PooledBuf};
 use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
 use crate::file_cache::{FileKey, FileKind};
@@ -47,6 +48,8 @@ pub struct ReadInfo {
 
 /// How far before the wanted batch an index points, at most about this.
 const INDEX_SLACK: usize = 8 << 10;
+/// Batches of at least this size are asked for one by one.
+const LARGE_BATCH: usize = 64 << 10;
 /// Places remembered for sequential readers of segments, per partition.
 const READ_HINTS_MAX: usize = 8;
 
@@ -135,11 +138,17 @@ impl PartitionLog {
             Some(position) => (position, 0),
             None => (open.position_for_offset(offset)?, INDEX_SLACK),
         };
+        let mut ahead = open.large_batches(start, offset, max_bytes, min_one_message);
+        if ahead == Some(0) {
+            return Ok(Some(Bytes::new()));
+        }
         // Without a sound index the batch may be anywhere in the segment: this may go round often.
         let (mut buffer, mut at, header) = loop {
-            let wanted = max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack);
+            let wanted = ahead
+                .take()
+                .unwrap_or_else(|| max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack));
             let buffer = open.read(start, wanted.min((end - start) as usize))?;
-            let passed = match skip_to(&buffer, offset) {
+            let passed = match skip_to(buffer.as_slice(), offset) {
                 Ok(Skipped::To(at, header)) => break (buffer, at, header),
                 Ok(Skipped::Past(passed)) => passed,
                 Err((at, error)) => return Err(open.damaged(start + at as u32, error.to_string())),
@@ -165,26 +174,27 @@ impl PartitionLog {
         // Offsets lie outside the batches' checksums, so that they ascend is checked as well.
         let mut next_offset = base;
         let mut sound = 0;
-        let walked = whole_batches(&buffer[at..], max_bytes.max(first), |from, batch| {
-            let damaged = |reason| open.damaged(position + from as u32, reason);
-            let batch = batch
-                .and_then(|batch| batch.verify_crc().map(|()| batch))
-                .map_err(|error| damaged(error.to_string()))?;
-            let header = batch.header();
-            if header.base_offset < next_offset {
-                let found = header.base_offset;
-                return Err(damaged(format!("offset {found} where {next_offset} follows")));
-            }
-            next_offset = header.next_offset();
-            sound = from + header.size_in_bytes();
-            Ok(())
-        });
+        let walked =
+            whole_batches(&buffer.as_slice()[at..], max_bytes.max(first), |from, batch| {
+                let damaged = |reason| open.damaged(position + from as u32, reason);
+                let batch = batch
+                    .and_then(|batch| batch.verify_crc().map(|()| batch))
+                    .map_err(|error| damaged(error.to_string()))?;
+                let header = batch.header();
+                if header.base_offset < next_offset {
+                    let found = header.base_offset;
+                    return Err(damaged(format!("offset {found} where {next_offset} follows")));
+                }
+                next_offset = header.next_offset();
+                sound = from + header.size_in_bytes();
+                Ok(())
+            });
         let length = match walked {
             // What is sound before the damage can be had; who asks for more gets the error.
             Err(_) if sound > 0 => sound,
             walked => walked?,
         };
-        let records = Bytes::from(buffer).slice(at..at + length);
+        let records = Bytes::from_owner(buffer).slice(at..at + length);
         if length > 0 {
             let end_position = position + length as u32;
             self.state.lock().remember(base, next_offset, end_position);
@@ -205,7 +215,8 @@ impl PartitionLog {
         let index = index_path(&dir, base);
         // A lost index only makes the search longer.
         let index = self.open_file(base, FileKind::Index, &index).ok();
-        Ok(OpenSegment { base, segment, path, file, index })
+        let buffers = Arc::clone(&self.shared.buffers);
+        Ok(OpenSegment { base, segment, path, file, index, buffers })
     }
 
     fn open_file(
@@ -226,6 +237,7 @@ pub(crate) struct OpenSegment {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     index: Option<Arc<dyn DiskFile>>,
+    buffers: Arc<BufferPool>,
 }
 
 impl OpenSegment {
@@ -263,22 +275,52 @@ impl OpenSegment {
         Ok(if plausible { position } else { 0 })
     }
 
+    /// Returns how many bytes from `position` on a reader of `offset` gets, if that can be told from
+    /// a few headers: if the batch there holds `offset`, and batches are large. To read what does not
+    /// fit and is then thrown away would cost more than the headers do.
+    fn large_batches(
+        &self,
+        position: u32,
+        offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+    ) -> Option<usize> {
+        let end = self.segment.bytes;
+        let mut length = 0;
+        // What is not sound is found again, and told, when it is read.
+        while let Ok(Some(header)) = read_header(&*self.file, position + length as u32, end) {
+            let size = header.size_in_bytes();
+            let is_first = length == 0;
+            if size < LARGE_BATCH
+                || (is_first && !(header.base_offset..=header.last_offset()).contains(&offset))
+            {
+                return None;
+            }
+            if length + size > max_bytes && !(is_first && min_one_message) {
+                return Some(length);
+            }
+            length += size;
+        }
+        (length > 0).then_some(length)
+    }
+
     /// Reads `length` bytes, all of which must be there.
-    pub(crate) fn read(&self, position: u32, length: usize) -> Result<Vec<u8>, ReadError> {
-        let mut buffer = vec![0; length];
-        crate::disk::read_exact_at(&*self.file, &mut buffer, u64::from(position))
+    pub(crate) fn read(&self, position: u32, length: usize) -> Result<PooledBuf, ReadError> {
+        let mut buffer = self.buffers.take(length);
+        buffer.set_len(length);
+        crate::disk::read_exact_at(&*self.file, buffer.as_mut_slice(), u64::from(position))
             .map_err(|error| damaged(&self.path, position, &error))?;
         Ok(buffer)
     }
 
     /// Reads the batch at `position`.
-    pub(crate) fn read_batch(&self, position: u32) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_batch(&self, position: u32) -> Result<PooledBuf, ReadError> {
         let end = self.segment.bytes;
         let header = read_header(&*self.file, position, end)
             .map_err(|error| damaged(&self.path, position, &error))?
             .ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))?;
         let batch = self.read(position, header.size_in_bytes())?;
-        BatchRef::parse(&batch)
+        BatchRef::parse(batch.as_slice())
             .and_then(|batch| batch.verify_crc())
             .map_err(|error| self.damaged(position, error.to_string()))?;
         Ok(batch)

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use kohort_log::validator::AppendOrigin;
 use parking_lot::{Condvar, Mutex};
 
+use crate::buffers::BufferPool;
 use crate::config::LogDirConfig;
 use crate::disk::Disk;
 use crate::error::{AppendError, FatalError, StorageError};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) files: FileCache,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) salt: u64,
     pub(crate) leader_epoch: AtomicI32,
     queue: Mutex<Queue>,
@@ -137,11 +139,13 @@ impl Shared {
         committed: WalPosition,
     ) -> Shared {
         let files = FileCache::new(config.open_files_max);
+        let buffers = BufferPool::new(config.buffer_bytes_max);
         Shared {
             config,
             disk,
             pool,
             files,
+            buffers,
             salt,
             leader_epoch: AtomicI32::new(leader_epoch),
             queue: Mutex::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kohort_protocol::ErrorCode;
-use kohort_protocol::records::TimestampType;
+use kohort_protocol::records::{TimestampType, batches};
 use kohort_storage::{
     AppendOrigin, Isolation, LogDir, LogDirConfig, OpenError, PartitionConfig, ReadError,
     StorageError,
@@ -180,4 +180,39 @@ fn offsets_outside_the_log_are_refused_and_nothing_above_the_high_watermark_is_r
     for outside in [-1, 3] {
         assert_eq!(read(outside).unwrap_err().code(), ErrorCode::OFFSET_OUT_OF_RANGE);
     }
+}
+
+#[test]
+fn large_batches_come_whole_and_as_many_as_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig::new(folder.path());
+    let (dir, _) = LogDir::open(config.clone()).unwrap();
+    let partition = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    // Two small ones, four large ones of two records each, and a small one.
+    let large = vec![7; 50_000];
+    append_durably(&partition, batch(&[b"a"]));
+    append_durably(&partition, batch(&[b"b"]));
+    for _ in 0..4 {
+        append_durably(&partition, batch(&[&large, &large]));
+    }
+    append_durably(&partition, batch(&[b"c"]));
+    dir.shutdown().unwrap();
+    drop((dir, partition));
+    let (dir, _) = LogDir::open(config).unwrap();
+    let partition = dir.partition(id("t", 0).topic_id, 0).unwrap();
+    let offsets = |from, max_bytes, min_one_message| {
+        let read = partition.read(from, max_bytes, min_one_message, Isolation::ReadUncommitted);
+        let records = read.unwrap().records;
+        let offsets = batches(&records).map(|batch| batch.unwrap().header().base_offset);
+        offsets.collect::<Vec<_>>()
+    };
+    for (from, first) in [(2, 2), (3, 2), (4, 4), (5, 4)] {
+        assert_eq!(offsets(from, 250_000, false), [first, first + 2], "from {from}");
+        assert_eq!(offsets(from, 100, true), [first], "from {from}");
+        assert_eq!(offsets(from, 100, false), [0; 0], "from {from}");
+    }
+    assert_eq!(offsets(0, 250_000, false), [0, 1, 2, 4]);
+    assert_eq!(offsets(1, 1 << 20, false), [1, 2, 4, 6, 8, 10]);
+    assert_eq!(offsets(8, 1 << 20, false), [8, 10], "where the reader before left off or not");
+    assert_eq!(read_all(&partition, 0, 150_000).len(), 11);
 }
