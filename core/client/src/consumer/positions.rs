@@ -334,6 +334,12 @@ impl Positions {
             };
             match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
                 Ok(Some(position)) => actions.push(self.start(&partition, position)),
+                // Both ends exist always: an answer without one is asked for again, after a while.
+                Ok(None) if time < 0 => {
+                    failed = true;
+                    self.set_state(&partition, State::Reset(time));
+                    self.back_off(now, &partition);
+                }
                 // No record is that young: the end is the first place where one will be.
                 Ok(None) => self.set_state(&partition, State::Reset(LATEST)),
                 Err(code) => {

@@ -110,8 +110,15 @@ fn without_a_committed_offset_the_policy_decides() {
     // No record is that young: the end is next.
     positions.handle_listed(5_001, *id, Ok(vec![(zero(), Ok(None))]));
     let actions = positions.advance(5_001, &view(), true);
-    assert!(matches!(&actions[..], [PositionAction::ListOffsets { partitions, .. }]
-        if partitions[0].1 == LATEST));
+    let [PositionAction::ListOffsets { id, partitions, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(partitions[0].1, LATEST);
+    // An end that is nowhere is not asked for without a pause.
+    positions.handle_listed(5_002, *id, Ok(vec![(zero(), Ok(None))]));
+    assert_eq!(positions.advance(5_002, &view(), true), []);
+    let actions = positions.advance(6_000, &view(), true);
+    assert!(matches!(&actions[..], [PositionAction::ListOffsets { .. }]));
 
     let (mut positions, id) = asking(OffsetReset::None);
     let actions = positions.handle_committed(1, id, Ok(vec![(zero(), Ok(None))]));
