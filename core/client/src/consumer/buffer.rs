@@ -253,6 +253,16 @@ impl<H> Buffer<H> {
         self.turn.push_front(partition);
     }
 
+    /// Puts a chunk that cannot be read back, behind what other partitions have: it stops its own
+    /// partition only.
+    pub fn put_back_last(&mut self, chunk: Chunk<H>) {
+        let partition = chunk.delivery.partition.clone();
+        self.put_back(chunk);
+        if self.turn.front() == Some(&partition) {
+            self.turn.rotate_left(1);
+        }
+    }
+
     /// Returns how many bytes of a partition wait.
     pub fn bytes(&self, partition: &TopicPartition) -> usize {
         self.cells.get(partition).map_or(0, |cell| cell.bytes)

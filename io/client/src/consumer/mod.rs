@@ -382,8 +382,10 @@ impl Consumer {
             if !buffer.give(&partition, epoch, opened.position, has_records) {
                 continue;
             }
-            if let Some(rest) = opened.rest {
-                buffer.put_back(rest);
+            match opened.rest {
+                Some(rest) if opened.error.is_some() => buffer.put_back_last(rest),
+                Some(rest) => buffer.put_back(rest),
+                None => {}
             }
             drop(buffer);
             if has_records {

@@ -1,5 +1,7 @@
 //! What the buffer must keep to about what was given and what was processed.
 
+use bytes::Bytes;
+
 use super::*;
 
 const OWNED: AssignmentEpoch = AssignmentEpoch(1);
@@ -72,4 +74,35 @@ fn what_is_given_back_is_not_among_what_the_application_has_though_it_stays_unti
     buffer.assign(gone.clone(), AssignmentEpoch(2));
     buffer.start(&gone, PositionEpoch(2), Position::at(9));
     assert_eq!(has(&buffer), [kept, gone], "it came back");
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_lets_the_others_go_first() {
+    let mut buffer: Buffer<()> = Buffer::default();
+    for index in 0..2 {
+        let partition = TopicPartition::new("t", index);
+        buffer.assign(partition.clone(), OWNED);
+        buffer.start(&partition, PositionEpoch(1), Position::at(0));
+        let delivery = Delivery {
+            partition,
+            epoch: OWNED,
+            position_epoch: PositionEpoch(1),
+            records: Bytes::from_static(b"data"),
+            position: Position::at(0),
+            next: Position::at(1),
+            high_watermark: 1,
+            last_stable_offset: -1,
+            log_start_offset: 0,
+            aborted: Vec::new(),
+        };
+        buffer.push(Chunk { delivery, progress: Progress::default(), hold: () });
+    }
+    let broken = buffer.take().unwrap();
+    assert_eq!(broken.delivery.partition.partition, 0);
+    buffer.put_back_last(broken);
+    assert_eq!(buffer.take().unwrap().delivery.partition.partition, 1);
+    let again = buffer.take().unwrap();
+    assert_eq!(again.delivery.partition.partition, 0);
+    buffer.put_back_last(again);
+    assert!(buffer.take().is_some(), "alone it is still there");
 }
