@@ -36,7 +36,7 @@ fn a_seek_or_a_reset_does_not_declare_the_latest_records_processed() {
     let mut buffer = given();
     buffer.suspend(&zero());
     buffer.start(&zero(), PositionEpoch(2), Position::at(1_000));
-    assert_eq!(processed(&buffer), []);
+    assert!(processed(&buffer).is_empty());
     buffer.begin_poll();
     assert_eq!(processed(&buffer), [1_000]);
 }
