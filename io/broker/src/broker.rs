@@ -3,13 +3,13 @@
 use crate::clock::Clock;
 use crate::cluster::controller::Controller;
 use crate::cluster::load;
-use crate::config::{BrokerConfig, ConfigError, LiveConfig, Settings};
+use crate::config::{BrokerConfig, ConfigError, ListenerConfig, Listeners, LiveConfig, Settings};
 use crate::descriptors;
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
 use crate::housekeeping;
 use crate::listener;
-use crate::node::Node;
+use crate::node::{Listening, Node};
 use crate::producer_ids::ProducerIds;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -36,7 +37,6 @@ pub struct BrokerBuilder {
     settings: Settings,
     refused: Option<ConfigError>,
     data_dir: Option<PathBuf>,
-    listen: Option<String>,
 }
 
 /// Why a broker did not start.
@@ -46,8 +46,8 @@ pub enum StartError {
     /// A property was refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An address cannot be listened on as it is written.
-    #[error("`{address}` cannot be listened on: {reason}")]
+    /// An address cannot be listened on, or the data folder not be reached.
+    #[error("`{address}` cannot be used: {reason}")]
     Address {
         /// What was given.
         address: String,
@@ -91,9 +91,15 @@ impl Broker {
         BrokerBuilder::default()
     }
 
-    /// Returns the address it listens on, with the port the system picked if it was to.
+    /// Returns the address it listens on, with the port the system picked if it was to; of several
+    /// listeners, the first one's.
     pub fn local_addr(&self) -> SocketAddr {
-        self.node.listening
+        self.node.listeners.first().expect("a broker has a listener").address
+    }
+
+    /// Returns the addresses of all listeners, in the order of `listeners`.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.node.listeners.iter().map(|listener| listener.address).collect()
     }
 
     /// Returns the cluster's id.
@@ -129,11 +135,10 @@ impl Broker {
 }
 
 impl BrokerBuilder {
-    /// Sets where to listen, as HOST:PORT; port 0 picks a free one.
+    /// Sets where to listen, as HOST:PORT; port 0 picks a free one. Takes the place of `listeners`.
     #[must_use]
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
-        self
+    pub fn listen(self, address: impl AsRef<str>) -> Self {
+        self.set("listeners", &format!("PLAINTEXT://{}", address.as_ref()))
     }
 
     /// Sets the data folder. It is created if it does not exist.
@@ -154,31 +159,33 @@ impl BrokerBuilder {
 
     /// Sets every property of a Java properties file, as Kafka's own `server.properties`.
     #[must_use]
-    pub fn properties(mut self, text: &str) -> Self {
-        if let Err(error) = self.settings.set_all(text) {
+    pub fn properties(mut self, file: &[u8]) -> Self {
+        if let Err(error) = self.settings.set_all(file) {
             self.refused.get_or_insert(error);
         }
         self
     }
 
     /// Starts the broker on the current tokio runtime. When this returns, it serves.
-    pub async fn start(self) -> Result<Broker, StartError> {
+    pub async fn start(mut self) -> Result<Broker, StartError> {
         if let Some(error) = self.refused {
             return Err(error.into());
         }
-        let inert: Vec<&str> = self.settings.inert().collect();
-        if !inert.is_empty() {
-            warn!(properties = inert.join(", "), "these properties change nothing here");
+        if let Some(path) = &self.data_dir {
+            self.settings.set("log.dirs", &path.to_string_lossy())?;
         }
+        self.settings.complete()?;
         let typed = self.settings.typed();
-        let address = listen_address(self.listen.as_deref(), &typed.listeners).await?;
-        let advertised =
-            typed.advertised_listeners.as_deref().map(advertised_address).transpose()?;
+        let plan = Listeners::new(&typed)?;
+        name_inert(&self.settings, &plan.passed_over);
         let data_dir = data_dir(self.data_dir, &typed)?;
-        let socket = listener::bind(address, typed.socket_listen_backlog_size as u32)
-            .map_err(|source| StartError::Listen { address, source })?;
-        let listening =
-            socket.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let mut sockets = Vec::with_capacity(plan.served.len());
+        let mut listeners = Vec::with_capacity(plan.served.len());
+        for config in plan.served {
+            let (socket, listening) = listen(config, typed.socket_listen_backlog_size).await?;
+            sockets.push(socket);
+            listeners.push(listening);
+        }
 
         let (fail, failure) = watch::channel(None);
         let log_dir = open_log_dir(&data_dir, &typed, fail).await?;
@@ -203,8 +210,7 @@ impl BrokerBuilder {
         let node = Arc::new(Node {
             id: typed.node_id,
             cluster_id,
-            listening,
-            advertised,
+            listeners,
             data_dir: data_dir.display().to_string(),
             config,
             clock,
@@ -216,8 +222,10 @@ impl BrokerBuilder {
             groups,
             stopping: stopping.clone(),
         });
-        let serving = tokio::spawn(listener::run(Arc::clone(&node), socket, stopping));
-        info!(address = %listening, data = %data_dir.display(), node_id = node.id, "broker ready");
+        let serving = tokio::spawn(listener::run(Arc::clone(&node), sockets, stopping));
+        for Listening { name, address, .. } in &node.listeners {
+            info!(listener = name, %address, data = %data_dir.display(), node_id = node.id, "broker ready");
+        }
         Ok(Broker { node, stop: StopOnDrop(stop), failure, serving })
     }
 }
@@ -263,64 +271,50 @@ async fn open_log_dir(
     Ok(log_dir)
 }
 
+/// Names what was set and has no effect, in one line.
+fn name_inert(settings: &Settings, listeners: &[String]) {
+    let listeners = listeners.iter().map(|name| format!("listeners ({name})"));
+    let names: Vec<String> = settings.inert().map(str::to_owned).chain(listeners).collect();
+    if !names.is_empty() {
+        warn!(properties = names.join(", "), "these properties change nothing here");
+    }
+}
+
 /// Returns the data folder: the builder's, else `log.dirs`, else `log.dir`.
 fn data_dir(given: Option<PathBuf>, config: &BrokerConfig) -> Result<PathBuf, StartError> {
     if let Some(path) = given {
         return Ok(path);
     }
-    let dirs = config.log_dirs.as_deref().unwrap_or(&config.log_dir);
-    if dirs.contains(',') {
+    let (name, dirs) = match &config.log_dirs {
+        Some(dirs) => ("log.dirs", dirs),
+        None => ("log.dir", &config.log_dir),
+    };
+    let [dir] = &dirs[..] else {
         return Err(ConfigError::Invalid {
-            name: "log.dirs".to_owned(),
-            value: dirs.to_owned(),
+            name: name.to_owned(),
+            value: dirs.join(","),
             reason: "one data folder is used".to_owned(),
         }
         .into());
-    }
-    Ok(PathBuf::from(dirs))
-}
-
-async fn listen_address(given: Option<&str>, listeners: &str) -> Result<SocketAddr, StartError> {
-    let text = match given {
-        Some(given) => given,
-        None => plain_listener(listeners)?,
     };
-    let refused = |reason: String| StartError::Address { address: text.to_owned(), reason };
-    let (host, port) =
-        text.rsplit_once(':').ok_or_else(|| refused("no port is given".to_owned()))?;
-    // Kafka's "PLAINTEXT://:9092" listens everywhere.
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port: u16 = port.parse().map_err(|_| refused("the port is not a number".to_owned()))?;
-    let mut found =
-        tokio::net::lookup_host((host, port)).await.map_err(|error| refused(error.to_string()))?;
-    found.next().ok_or_else(|| refused("the host has no address".to_owned()))
+    Ok(PathBuf::from(dir))
 }
 
-/// Returns HOST:PORT of the one PLAINTEXT listener.
-fn plain_listener(listeners: &str) -> Result<&str, StartError> {
-    let refused = |reason: &str| StartError::Address {
-        address: listeners.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let (protocol, address) =
-        listeners.split_once("://").ok_or_else(|| refused("expected PLAINTEXT://HOST:PORT"))?;
-    if address.contains(',') {
-        return Err(refused("one listener is served"));
-    }
-    if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
-        return Err(refused("only PLAINTEXT is served"));
-    }
-    Ok(address)
-}
-
-fn advertised_address(text: &str) -> Result<(String, u16), StartError> {
-    let address = plain_listener(text)?;
+/// Takes a listener's address.
+async fn listen(
+    config: ListenerConfig,
+    backlog: i32,
+) -> Result<(TcpListener, Listening), StartError> {
+    let ListenerConfig { name, host, port, advertised } = config;
     let refused =
-        |reason: &str| StartError::Address { address: text.to_owned(), reason: reason.to_owned() };
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| refused("no port is given"))?;
-    if host.is_empty() {
-        return Err(refused("no host is given"));
-    }
-    Ok((host.to_owned(), port.parse().map_err(|_| refused("the port is not a number"))?))
+        |reason: String| StartError::Address { address: format!("{name}://{host}:{port}"), reason };
+    // Kafka's "PLAINTEXT://:9092" listens everywhere.
+    let given = if host.is_empty() { "0.0.0.0" } else { &host };
+    let found = tokio::net::lookup_host((given, port)).await;
+    let address = found.map_err(|error| refused(error.to_string()))?.next();
+    let address = address.ok_or_else(|| refused("the host has no address".to_owned()))?;
+    let failed = |source| StartError::Listen { address, source };
+    let socket = listener::bind(address, backlog as u32).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok((socket, Listening { name, address, advertised }))
 }

@@ -22,7 +22,6 @@ use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
@@ -67,11 +66,10 @@ impl From<io::Error> for End {
 pub(crate) async fn serve(
     node: Arc<Node>,
     mut stream: TcpStream,
-    peer: SocketAddr,
-    number: u64,
+    ends: Ends,
     stopping: watch::Receiver<bool>,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
+    let peer = ends.peer;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "TCP_NODELAY was refused");
     }
@@ -80,7 +78,7 @@ pub(crate) async fn serve(
         frames: FrameReader::new(config.socket_request_max_bytes as usize),
         idle_after: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
         node,
-        ends: Ends { connection: number, peer, local },
+        ends,
         in_flight: VecDeque::new(),
         overlap: None,
         outgoing: Outgoing::default(),

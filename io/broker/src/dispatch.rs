@@ -134,6 +134,7 @@ pub(crate) fn start(
         connection: ends.connection,
         peer: ends.peer,
         local: ends.local,
+        listener: ends.listener,
     };
     let answer = (api.start)(node, context, &mut reader).map_err(|error| Unanswerable::Body {
         key: api.key,

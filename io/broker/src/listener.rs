@@ -3,11 +3,14 @@
 use crate::connection;
 use crate::descriptors;
 use crate::node::Node;
+use crate::request::Ends;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,7 +33,7 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener>
 /// Accepts until `stopping` turns true, then waits for the connections to drain.
 pub(crate) async fn run(
     node: Arc<Node>,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -41,13 +44,13 @@ pub(crate) async fn run(
     loop {
         // Both are cancel-safe: accepting and joining take effect only when they complete.
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
+            accepted = accept(&listeners, number + 1) => match accepted {
+                Ok((stream, ends)) => {
                     let limit = (node.config().max_connections as usize).min(bearable);
                     if connections.len() >= limit {
                         if !refusing {
                             warn!(
-                                %peer,
+                                peer = %ends.peer,
                                 limit,
                                 "connection refused: as many are open as max.connections and the \
                                  limit of open files allow"
@@ -61,8 +64,7 @@ pub(crate) async fn run(
                     connections.spawn(connection::serve(
                         Arc::clone(&node),
                         stream,
-                        peer,
-                        number,
+                        ends,
                         for_connections.clone(),
                     ));
                 }
@@ -75,12 +77,29 @@ pub(crate) async fn run(
             () = stopped(&mut stopping) => break,
         }
     }
-    drop(listener);
+    drop(listeners);
     let drained = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         warn!(connections = connections.len(), "connections still busy were closed");
         connections.shutdown().await;
     }
+}
+
+/// Waits for the next connection of any listener. It will have that number.
+async fn accept(listeners: &[TcpListener], connection: u64) -> io::Result<(TcpStream, Ends)> {
+    let (listener, accepted) = poll_fn(|context| {
+        let ready = listeners.iter().enumerate().find_map(|(place, listener)| {
+            match listener.poll_accept(context) {
+                Poll::Ready(accepted) => Some((place, accepted)),
+                Poll::Pending => None,
+            }
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await;
+    let (stream, peer) = accepted?;
+    let local = stream.local_addr()?;
+    Ok((stream, Ends { connection, peer, local, listener }))
 }
 
 /// Waits until `stopping` is true, or nobody is left to say so.

@@ -20,8 +20,7 @@ use tokio::sync::{oneshot, watch};
 pub(crate) struct Node {
     pub(crate) id: i32,
     pub(crate) cluster_id: String,
-    pub(crate) listening: SocketAddr,
-    pub(crate) advertised: Option<(String, u16)>,
+    pub(crate) listeners: Vec<Listening>,
     pub(crate) data_dir: String,
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) clock: Arc<Clock>,
@@ -33,6 +32,16 @@ pub(crate) struct Node {
     pub(crate) groups: Groups,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// An address this broker is reached at.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// The listener's name.
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    /// What clients are told instead.
+    pub(crate) advertised: Option<(String, u16)>,
 }
 
 /// How this broker appears in responses.
@@ -50,15 +59,16 @@ impl Node {
         self.config.typed()
     }
 
-    /// Returns where clients find this broker: what is advertised, else where it listens; if that is
-    /// every address, then the one this client came by.
+    /// Returns where clients find this broker: what is advertised for the listener they came by, else
+    /// its address; if that is every address, then the one this client came by.
     pub(crate) fn endpoint(&self, context: &Context) -> Endpoint {
-        let (host, port) = match &self.advertised {
+        let listening = &self.listeners[context.listener];
+        let (host, port) = match &listening.advertised {
             Some((host, port)) => (host.clone(), *port),
-            None if self.listening.ip().is_unspecified() => {
-                (context.local.ip().to_canonical().to_string(), self.listening.port())
+            None if listening.address.ip().is_unspecified() => {
+                (context.local.ip().to_canonical().to_string(), listening.address.port())
             }
-            None => (self.listening.ip().to_string(), self.listening.port()),
+            None => (listening.address.ip().to_string(), listening.address.port()),
         };
         let rack = self.config().broker_rack.clone();
         Endpoint { node_id: self.id, host, port: i32::from(port), rack }
@@ -87,7 +97,7 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node")
             .field("id", &self.id)
-            .field("listening", &self.listening)
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) connection: u64,
     /// Where the client reached us.
     pub(crate) local: SocketAddr,
+    /// By which of the listeners.
+    pub(crate) listener: usize,
 }
 
 impl Context {
@@ -73,6 +75,7 @@ pub(crate) struct Ends {
     pub(crate) connection: u64,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) listener: usize,
 }
 
 /// What becomes of one request.

@@ -67,8 +67,21 @@ const INTRODUCTION: &str = "\
 # Broker configuration
 
 Made from the broker's own tables, `io/broker/src/config`; do not edit. Properties go by Kafka's names, with Kafka 4.3's
-types, ranges and defaults. Set them with `kohort broker --set NAME=VALUE`; those that are alterable also while the broker
-runs, with IncrementalAlterConfigs (`kafka-configs`). A name that is in no table is refused with the nearest one that is.
+types, ranges and defaults. Set them in a file, which may be a Kafka broker's own, with `kohort broker --config server.properties`,
+or with `--set NAME=VALUE`, which wins over the file; those that are alterable also while the broker runs, with
+IncrementalAlterConfigs (`kafka-configs`). A name that is in no table is refused with the nearest one that is, and a value out
+of range with the range. What is set and has no effect is named in one line at start.
+
+The file is one of Java's properties files: `name=value`, `name:value` or `name value` a line, `#` or `!` before a comment, a
+backslash at the end to go on in the next line, `\\uXXXX` for a character; read as UTF-8 if it is that, else as Latin-1.
+
+Of two names for one thing, the finer one counts: `log.dirs` over `log.dir`, `log.retention.ms` over `.minutes` over `.hours`,
+`log.roll.ms` over `log.roll.hours`. `node.id` and `broker.id` stand for each other and must agree.
+
+Of `listeners`, those in `controller.listener.names` are passed over; the others must speak PLAINTEXT, by their name or by
+`listener.security.protocol.map`, and all of them are served. A listener that speaks SSL or SASL is refused: neither is served
+yet. A client is told the address in `advertised.listeners` for the listener it came by, else that listener's own address, and
+where that is every address, the one it came by.
 ";
 
 const NOT_YET: &str = "\
@@ -79,7 +92,9 @@ change nothing. A broker that is started with one says so.
 
 const OTHERS: &str = "\
 They concern replication, the controller quorum, tiered storage, security, the JVM, or protocols that are not served. A Kafka
-broker's own file may set them: they are checked by type, described as Kafka describes them, and change nothing here.
+broker's own file may set them: they are checked by type, described as Kafka describes them, and change nothing here. So are
+names that begin with `listener.name.`, `config.providers.`, `rsm.config.` or `rlmm.config.`, and those that Kafka 4 has dropped,
+`zookeeper.*` among them.
 
 ";
 

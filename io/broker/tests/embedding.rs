@@ -36,18 +36,45 @@ async fn a_broker_that_cannot_be_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     for (name, value, reason) in [
         ("num.partition", "3", "unknown property `num.partition`; the nearest is `num.partitions`"),
-        ("num.partitions", "no", "`num.partitions` cannot be `no`: expected a whole number"),
+        (
+            "num.partitions",
+            "no",
+            "`num.partitions` cannot be `no`: Not a number of type INT (range 1 to 2147483647)",
+        ),
         (
             "advertised.listeners",
             "SSL://h:1",
-            "`SSL://h:1` cannot be listened on: only PLAINTEXT is served",
+            "`advertised.listeners` cannot be `SSL://h:1`: listeners has none of that name",
         ),
     ] {
         let refused = builder(folder.path()).set(name, value).start().await.unwrap_err();
         assert_eq!(refused.to_string(), reason);
     }
     let refused = Broker::builder().data_dir(folder.path()).listen("nonsense").start().await;
-    assert!(matches!(refused, Err(StartError::Address { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StartError::Config(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn every_plaintext_listener_serves_and_tells_its_own_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Broker::builder().data_dir(folder.path()).properties(
+        b"listeners=PLAINTEXT://127.0.0.1:0,INSIDE://127.0.0.1:0,CONTROLLER://:0\n\
+        advertised.listeners = INSIDE://inside:1234\n\
+        listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT\n\
+        controller.listener.names=CONTROLLER",
+    );
+    let broker = builder.start().await.unwrap();
+    let addresses = broker.local_addrs();
+    assert_eq!(addresses.len(), 2);
+    let mut told = Vec::new();
+    for address in &addresses {
+        let mut client = Client::connect(*address).await;
+        let response = client.call(&MetadataRequest::default(), 12).await;
+        told.push((response.brokers[0].host.clone(), response.brokers[0].port));
+    }
+    let own = ("127.0.0.1".to_owned(), i32::from(addresses[0].port()));
+    assert_eq!(told, [own, ("inside".to_owned(), 1234)]);
+    broker.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -53,6 +53,45 @@ fn a_port_in_use_is_refused_by_name() {
 }
 
 #[test]
+fn a_kafka_brokers_own_file_starts_a_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let file = folder.path().join("server.properties");
+    let text = format!(
+        "# one node that is broker and controller\nprocess.roles=broker,controller\nnode.id=7\n\
+         controller.quorum.bootstrap.servers=localhost:9093\n\
+         listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n\
+         inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\n\
+         advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL\n\
+         num.network.threads=3\nsocket.send.buffer.bytes=102400\nlog.dirs={}\nnum.partitions=2\n\
+         offsets.topic.replication.factor=1\ntransaction.state.log.min.isr=1\n",
+        data.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let path = file.to_str().unwrap();
+    let set = ["--set", "listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"];
+    let broker =
+        Broker::spawned(common::command(&[&["broker", "--config", path], &set[..]].concat()));
+    assert!(data.is_dir());
+    let said = broker.kill();
+    let inert =
+        said.lines().filter(|line| line.contains("change nothing here")).collect::<Vec<_>>();
+    assert_eq!(inert.len(), 1, "{said}");
+    for name in ["num.network.threads", "controller.quorum.bootstrap.servers", "(CONTROLLER)"] {
+        assert!(inert[0].contains(name), "{name} in {said}");
+    }
+    assert!(!inert[0].contains("num.partitions"), "{said}");
+
+    std::fs::write(&file, "num.partitions=1\nnum.partitons=2\n").unwrap();
+    let refused = common::kohort(&["broker", "--config", path], "", &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = words(&refused);
+    assert!(said.contains("server.properties") && said.contains("line 2"), "{said}");
+    assert!(said.contains("num.partitions"), "{said}");
+}
+
+#[test]
 fn topics_and_records_are_there_again_after_sigkill() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(data.path(), &[]);

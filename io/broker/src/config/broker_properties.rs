@@ -82,20 +82,28 @@ macro_rules! broker_properties {
 }
 
 broker_properties! {
-    /// Where the broker listens, as PLAINTEXT://HOST:PORT; port 0 picks a free one.
-    listeners: String = "listeners", Kind::Text, Some("PLAINTEXT://127.0.0.1:9092"), AtStart;
-    /// What clients are told to connect to; the listener's own address when not set.
-    advertised_listeners: Option<String> = "advertised.listeners", Kind::Text, None, AtStart;
+    /// Where the broker listens, as NAME://HOST:PORT; port 0 picks a free one. All listeners that speak PLAINTEXT are served, a controller's is passed over, others are refused.
+    listeners: Vec<String> = "listeners", Kind::List(&[]), Some("PLAINTEXT://127.0.0.1:9092"), AtStart;
+    /// What clients are told to connect to, by the listener they came by; the listener's own address when not set.
+    advertised_listeners: Vec<String> = "advertised.listeners", Kind::List(&[]), None, AtStart;
+    /// Which security protocol a listener of that name speaks.
+    listener_security_protocol_map: String = "listener.security.protocol.map", Kind::Text, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), AtStart;
+    /// The listeners that are a controller's: there is none here, so they are passed over.
+    controller_listener_names: Vec<String> = "controller.listener.names", Kind::List(&[]), None, AtStart;
+    /// What a Kafka server is to be. Here it is always both; a file for a controller alone is refused.
+    process_roles: Vec<String> = "process.roles", Kind::List(&["broker", "controller"]), Some("broker,controller"), AtStart;
+    /// Where values of the form ${provider:key} come from. None is served: with one, such values are refused.
+    config_providers: Vec<String> = "config.providers", Kind::List(&[]), Some(""), AtStart;
     /// This broker's number in metadata.
     node_id: i32 = "node.id", Kind::Int(0, INT), Some("1"), AtStart;
-    /// The older name of node.id; -1 leaves it to node.id.
+    /// The older name of node.id: one stands for the other, and both must agree.
     broker_id: i32 = "broker.id", Kind::Int(-1, INT), Some("-1"), AtStart;
     /// The rack this broker reports in metadata.
     broker_rack: Option<String> = "broker.rack", Kind::Text, None, AtStart;
     /// The data directory, when log.dirs is not set.
-    log_dir: String = "log.dir", Kind::Text, Some("kohort-data"), AtStart;
+    log_dir: Vec<String> = "log.dir", Kind::List(&[]), Some("kohort-data"), AtStart;
     /// The data directory. One is used; a list of several is refused.
-    log_dirs: Option<String> = "log.dirs", Kind::Text, None, AtStart;
+    log_dirs: Option<Vec<String>> = "log.dirs", Kind::List(&[]), None, AtStart;
     /// Kohort's own: fdatasync acknowledges only what is on disk, page-cache trusts the kernel.
     flush: String = "flush", Kind::OneOf(&["fdatasync", "page-cache"]), Some("fdatasync"), AtStart;
 

@@ -26,6 +26,36 @@ const fn inert(
     }
 }
 
+/// The beginnings of names that are not in the tables: settings of one listener, and of plugins.
+const PREFIXES: &[&str] = &["listener.name.", "config.providers.", "rlmm.config.", "rsm.config."];
+
+/// Properties of Kafka 3 that 4 has no more, but for those that begin with `zookeeper.`.
+const RETIRED: &[&str] = &[
+    "broker.id.generation.enable",
+    "control.plane.listener.name",
+    "controlled.shutdown.max.retries",
+    "controlled.shutdown.retry.backoff.ms",
+    "delegation.token.master.key",
+    "inter.broker.protocol.version",
+    "log.message.downconversion.enable",
+    "log.message.format.version",
+    "log.message.timestamp.difference.max.ms",
+    "offsets.commit.required.acks",
+    "password.encoder.cipher.algorithm",
+    "password.encoder.iterations",
+    "password.encoder.key.length",
+    "password.encoder.keyfactory.algorithm",
+    "password.encoder.old.secret",
+    "password.encoder.secret",
+    "reserved.broker.max.id",
+];
+
+/// Returns whether a name that is in no table is one that a Kafka broker's file may hold all the same.
+pub(super) fn is_passed_over(name: &str) -> bool {
+    let starts = |prefix: &&str| name.starts_with(*prefix) && name.len() > prefix.len();
+    PREFIXES.iter().any(starts) || name.starts_with("zookeeper.") || RETIRED.contains(&name)
+}
+
 /// Every property of Kafka 4.3 that this broker accepts and does not act upon.
 #[rustfmt::skip]
 pub const INERT_PROPERTIES: &[Property] = &[
@@ -40,11 +70,9 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("broker.heartbeat.interval.ms", Kind::Int(-INT, INT), Some("2000"), false),
     inert("broker.session.timeout.ms", Kind::Int(-INT, INT), Some("9000"), false),
     inert("client.quota.callback.class", Kind::Class, None, false),
-    inert("config.providers", Kind::List(&[]), Some(""), true),
     inert("connection.failed.authentication.delay.ms", Kind::Int(0, INT), Some("100"), false),
     inert("connections.max.reauth.ms", Kind::Long(-LONG, LONG), Some("0"), false),
     inert("controlled.shutdown.enable", Kind::Bool, Some("true"), false),
-    inert("controller.listener.names", Kind::List(&[]), None, false),
     inert("controller.quorum.append.linger.ms", Kind::Int(0, INT), Some("25"), false),
     inert("controller.quorum.auto.join.enable", Kind::Bool, Some("false"), false),
     inert("controller.quorum.bootstrap.servers", Kind::List(&[]), Some(""), false),
@@ -125,7 +153,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("kafka.metrics.polling.interval.secs", Kind::Int(1, INT), Some("10"), false),
     inert("kafka.metrics.reporters", Kind::List(&[]), Some(""), false),
     inert("leader.imbalance.check.interval.seconds", Kind::Long(1, LONG), Some("300"), false),
-    inert("listener.security.protocol.map", Kind::Text, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), true),
     inert("log.cleaner.dedupe.buffer.size", Kind::Long(-LONG, LONG), Some("134217728"), true),
     inert("log.cleaner.io.buffer.load.factor", Kind::Double(f64::MIN, f64::MAX), Some("0.9"), true),
     inert("log.cleaner.io.buffer.size", Kind::Int(0, INT), Some("524288"), true),
@@ -169,7 +196,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("offsets.topic.compression.codec", Kind::Int(-INT, INT), Some("0"), false),
     inert("offsets.topic.replication.factor", Kind::Short(1, 32767), Some("3"), false),
     inert("principal.builder.class", Kind::Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), true),
-    inert("process.roles", Kind::List(&["broker", "controller"]), Some("broker,controller"), false),
     inert("producer.purgatory.purge.interval.requests", Kind::Int(-INT, INT), Some("1000"), false),
     inert("queued.max.request.bytes", Kind::Long(-LONG, LONG), Some("-1"), false),
     inert("queued.max.requests", Kind::Int(1, INT), Some("500"), false),

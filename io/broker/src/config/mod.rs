@@ -6,12 +6,17 @@
 
 mod broker_properties;
 mod inert_properties;
+mod listeners;
 mod live;
+mod nearest;
+mod properties_file;
 mod topic_properties;
 mod value;
 
 pub use broker_properties::{APPLIED_PROPERTIES, BrokerConfig, Effect, Property};
 pub use inert_properties::INERT_PROPERTIES;
+use inert_properties::is_passed_over;
+pub(crate) use listeners::{ListenerConfig, Listeners};
 pub(crate) use live::LiveConfig;
 pub use topic_properties::{
     TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, effective, list_with,
@@ -49,13 +54,21 @@ pub enum ConfigError {
     /// The property cannot be altered while the broker runs.
     #[error("`{0}` cannot be altered while the broker runs")]
     NotDynamic(String),
-    /// A line of a properties file is not `name=value`.
-    #[error("line {line} of the properties is not `name=value`: {text}")]
-    NotAProperty {
+    /// A line of a properties file has an escape that stands for no character.
+    #[error("line {line}: `{escape}` is not an escape of the form \\uXXXX")]
+    BadEscape {
         /// The line's number, from 1.
         line: usize,
         /// What it says.
-        text: String,
+        escape: String,
+    },
+    /// A line of a properties file was refused.
+    #[error("line {line}: {error}")]
+    AtLine {
+        /// The line's number, from 1.
+        line: usize,
+        /// Why.
+        error: Box<ConfigError>,
     },
 }
 
@@ -89,23 +102,51 @@ pub enum Source {
 impl Settings {
     /// Sets a property as at start, after checking its name and value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let value = checked(name, value)?;
+        let value =
+            if is_passed_over(name) { value.trim().to_owned() } else { checked(name, value)? };
         self.at_start.insert(name.to_owned(), value);
         Ok(())
     }
 
     /// Sets every property of a Java properties file.
-    pub fn set_all(&mut self, text: &str) -> Result<(), ConfigError> {
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') || line.starts_with('!') {
-                continue;
+    pub fn set_all(&mut self, file: &[u8]) -> Result<(), ConfigError> {
+        for properties_file::Entry { line, name, value } in
+            properties_file::parse(&properties_file::decode(file))?
+        {
+            self.set(&name, &value)
+                .map_err(|error| ConfigError::AtLine { line, error: Box::new(error) })?;
+        }
+        Ok(())
+    }
+
+    /// Brings the settings of the start together once all are made, and checks what concerns more
+    /// than one.
+    pub(crate) fn complete(&mut self) -> Result<(), ConfigError> {
+        let invalid = |name: &str, value: &str, reason: &str| ConfigError::Invalid {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            reason: reason.to_owned(),
+        };
+        // Either name of the node's id stands for both, as in Kafka.
+        for (given, other) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
+            let Some(id) = self.at_start.get(given).cloned() else { continue };
+            let same = self.at_start.entry(other.to_owned()).or_insert_with(|| id.clone());
+            if *same != id {
+                let reason = format!("{other} says {same}, and they must agree");
+                return Err(invalid(given, &id, &reason));
             }
-            let (name, value) = line.split_once('=').ok_or_else(|| ConfigError::NotAProperty {
-                line: number + 1,
-                text: line.to_owned(),
-            })?;
-            self.set(name.trim(), value.trim())?;
+        }
+        let config = self.typed();
+        if !config.process_roles.is_empty() && !config.process_roles.iter().any(|r| r == "broker") {
+            let roles = config.process_roles.join(",");
+            return Err(invalid("process.roles", &roles, "a broker is all there is to start"));
+        }
+        for provider in &config.config_providers {
+            let place = format!("${{{provider}:");
+            if let Some((name, value)) = self.at_start.iter().find(|(_, v)| v.contains(&place)) {
+                let reason = "no config provider is served; write the value itself";
+                return Err(invalid(name, value, reason));
+            }
         }
         Ok(())
     }
@@ -147,24 +188,17 @@ impl Settings {
 
     /// Returns the properties set at start that change nothing here.
     pub fn inert(&self) -> impl Iterator<Item = &str> {
-        self.at_start
-            .keys()
-            .map(String::as_str)
-            .filter(|name| property(name).is_some_and(|property| property.effect.is_inert()))
+        let names = self.at_start.keys().map(String::as_str);
+        names.filter(|name| property(name).is_none_or(|property| property.effect.is_inert()))
     }
 
     /// Returns the typed configuration that follows from these settings.
     pub fn typed(&self) -> BrokerConfig {
-        let mut config = BrokerConfig::from_values(|name| {
+        BrokerConfig::from_values(|name| {
             property(name).and_then(|property| {
                 self.sources(property.name).map(|(_, value)| value).next().or(property.default)
             })
-        });
-        // The older name counts when it alone was given.
-        if config.broker_id >= 0 && self.explicit("node.id").is_none() {
-            config.node_id = config.broker_id;
-        }
-        config
+        })
     }
 }
 
@@ -185,33 +219,17 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<String, ConfigError> {
     property.kind.check(value).map_err(|reason| ConfigError::Invalid {
         name: name.to_owned(),
         value: value.to_owned(),
-        reason,
+        reason: match property.kind.range() {
+            Some(range) => format!("{reason} (range {range})"),
+            None => reason,
+        },
     })
 }
 
-/// Returns the known property whose name takes the fewest edits to reach.
+/// Returns the known property whose name is nearest.
 fn nearest(name: &str) -> &'static str {
-    properties()
-        .map(|property| property.name)
-        .min_by_key(|known| edit_distance(name, known))
+    nearest::nearest(name, properties().map(|property| property.name))
         .expect("the table is not empty")
-}
-
-/// Levenshtein's distance, over bytes: property names are ASCII. A name too long to be a
-/// property's is cut, so the work is bounded.
-fn edit_distance(a: &str, b: &str) -> usize {
-    const LONGEST: usize = 128;
-    let a = &a.as_bytes()[..a.len().min(LONGEST)];
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(*x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -230,7 +248,7 @@ mod tests {
         );
         assert_eq!(
             settings.set("num.partitions", "0").unwrap_err().to_string(),
-            "`num.partitions` cannot be `0`: expected at least 1"
+            "`num.partitions` cannot be `0`: Value must be at least 1 (range 1 to 2147483647)"
         );
     }
 
@@ -238,11 +256,33 @@ mod tests {
     fn a_properties_file_sets_what_applies_and_names_what_does_not() {
         let mut settings = Settings::default();
         settings
-            .set_all("# a comment\nnum.partitions = 3\n\nreplica.lag.time.max.ms=10000\n")
+            .set_all(
+                b"# a comment\nnum.partitions : 3\n\nreplica.lag.time.max.ms=10000\n\
+                zookeeper.connect=a:2181\nlistener.name.x.ssl.key.password=p",
+            )
             .unwrap();
         assert_eq!(settings.typed().num_partitions, 3);
-        assert_eq!(settings.inert().collect::<Vec<_>>(), ["replica.lag.time.max.ms"]);
-        assert!(settings.set_all("nonsense").is_err());
+        assert_eq!(
+            settings.inert().collect::<Vec<_>>(),
+            ["listener.name.x.ssl.key.password", "replica.lag.time.max.ms", "zookeeper.connect"]
+        );
+        assert_eq!(
+            settings.set_all(b"\n\nnum.partition=3").unwrap_err().to_string(),
+            "line 3: unknown property `num.partition`; the nearest is `num.partitions`"
+        );
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        for file in [
+            "node.id=1\nbroker.id=2",
+            "process.roles=controller",
+            "config.providers=env\nlog.dirs=${env:DATA}",
+        ] {
+            let mut settings = Settings::default();
+            settings.set_all(file.as_bytes()).unwrap();
+            assert!(settings.complete().is_err(), "{file}");
+        }
     }
 
     #[test]
@@ -258,12 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn the_older_name_of_the_node_id_counts_when_it_alone_is_given() {
-        let mut settings = Settings::default();
-        settings.set("broker.id", "7").unwrap();
-        assert_eq!(settings.typed().node_id, 7);
-        settings.set("node.id", "9").unwrap();
-        assert_eq!(settings.typed().node_id, 9);
+    fn either_name_of_the_nodes_id_stands_for_both() {
+        for name in ["node.id", "broker.id"] {
+            let mut settings = Settings::default();
+            settings.set(name, "7").unwrap();
+            settings.complete().unwrap();
+            assert_eq!((settings.typed().node_id, settings.typed().broker_id), (7, 7));
+        }
     }
 
     #[test]

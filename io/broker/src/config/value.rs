@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-/// The type and range of a property.
+/// The type and range of a property. What [`check`](Self::check) says of a value is what Kafka says:
+/// clients see it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// `true` or `false`, in any case.
@@ -52,15 +53,18 @@ impl Kind {
         match self {
             Kind::Bool => match text.to_ascii_lowercase().as_str() {
                 word @ ("true" | "false") => Ok(word.to_owned()),
-                _ => Err("expected `true` or `false`".to_owned()),
+                _ => Err("Expected value to be either true or false".to_owned()),
             },
             Kind::Short(low, high) | Kind::Int(low, high) | Kind::Long(low, high) => {
-                let value: i64 = text.parse().map_err(|_| "expected a whole number".to_owned())?;
+                let value: i64 = text.parse().map_err(|_| self.not_a_number())?;
+                if !self.type_holds(value) {
+                    return Err(self.not_a_number());
+                }
                 in_range(value, low, high)?;
                 Ok(value.to_string())
             }
             Kind::Double(low, high) => {
-                let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+                let value: f64 = text.parse().map_err(|_| self.not_a_number())?;
                 in_range(value, low, high)?;
                 Ok(text.to_owned())
             }
@@ -68,19 +72,52 @@ impl Kind {
                 if words.contains(&text) {
                     Ok(text.to_owned())
                 } else {
-                    Err(format!("expected one of {}", words.join(", ")))
+                    Err(one_of(words))
                 }
             }
             Kind::List(words) => {
                 let items: Vec<&str> = split_list(text).collect();
                 match items.iter().find(|item| !words.is_empty() && !words.contains(item)) {
-                    Some(item) => Err(format!("`{item}` is not one of {}", words.join(", "))),
+                    Some(_) => Err(one_of(words)),
                     None => Ok(items.join(",")),
                 }
             }
             Kind::Text | Kind::Class | Kind::Password => Ok(text.to_owned()),
         }
     }
+
+    /// Returns the range in words, if there is one.
+    pub fn range(self) -> Option<String> {
+        match self {
+            Kind::Short(low, high) | Kind::Int(low, high) | Kind::Long(low, high) => {
+                Some(format!("{low} to {high}"))
+            }
+            Kind::Double(low, high) if low > f64::MIN => Some(format!("{low} to {high}")),
+            _ => None,
+        }
+    }
+
+    fn not_a_number(self) -> String {
+        let name = match self {
+            Kind::Short(..) => "SHORT",
+            Kind::Int(..) => "INT",
+            Kind::Long(..) => "LONG",
+            _ => "DOUBLE",
+        };
+        format!("Not a number of type {name}")
+    }
+
+    fn type_holds(self, value: i64) -> bool {
+        match self {
+            Kind::Short(..) => i16::try_from(value).is_ok(),
+            Kind::Int(..) => i32::try_from(value).is_ok(),
+            _ => true,
+        }
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    format!("String must be one of: {}", words.join(", "))
 }
 
 /// Splits Kafka's comma-separated list form.
@@ -90,9 +127,9 @@ pub(crate) fn split_list(text: &str) -> impl Iterator<Item = &str> {
 
 fn in_range<T: PartialOrd + fmt::Display>(value: T, low: T, high: T) -> Result<(), String> {
     if value < low {
-        Err(format!("expected at least {low}"))
+        Err(format!("Value must be at least {low}"))
     } else if value > high {
-        Err(format!("expected at most {high}"))
+        Err(format!("Value must be no more than {high}"))
     } else {
         Ok(())
     }
@@ -143,7 +180,7 @@ mod tests {
     fn values_are_checked_and_printed_back_as_kafka_prints_them() {
         assert_eq!(Kind::Bool.check("TRUE"), Ok("true".to_owned()));
         assert_eq!(Kind::Int(0, 10).check(" 7 "), Ok("7".to_owned()));
-        assert_eq!(Kind::Int(1, 10).check("0"), Err("expected at least 1".to_owned()));
+        assert_eq!(Kind::Int(1, 10).check("0"), Err("Value must be at least 1".to_owned()));
         assert!(Kind::Int(1, 10).check("x").is_err());
         assert_eq!(Kind::List(&["a", "b"]).check("a, b"), Ok("a,b".to_owned()));
         assert!(Kind::List(&["a", "b"]).check("c").is_err());

@@ -16,13 +16,16 @@ use super::name_value;
 /// Run the broker until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Address to listen on; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    listen: String,
-    /// Folder that holds the log; made if it does not exist
-    #[arg(long, default_value = "kohort-data", value_name = "DIR")]
-    data: PathBuf,
-    /// Set a broker property under Kafka's name; may be repeated
+    /// Take the broker's properties from a file, as Kafka's own server.properties
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on, over `listeners`; port 0 picks a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Folder that holds the log, over `log.dirs`; made if it does not exist [default: kohort-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Set a broker property under Kafka's name, over the file; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
     set: Vec<(String, String)>,
     /// How the log on stderr is written
@@ -63,16 +66,31 @@ fn raise_open_files_limit() {
 const WORKERS_MAX: usize = 8;
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let mut builder = Broker::builder().listen(&args.listen).data_dir(&args.data);
-    for (name, value) in args.set {
-        builder = builder.set(&name, &value);
+    let mut builder = Broker::builder();
+    if let Some(path) = &args.config {
+        let file = std::fs::read(path);
+        let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+        builder = builder.properties(&file);
+    }
+    for (name, value) in &args.set {
+        builder = builder.set(name, value);
+    }
+    if let Some(address) = &args.listen {
+        builder = builder.listen(address);
+    }
+    if let Some(folder) = &args.data {
+        builder = builder.data_dir(folder);
     }
     // Asked for before the broker is ready, so that no signal can fall between.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    let broker = builder.start().await?;
+    let broker = builder.start().await.with_context(|| match &args.config {
+        Some(path) => format!("cannot start with {}", path.display()),
+        None => "cannot start".to_owned(),
+    })?;
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "kohort broker ready on {}", broker.local_addr())
+    let addresses = broker.local_addrs().iter().map(ToString::to_string).collect::<Vec<_>>();
+    writeln!(stdout, "kohort broker ready on {}", addresses.join(","))
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")?;
     // Losing the race drops a wait for a signal or for a fatal error, neither of which is consumed.

@@ -40,7 +40,12 @@ impl Broker {
 
     /// Starts a broker on a free port and waits until it serves.
     pub(crate) fn start(data: &Path, properties: &[&str]) -> Self {
-        let mut child = broker_command(data, properties).spawn().unwrap();
+        Self::spawned(broker_command(data, properties))
+    }
+
+    /// Starts a broker by a command and waits until it serves.
+    pub(crate) fn spawned(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Some(address) = line.trim_end().strip_prefix("kohort broker ready on ") else {
@@ -135,11 +140,18 @@ pub(crate) fn unique(name: &str) -> String {
 
 /// `kohort broker` on a free port, with everything piped.
 pub(crate) fn broker_command(data: &Path, properties: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kohort"));
-    command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    let mut command = command(&["broker", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(data);
     for property in properties {
         command.args(["--set", property]);
     }
+    command
+}
+
+/// `kohort` with these arguments, to be read from.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kohort"));
+    command.args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
