@@ -18,6 +18,7 @@ use crate::error::StorageError;
 use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
 use crate::log_dir::{PARTITIONS, Partitions};
 use crate::partition_log::PartitionLog;
+use crate::segment::SegmentName;
 use crate::shared::Shared;
 use crate::wal::entry::PartitionKey;
 use crate::wal::writer::{WalPosition, is_no_space};
@@ -29,6 +30,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(500);
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
 /// After this long without appends the records kept in memory for readers are let go.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
+/// Files of retired segments wait this long for a checkpoint, which may come for another reason.
+const REMOVE_AFTER: Duration = Duration::from_secs(5);
 /// How often is tried again what failed for want of space.
 const SPACE_POLL: Duration = Duration::from_millis(500);
 
@@ -45,6 +48,16 @@ pub(crate) struct Background {
     checkpoint_runs: AtomicBool,
 }
 
+/// A checkpoint about to be written.
+struct Prepared {
+    wal: WalPosition,
+    content: Vec<u8>,
+    /// What it relies on and must be made durable before.
+    unsynced: Vec<Unsynced>,
+    /// Segments it does not name, whose files can go after it.
+    retired: Vec<(Arc<PartitionLog>, Vec<SegmentName>)>,
+}
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
@@ -53,6 +66,7 @@ enum Due {
     Flush,
     Checkpoint,
     RemoveDirs,
+    Trim,
     Forget,
 }
 
@@ -78,6 +92,10 @@ impl Background {
                 Due::Flush => self.flush(),
                 Due::Checkpoint => self.start_checkpoint(),
                 Due::RemoveDirs => self.remove_dirs(),
+                Due::Trim => {
+                    self.trim();
+                    Ok(())
+                }
                 Due::Forget => {
                     self.evict_to(0);
                     self.shared.buffers.let_go_if_unused_for(FORGET_AFTER / 2);
@@ -132,6 +150,13 @@ impl Background {
             if work.stop {
                 return Due::Stop;
             }
+            // First what makes room.
+            if !work.remove_dirs.is_empty() {
+                return Due::RemoveDirs;
+            }
+            if !work.trim.is_empty() {
+                return Due::Trim;
+            }
             if shared.pool.wants_spare() {
                 return Due::Prepare;
             }
@@ -143,12 +168,14 @@ impl Background {
             {
                 return Due::Flush;
             }
-            if !work.remove_dirs.is_empty() {
-                return Due::RemoveDirs;
-            }
             let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
             let unsynced_since = work.unsynced_since.filter(|_| may_start);
-            let checkpoint_at = unsynced_since.map(|since| since + CHECKPOINT_AFTER);
+            let retired_since = work.retired_since.filter(|_| may_start);
+            let checkpoint_at = [
+                unsynced_since.map(|since| since + CHECKPOINT_AFTER),
+                retired_since.map(|since| since + REMOVE_AFTER),
+            ];
+            let checkpoint_at = checkpoint_at.into_iter().flatten().min();
             if checkpoint_at.is_some_and(|at| at <= now)
                 || (unsynced_since.is_some()
                     && shared.pool.live_bytes() > shared.config.wal_file_bytes * 3 / 2)
@@ -213,17 +240,24 @@ impl Background {
     /// files before that are free again.
     pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), FlushError> {
         let _checkpointing = self.checkpointing.lock();
-        self.shared.work.lock().unsynced_since = None;
+        let retired_since = {
+            let mut work = self.shared.work.lock();
+            work.unsynced_since = None;
+            work.retired_since.take()
+        };
         let result = self.checkpoint_now(clean);
         if result.is_err() {
-            self.shared.work.lock().unsynced_since.get_or_insert_with(Instant::now);
+            let now = Instant::now();
+            let mut work = self.shared.work.lock();
+            work.unsynced_since.get_or_insert(now);
+            work.retired_since = work.retired_since.or(retired_since.map(|_| now));
         }
         result
     }
 
     fn checkpoint_now(&self, clean: bool) -> Result<(), FlushError> {
         let shared = &self.shared;
-        let (wal, content, unsynced) = self.prepare_checkpoint(clean)?;
+        let Prepared { wal, content, unsynced, retired } = self.prepare_checkpoint(clean)?;
         for unsynced in &unsynced {
             unsynced.sync()?;
         }
@@ -232,15 +266,31 @@ impl Background {
         }
         replace_file(&*shared.disk, &shared.path().join(CHECKPOINT_FILE), &content)?;
         shared.pool.release_before(wal.file_number)?;
+        for (partition, segments) in &retired {
+            partition.remove_retired(segments)?;
+        }
+        if !retired.is_empty() {
+            self.space_is_back();
+        }
         Ok(())
+    }
+
+    /// Takes segments below their log's start off the lists.
+    pub(crate) fn trim(&self) {
+        let _writing = self.writing.lock();
+        let partitions = std::mem::take(&mut self.shared.work.lock().trim);
+        let mut retired = false;
+        for partition in partitions {
+            retired |= partition.trim();
+        }
+        if retired {
+            self.shared.want_checkpoint();
+        }
     }
 
     /// Writes segments up to where the log is now, and notes how all is at that moment. What is
     /// written after that may be durable as well; the checkpoint does not speak of it.
-    fn prepare_checkpoint(
-        &self,
-        clean: bool,
-    ) -> Result<(WalPosition, Vec<u8>, Vec<Unsynced>), FlushError> {
+    fn prepare_checkpoint(&self, clean: bool) -> Result<Prepared, FlushError> {
         let _writing = self.writing.lock();
         let shared = &self.shared;
         // Before the flush: what is committed after this is read from the log again.
@@ -249,8 +299,13 @@ impl Background {
         let partitions = self.partitions.all_with(&shared.deleting);
         let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
         let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
+        // Before the content is made: what is retired after it is named in it.
+        let retired =
+            partitions.iter().map(|partition| (Arc::clone(partition), partition.retired()));
+        let retired = retired.filter(|(_, segments)| !segments.is_empty()).collect();
         let content = encode(&head, &partitions);
-        Ok((wal, content, partitions.iter().filter_map(unsynced).collect()))
+        let unsynced = partitions.iter().filter_map(unsynced).collect();
+        Ok(Prepared { wal, content, unsynced, retired })
     }
 
     /// Removes the folders of deleted partitions, whose deletion is durable.

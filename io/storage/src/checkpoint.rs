@@ -6,32 +6,36 @@
 //! segment at all.
 //!
 //! ```text
-//! [u8; 8] "KOHORTCP"   u32 crc32c of all that follows   u32 format version, 1
+//! [u8; 8] "KOHORTCP"   u32 crc32c of all that follows   u32 format version, 2
 //! u64 salt   i32 leader epoch   u8 clean shutdown
 //! u64 log file number   u64 position   u64 sequence   u32 previous frame's crc
 //! u32 partitions, then for each:
 //!   [u8; 16] topic id   i32 index   u16 length + topic name
 //!   i64 log start   i64 flushed offset   u8 flags: 1 has a folder, 2 is being deleted
-//!   u32 segments:  i64 first offset   u32 bytes   u32 index entries   u32 last indexed
-//!                  i64 max timestamp   i64 first timestamp
+//!   u32 segments:  i64 first offset   u32 generation   u32 bytes   u32 index entries
+//!                  u32 last indexed   i64 max timestamp   i64 first timestamp
+//!                  i64 created   i64 last written
 //!   u32 epochs:    i32 epoch   i64 start offset
 //!   producers, as `ProducerStates::encode` writes them
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use kohort_log::epoch_cache::{EpochCache, EpochStart};
 use kohort_log::producer_state::ProducerStates;
 use kohort_protocol::Uuid;
 
+use crate::error::OpenError;
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
 use crate::segment::SegmentMeta;
 use crate::wal::entry::PartitionKey;
 use crate::wal::writer::WalPosition;
 
 const MAGIC: [u8; 8] = *b"KOHORTCP";
-const VERSION: u32 = 1;
+/// Version 1 had no generations and no broker times of segments. It was never released.
+const VERSION: u32 = 2;
 /// Bytes before what the checksum covers.
 const UNCOVERED: usize = 12;
 
@@ -88,23 +92,29 @@ fn encode_partition(partition: &PartitionLog, out: &mut Vec<u8>) {
     out.extend_from_slice(&(id.topic.len() as u16).to_le_bytes());
     out.extend_from_slice(id.topic.as_bytes());
     let state = partition.state.lock();
-    out.extend_from_slice(&partition.log_start_offset().to_le_bytes());
+    // Under the lock it does not move.
+    let log_start = partition.log_start_offset();
+    out.extend_from_slice(&log_start.to_le_bytes());
     out.extend_from_slice(&state.flushed.to_le_bytes());
     let folder = if state.has_dir { HAS_FOLDER } else { 0 };
     out.push(folder | if state.deleted { DELETED } else { 0 });
     out.extend_from_slice(&(state.segments.len() as u32).to_le_bytes());
     for (base, segment) in &state.segments {
         out.extend_from_slice(&base.to_le_bytes());
+        out.extend_from_slice(&segment.generation.to_le_bytes());
         out.extend_from_slice(&segment.bytes.to_le_bytes());
         out.extend_from_slice(&segment.index_entries.to_le_bytes());
         out.extend_from_slice(&segment.last_indexed.to_le_bytes());
         out.extend_from_slice(&segment.max_timestamp.to_le_bytes());
         out.extend_from_slice(&segment.first_timestamp.to_le_bytes());
+        out.extend_from_slice(&segment.created.to_le_bytes());
+        out.extend_from_slice(&segment.written.to_le_bytes());
     }
     // Epochs and producers are those of the log's end, which may be ahead of what is flushed and even
     // of what is durable. What is ahead comes from the log on a restart, or was never durable: a
     // producer that repeats such a batch must not be told that it is there.
-    let epochs = state.epochs.entries().iter().filter(|e| e.start_offset < state.flushed);
+    let known = |e: &&EpochStart| e.start_offset < state.flushed || e.start_offset <= log_start;
+    let epochs = state.epochs.entries().iter().filter(known);
     let epochs: Vec<&EpochStart> = epochs.collect();
     out.extend_from_slice(&(epochs.len() as u32).to_le_bytes());
     for entry in epochs {
@@ -114,20 +124,44 @@ fn encode_partition(partition: &PartitionLog, out: &mut Vec<u8>) {
     state.producers.encode(state.flushed, out);
 }
 
+/// Why a checkpoint cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadCheckpoint {
+    /// What is wrong with it.
+    Damaged(&'static str),
+    /// It is sound, but of this format version.
+    OtherVersion(u32),
+}
+
+impl BadCheckpoint {
+    /// Returns the error for a folder whose checkpoint at `path` is sound but of another version, or
+    /// what is wrong with it.
+    pub(crate) fn reason(self, path: &Path) -> Result<String, OpenError> {
+        match self {
+            BadCheckpoint::Damaged(reason) => Ok(reason.to_owned()),
+            BadCheckpoint::OtherVersion(found) => {
+                Err(OpenError::OtherVersion { path: path.to_owned(), found, supported: VERSION })
+            }
+        }
+    }
+}
+
 /// Reads a checkpoint. Says what is wrong with it if it is not sound.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, &'static str> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, BadCheckpoint> {
+    let damaged = |reason| Err(BadCheckpoint::Damaged(reason));
     if bytes.len() < UNCOVERED + 4 || bytes[..8] != MAGIC {
-        return Err("it does not begin as a checkpoint");
+        return damaged("it does not begin as a checkpoint");
     }
     let crc = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
     if crc != crc32c::crc32c(&bytes[UNCOVERED..]) {
-        return Err("its checksum is wrong");
+        return damaged("its checksum is wrong");
     }
     let mut input = Input { bytes, at: UNCOVERED };
-    if input.u32() != Some(VERSION) {
-        return Err("it was written by another version");
+    match input.u32() {
+        Some(VERSION) => {}
+        version => return Err(BadCheckpoint::OtherVersion(version.unwrap_or(0))),
     }
-    decode_body(&mut input).ok_or("its content makes no sense")
+    decode_body(&mut input).ok_or(BadCheckpoint::Damaged("its content makes no sense"))
 }
 
 fn decode_body(input: &mut Input<'_>) -> Option<Checkpoint> {
@@ -181,11 +215,14 @@ fn decode_partition(
     for _ in 0..input.u32()? {
         let base = input.i64()?;
         let segment = SegmentMeta {
+            generation: input.u32()?,
             bytes: input.u32()?,
             index_entries: input.u32()?,
             last_indexed: input.u32()?,
             max_timestamp: input.i64()?,
             first_timestamp: input.i64()?,
+            created: input.i64()?,
+            written: input.i64()?,
             unsynced: false,
             maybe_longer: true,
         };
@@ -199,7 +236,7 @@ fn decode_partition(
     let (producers, length) = ProducerStates::decode(&input.bytes[input.at..])?;
     state.producers = producers;
     input.at += length;
-    Some((PartitionId { topic_id, topic, index }, Restored { log_start, state }))
+    Some((PartitionId { topic_id, topic, index }, Restored { log_start, state, untidy: true }))
 }
 
 struct Input<'a> {

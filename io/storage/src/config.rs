@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kohort_log::Timestamp;
 
 use crate::error::FatalError;
 
@@ -39,8 +42,41 @@ pub struct LogDirConfig {
     /// Called once when the disk failed in a way after which the process must end (a failed
     /// `fdatasync`). The folder refuses everything from then on.
     pub on_fatal: Option<FatalHook>,
+    /// What time it is.
+    pub clock: Clock,
     /// Who does the work behind appends.
     pub background: Background,
+}
+
+/// The broker's clock: milliseconds since 1970, as told by the system unless a test says otherwise.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// Makes a clock that shows what `now` returns.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Clock {
+        Clock(Arc::new(now))
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            since.as_millis() as Timestamp
+        })
+    }
 }
 
 /// See [`LogDirConfig::on_fatal`].
@@ -62,6 +98,7 @@ impl LogDirConfig {
             open_files_max: 512,
             producer_expiration_ms: 24 * 60 * 60 * 1000,
             on_fatal: None,
+            clock: Clock::default(),
             background: Background::Threads,
         }
     }

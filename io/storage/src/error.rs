@@ -28,6 +28,16 @@ pub enum OpenError {
         /// What was found or missed.
         reason: String,
     },
+    /// It was written by a Kohort whose format differs. Nothing was changed.
+    #[error("{} is of format version {found}; this Kohort reads version {supported}", path.display())]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that can be read.
+        supported: u32,
+    },
     /// Something that had been durable is damaged. Nothing was changed.
     #[error(transparent)]
     Corrupt(Box<Corruption>),

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::segment::SegmentName;
 
 /// Which file of which segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileKey {
     pub(crate) partition: u32,
-    pub(crate) base_offset: i64,
+    pub(crate) segment: SegmentName,
     pub(crate) kind: FileKind,
 }
 
@@ -62,6 +63,11 @@ impl FileCache {
         let file = disk.open(path, mode)?;
         self.state.lock().insert(key, Arc::clone(&file), self.capacity);
         Ok(file)
+    }
+
+    /// Returns the file if it is open.
+    pub(crate) fn opened(&self, key: FileKey) -> Option<Arc<dyn DiskFile>> {
+        self.state.lock().touch(key)
     }
 
     /// Closes a file if it is open.
@@ -123,7 +129,8 @@ mod tests {
     fn open_files_stay_bounded_and_the_recently_used_stay_open() {
         let dir = tempfile::tempdir().unwrap();
         let cache = FileCache::new(3);
-        let key = |partition| FileKey { partition, base_offset: 0, kind: FileKind::Records };
+        let segment = SegmentName { base_offset: 0, generation: 0 };
+        let key = |partition| FileKey { partition, segment, kind: FileKind::Records };
         let get = |partition: u32| {
             let path = dir.path().join(partition.to_string());
             cache.get(&FileDisk, key(partition), &path, true).unwrap()

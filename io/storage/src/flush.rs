@@ -9,15 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kohort_log::PartitionConfig;
 use kohort_log::roll::{ActiveSegment, IncomingBatch, must_roll};
 use kohort_log::sparse_index::{ENTRY_BYTES, IndexBuilder};
+use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::records::{BatchHeader, batches};
 
 use crate::disk::{DiskFile, OpenMode};
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_log::{Chunk, PartitionLog};
-use crate::segment::{SegmentMeta, index_path, records_path};
+use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::wal::writer::{is_no_space, is_out_of_handles};
 
 /// Small batches are gathered up to this size before they are written.
@@ -54,21 +54,47 @@ impl FlushError {
 pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError> {
     // First, so that a commit from here on puts the partition on the list again.
     partition.dirty.store(false, Ordering::Release);
-    let (chunks, has_dir, active) = {
+    let (chunks, has_dir, active, below) = {
         let state = partition.state.lock();
         if state.deleted {
             return Ok(());
         }
         let flushed = state.flushed;
         let first = state.tail.partition_point(|chunk| chunk.next_offset <= flushed);
-        let chunks: Vec<Chunk> = state.tail.iter().skip(first).cloned().collect();
+        let mut chunks: Vec<Chunk> = state.tail.iter().skip(first).cloned().collect();
         let active = state.segments.last_key_value().map(|(&base, &meta)| (base, meta));
-        (chunks, state.has_dir, active)
+        // What was deleted before it was written need not be.
+        let log_start = partition.log_start_offset();
+        let below = chunks.partition_point(|chunk| chunk.next_offset <= log_start);
+        let below: Vec<Chunk> = chunks.drain(..below).collect();
+        (chunks, state.has_dir, active, below)
     };
-    let Some(last) = chunks.last() else { return Ok(()) };
+    let Some(last) = chunks.last().or(below.last()) else { return Ok(()) };
     let next_offset = last.next_offset;
-    let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    let bytes: usize = below.iter().chain(&chunks).map(|chunk| chunk.bytes.len()).sum();
+    let written = if chunks.is_empty() {
+        Vec::new()
+    } else {
+        write_chunks(partition, &chunks, has_dir, active)?
+    };
+    let mut state = partition.state.lock();
+    if !state.deleted {
+        state.segments.extend(written);
+        state.flushed = next_offset;
+        partition.shared.take_unflushed(bytes);
+    }
+    Ok(())
+}
+
+/// Writes chunks at the end of the last segment and returns the segments as they are then.
+fn write_chunks(
+    partition: &PartitionLog,
+    chunks: &[Chunk],
+    has_dir: bool,
+    active: Option<(i64, SegmentMeta)>,
+) -> Result<Vec<(i64, SegmentMeta)>, FlushError> {
     let dir = partition.dir();
+    partition.tidy()?;
     if !has_dir {
         create_dir(partition, &dir)?;
         partition.state.lock().has_dir = true;
@@ -76,6 +102,7 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     let mut writer = SegmentWriter {
         partition,
         dir: &dir,
+        now: partition.shared.config.clock.now(),
         config: partition.config(),
         written: Vec::new(),
         active: None,
@@ -83,31 +110,25 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     if let Some((base, meta)) = active {
         writer.resume(base, meta)?;
     }
-    for chunk in &chunks {
+    for chunk in chunks {
         writer.write_chunk(chunk)?;
     }
     writer.finish()?;
-    let mut state = partition.state.lock();
-    if !state.deleted {
-        state.segments.extend(writer.written);
-        state.flushed = next_offset;
-        partition.shared.take_unflushed(bytes);
-    }
-    Ok(())
+    Ok(writer.written)
 }
 
 /// What of a partition is to be made durable: segments that were written to, and how long they were.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
     partition: Arc<PartitionLog>,
-    segments: Vec<(i64, u32)>,
+    segments: Vec<(SegmentName, u32)>,
 }
 
 /// Lists what of a partition is not durable.
 pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
     let state = partition.state.lock();
     let written = state.segments.iter().filter(|(_, meta)| meta.unsynced);
-    let segments: Vec<(i64, u32)> = written.map(|(&base, meta)| (base, meta.bytes)).collect();
+    let segments: Vec<_> = written.map(|(&base, meta)| (meta.name(base), meta.bytes)).collect();
     (!segments.is_empty()).then(|| Unsynced { partition: Arc::clone(partition), segments })
 }
 
@@ -122,8 +143,9 @@ impl Unsynced {
             return Ok(());
         }
         synced?;
-        for (base, bytes) in &self.segments {
-            if let Some(meta) = state.segments.get_mut(base)
+        for (name, bytes) in &self.segments {
+            if let Some(meta) = state.segments.get_mut(&name.base_offset)
+                && meta.generation == name.generation
                 && meta.bytes == *bytes
             {
                 meta.unsynced = false;
@@ -135,12 +157,12 @@ impl Unsynced {
     fn sync_files(&self) -> Result<(), io::Error> {
         let partition = &*self.partition;
         let dir = partition.dir();
-        for &(base, _) in &self.segments {
+        for &(segment, _) in &self.segments {
             for (kind, path) in [
-                (FileKind::Records, records_path(&dir, base)),
-                (FileKind::Index, index_path(&dir, base)),
+                (FileKind::Records, records_path(&dir, segment)),
+                (FileKind::Index, index_path(&dir, segment)),
             ] {
-                let key = FileKey { partition: partition.uid, base_offset: base, kind };
+                let key = FileKey { partition: partition.uid, segment, kind };
                 let shared = &partition.shared;
                 shared.files.get(&*shared.disk, key, &path, false)?.sync()?;
             }
@@ -171,6 +193,7 @@ pub(crate) const PARTITION_FILE: &str = "partition";
 struct SegmentWriter<'a> {
     partition: &'a PartitionLog,
     dir: &'a Path,
+    now: Timestamp,
     config: Arc<PartitionConfig>,
     /// Segments as they are after what was written so far.
     written: Vec<(i64, SegmentMeta)>,
@@ -235,13 +258,14 @@ impl SegmentWriter<'_> {
 
     fn roll(&mut self, base: i64) -> Result<(), FlushError> {
         self.finish()?;
-        self.resume(base, SegmentMeta::empty())
+        self.resume(base, SegmentMeta::empty(self.now))
     }
 
     /// Opens a segment to write at its end.
     fn resume(&mut self, base: i64, mut meta: SegmentMeta) -> Result<(), FlushError> {
-        let records = open(self.partition, FileKind::Records, base, &records_path(self.dir, base))?;
-        let index = open(self.partition, FileKind::Index, base, &index_path(self.dir, base))?;
+        let name = meta.name(base);
+        let records = open(self.partition, FileKind::Records, name, &records_path(self.dir, name))?;
+        let index = open(self.partition, FileKind::Index, name, &index_path(self.dir, name))?;
         if meta.maybe_longer {
             // What lies beyond is from before a crash and will be written again.
             records.set_len(u64::from(meta.bytes))?;
@@ -265,6 +289,7 @@ impl SegmentWriter<'_> {
         if let Some(mut active) = self.active.take() {
             active.write_gathered()?;
             active.write_entries()?;
+            active.meta.written = self.now;
             self.written.push((active.base, active.meta));
         }
         Ok(())
@@ -329,9 +354,9 @@ impl Active {
 fn open(
     partition: &PartitionLog,
     kind: FileKind,
-    base_offset: i64,
+    segment: SegmentName,
     path: &Path,
 ) -> io::Result<Arc<dyn DiskFile>> {
-    let key = FileKey { partition: partition.uid, base_offset, kind };
+    let key = FileKey { partition: partition.uid, segment, kind };
     partition.shared.files.get(&*partition.shared.disk, key, path, true)
 }

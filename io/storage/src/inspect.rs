@@ -57,7 +57,7 @@ pub struct VerifyReport {
 pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenError> {
     let _lock = lock_existing(&**disk, folder)?;
     let mut report = VerifyReport::default();
-    let checkpoint = match load_checkpoint(&**disk, folder) {
+    let checkpoint = match load_checkpoint(&**disk, folder)? {
         Ok(checkpoint) => checkpoint,
         Err(problem) => {
             report.problems.push(problem);
@@ -68,7 +68,7 @@ pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenE
     for (id, restored) in &checkpoint.partitions {
         let dir = folder.join(PARTITIONS).join(dir_name(id));
         for (&base, meta) in &restored.state.segments {
-            let path = records_path(&dir, base);
+            let path = records_path(&dir, meta.name(base));
             let content = match read_file(&**disk, &path) {
                 Ok(content) => content,
                 Err(error) => {
@@ -128,7 +128,7 @@ fn bad_entry(frame: &ReadFrame<'_>) -> Option<Problem> {
 pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
     let _lock = lock_existing(&**disk, folder)?;
     let at = io_at(folder);
-    let checkpoint = match load_checkpoint(&**disk, folder) {
+    let checkpoint = match load_checkpoint(&**disk, folder)? {
         Ok(checkpoint) => checkpoint,
         Err(problem) => return writeln!(out, "{problem}").map_err(at),
     };
@@ -187,7 +187,7 @@ fn dump_partition(
     .map_err(&at)?;
     let dir = folder.join(PARTITIONS).join(dir_name(id));
     for (&base, meta) in &state.segments {
-        let path = records_path(&dir, base);
+        let path = records_path(&dir, meta.name(base));
         writeln!(out, "  {}: {} bytes", path.display(), meta.bytes).map_err(&at)?;
         let Ok(content) = read_file(disk, &path) else { continue };
         let segment = walk_segment(&path, &content, base, Some(meta.bytes));
@@ -240,7 +240,7 @@ pub fn read_topic(
 ) -> Result<(), OpenError> {
     let _lock = lock_existing(&**disk, folder)?;
     let path = folder.join(CHECKPOINT_FILE);
-    let checkpoint = load_checkpoint(&**disk, folder).map_err(|problem| OpenError::Io {
+    let checkpoint = load_checkpoint(&**disk, folder)?.map_err(|problem| OpenError::Io {
         path: path.clone(),
         source: io::Error::new(io::ErrorKind::InvalidData, problem.reason),
     })?;
@@ -249,7 +249,7 @@ pub fn read_topic(
     for (id, restored) in checkpoint.partitions.iter().filter(|(id, _)| *id.topic == *topic) {
         let dir = folder.join(PARTITIONS).join(dir_name(id));
         for (&base, meta) in &restored.state.segments {
-            let path = records_path(&dir, base);
+            let path = records_path(&dir, meta.name(base));
             let Ok(content) = read_file(&**disk, &path) else { continue };
             for (position, header) in walk_segment(&path, &content, base, Some(meta.bytes)).batches
             {
@@ -381,9 +381,18 @@ fn sound_batch(bytes: &[u8], next_offset: i64) -> Result<BatchHeader, String> {
     Ok(header)
 }
 
-pub(crate) fn load_checkpoint(disk: &dyn Disk, folder: &Path) -> Result<Checkpoint, Problem> {
+/// Returns a folder's checkpoint, or what is wrong with it. Fails if it is of another version.
+pub(crate) fn load_checkpoint(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<Result<Checkpoint, Problem>, OpenError> {
     let path = folder.join(CHECKPOINT_FILE);
-    let problem = |reason: String| Problem { path: path.clone(), position: 0, reason };
-    let content = read_file(disk, &path).map_err(|error: io::Error| problem(error.to_string()))?;
-    decode(&content).map_err(|reason| problem(reason.to_owned()))
+    let reason = match read_file(disk, &path) {
+        Err(error) => error.to_string(),
+        Ok(content) => match decode(&content) {
+            Ok(checkpoint) => return Ok(Ok(checkpoint)),
+            Err(bad) => bad.reason(&path)?,
+        },
+    };
+    Ok(Err(Problem { path, position: 0, reason }))
 }

@@ -47,12 +47,13 @@ mod read;
 mod recovery;
 mod repair;
 mod segment;
+mod segment_files;
 mod shared;
 mod simulated_disk;
 mod wal;
 
 pub use commit::CommitStep;
-pub use config::{Background, FatalHook, FlushMode, LogDirConfig};
+pub use config::{Background, Clock, FatalHook, FlushMode, LogDirConfig};
 pub use disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
 pub use error::{AppendError, Corruption, FatalError, OpenError, ReadError, StorageError};
 pub use file_disk::FileDisk;

@@ -259,6 +259,7 @@ impl LogDir {
                 background.prepare()?;
             }
             background.flush()?;
+            background.trim();
             background.remove_dirs()
         };
         work().map_err(|error| storage_error(&self.shared, "writing segments", error))
@@ -313,6 +314,7 @@ impl Drop for LogDir {
         self.shared.deleting.lock().clear();
         let mut work = self.shared.work.lock();
         work.dirty.clear();
+        work.trim.clear();
         work.hot.clear();
     }
 }

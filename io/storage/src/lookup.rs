@@ -70,7 +70,10 @@ impl PartitionLog {
             if segment.max_timestamp < not_before {
                 continue;
             }
-            let open = self.open_segment(base, segment)?;
+            let Some(open) = self.open_segment(base, segment)? else {
+                // It was retired and removed meanwhile.
+                return self.find(possible, not_before, wanted);
+            };
             let mut position = open.position_for_time(not_before)?;
             while let Some(header) = open.header(position)? {
                 if header.last_offset() >= log_start && possible(header.max_timestamp) {

@@ -28,7 +28,7 @@ use kohort_protocol::records::{BatchHeader, batches};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{AppendError, StorageError};
-use crate::segment::SegmentMeta;
+use crate::segment::{SegmentMeta, SegmentName};
 use crate::shared::{BATCH_HEAD, Hot, Pending, PendingEntry, Shared};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
@@ -84,6 +84,8 @@ pub struct PartitionLog {
     high_watermark: AtomicI64,
     log_start: AtomicI64,
     pub(crate) dirty: AtomicBool,
+    /// Whether the folder may hold files from before a restart that no checkpoint names.
+    pub(crate) untidy: AtomicBool,
     listeners: RwLock<Vec<AdvanceListener>>,
     pub(crate) state: Mutex<PartitionState>,
 }
@@ -98,10 +100,12 @@ pub(crate) struct PartitionState {
     pub(crate) epochs: EpochCache,
     pub(crate) tail: VecDeque<Chunk>,
     pub(crate) segments: BTreeMap<i64, SegmentMeta>,
+    /// Segments that are not on the list any more, and whose files are still there.
+    pub(crate) retired: Vec<SegmentName>,
     /// Whether the partition's folder exists on disk.
     pub(crate) has_dir: bool,
     /// Places where sequential readers go on: (segment, offset, position).
-    pub(crate) read_hints: VecDeque<(i64, i64, u32)>,
+    pub(crate) read_hints: VecDeque<(SegmentName, i64, u32)>,
     pub(crate) deleted: bool,
 }
 
@@ -118,6 +122,8 @@ pub(crate) struct Chunk {
 pub(crate) struct Restored {
     pub(crate) log_start: i64,
     pub(crate) state: PartitionState,
+    /// Whether there may be files that no checkpoint names.
+    pub(crate) untidy: bool,
 }
 
 thread_local! {
@@ -141,6 +147,7 @@ impl PartitionLog {
             high_watermark: AtomicI64::new(restored.state.next_offset),
             log_start: AtomicI64::new(restored.log_start),
             dirty: AtomicBool::new(false),
+            untidy: AtomicBool::new(restored.untidy),
             listeners: RwLock::default(),
             state: Mutex::new(restored.state),
         })
@@ -203,13 +210,16 @@ impl PartitionLog {
         self.state.lock().epochs.end_offset(epoch, self.leader_epoch(), end)
     }
 
-    /// Returns how many bytes the partition's segments and unflushed records take.
+    /// Returns how many bytes the partition's segments and unflushed records take. Segments below the
+    /// log's start count no more, although their files go a little later.
     pub fn size_in_bytes(&self) -> u64 {
         let state = self.state.lock();
-        let flushed = state.flushed;
-        let unflushed = state.tail.iter().filter(|chunk| chunk.first_offset >= flushed);
-        state.segments.values().map(|segment| u64::from(segment.bytes)).sum::<u64>()
-            + unflushed.map(|chunk| chunk.bytes.len() as u64).sum::<u64>()
+        let log_start = self.log_start_offset();
+        let written = state.flushed.max(log_start);
+        let tail = state.tail.iter().filter(|chunk| chunk.next_offset > written);
+        let kept = state.segments.iter().filter(|(base, _)| state.segment_end(**base) > log_start);
+        kept.map(|(_, segment)| u64::from(segment.bytes)).sum::<u64>()
+            + tail.map(|chunk| chunk.bytes.len() as u64).sum::<u64>()
     }
 
     /// Calls `listener` whenever the high watermark moved. Listeners stay for the partition's life
@@ -303,14 +313,21 @@ impl PartitionLog {
         done: impl FnOnce(Result<(), StorageError>) + Send + 'static,
     ) -> Result<i64, StorageError> {
         self.shared.alive()?;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.deleted {
             return Err(StorageError::Deleted);
         }
         let offset = offset.min(self.high_watermark());
         let start = self.log_start.fetch_max(offset, Ordering::AcqRel).max(offset);
+        state.epochs.truncate_front(start);
         let entry = encode_control(&Entry::LogStart { key: self.key(), offset: start });
-        let done: crate::shared::Done = Box::new(done);
+        let partition = self.this.upgrade().expect("self is alive");
+        let done: crate::shared::Done = Box::new(move |result| {
+            if result.is_ok() {
+                partition.shared.want_trim(&partition);
+            }
+            done(result);
+        });
         self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
         Ok(start)
     }
@@ -395,6 +412,17 @@ impl PartitionLog {
 
     pub(crate) fn replay_log_start(&self, offset: i64) {
         self.log_start.fetch_max(offset, Ordering::AcqRel);
+        self.state.lock().epochs.truncate_front(offset);
+    }
+
+    /// After a restart: if the log was cut below its start, it begins there and is empty.
+    pub(crate) fn begin_at_log_start(&self) {
+        let mut state = self.state.lock();
+        let log_start = self.log_start_offset();
+        if state.next_offset < log_start {
+            state.next_offset = log_start;
+            self.high_watermark.store(log_start, Ordering::Release);
+        }
     }
 
     /// Marks the partition as gone.
@@ -406,6 +434,7 @@ impl PartitionLog {
         state.deleted = true;
         state.tail = VecDeque::new();
         state.segments = BTreeMap::new();
+        state.retired = Vec::new();
         self.shared.files.forget_partition(self.uid);
     }
 

@@ -19,7 +19,9 @@ use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_log::{Chunk, PartitionLog, PartitionState};
-use crate::segment::{SegmentMeta, index_lookup, index_path, read_header, records_path};
+use crate::segment::{
+    SegmentMeta, SegmentName, index_lookup, index_path, read_header, records_path,
+};
 
 /// Which records a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,15 +116,19 @@ impl PartitionLog {
             if let Some(records) = found {
                 return Ok(records);
             }
-            // Compaction or repair left nothing from here to the segment's end.
             state = self.state.lock();
-            place =
-                state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None));
+            place = if state.has_segment(segment.name(base)) {
+                // Compaction or repair left nothing from here to the segment's end.
+                state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None))
+            } else {
+                // It was retired meanwhile, and perhaps others hold the records now.
+                state.place_of(offset)
+            };
         }
         Ok(read_tail(&state, offset, max_bytes, min_one_message))
     }
 
-    /// Returns nothing if the segment ends before `offset`.
+    /// Returns nothing if the segment ends before `offset`, or is gone.
     fn read_segment(
         &self,
         base: i64,
@@ -132,7 +138,7 @@ impl PartitionLog {
         max_bytes: usize,
         min_one_message: bool,
     ) -> Result<Option<Bytes>, ReadError> {
-        let open = self.open_segment(base, segment)?;
+        let Some(open) = self.open_segment(base, segment)? else { return Ok(None) };
         let end = segment.bytes;
         let (mut start, mut slack) = match hint {
             Some(position) => (position, 0),
@@ -197,36 +203,50 @@ impl PartitionLog {
         let records = Bytes::from_owner(buffer).slice(at..at + length);
         if length > 0 {
             let end_position = position + length as u32;
-            self.state.lock().remember(base, next_offset, end_position);
+            self.state.lock().remember(segment.name(base), next_offset, end_position);
         }
         Ok(Some(records))
     }
 
+    /// Opens a segment; nothing if it was retired since the list was looked at, and its files are
+    /// removed.
     pub(crate) fn open_segment(
         &self,
         base: i64,
         segment: SegmentMeta,
-    ) -> Result<OpenSegment, ReadError> {
+    ) -> Result<Option<OpenSegment>, ReadError> {
         let dir = self.dir();
-        let path = records_path(&dir, base);
-        let file = self
-            .open_file(base, FileKind::Records, &path)
-            .map_err(|error| damaged(&path, 0, &error))?;
-        let index = index_path(&dir, base);
+        let name = segment.name(base);
+        let path = records_path(&dir, name);
+        let file = match self.open_file(name, FileKind::Records, &path) {
+            Ok(file) => file,
+            Err(_) if !self.state.lock().has_segment(name) => return Ok(None),
+            Err(error) => return Err(damaged(&path, 0, &error)),
+        };
+        let index = index_path(&dir, name);
         // A lost index only makes the search longer.
-        let index = self.open_file(base, FileKind::Index, &index).ok();
+        let index = self.open_file(name, FileKind::Index, &index).ok();
         let buffers = Arc::clone(&self.shared.buffers);
-        Ok(OpenSegment { base, segment, path, file, index, buffers })
+        Ok(Some(OpenSegment { base, segment, path, file, index, buffers }))
     }
 
     fn open_file(
         &self,
-        base_offset: i64,
+        segment: SegmentName,
         kind: FileKind,
         path: &std::path::Path,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        let key = FileKey { partition: self.uid, base_offset, kind };
-        self.shared.files.get(&*self.shared.disk, key, path, false)
+        let files = &self.shared.files;
+        let key = FileKey { partition: self.uid, segment, kind };
+        if let Some(file) = files.opened(key) {
+            return Ok(file);
+        }
+        let file = files.get(&*self.shared.disk, key, path, false)?;
+        if !self.state.lock().has_segment(segment) {
+            // It may have been removed before it came into the cache, which would keep its space taken.
+            files.forget(key);
+        }
+        Ok(file)
     }
 }
 
@@ -359,17 +379,17 @@ impl PartitionState {
         let hint = self
             .read_hints
             .iter()
-            .find(|(of, at, _)| *of == base && *at == offset)
+            .find(|(of, at, _)| *of == segment.name(base) && *at == offset)
             .map(|(_, _, position)| *position)
             .filter(|position| *position < segment.bytes);
         Some((base, segment, hint))
     }
 
-    fn remember(&mut self, base: i64, offset: i64, position: u32) {
+    fn remember(&mut self, segment: SegmentName, offset: i64, position: u32) {
         if self.read_hints.len() == READ_HINTS_MAX {
             self.read_hints.pop_front();
         }
-        self.read_hints.push_back((base, offset, position));
+        self.read_hints.push_back((segment, offset, position));
     }
 }
 

@@ -11,7 +11,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kohort_log::{PartitionConfig, Timestamp};
@@ -71,8 +70,10 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, config: LogDirConfig) -> Result<Recov
         return create(disk, config, lock);
     }
     let content = read_file(&*disk, &checkpoint_path).map_err(io_at(&checkpoint_path))?;
-    let checkpoint = decode(&content)
-        .map_err(|reason| corrupt(&config.path, &checkpoint_path, 0, reason.to_owned()))?;
+    let checkpoint = decode(&content).map_err(|bad| match bad.reason(&checkpoint_path) {
+        Ok(reason) => corrupt(&config.path, &checkpoint_path, 0, reason),
+        Err(other_version) => other_version,
+    })?;
     reopen(disk, config, lock, checkpoint)
 }
 
@@ -287,8 +288,7 @@ impl Replay {
                 (key, PartitionLog::new(id, Arc::clone(&shared), config, restored))
             })
             .collect();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = since.as_millis() as Timestamp;
+        let now = shared.config.clock.now();
         Replay {
             shared,
             partitions,
@@ -344,7 +344,9 @@ impl Replay {
                     let id = PartitionId { topic_id: key.0, topic: Arc::from(topic), index: key.1 };
                     let shared = Arc::clone(&self.shared);
                     let config = PartitionConfig::default();
-                    let partition = PartitionLog::new(id, shared, config, Restored::default());
+                    // Its folder may be there from before it was in any checkpoint.
+                    let restored = Restored { untidy: true, ..Restored::default() };
+                    let partition = PartitionLog::new(id, shared, config, restored);
                     self.partitions.insert(key, partition);
                 }
             }
@@ -390,6 +392,14 @@ impl Replay {
 
     /// Called after the last frame.
     pub(crate) fn finish(&mut self) -> Result<(), OpenError> {
+        let mut retired = false;
+        for partition in self.partitions.values() {
+            partition.begin_at_log_start();
+            retired |= partition.trim();
+        }
+        if retired {
+            self.shared.want_checkpoint();
+        }
         if let Some((topic, index)) = self.unknown.difference(&self.deleted).next()
             && !self.allow_gaps
         {

@@ -5,11 +5,13 @@
 //! compaction. What is taken out is first copied to a folder `damaged-N`, so nothing is lost that an
 //! expert might still read. The broker must not be running.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kohort_log::Timestamp;
 use kohort_log::epoch_cache::EpochCache;
 use kohort_log::sparse_index::IndexBuilder;
 use kohort_protocol::Uuid;
@@ -22,11 +24,11 @@ use crate::config::LogDirConfig;
 use crate::disk::{Disk, OpenMode, read_file, replace_file};
 use crate::error::OpenError;
 use crate::flush::{FlushError, PARTITION_FILE};
-use crate::inspect::{Problem, load_checkpoint, lock_existing, walk_segment};
+use crate::inspect::{Problem, WalkedSegment, load_checkpoint, lock_existing, walk_segment};
 use crate::log_dir::{PARTITIONS, Partitions, WAL};
 use crate::partition_log::{PartitionId, PartitionState, Restored, dir_name};
 use crate::recovery::{Replay, io_at, new_pool, open_failed, random, write_leader_epoch};
-use crate::segment::{SegmentMeta, base_offset_of, index_path, records_path};
+use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::shared::Shared;
 use crate::wal::frame::{FRAME_HEADER, FrameHeader};
 use crate::wal::reader::{FoundFile, ReadFrame, find_files};
@@ -50,8 +52,9 @@ pub struct RepairReport {
 pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairReport, OpenError> {
     let folder = &config.path;
     let _lock = lock_existing(&**disk, folder)?;
-    let mut mend = Mend { disk: &**disk, folder, report: RepairReport::default() };
-    let loaded = match load_checkpoint(&**disk, folder) {
+    let now = config.clock.now();
+    let mut mend = Mend { disk: &**disk, folder, now, report: RepairReport::default() };
+    let loaded = match load_checkpoint(&**disk, folder)? {
         Ok(checkpoint) => Some(checkpoint),
         Err(problem) => {
             mend.keep(&folder.join(CHECKPOINT_FILE))?;
@@ -120,6 +123,7 @@ pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairRepor
 struct Mend<'a> {
     disk: &'a dyn Disk,
     folder: &'a Path,
+    now: Timestamp,
     report: RepairReport,
 }
 
@@ -160,16 +164,28 @@ impl Mend<'_> {
                 continue;
             };
             let mut state = PartitionState { has_dir: true, ..PartitionState::default() };
-            for name in self.disk.list(&partition).map_err(io_at(&partition))? {
-                if let Some(base) = base_offset_of(&name) {
-                    // The length is not known: all that is sound counts.
-                    state
-                        .segments
-                        .insert(base, SegmentMeta { bytes: u32::MAX, ..SegmentMeta::empty() });
+            let names = self.disk.list(&partition).map_err(io_at(&partition))?;
+            let mut names: Vec<SegmentName> = names
+                .iter()
+                .filter_map(|name| SegmentName::of_file(name))
+                .filter_map(|(segment, suffix)| (suffix == "log").then_some(segment))
+                .collect();
+            names.sort_unstable();
+            for SegmentName { base_offset, generation } in names {
+                match state.segments.entry(base_offset) {
+                    Entry::Vacant(entry) => {
+                        // The length is not known: all that is sound counts.
+                        let empty = SegmentMeta::empty(self.now);
+                        entry.insert(SegmentMeta { generation, bytes: u32::MAX, ..empty });
+                    }
+                    // Which of them was complete is not known: they are put together below.
+                    Entry::Occupied(_) => {
+                        state.retired.push(SegmentName { base_offset, generation });
+                    }
                 }
             }
             let log_start = state.segments.first_key_value().map_or(0, |(&base, _)| base);
-            found.push((id, Restored { log_start, state }));
+            found.push((id, Restored { log_start, state, untidy: true }));
         }
         Ok(found)
     }
@@ -183,9 +199,12 @@ impl Mend<'_> {
         let dir = self.folder.join(PARTITIONS).join(dir_name(id));
         let unknown = restored.state.segments.values().any(|meta| meta.bytes == u32::MAX);
         let mut segments = BTreeMap::new();
-        let mut headers = Vec::new();
-        for (base, meta) in std::mem::take(&mut restored.state.segments) {
-            let path = records_path(&dir, base);
+        let mut headers: Vec<BatchHeader> = Vec::new();
+        let found = std::mem::take(&mut restored.state.segments);
+        for (&base, &meta) in &found {
+            // A segment written anew may hold records of those that followed it, which have them too.
+            let end = found.range(base + 1..).next().map_or(i64::MAX, |(&next, _)| next);
+            let path = records_path(&dir, meta.name(base));
             let content = match read_file(self.disk, &path) {
                 Ok(content) => content,
                 Err(error) => {
@@ -195,7 +214,15 @@ impl Mend<'_> {
                 }
             };
             let known = (meta.bytes != u32::MAX).then_some(meta.bytes);
-            let walked = walk_segment(&path, &content, base, known);
+            let mut walked = walk_segment(&path, &content, base, known);
+            let mut content = content;
+            if unknown {
+                walked.batches.retain(|(_, header)| header.base_offset < end);
+                let others = restored.state.retired.iter().filter(|name| name.base_offset == base);
+                for &other in others {
+                    self.add_batches(&dir, other, end, &mut content, &mut walked)?;
+                }
+            }
             if walked.problems.is_empty() && !unknown {
                 segments.insert(base, meta);
                 continue;
@@ -204,7 +231,11 @@ impl Mend<'_> {
                 self.keep(&path)?;
             }
             self.report.problems.extend(walked.problems);
-            let meta = self.rewrite(&dir, base, &content, &walked.batches)?;
+            if walked.batches.is_empty() {
+                restored.state.retired.push(meta.name(base));
+                continue;
+            }
+            let meta = self.rewrite(&dir, meta.name(base), &content, &walked.batches)?;
             segments.insert(base, meta);
             headers.extend(walked.batches.into_iter().map(|(_, header)| header));
         }
@@ -225,17 +256,42 @@ impl Mend<'_> {
         Ok(restored)
     }
 
+    /// Adds the sound batches of another generation of a segment that follow those found so far.
+    fn add_batches(
+        &mut self,
+        dir: &Path,
+        segment: SegmentName,
+        end: i64,
+        content: &mut Vec<u8>,
+        walked: &mut WalkedSegment,
+    ) -> Result<(), OpenError> {
+        let path = records_path(dir, segment);
+        let Ok(more) = read_file(self.disk, &path) else { return Ok(()) };
+        self.keep(&path)?;
+        let base = segment.base_offset;
+        let after = walked.batches.last().map_or(base, |(_, header)| header.next_offset());
+        for (position, header) in walk_segment(&path, &more, base, None).batches {
+            if (after..end).contains(&header.base_offset) {
+                walked.batches.push((content.len() + position, header));
+            }
+        }
+        content.extend_from_slice(&more);
+        Ok(())
+    }
+
     /// Writes a segment and its index anew from its sound batches.
     fn rewrite(
         &self,
         dir: &Path,
-        base: i64,
+        segment: SegmentName,
         content: &[u8],
         batches: &[(usize, BatchHeader)],
     ) -> Result<SegmentMeta, OpenError> {
         let mut records = Vec::with_capacity(content.len());
         let mut index = Vec::new();
-        let mut meta = SegmentMeta::empty();
+        let base = segment.base_offset;
+        let mut meta =
+            SegmentMeta { generation: segment.generation, ..SegmentMeta::empty(self.now) };
         let mut builder = IndexBuilder::new(0, -1);
         for (position, header) in batches {
             let at = records.len() as u32;
@@ -252,9 +308,9 @@ impl Mend<'_> {
         }
         meta.max_timestamp = builder.max_timestamp();
         meta.bytes = records.len() as u32;
-        let path = records_path(dir, base);
+        let path = records_path(dir, segment);
         replace_file(self.disk, &path, &records).map_err(io_at(&path))?;
-        let path = index_path(dir, base);
+        let path = index_path(dir, segment);
         replace_file(self.disk, &path, &index).map_err(io_at(&path))?;
         Ok(meta)
     }

@@ -3,7 +3,13 @@
 //! `<first offset, 20 digits>.log` holds the batches as clients sent them, one after another;
 //! `.index` holds entries of [`sparse_index`](kohort_log::sparse_index). How long they are is told by
 //! the checkpoint, not by the files: bytes beyond are left over from before a crash.
+//!
+//! A segment that was written anew has the next *generation*, which is part of its files' names. Which
+//! segments there are is told by the checkpoint alone, so nothing is ever renamed: a new list takes the
+//! place of the old one in memory, what is no longer on it is *retired*, and goes when a durable
+//! checkpoint does not name it any more.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +22,8 @@ use crate::disk::{DiskFile, read_exact_at};
 /// What is known of a segment without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentMeta {
+    /// 0 as it was first written, one more each time it is written anew.
+    pub(crate) generation: u32,
     /// Valid bytes.
     pub(crate) bytes: u32,
     /// Valid index entries.
@@ -26,6 +34,10 @@ pub(crate) struct SegmentMeta {
     pub(crate) max_timestamp: Timestamp,
     /// The greatest timestamp of the first batch, -1 if it has none.
     pub(crate) first_timestamp: Timestamp,
+    /// When, by the broker's clock, it was begun.
+    pub(crate) created: Timestamp,
+    /// When, by the broker's clock, it was last added to.
+    pub(crate) written: Timestamp,
     /// Whether the files were written since they were last synced.
     pub(crate) unsynced: bool,
     /// Whether the file may be longer than `bytes`.
@@ -33,13 +45,21 @@ pub(crate) struct SegmentMeta {
 }
 
 impl SegmentMeta {
-    pub(crate) fn empty() -> SegmentMeta {
+    /// Returns the name of the segment that begins at `base_offset`.
+    pub(crate) fn name(&self, base_offset: i64) -> SegmentName {
+        SegmentName { base_offset, generation: self.generation }
+    }
+
+    pub(crate) fn empty(now: Timestamp) -> SegmentMeta {
         SegmentMeta {
+            generation: 0,
             bytes: 0,
             index_entries: 0,
             last_indexed: 0,
             max_timestamp: -1,
             first_timestamp: -1,
+            created: now,
+            written: now,
             unsynced: false,
             maybe_longer: true,
         }
@@ -47,18 +67,40 @@ impl SegmentMeta {
 }
 
 /// Returns the path of a segment's records.
-pub(crate) fn records_path(dir: &Path, base_offset: i64) -> PathBuf {
-    dir.join(format!("{base_offset:020}.log"))
+pub(crate) fn records_path(dir: &Path, name: SegmentName) -> PathBuf {
+    dir.join(format!("{name}.log"))
 }
 
 /// Returns the path of a segment's index.
-pub(crate) fn index_path(dir: &Path, base_offset: i64) -> PathBuf {
-    dir.join(format!("{base_offset:020}.index"))
+pub(crate) fn index_path(dir: &Path, name: SegmentName) -> PathBuf {
+    dir.join(format!("{name}.index"))
 }
 
-/// Returns the first offset of the segment whose records a file of this name holds.
-pub(crate) fn base_offset_of(name: &str) -> Option<i64> {
-    name.strip_suffix(".log").filter(|digits| digits.len() == 20)?.parse().ok()
+/// Which segment of a partition: no two that ever were have the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SegmentName {
+    pub(crate) base_offset: i64,
+    pub(crate) generation: u32,
+}
+
+impl SegmentName {
+    /// Returns the segment a file of this name belongs to, and what the file holds.
+    pub(crate) fn of_file(file: &str) -> Option<(SegmentName, &str)> {
+        let (digits, rest) = file.split_once('.')?;
+        let base_offset = digits.parse().ok().filter(|_| digits.len() == 20)?;
+        let (generation, suffix) = match rest.split_once('.') {
+            Some((generation, suffix)) => (generation.parse().ok().filter(|&g| g > 0)?, suffix),
+            None => (0, rest),
+        };
+        Some((SegmentName { base_offset, generation }, suffix))
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}", self.base_offset)?;
+        if self.generation > 0 { write!(f, ".{}", self.generation) } else { Ok(()) }
+    }
 }
 
 /// Finds where to start looking: the position of the last index entry for which `not_after` holds, or
@@ -89,4 +131,27 @@ pub(crate) fn read_header(
     read_exact_at(records, &mut bytes, u64::from(position))?;
     let header = BatchHeader::parse(&bytes).ok();
     Ok(header.filter(|h| u64::from(position) + h.size_in_bytes() as u64 <= u64::from(end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_tell_segment_and_generation_and_no_other_names_do() {
+        let name = |base_offset, generation| SegmentName { base_offset, generation };
+        for (segment, file) in [
+            (name(0, 0), "00000000000000000000.log"),
+            (name(42, 0), "00000000000000000042.index"),
+            (name(42, 3), "00000000000000000042.3.log"),
+        ] {
+            let (read, suffix) = SegmentName::of_file(file).unwrap();
+            assert_eq!((read, format!("{read}.{suffix}")), (segment, file.to_owned()));
+        }
+        for other in
+            ["partition", "42.log", "00000000000000000042.0.log", "0000000000000000004x.log"]
+        {
+            assert_eq!(SegmentName::of_file(other), None, "{other}");
+        }
+    }
 }

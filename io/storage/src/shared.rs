@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
     pub(crate) work: Mutex<Work>,
     pub(crate) work_ready: Condvar,
+    /// Held while a partition's folder is looked at for files that no checkpoint names.
+    pub(crate) tidying: Mutex<()>,
     pub(crate) next_uid: AtomicU32,
 }
 
@@ -115,6 +117,10 @@ pub(crate) struct Work {
     pub(crate) dirty_since: Option<Instant>,
     pub(crate) unsynced_since: Option<Instant>,
     pub(crate) remove_dirs: Vec<PathBuf>,
+    /// Partitions whose log start moved.
+    pub(crate) trim: Vec<Arc<PartitionLog>>,
+    /// Since when a checkpoint is wanted so that files can be removed.
+    pub(crate) retired_since: Option<Instant>,
     /// Committed bytes in memory, oldest first, to be dropped in this order.
     pub(crate) hot: VecDeque<Hot>,
     pub(crate) hot_bytes: usize,
@@ -160,6 +166,7 @@ impl Shared {
             deleting: Mutex::default(),
             work: Mutex::default(),
             work_ready: Condvar::new(),
+            tidying: Mutex::default(),
             next_uid: AtomicU32::new(0),
         }
     }
@@ -313,6 +320,18 @@ impl Shared {
         for waiter in waiters {
             waiter();
         }
+    }
+
+    /// Has the segments below a partition's start retired.
+    pub(crate) fn want_trim(&self, partition: &Arc<PartitionLog>) {
+        self.work.lock().trim.push(Arc::clone(partition));
+        self.wake_background();
+    }
+
+    /// Has a checkpoint taken soon, because segments were retired whose files can go after it.
+    pub(crate) fn want_checkpoint(&self) {
+        self.work.lock().retired_since.get_or_insert_with(Instant::now);
+        self.wake_background();
     }
 
     /// Wakes the background thread if it sleeps.

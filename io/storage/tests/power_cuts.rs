@@ -1,7 +1,7 @@
 //! Power cuts at any moment, on a disk that loses and tears what was not synced.
 //!
 //! A model keeps what was appended and acknowledged. After every restart it is held against the log:
-//! nothing acknowledged is lost, nothing is there that was not appended, what a reader once saw is still
+//! nothing acknowledged is lost, nothing is there that was not appended, or was deleted, what a reader once saw is still
 //! there, and an idempotent producer's repeated batch is recognised. `KOHORT_SEED` runs one seed,
 //! `KOHORT_SEEDS` that many.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -10,7 +10,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use kohort_storage::{
     AppendInfo, Background, CommitStep, FlushMode, LogDir, LogDirConfig, PartitionConfig,
@@ -73,6 +73,9 @@ struct Model {
     /// Everything below was acknowledged or seen by a reader.
     durable: i64,
     log_start: i64,
+    /// Records below were deleted, and that was acknowledged.
+    deleted_below: i64,
+    deleting: Vec<(i64, Receiver<Result<(), StorageError>>)>,
     next_sequence: i32,
     /// Batches not yet acknowledged.
     waiting: Vec<(AppendInfo, Receiver<Result<(), StorageError>>)>,
@@ -252,6 +255,14 @@ impl Run {
                 }
             }
             model.waiting = still;
+            model.deleting.retain(|(below, done)| match done.try_recv() {
+                Ok(Ok(())) => {
+                    model.deleted_below = model.deleted_below.max(*below);
+                    false
+                }
+                Ok(Err(_)) | Err(TryRecvError::Disconnected) => false,
+                Err(TryRecvError::Empty) => true,
+            });
         }
     }
 
@@ -269,7 +280,13 @@ impl Run {
         }
         if self.draw(4) == 0 {
             let below = i64::try_from(self.draw(seen.unsigned_abs() + 1)).unwrap();
-            let _ = partition.advance_log_start(below, |_| {});
+            let (sender, done) = channel();
+            let moved = partition.advance_log_start(below, move |result| {
+                let _ = sender.send(result);
+            });
+            if let Ok(start) = moved {
+                self.models[which].deleting.push((start, done));
+            }
         }
     }
 
@@ -282,6 +299,7 @@ impl Run {
             let max_bytes = 1 + self.draw(20_000) as usize;
             let model = &mut self.models[which];
             model.waiting.clear();
+            model.deleting.clear();
             let end = partition.high_watermark();
             assert_eq!(end, partition.log_end_offset());
             assert!(
@@ -290,6 +308,7 @@ impl Run {
                 model.durable
             );
             let start = partition.log_start_offset();
+            assert!(start >= model.deleted_below, "records of partition {which} came back");
             let found = read_all(partition, start, max_bytes);
             let expected: Vec<(i64, Vec<u8>)> =
                 model.values.range(start..end).map(|(o, v)| (*o, v.clone())).collect();
