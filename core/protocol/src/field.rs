@@ -11,6 +11,11 @@ use crate::{ErrorCode, Uuid};
 pub(crate) trait Field: Sized {
     fn read(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError>;
     fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+
+    /// Adds the error codes it holds to `into`, but for those that say that all went well.
+    fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
+        let _ = into;
+    }
 }
 
 /// A structure that may be null, which costs one byte before it.
@@ -50,6 +55,12 @@ impl Field for ErrorCode {
     fn write(&self, writer: &mut Writer, _: i16) -> Result<(), EncodeError> {
         writer.put_i16(self.0);
         Ok(())
+    }
+
+    fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
+        if !self.is_ok() {
+            into.push(*self);
+        }
     }
 }
 
@@ -118,6 +129,12 @@ impl<T: Field> Field for Vec<T> {
         writer.put_array_length(Some(self.len()))?;
         self.iter().try_for_each(|element| element.write(writer, version))
     }
+
+    fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
+        for element in self {
+            element.collect_errors(into);
+        }
+    }
 }
 
 impl<T: Field> Field for Option<Vec<T>> {
@@ -137,6 +154,12 @@ impl<T: Field> Field for Option<Vec<T>> {
             None => writer.put_array_length(None),
         }
     }
+
+    fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
+        for element in self.iter().flatten() {
+            element.collect_errors(into);
+        }
+    }
 }
 
 impl<T: Structure> Field for Option<T> {
@@ -150,6 +173,12 @@ impl<T: Structure> Field for Option<T> {
     fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.put_i8(if self.is_some() { 1 } else { -1 });
         self.iter().try_for_each(|structure| structure.write(writer, version))
+    }
+
+    fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
+        if let Some(structure) = self {
+            structure.collect_errors(into);
+        }
     }
 }
 

@@ -30,7 +30,7 @@
 
 use crate::error::{DecodeError, EncodeError};
 use crate::primitives::{Reader, Writer};
-use crate::{ApiKey, VersionRange};
+use crate::{ApiKey, ErrorCode, VersionRange};
 
 /// A request or a response.
 pub trait Message: Sized {
@@ -46,6 +46,10 @@ pub trait Message: Sized {
 
     /// Writes the message as `version` has it.
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+
+    /// Returns every error code in the message, wherever it stands in it, but for those that say that
+    /// all went well.
+    fn errors(&self) -> Vec<ErrorCode>;
 }
 
 /// A message that asks for an answer.
@@ -122,6 +126,12 @@ macro_rules! message {
             ) -> Result<(), $crate::EncodeError> {
                 $crate::message::encode(self, writer, version, Self::VERSIONS, Self::FLEXIBLE_FROM)
                     .map_err(|error| error.in_field(stringify!($name)))
+            }
+
+            fn errors(&self) -> Vec<$crate::ErrorCode> {
+                let mut errors = Vec::new();
+                $crate::field::Field::collect_errors(self, &mut errors);
+                errors
             }
         }
     };
@@ -220,6 +230,11 @@ macro_rules! structures {
                     writer.put_tagged_fields(tagged)?;
                 }
                 Ok(())
+            }
+
+            fn collect_errors(&self, into: &mut Vec<$crate::ErrorCode>) {
+                let _ = &into;
+                $($crate::field::Field::collect_errors(&self.$field, into);)*
             }
         }
 

@@ -9,6 +9,7 @@ use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
 use crate::housekeeping;
 use crate::listener;
+use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
 use crate::producer_ids::ProducerIds;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
@@ -29,6 +30,7 @@ pub struct Broker {
     stop: StopOnDrop,
     failure: watch::Receiver<Option<String>>,
     serving: JoinHandle<()>,
+    http: Option<HttpServer>,
 }
 
 /// What a broker is to be like. Made by [`Broker::builder`].
@@ -102,6 +104,11 @@ impl Broker {
         self.node.listeners.iter().map(|listener| listener.address).collect()
     }
 
+    /// Returns the address that `metrics.listener` made it answer `/metrics` and `/health` on.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|http| http.address)
+    }
+
     /// Returns the cluster's id.
     pub fn cluster_id(&self) -> &str {
         &self.node.cluster_id
@@ -121,7 +128,7 @@ impl Broker {
     /// Stops: accepts nothing more, answers what is in flight (for a few seconds at most), and closes
     /// the data folder.
     pub async fn shutdown(self) -> Result<(), StopError> {
-        let Self { node, stop, serving, .. } = self;
+        let Self { node, stop, serving, http, .. } = self;
         drop(stop);
         serving.await.map_err(|error| StopError::Task(error.to_string()))?;
         let log_dir = Arc::clone(&node.log_dir);
@@ -129,6 +136,7 @@ impl Broker {
         tokio::task::spawn_blocking(move || log_dir.shutdown())
             .await
             .map_err(|error| StopError::Task(error.to_string()))??;
+        drop(http);
         info!("broker stopped");
         Ok(())
     }
@@ -187,6 +195,10 @@ impl BrokerBuilder {
             listeners.push(listening);
         }
 
+        let http = match typed.metrics_listener.as_deref().filter(|address| !address.is_empty()) {
+            Some(address) => Some(http_server(address).await?),
+            None => None,
+        };
         let (fail, failure) = watch::channel(None);
         let log_dir = open_log_dir(&data_dir, &typed, fail).await?;
         let clock = Arc::new(Clock::default());
@@ -195,6 +207,7 @@ impl BrokerBuilder {
         let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
         let metadata = Arc::new(metadata);
         let cluster_id = metadata.state.read().cluster_id.unwrap_or_default().to_string();
+        let metrics = Arc::new(Metrics::default());
         let (stop, stopping) = watch::channel(false);
         let controller = Controller {
             node_id: typed.node_id,
@@ -203,10 +216,16 @@ impl BrokerBuilder {
             clock: Arc::clone(&clock),
             log_dir: Arc::clone(&log_dir),
             log,
+            metrics: Arc::clone(&metrics),
         };
         tokio::spawn(housekeeping::run(Arc::clone(&log_dir), Arc::clone(&clock), stopping.clone()));
-        let groups =
-            Groups::start(&typed, Arc::clone(&clock), Arc::clone(&metadata), stopping.clone());
+        let groups = Groups::start(
+            &typed,
+            Arc::clone(&clock),
+            Arc::clone(&metadata),
+            Arc::clone(&metrics),
+            stopping.clone(),
+        );
         let node = Arc::new(Node {
             id: typed.node_id,
             cluster_id,
@@ -220,13 +239,17 @@ impl BrokerBuilder {
             producer_ids: ProducerIds::default(),
             sessions: FetchSessions::default(),
             groups,
+            metrics,
             stopping: stopping.clone(),
         });
+        if let Some(http) = &http {
+            http.serve(&node);
+        }
         let serving = tokio::spawn(listener::run(Arc::clone(&node), sockets, stopping));
         for Listening { name, address, .. } in &node.listeners {
             info!(listener = name, %address, data = %data_dir.display(), node_id = node.id, "broker ready");
         }
-        Ok(Broker { node, stop: StopOnDrop(stop), failure, serving })
+        Ok(Broker { node, stop: StopOnDrop(stop), failure, serving, http })
     }
 }
 
@@ -239,6 +262,26 @@ impl Drop for StopOnDrop {
         self.0.send_replace(true);
     }
 }
+
+/// Opens the listener for `/metrics` and `/health`, before the data folder, which may take long.
+async fn http_server(address: &str) -> Result<HttpServer, StartError> {
+    let refused = |reason: &str| StartError::Address {
+        address: address.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| refused("no port is given"))?;
+    let port: u16 = port.parse().map_err(|_| refused("the port is not a number"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut found =
+        tokio::net::lookup_host((host, port)).await.map_err(|error| refused(&error.to_string()))?;
+    let address = found.next().ok_or_else(|| refused("the host has no address"))?;
+    let failed = |source| StartError::Listen { address, source };
+    let listener = listener::bind(address, HTTP_BACKLOG).map_err(failed)?;
+    HttpServer::start(listener).map_err(failed)
+}
+
+/// Scrapers waiting to be accepted.
+const HTTP_BACKLOG: u32 = 16;
 
 async fn open_log_dir(
     path: &Path,

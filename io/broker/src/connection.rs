@@ -13,9 +13,10 @@
 //! be sent: while a peer does not read its responses, its requests are not read either. What a
 //! peer does wrong ends its own connection with one line in the log, and nothing else.
 
-use crate::dispatch::{self, Overlap};
+use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::FrameReader;
 use crate::listener::stopped;
+use crate::metrics::{Kind, Stage};
 use crate::node::Node;
 use crate::request::{Answer, Ends, Response};
 use bytes::{Buf, Bytes};
@@ -38,6 +39,9 @@ use tracing::{debug, warn};
 const IN_FLIGHT_MAX: usize = 256;
 /// While more than this waits to be sent, no further request starts.
 const OUTGOING_MAX: usize = 1024 * 1024;
+/// While more responses than this wait to be sent, no further request starts: small ones take more
+/// memory than their bytes.
+const RESPONSES_MAX: usize = 1024;
 /// How many buffers one write hands to the kernel.
 const SLICES_MAX: usize = 32;
 
@@ -46,6 +50,8 @@ const SLICES_MAX: usize = 32;
 enum End {
     /// The peer closed it between two requests, or the broker is stopping.
     Quiet(&'static str),
+    /// Nothing came for too long.
+    Idle,
     /// The peer did something wrong.
     Fault(String),
 }
@@ -80,21 +86,46 @@ pub(crate) async fn serve(
         node,
         ends,
         in_flight: VecDeque::new(),
+        received: Instant::now(),
         overlap: None,
         outgoing: Outgoing::default(),
     };
     drop(config);
-    match connection.run(&mut stream, stopping).await {
+    let node = Arc::clone(&connection.node);
+    let counters = &node.metrics.connections;
+    counters.created.add(1);
+    let end = connection.run(&mut stream, stopping).await;
+    counters.closed.add(1);
+    match end {
         End::Quiet(reason) => debug!(%peer, reason, "connection closed"),
-        End::Fault(reason) => warn!(%peer, reason, "connection closed"),
+        End::Idle => {
+            counters.idle.add(1);
+            debug!(%peer, "connection closed: idle for connections.max.idle.ms");
+        }
+        End::Fault(reason) => {
+            counters.faulty.add(1);
+            warn!(%peer, reason, "connection closed");
+        }
     }
+}
+
+/// When a request passed its stages.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    kind: Kind,
+    received: Instant,
+    started: Instant,
+    handled: Instant,
+    answered: Instant,
 }
 
 struct Connection {
     node: Arc<Node>,
     ends: Ends,
     frames: FrameReader,
-    in_flight: VecDeque<Answer>,
+    in_flight: VecDeque<(Answer, Timing)>,
+    /// When the last bytes arrived: the requests in them wait since then.
+    received: Instant,
     /// The class of what is in flight.
     overlap: Option<Overlap>,
     outgoing: Outgoing,
@@ -123,27 +154,24 @@ impl Connection {
             tokio::select! {
                 biased;
                 response = first(&mut self.in_flight), if !self.in_flight.is_empty() => {
-                    self.in_flight.pop_front();
+                    last_active = Instant::now();
+                    let (_, timing) = self.in_flight.pop_front().expect("the first was answered");
                     if self.in_flight.is_empty() {
                         self.overlap = None;
                     }
-                    match response {
-                        Response::Frame(frame) => self.outgoing.push(frame),
-                        Response::Pieces(pieces) => {
-                            for piece in pieces {
-                                self.outgoing.push(piece);
-                            }
-                        }
-                        Response::Silence => {}
-                        Response::Broken(reason) => return End::Fault(reason),
+                    let timing = Timing { answered: last_active, ..timing };
+                    if let Err(end) = self.send(response, timing) {
+                        return end;
                     }
-                    last_active = Instant::now();
                 }
                 written = self.outgoing.write(&mut writer), if !self.outgoing.is_empty() => {
                     if let Err(error) = written {
                         return error.into();
                     }
                     last_active = Instant::now();
+                    while let Some(timing) = self.outgoing.next_sent() {
+                        self.count(timing, last_active);
+                    }
                 }
                 received = fill(&mut reader, &mut self.frames), if wants_bytes => {
                     match received {
@@ -151,7 +179,10 @@ impl Connection {
                             return End::Fault("the peer closed inside a request".to_owned());
                         }
                         Ok(0) => return End::Quiet("closed by the peer"),
-                        Ok(_) => last_active = Instant::now(),
+                        Ok(_) => {
+                            last_active = Instant::now();
+                            self.received = last_active;
+                        }
                         Err(error) => return error.into(),
                     }
                 }
@@ -159,7 +190,7 @@ impl Connection {
                 () = idle.as_mut(), if self.idle_after.is_some() => {
                     let deadline = self.idle_deadline(last_active);
                     if deadline <= Instant::now() && self.in_flight.is_empty() {
-                        return End::Quiet("idle for connections.max.idle.ms");
+                        return End::Idle;
                     }
                     idle.as_mut().reset(deadline.max(Instant::now() + IDLE_CHECK_MIN));
                 }
@@ -169,8 +200,11 @@ impl Connection {
 
     /// Starts as many of the received requests as may run now.
     fn start_requests(&mut self) -> Result<(), End> {
+        // Read when the first request is there, and after each.
+        let mut now = None;
         while self.in_flight.len() < IN_FLIGHT_MAX
             && self.outgoing.bytes < OUTGOING_MAX
+            && self.outgoing.ends.len() < RESPONSES_MAX
             && self.may_start_next()
         {
             let frame = match self.frames.next_frame() {
@@ -178,19 +212,64 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => return Err(End::Fault(error.to_string())),
             };
-            let (overlap, answer) = dispatch::start(&self.node, frame, self.ends)
-                .map_err(|error| End::Fault(error.to_string()))?;
+            let started = now.unwrap_or_else(Instant::now);
+            let Started { kind, overlap, answer } =
+                dispatch::start(&self.node, frame, self.ends)
+                    .map_err(|error| End::Fault(error.to_string()))?;
+            let handled = Instant::now();
+            now = Some(handled);
+            let received = self.received;
+            let timing = Timing { kind, received, started, handled, answered: handled };
             match answer {
-                Answer::Ready(Response::Frame(frame)) if self.in_flight.is_empty() => {
-                    self.outgoing.push(frame);
+                Answer::Ready(response @ (Response::Frame(_) | Response::WithErrors(..)))
+                    if self.in_flight.is_empty() =>
+                {
+                    self.send(response, timing)?;
                 }
                 answer => {
-                    self.in_flight.push_back(answer);
+                    self.in_flight.push_back((answer, timing));
                     self.overlap = Some(overlap);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Queues a response to be sent.
+    fn send(&mut self, response: Response, timing: Timing) -> Result<(), End> {
+        match response {
+            Response::Frame(frame) => self.outgoing.push(frame),
+            Response::Pieces(pieces) => {
+                for piece in pieces {
+                    self.outgoing.push(piece);
+                }
+            }
+            Response::Silence => {
+                self.count(timing, timing.answered);
+                return Ok(());
+            }
+            Response::WithErrors(errors, response) => {
+                let key = dispatch::APIS[usize::from(timing.kind.api)].key;
+                self.node.metrics.requests.errors(key, &errors);
+                return self.send(*response, timing);
+            }
+            Response::Broken(reason) => return Err(End::Fault(reason)),
+        }
+        self.outgoing.note_end(timing);
+        Ok(())
+    }
+
+    /// Counts a request that is over.
+    fn count(&self, timing: Timing, sent: Instant) {
+        let Timing { kind, received, started, handled, answered } = timing;
+        let stages = [
+            (Stage::Total, sent - received),
+            (Stage::RequestQueue, started - received),
+            (Stage::Local, handled - started),
+            (Stage::Remote, answered - handled),
+            (Stage::ResponseSend, sent - answered),
+        ];
+        self.node.metrics.requests.answered(kind, &stages);
     }
 
     fn may_start_next(&self) -> bool {
@@ -214,8 +293,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
 
 /// Waits for the answer at the head of the queue.
-async fn first(in_flight: &mut VecDeque<Answer>) -> Response {
-    let Some(answer) = in_flight.front_mut() else { return Response::Silence };
+async fn first(in_flight: &mut VecDeque<(Answer, Timing)>) -> Response {
+    let Some((answer, _)) = in_flight.front_mut() else { return Response::Silence };
     match answer {
         Answer::Later(future) | Answer::Blocked(future) => future.as_mut().await,
         Answer::Ready(response) => std::mem::replace(response, Response::Silence),
@@ -238,6 +317,11 @@ async fn fill(reader: &mut ReadHalf<'_>, frames: &mut FrameReader) -> io::Result
 struct Outgoing {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Bytes queued and bytes written since the connection began.
+    queued: u64,
+    written: u64,
+    /// Where among those the last byte of each response is.
+    ends: VecDeque<(u64, Timing)>,
 }
 
 impl Outgoing {
@@ -247,7 +331,20 @@ impl Outgoing {
             return;
         }
         self.bytes += frame.len();
+        self.queued += frame.len() as u64;
         self.frames.push_back(frame);
+    }
+
+    /// Notes that a response ends with what was pushed last.
+    fn note_end(&mut self, timing: Timing) {
+        self.ends.push_back((self.queued, timing));
+    }
+
+    /// Returns the next response that has been written whole.
+    fn next_sent(&mut self) -> Option<Timing> {
+        let written = self.written;
+        self.ends.front().filter(|(end, _)| *end <= written)?;
+        self.ends.pop_front().map(|(_, timing)| timing)
     }
 
     fn is_empty(&self) -> bool {
@@ -278,6 +375,7 @@ impl Outgoing {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
+        self.written += written as u64;
         while let Some(frame) = self.frames.front_mut() {
             if written < frame.len() {
                 frame.advance(written);

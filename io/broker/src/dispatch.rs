@@ -4,6 +4,7 @@
 //! told exactly what is true. What is not in it ends the connection, as in Kafka.
 
 use crate::handlers;
+use crate::metrics::Kind;
 use crate::node::Node;
 use crate::request::{Answer, Context, Ends};
 use bytes::Bytes;
@@ -100,28 +101,35 @@ pub(crate) enum Unanswerable {
 
 /// Returns the class of requests with that key.
 pub(crate) fn overlap(key: i16) -> Overlap {
-    find(key).map_or(Overlap::Alone, |api| api.overlap)
+    find(key).map_or(Overlap::Alone, |at| APIS[at].overlap)
+}
+
+/// A request that was started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) kind: Kind,
+    pub(crate) overlap: Overlap,
+    pub(crate) answer: Answer,
 }
 
 /// Starts one request.
-pub(crate) fn start(
-    node: &Arc<Node>,
-    frame: Bytes,
-    ends: Ends,
-) -> Result<(Overlap, Answer), Unanswerable> {
+pub(crate) fn start(node: &Arc<Node>, frame: Bytes, ends: Ends) -> Result<Started, Unanswerable> {
     let mut reader = Reader::new(&frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
         Err(error) => return unreadable(&frame, error),
     };
     let version = header.api_version;
-    let Some(api) = find(header.api_key) else {
+    let Some(at) = find(header.api_key) else {
         return Err(Unanswerable::UnknownApi(header.api_key));
     };
+    let api = &APIS[at];
+    let kind = Kind { api: at as u8, version };
+    node.metrics.requests.received(kind, frame.len());
     if !api.accepted.contains(version) {
         if api.key == ApiKey::ApiVersions {
             let answer = handlers::api_versions::unsupported(header.correlation_id);
-            return Ok((Overlap::Alone, answer));
+            return Ok(Started { kind, overlap: Overlap::Alone, answer });
         }
         let served = api.accepted;
         return Err(Unanswerable::UnsupportedVersion { key: api.key, version, served });
@@ -141,30 +149,39 @@ pub(crate) fn start(
         version,
         error,
     })?;
-    Ok(match answer {
+    let (overlap, answer) = match answer {
         // A request that could not start at once must not be overtaken.
         Answer::Blocked(future) => (Overlap::Alone, Answer::Later(future)),
         answer => (api.overlap, answer),
-    })
+    };
+    Ok(Started { kind, overlap, answer })
 }
 
 /// An ApiVersions request of a version we do not know may have a header we cannot read. It is
 /// answered all the same, so that newer clients can step down (KIP-511).
-fn unreadable(frame: &Bytes, error: DecodeError) -> Result<(Overlap, Answer), Unanswerable> {
+fn unreadable(frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable> {
     let mut reader = Reader::new(frame);
-    let is_api_versions = reader.read_i16().is_ok_and(|key| key == ApiKey::ApiVersions as i16);
+    let key = reader.read_i16().ok();
     let (Ok(version), Ok(correlation_id)) = (reader.read_i16(), reader.read_i32()) else {
         return Err(Unanswerable::Header(error));
     };
-    if is_api_versions && !m::ApiVersionsRequest::VERSIONS.contains(version) {
-        return Ok((Overlap::Alone, handlers::api_versions::unsupported(correlation_id)));
+    if key == Some(ApiKey::ApiVersions as i16)
+        && let Some(at) = key.and_then(find)
+        && !APIS[at].accepted.contains(version)
+    {
+        let answer = handlers::api_versions::unsupported(correlation_id);
+        return Ok(Started {
+            kind: Kind { api: at as u8, version },
+            overlap: Overlap::Alone,
+            answer,
+        });
     }
     Err(Unanswerable::Header(error))
 }
 
-fn find(key: i16) -> Option<&'static Api> {
-    let at = APIS.binary_search_by_key(&key, |api| api.key as i16).ok()?;
-    APIS.get(at)
+/// Returns the place in [`APIS`] of the API with that key.
+fn find(key: i16) -> Option<usize> {
+    APIS.binary_search_by_key(&key, |api| api.key as i16).ok()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::config::BrokerConfig;
+use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{self, ShardCall};
 use kohort_coordinator::{
@@ -30,6 +31,7 @@ pub(crate) struct Groups {
     config: GroupConfig,
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
+    metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
     shards: Mutex<BTreeMap<i32, mpsc::Sender<ShardCall>>>,
 }
@@ -78,6 +80,7 @@ impl Groups {
         config: &BrokerConfig,
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
+        metrics: Arc<Metrics>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let config = GroupConfig {
@@ -89,7 +92,7 @@ impl Groups {
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         };
-        let groups = Self { config, clock, metadata, stopping, shards: Mutex::default() };
+        let groups = Self { config, clock, metadata, metrics, stopping, shards: Mutex::default() };
         let topic = groups.metadata.topics.named(OFFSETS_TOPIC);
         for partition in topic.iter().flat_map(|topic| &topic.partitions) {
             if partition.log.log_end_offset() > partition.log.log_start_offset() {
@@ -211,6 +214,7 @@ impl Groups {
                     self.config.clone(),
                     Arc::clone(&self.clock),
                     Arc::clone(&self.metadata),
+                    Arc::clone(&self.metrics),
                 );
                 tokio::spawn(task.run(calls, self.stopping.clone()));
                 sender

@@ -45,6 +45,7 @@ mod groups;
 mod handlers;
 mod housekeeping;
 mod listener;
+mod metrics;
 mod node;
 mod partition;
 mod producer_ids;
@@ -55,3 +56,4 @@ mod shard_task;
 
 pub use broker::{Broker, BrokerBuilder, StartError, StopError};
 pub use cluster::load::LoadError;
+pub use metrics::{METRICS, MetricFamily, MetricKind};

@@ -48,6 +48,13 @@ pub(crate) async fn run(
                 Ok((stream, ends)) => {
                     let limit = (node.config().max_connections as usize).min(bearable);
                     if connections.len() >= limit {
+                        let counters = &node.metrics.connections;
+                        let reached = if limit == bearable {
+                            &counters.refused_descriptors
+                        } else {
+                            &counters.refused_total
+                        };
+                        reached.add(1);
                         if !refusing {
                             warn!(
                                 peer = %ends.peer,

@@ -7,6 +7,7 @@ use crate::cluster::topics::Topic;
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
+use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::request::Context;
 use kohort_protocol::{ErrorCode, Uuid};
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: Groups,
+    pub(crate) metrics: Arc<Metrics>,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }

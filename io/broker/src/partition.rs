@@ -1,6 +1,7 @@
 //! One partition as the handlers see it: its log, its leader epoch, and who waits for it.
 
 use crate::config::TopicConfig;
+use crate::metrics::PartitionCounters;
 use crate::purgatory::Waiters;
 use kohort_log::PartitionConfig;
 use kohort_protocol::compression::Compression;
@@ -16,6 +17,7 @@ pub(crate) struct Partition {
     pub(crate) index: i32,
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) counters: PartitionCounters,
 }
 
 impl Partition {
@@ -24,7 +26,7 @@ impl Partition {
         let waiters = Arc::new(Waiters::default());
         let woken = Arc::clone(&waiters);
         log.on_advance(Arc::new(move |_| woken.wake()));
-        Self { topic_id, index, log, waiters }
+        Self { topic_id, index, log, waiters, counters: PartitionCounters::default() }
     }
 
     /// Checks the leader epoch a client believes in; -1 believes in none.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kohort_protocol::frame::encode_response;
-use kohort_protocol::{ApiKey, EncodeError, Message};
+use kohort_protocol::{ApiKey, EncodeError, ErrorCode, Message};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ impl Context {
     /// Writes a response as its whole frame.
     pub(crate) fn encode<M: Message>(&self, response: &M) -> Response {
         match encode_response(response, self.version, self.correlation_id) {
-            Ok(frame) => Response::Frame(frame),
+            Ok(frame) => Response::Frame(frame).telling(response.errors()),
             Err(error) => self.broken(&error),
         }
     }
@@ -108,6 +108,15 @@ pub(crate) enum Response {
     Pieces(Vec<Bytes>),
     /// Nothing to send: Produce with acks=0.
     Silence,
+    /// The response tells errors, which are counted.
+    WithErrors(Vec<ErrorCode>, Box<Response>),
     /// No response can be given; the connection is closed for this reason.
     Broken(String),
+}
+
+impl Response {
+    /// Notes the errors that this response tells.
+    pub(crate) fn telling(self, errors: Vec<ErrorCode>) -> Self {
+        if errors.is_empty() { self } else { Response::WithErrors(errors, Box::new(self)) }
+    }
 }

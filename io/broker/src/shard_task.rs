@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::cluster::load::{LoadError, read_records};
 use crate::cluster::metadata::Metadata;
 use crate::listener::stopped;
+use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::random;
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub(crate) struct ShardTask {
     config: GroupConfig,
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
+    metrics: Arc<Metrics>,
     callers: HashMap<u64, oneshot::Sender<GroupResponse>>,
     next_caller: u64,
     /// What each batch in flight holds back, the oldest first.
@@ -88,6 +90,7 @@ impl ShardTask {
         config: GroupConfig,
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         // Unbounded in type only: there are at most as many as batches in flight.
         let (appended, completions) = mpsc::unbounded_channel();
@@ -96,6 +99,7 @@ impl ShardTask {
             config,
             clock,
             metadata,
+            metrics,
             callers: HashMap::new(),
             next_caller: 0,
             held: VecDeque::new(),
@@ -113,7 +117,9 @@ impl ShardTask {
         mut stopping: watch::Receiver<bool>,
     ) {
         loop {
+            let loading = self.metrics.groups.loading.begin();
             let Some(mut shard) = self.load(&mut calls, &mut stopping).await else { return };
+            drop(loading);
             match self.serve(&mut shard, &mut calls, &mut stopping).await {
                 End::Stopping => {
                     self.settle().await;

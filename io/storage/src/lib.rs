@@ -50,6 +50,7 @@ mod segment;
 mod segment_files;
 mod shared;
 mod simulated_disk;
+mod stats;
 mod wal;
 
 pub use commit::CommitStep;
@@ -67,3 +68,4 @@ pub use read::{Isolation, ReadInfo};
 pub use recovery::RecoveryReport;
 pub use repair::{RepairReport, repair};
 pub use simulated_disk::SimulatedDisk;
+pub use stats::PartitionStats;

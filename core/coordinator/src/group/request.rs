@@ -72,6 +72,13 @@ macro_rules! calls {
                     $(Self::$name(response) => response.encode(writer, version),)*
                 }
             }
+
+            /// Returns every error code in the response but for those that say that all went well.
+            pub fn errors(&self) -> Vec<ErrorCode> {
+                match self {
+                    $(Self::$name(response) => response.errors(),)*
+                }
+            }
         }
 
         $(

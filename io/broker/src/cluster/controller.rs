@@ -17,6 +17,7 @@ use super::state::ClusterState;
 use super::topics::{OFFSETS_TOPIC, Topic};
 use crate::clock::Clock;
 use crate::config::{LiveConfig, TopicConfig};
+use crate::metrics::Metrics;
 use crate::partition::{Partition, log_config};
 use crate::random;
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub(crate) struct Controller {
     pub(crate) clock: Arc<Clock>,
     pub(crate) log_dir: Arc<LogDir>,
     pub(crate) log: Arc<PartitionLog>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Controller {
@@ -274,6 +276,7 @@ impl Controller {
     fn retire(&self, id: Uuid) {
         let Some(topic) = self.metadata.topics.remove(id) else { return };
         info!(topic = %topic.name, %id, "topic deleted");
+        self.metrics.topic_is_gone(&topic);
         for partition in &topic.partitions {
             // Whoever waits for it learns that it is gone.
             partition.waiters.wake();

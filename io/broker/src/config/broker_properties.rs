@@ -94,6 +94,8 @@ broker_properties! {
     process_roles: Vec<String> = "process.roles", Kind::List(&["broker", "controller"]), Some("broker,controller"), AtStart;
     /// Where values of the form ${provider:key} come from. None is served: with one, such values are refused.
     config_providers: Vec<String> = "config.providers", Kind::List(&[]), Some(""), AtStart;
+    /// Where `/metrics` and `/health` are answered, as HOST:PORT; nowhere when not set. A property of Kohort's own.
+    metrics_listener: Option<String> = "metrics.listener", Kind::Text, None, AtStart;
     /// This broker's number in metadata.
     node_id: i32 = "node.id", Kind::Int(0, INT), Some("1"), AtStart;
     /// The older name of node.id: one stands for the other, and both must agree.

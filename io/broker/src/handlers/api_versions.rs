@@ -34,7 +34,7 @@ pub(crate) fn handle(_: &Arc<Node>, context: Context, request: ApiVersionsReques
 pub(crate) fn unsupported(correlation_id: i32) -> Answer {
     let response = encode_response(&table(ErrorCode::UNSUPPORTED_VERSION), 0, correlation_id);
     Answer::Ready(match response {
-        Ok(frame) => Response::Frame(frame),
+        Ok(frame) => Response::Frame(frame).telling(vec![ErrorCode::UNSUPPORTED_VERSION]),
         Err(error) => Response::Broken(error.to_string()),
     })
 }

@@ -25,7 +25,7 @@ use kohort_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use kohort_protocol::messages::{FetchRequest, FetchResponse};
-use kohort_protocol::{ErrorCode, Uuid};
+use kohort_protocol::{ErrorCode, Message, Uuid};
 use kohort_storage::Isolation;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
 
 fn encode(context: &Context, response: &FetchResponse) -> Response {
     match fetch_frame::encode(response, context.version, context.correlation_id) {
-        Ok(pieces) => Response::Pieces(pieces),
+        Ok(pieces) => Response::Pieces(pieces).telling(response.errors()),
         Err(error) => context.broken(&error),
     }
 }
@@ -172,7 +172,12 @@ impl Work {
             let data = match partition {
                 Ok(partition) => {
                     let room = self.limits.max_bytes.saturating_sub(found.bytes);
-                    self.read_one(partition, wanted, room, found.bytes == 0)
+                    let data = self.read_one(partition, wanted, room, found.bytes == 0);
+                    partition.counters.fetch_requests.add(1);
+                    if !data.error_code.is_ok() {
+                        partition.counters.failed_fetch_requests.add(1);
+                    }
+                    data
                 }
                 Err(error) => failed(index, error),
             };
@@ -237,8 +242,23 @@ impl Work {
         }
     }
 
+    /// Counts what is sent.
+    fn count_bytes(&self, found: &Found) {
+        let mut topics = TopicCursor::default();
+        for (wanted, data) in self.plan.wanted.iter().zip(&found.partitions) {
+            let bytes = data.records.as_ref().map_or(0, Bytes::len);
+            if bytes > 0
+                && let Ok(topic) = topics.find(&self.node, &wanted.topic)
+                && let Some(partition) = topic.partition(wanted.partition.partition)
+            {
+                partition.counters.bytes_out.add(bytes as u64);
+            }
+        }
+    }
+
     /// Cuts the response to what the session has news of.
     fn respond(self, found: Found) -> FetchResponse {
+        self.count_bytes(&found);
         let wanted = self.plan.wanted.into_iter().zip(found.partitions);
         let uses_ids = self.version >= 13;
         let mut response = FetchResponse::default();

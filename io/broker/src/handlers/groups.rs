@@ -78,7 +78,7 @@ fn encode(context: &Context, response: &GroupResponse) -> Response {
         response.encode(writer, context.version)
     });
     match frame {
-        Ok(frame) => Response::Frame(frame),
+        Ok(frame) => Response::Frame(frame).telling(response.errors()),
         Err(error) => context.broken(&error),
     }
 }

@@ -125,6 +125,7 @@ impl Work {
         while let Some((topic, place, partition, records)) = self.todo.pop() {
             let response = &mut self.response.responses[topic].partition_responses[place];
             let (done, wait) = oneshot::channel();
+            let bytes = records.len() as u64;
             let appended = partition.log.append(
                 self.now,
                 records.clone(),
@@ -133,6 +134,12 @@ impl Work {
             );
             match appended {
                 Ok(info) => {
+                    let counters = &partition.counters;
+                    counters.produce_requests.add(1);
+                    if !info.duplicate {
+                        counters.messages_in.add((info.last_offset - info.base_offset + 1) as u64);
+                        counters.bytes_in.add(bytes);
+                    }
                     response.base_offset = info.base_offset;
                     response.log_append_time_ms = info.log_append_time;
                     response.log_start_offset = info.log_start_offset;
@@ -142,7 +149,11 @@ impl Work {
                     self.todo.push((topic, place, partition, records));
                     return;
                 }
-                Err(error) => fail(response, &error),
+                Err(error) => {
+                    partition.counters.produce_requests.add(1);
+                    partition.counters.failed_produce_requests.add(1);
+                    fail(response, &error);
+                }
             }
         }
     }
@@ -153,7 +164,9 @@ impl Work {
 
     /// Refuses what could not even be queued in time.
     fn give_up(&mut self) {
-        for (topic, place, _, _) in self.todo.drain(..) {
+        for (topic, place, partition, _) in self.todo.drain(..) {
+            partition.counters.produce_requests.add(1);
+            partition.counters.failed_produce_requests.add(1);
             let response = &mut self.response.responses[topic].partition_responses[place];
             response.error_code = ErrorCode::REQUEST_TIMED_OUT;
         }

@@ -10,13 +10,15 @@ use kohort_protocol::compression::Compressor;
 use kohort_protocol::frame::encode_request;
 use kohort_protocol::header::decode_response_header;
 use kohort_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
+use kohort_protocol::messages::delete_topics::DeleteTopicState;
 use kohort_protocol::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
 use kohort_protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use kohort_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, TopicProduceData,
 };
 use kohort_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, FetchResponse, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, MetadataRequest,
+    ProduceRequest,
 };
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, batches};
 use kohort_protocol::{Message, Reader, Request, Uuid};
@@ -148,6 +150,13 @@ impl Client {
         let response = self.call(&request, 7).await;
         assert!(response.topics[0].error_code.is_ok(), "{response:?}");
         response.topics[0].topic_id
+    }
+
+    pub(crate) async fn delete_topic(&mut self, name: &str) {
+        let topic = DeleteTopicState { name: Some(name.to_owned()), ..DeleteTopicState::default() };
+        let request = DeleteTopicsRequest { topics: vec![topic], ..DeleteTopicsRequest::default() };
+        let response = self.call(&request, 6).await;
+        assert!(response.responses[0].error_code.is_ok(), "{response:?}");
     }
 
     pub(crate) async fn describe(&mut self, name: &str, create: bool) -> MetadataResponseTopic {

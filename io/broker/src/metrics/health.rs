@@ -1,0 +1,128 @@
+//! Whether the broker lives and whether it serves, and if not, why.
+//!
+//! | path | 200 | 503 |
+//! |---|---|---|
+//! | `/health/live` | the process works | its data folder failed: it must be started again |
+//! | `/health/ready`, `/health` | it serves everything | a reason is listed; it lives, and may get there |
+
+use crate::node::Node;
+
+/// What keeps a broker from serving everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The data folder is being opened.
+    Starting,
+    /// It was told to stop.
+    Stopping,
+    /// So many group coordinators read their logs still.
+    LoadingGroups(usize),
+    /// Producers are refused for want of space.
+    DiskFull,
+    /// The data folder failed in a way after which nothing is accepted.
+    StorageFailed(String),
+}
+
+impl Trouble {
+    /// Returns the word for it in an answer.
+    fn code(&self) -> &'static str {
+        match self {
+            Trouble::Starting => "starting",
+            Trouble::Stopping => "stopping",
+            Trouble::LoadingGroups(_) => "loading-groups",
+            Trouble::DiskFull => "disk-full",
+            Trouble::StorageFailed(_) => "storage-failed",
+        }
+    }
+
+    /// Says it to a person, with what to do if there is something.
+    fn message(&self) -> String {
+        match self {
+            Trouble::Starting => "the data folder is being opened".to_owned(),
+            Trouble::Stopping => "the broker is stopping".to_owned(),
+            Trouble::LoadingGroups(shards) => {
+                format!("{shards} partitions of __consumer_offsets are being loaded")
+            }
+            Trouble::DiskFull => {
+                "no space is left for the log: producers are refused until there is".to_owned()
+            }
+            Trouble::StorageFailed(failure) => {
+                format!("{failure}: start the broker again once the disk can be trusted")
+            }
+        }
+    }
+}
+
+/// Returns what keeps `node` from serving everything; `None` is a broker that is not there yet.
+pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
+    let Some(node) = node else { return vec![Trouble::Starting] };
+    let mut troubles = Vec::new();
+    if let Some(failure) = node.log_dir.fatal() {
+        troubles.push(Trouble::StorageFailed(failure.to_string()));
+    }
+    if *node.stopping.borrow() {
+        troubles.push(Trouble::Stopping);
+    }
+    if node.log_dir.is_disk_full() {
+        troubles.push(Trouble::DiskFull);
+    }
+    let loading = node.metrics.groups.loading.count();
+    if loading > 0 {
+        troubles.push(Trouble::LoadingGroups(loading));
+    }
+    troubles
+}
+
+/// Tells whether a broker in that trouble should be left running.
+pub(crate) fn is_alive(troubles: &[Trouble]) -> bool {
+    !troubles.iter().any(|trouble| matches!(trouble, Trouble::StorageFailed(_)))
+}
+
+/// Writes an answer as JSON.
+pub(crate) fn json(healthy: bool, troubles: &[Trouble]) -> String {
+    let status = if healthy { "ok" } else { "unavailable" };
+    let reasons: Vec<String> = troubles
+        .iter()
+        .map(|trouble| {
+            let message = escaped(&trouble.message());
+            format!("{{\"code\":\"{}\",\"message\":\"{message}\"}}", trouble.code())
+        })
+        .collect();
+    format!("{{\"status\":\"{status}\",\"reasons\":[{}]}}\n", reasons.join(","))
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            control if control.is_control() => out.push(' '),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words_for_programs_and_sentences_for_people() {
+        assert_eq!(json(true, &[]), "{\"status\":\"ok\",\"reasons\":[]}\n");
+        let troubles = [Trouble::StorageFailed("`a\\b`\n\"c\"".to_owned()), Trouble::DiskFull];
+        assert_eq!(
+            json(false, &troubles),
+            "{\"status\":\"unavailable\",\"reasons\":[{\"code\":\"storage-failed\",\"message\":\
+             \"`a\\\\b` \\\"c\\\": start the broker again once the disk can be trusted\"},\
+             {\"code\":\"disk-full\",\"message\":\"no space is left for the log: producers are \
+             refused until there is\"}]}\n"
+        );
+    }
+
+    #[test]
+    fn only_a_failed_data_folder_asks_for_a_new_start() {
+        assert!(is_alive(&[Trouble::Starting, Trouble::DiskFull, Trouble::LoadingGroups(3)]));
+        assert!(!is_alive(&[Trouble::StorageFailed(String::new())]));
+        assert_eq!(troubles(None), [Trouble::Starting]);
+    }
+}

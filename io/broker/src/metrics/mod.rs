@@ -1,0 +1,95 @@
+//! What an operator can see of a running broker: `/metrics` and `/health`.
+//!
+//! ```text
+//! connections, handlers ─► counters (sharded, relaxed) ─┐
+//! partitions, logs, shards, /proc: asked when scraped ──┴─► scrape ─► page ─► pieces ─► http
+//! ```
+//!
+//! Counting costs a few nanoseconds and takes no lock. A scrape reads everything else there and then,
+//! one partition and one stretch of groups at a time, and its text leaves in pieces while it is
+//! written, so that neither locks nor memory grow with what the broker holds. [`table`] declares every
+//! metric.
+
+mod counters;
+mod health;
+mod http;
+mod page;
+mod process;
+mod requests;
+mod scrape;
+mod table;
+
+pub(crate) use counters::{Counter, Gauge};
+pub(crate) use http::HttpServer;
+pub(crate) use requests::{Kind, RequestMetrics, Stage};
+pub use table::{METRICS, MetricFamily, MetricKind};
+
+use crate::cluster::topics::Topic;
+
+/// Everything a broker counts for its operator, but what its partitions count themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) requests: RequestMetrics,
+    pub(crate) connections: ConnectionMetrics,
+    pub(crate) groups: GroupMetrics,
+    /// What partitions had counted that are gone, so that totals never go back.
+    gone: PartitionCounters,
+}
+
+/// What is counted of connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionMetrics {
+    pub(crate) created: Counter,
+    pub(crate) closed: Counter,
+    pub(crate) idle: Counter,
+    pub(crate) faulty: Counter,
+    /// Refused for want of file descriptors.
+    pub(crate) refused_descriptors: Counter,
+    /// Refused for `max.connections`.
+    pub(crate) refused_total: Counter,
+}
+
+/// What is counted of groups.
+#[derive(Debug, Default)]
+pub(crate) struct GroupMetrics {
+    /// Shards that read their log.
+    pub(crate) loading: Gauge,
+}
+
+/// What is counted of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct PartitionCounters {
+    pub(crate) messages_in: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) produce_requests: Counter,
+    pub(crate) failed_produce_requests: Counter,
+    pub(crate) fetch_requests: Counter,
+    pub(crate) failed_fetch_requests: Counter,
+}
+
+impl Metrics {
+    /// Keeps what the partitions of a deleted topic have counted.
+    pub(crate) fn topic_is_gone(&self, topic: &Topic) {
+        for partition in &topic.partitions {
+            for (sum, counter) in self.gone.all().into_iter().zip(partition.counters.all()) {
+                sum.add(counter.get());
+            }
+        }
+    }
+}
+
+impl PartitionCounters {
+    /// Returns the counters in the order of their declaration.
+    fn all(&self) -> [&Counter; 7] {
+        [
+            &self.messages_in,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.produce_requests,
+            &self.failed_produce_requests,
+            &self.fetch_requests,
+            &self.failed_fetch_requests,
+        ]
+    }
+}

@@ -1,0 +1,152 @@
+//! Every metric, declared once: name, type, unit, labels and meaning.
+//!
+//! The code that writes a scrape can only write what is declared here, and `docs/metrics.md` is made
+//! from this table, so neither can be ahead of the other. Names are those that operators know: what
+//! the JMX exporter's rules make of Kafka's beans, and kafka_exporter's for topics and groups. What has
+//! no counterpart there begins with `kohort_`.
+
+/// What a metric's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows, from 0 at the broker's start.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size: `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+impl MetricKind {
+    /// Returns the type's name in a scrape.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric with all its series.
+#[derive(Debug)]
+pub struct MetricFamily {
+    /// The name in a scrape.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: MetricKind,
+    /// What is counted or measured.
+    pub unit: &'static str,
+    /// The labels of its series.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub doc: &'static str,
+}
+
+macro_rules! metrics {
+    ($( $(#[doc = $doc:literal])+ $constant:ident: $kind:ident $name:literal, $unit:literal, [$($label:literal),*]; )*) => {
+        $(
+            pub(crate) const $constant: MetricFamily = MetricFamily {
+                name: $name,
+                kind: MetricKind::$kind,
+                unit: $unit,
+                labels: &[$($label),*],
+                doc: concat!($($doc),+).trim_ascii_start(),
+            };
+        )*
+
+        /// Every metric there is, in the order of a scrape.
+        pub const METRICS: &[MetricFamily] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    /// Always 1; the label tells the version.
+    BUILD_INFO: Gauge "kohort_build_info", "none", ["version"];
+    /// The brokers there are: this one.
+    BROKERS: Gauge "kafka_brokers", "brokers", [];
+    /// 1 while the broker serves clients, 0 while it starts or stops or after its disk failed, as `/health/ready` says.
+    READY: Gauge "kohort_ready", "boolean", [];
+
+    /// Records appended by producers; without labels those of all topics, also deleted ones.
+    MESSAGES_IN: Counter "kafka_server_brokertopicmetrics_messagesin_total", "records", ["topic"];
+    /// Bytes of record batches appended by producers; without labels those of all topics.
+    BYTES_IN: Counter "kafka_server_brokertopicmetrics_bytesin_total", "bytes", ["topic"];
+    /// Bytes of record batches sent to consumers; without labels those of all topics.
+    BYTES_OUT: Counter "kafka_server_brokertopicmetrics_bytesout_total", "bytes", ["topic"];
+    /// Appends to a partition that producers asked for.
+    PRODUCE_REQUESTS: Counter "kafka_server_brokertopicmetrics_totalproducerequests_total", "appends", ["topic"];
+    /// Appends to a partition that failed.
+    FAILED_PRODUCE_REQUESTS: Counter "kafka_server_brokertopicmetrics_failedproducerequests_total", "appends", ["topic"];
+    /// Looks at a partition on behalf of a Fetch; one that waits looks more than once, as in Kafka.
+    FETCH_REQUESTS: Counter "kafka_server_brokertopicmetrics_totalfetchrequests_total", "reads", ["topic"];
+    /// Reads of a partition that failed.
+    FAILED_FETCH_REQUESTS: Counter "kafka_server_brokertopicmetrics_failedfetchrequests_total", "reads", ["topic"];
+
+    /// Requests received, by API and version.
+    REQUESTS: Counter "kafka_network_requestmetrics_requests_total", "requests", ["request", "version"];
+    /// Error codes in responses, by API; responses without one are not counted here.
+    REQUEST_ERRORS: Counter "kafka_network_requestmetrics_errors_total", "error codes", ["request", "error"];
+    /// Bytes of requests received.
+    REQUEST_BYTES: Counter "kafka_network_requestmetrics_requestbytes_total", "bytes", ["request"];
+    /// From a request's last byte to its last response byte given to the kernel.
+    TOTAL_TIME: Histogram "kafka_network_requestmetrics_totaltimems", "ms", ["request"];
+    /// How long a request waited for earlier ones of its connection.
+    REQUEST_QUEUE_TIME: Histogram "kafka_network_requestmetrics_requestqueuetimems", "ms", ["request"];
+    /// How long its handler ran before it answered or began to wait.
+    LOCAL_TIME: Histogram "kafka_network_requestmetrics_localtimems", "ms", ["request"];
+    /// How long it then waited: a Produce for the disk, a Fetch for records, a join for the others.
+    REMOTE_TIME: Histogram "kafka_network_requestmetrics_remotetimems", "ms", ["request"];
+    /// How long the response waited for the peer to read.
+    RESPONSE_SEND_TIME: Histogram "kafka_network_requestmetrics_responsesendtimems", "ms", ["request"];
+
+    /// Connections open now.
+    CONNECTIONS: Gauge "kafka_server_socket_server_metrics_connection_count", "connections", [];
+    /// Connections accepted.
+    CONNECTIONS_CREATED: Counter "kafka_server_socket_server_metrics_connection_creation_total", "connections", [];
+    /// Connections that ended.
+    CONNECTIONS_CLOSED: Counter "kafka_server_socket_server_metrics_connection_close_total", "connections", [];
+    /// Connections closed because nothing came over them for connections.max.idle.ms.
+    CONNECTIONS_IDLE_CLOSED: Counter "kafka_server_socket_server_metrics_expired_connections_killed_count", "connections", [];
+    /// Connections turned away, by the limit that was reached.
+    CONNECTIONS_REFUSED: Counter "kohort_connections_refused_total", "connections", ["limit"];
+    /// Connections the broker ended for what the peer sent.
+    CONNECTIONS_FAULTY: Counter "kohort_connections_faulty_total", "connections", [];
+
+    /// Partitions served.
+    PARTITION_COUNT: Gauge "kafka_server_replicamanager_partitioncount", "partitions", [];
+    /// Partitions led by this broker: all of them.
+    LEADER_COUNT: Gauge "kafka_server_replicamanager_leadercount", "partitions", [];
+    /// Partitions with too few replicas in sync: none, there is one replica.
+    UNDER_REPLICATED: Gauge "kafka_server_replicamanager_underreplicatedpartitions", "partitions", [];
+    /// Partitions of each topic.
+    TOPIC_PARTITIONS: Gauge "kafka_topic_partitions", "partitions", ["topic"];
+    /// Partitions beyond the bound of what is listed one by one in a scrape.
+    PARTITIONS_OMITTED: Gauge "kohort_metrics_partitions_omitted", "partitions", [];
+    /// The offset after the last record that can be read.
+    TOPIC_CURRENT_OFFSET: Gauge "kafka_topic_partition_current_offset", "offset", ["topic", "partition"];
+    /// The first offset that can be read.
+    TOPIC_OLDEST_OFFSET: Gauge "kafka_topic_partition_oldest_offset", "offset", ["topic", "partition"];
+    /// Bytes of a partition's records, on disk and on their way there.
+    LOG_SIZE: Gauge "kafka_log_log_size", "bytes", ["topic", "partition"];
+    /// The offset the next record gets.
+    LOG_END_OFFSET: Gauge "kafka_log_log_logendoffset", "offset", ["topic", "partition"];
+    /// The first offset of the log.
+    LOG_START_OFFSET: Gauge "kafka_log_log_logstartoffset", "offset", ["topic", "partition"];
+    /// Segments of a partition.
+    LOG_SEGMENTS: Gauge "kafka_log_log_numlogsegments", "segments", ["topic", "partition"];
+
+    /// Bytes resident in memory.
+    PROCESS_RESIDENT: Gauge "process_resident_memory_bytes", "bytes", [];
+    /// Bytes of address space.
+    PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes", "bytes", [];
+    /// CPU time of the process, in user and system mode.
+    PROCESS_CPU: Counter "process_cpu_seconds_total", "seconds", [];
+    /// Threads of the process.
+    PROCESS_THREADS: Gauge "process_threads", "threads", [];
+    /// When the process started, in seconds since 1970.
+    PROCESS_START: Gauge "process_start_time_seconds", "seconds", [];
+    /// File descriptors open now.
+    PROCESS_OPEN_FDS: Gauge "process_open_fds", "descriptors", [];
+    /// File descriptors the process may open.
+    PROCESS_MAX_FDS: Gauge "process_max_fds", "descriptors", [];
+}

@@ -1,0 +1,238 @@
+//! `/metrics` and `/health`: what they tell, what they refuse, and that the document tells the same.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+
+use common::{Running, batch, start_with};
+use kohort_broker::{METRICS, MetricFamily};
+use kohort_protocol::ErrorCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+
+async fn observed() -> Running {
+    start_with(|builder| builder.set("metrics.listener", "127.0.0.1:0")).await
+}
+
+fn address(running: &Running) -> SocketAddr {
+    running.broker.metrics_addr().unwrap()
+}
+
+/// Sends `request` as it is and returns all that comes back.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut answer = Vec::new();
+    // A peer that is refused early may find the connection closed while it writes or reads.
+    let _ = stream.write_all(request).await;
+    let _ = timeout(common::PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Returns the status line and the body of what is found at `path`.
+async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let answer = raw(address, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+async fn scrape(running: &Running) -> String {
+    let (status, body) = get(address(running), "/metrics").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    body
+}
+
+/// Returns the value of the series written as `series`.
+fn value(scrape: &str, series: &str) -> Option<f64> {
+    let line = scrape
+        .lines()
+        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit_once(' ').unwrap().1.parse().ok()
+}
+
+#[tokio::test]
+async fn what_is_produced_and_read_is_counted_by_topic_and_by_request() {
+    let running = observed().await;
+    let mut client = running.client().await;
+    client.create_topic("orders", 2).await;
+    let records = batch(&["a", "b", "c"]);
+    client.produce("orders", 1, records.clone()).await;
+    client.fetch("orders", 1, 0).await;
+    assert_eq!(client.fetch("orders", 1, 7).await.error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
+    let scrape = scrape(&running).await;
+    let bytes = records.len() as f64;
+    for (series, expected) in [
+        ("kafka_server_brokertopicmetrics_messagesin_total{topic=\"orders\"}", 3.0),
+        ("kafka_server_brokertopicmetrics_messagesin_total", 3.0),
+        ("kafka_server_brokertopicmetrics_bytesin_total{topic=\"orders\"}", bytes),
+        ("kafka_server_brokertopicmetrics_bytesout_total{topic=\"orders\"}", bytes),
+        ("kafka_server_brokertopicmetrics_totalproducerequests_total", 1.0),
+        ("kafka_server_brokertopicmetrics_failedproducerequests_total", 0.0),
+        ("kafka_server_brokertopicmetrics_totalfetchrequests_total", 2.0),
+        ("kafka_server_brokertopicmetrics_failedfetchrequests_total", 1.0),
+        ("kafka_network_requestmetrics_requests_total{request=\"Produce\",version=\"12\"}", 1.0),
+        (
+            "kafka_network_requestmetrics_errors_total{request=\"Fetch\",error=\"OFFSET_OUT_OF_RANGE\"}",
+            1.0,
+        ),
+        ("kafka_network_requestmetrics_totaltimems_count{request=\"Fetch\"}", 2.0),
+        ("kafka_network_requestmetrics_totaltimems_bucket{request=\"Produce\",le=\"+Inf\"}", 1.0),
+        ("kafka_server_socket_server_metrics_connection_count", 1.0),
+        ("kafka_server_replicamanager_partitioncount", 2.0),
+        ("kafka_topic_partitions{topic=\"orders\"}", 2.0),
+        ("kafka_log_log_logendoffset{topic=\"orders\",partition=\"1\"}", 3.0),
+        ("kafka_topic_partition_current_offset{topic=\"orders\",partition=\"0\"}", 0.0),
+        ("kafka_log_log_size{topic=\"orders\",partition=\"1\"}", bytes),
+        ("kohort_ready", 1.0),
+    ] {
+        assert_eq!(value(&scrape, series), Some(expected), "{series} in\n{scrape}");
+    }
+}
+
+#[tokio::test]
+async fn totals_keep_what_deleted_topics_counted() {
+    let running = observed().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["a", "b"])).await;
+    client.delete_topic("t").await;
+    let scrape = scrape(&running).await;
+    let name = "kafka_server_brokertopicmetrics_messagesin_total";
+    assert_eq!(value(&scrape, name), Some(2.0));
+    assert_eq!(value(&scrape, &format!("{name}{{topic=\"t\"}}")), None);
+}
+
+#[tokio::test]
+async fn a_scrape_holds_what_the_table_declares_in_its_order_and_nothing_else() {
+    let running = observed().await;
+    let scrape = scrape(&running).await;
+    let typed: Vec<&str> = scrape.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let declared: Vec<String> = METRICS
+        .iter()
+        .map(|family| format!("# TYPE {} {}", family.name, family.kind.name()))
+        .collect();
+    assert_eq!(typed, declared);
+    let names: BTreeSet<&str> = METRICS.iter().map(|family| family.name).collect();
+    assert_eq!(names.len(), METRICS.len(), "a name is declared once");
+    for line in scrape.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix).filter(|name| names.contains(name)));
+        assert!(names.contains(family.unwrap_or(name)), "{line}");
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn health_tells_that_a_broker_lives_and_serves() {
+    let running = observed().await;
+    for path in ["/health", "/health/ready", "/health/live"] {
+        let (status, body) = get(address(&running), path).await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert_eq!(body, "{\"status\":\"ok\",\"reasons\":[]}\n");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_get_of_a_known_path_is_answered_so_and_closed() {
+    let running = observed().await;
+    let address = address(&running);
+    let endless = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &vec![b'x'; 100_000]].concat();
+    for (request, status) in [
+        (&b"POST /metrics HTTP/1.1\r\n\r\n"[..], "HTTP/1.1 405 Method Not Allowed"),
+        (b"GET /secrets HTTP/1.1\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        (b"\0\0\0\x2a\0\x03\0\x0c\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+    ] {
+        assert!(raw(address, request).await.starts_with(status));
+    }
+    // Its answer may be lost with the bytes that were never read.
+    let refused = raw(address, &endless).await;
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+    assert_eq!(get(address, "/health").await.0, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn an_answer_in_chunks_ends_with_an_empty_one() {
+    let running = observed().await;
+    let answer = raw(address(&running), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(answer.contains("Transfer-Encoding: chunked"));
+    assert!(answer.ends_with("\r\n0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn a_scraper_gets_in_as_soon_as_silent_connections_go() {
+    let running = observed().await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(address(&running)).await.unwrap());
+    }
+    // Those beyond the bound are closed at once, and so is a scraper that comes now; it gets in as
+    // soon as one of the others goes.
+    drop(silent);
+    while raw(address(&running), b"GET /health HTTP/1.0\r\n\r\n").await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn without_the_property_nothing_listens() {
+    let running = common::start().await;
+    assert_eq!(running.broker.metrics_addr(), None);
+}
+
+#[test]
+fn the_document_of_the_metrics_is_up_to_date() {
+    let made = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(DOCUMENT, &made).unwrap();
+    }
+    let found = fs::read_to_string(DOCUMENT).unwrap_or_default();
+    assert!(found == made, "docs/metrics.md is not up to date; UPDATE_DOCS=1 rewrites it");
+}
+
+fn document() -> String {
+    let mut out = String::from(INTRODUCTION);
+    out.push_str("\n| name | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for MetricFamily { name, kind, unit, labels, doc } in METRICS {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = labels.join(", ");
+        let _ = writeln!(out, "| `{name}` | {} | {unit} | {labels} | {doc} |", kind.name());
+    }
+    out.push_str(HEALTH);
+    out
+}
+
+const INTRODUCTION: &str = "\
+# Metrics and health
+
+Made from the broker's own table, `io/broker/src/metrics/table.rs`; do not edit. `kohort broker --set
+metrics.listener=127.0.0.1:9404` answers `GET /metrics` in Prometheus' text format and `GET /health`; without the property nothing
+listens. Names are those of Kafka's own exporters: what the usual rules of the JMX exporter make of Kafka's beans, and
+kafka_exporter's for topics and groups, so that dashboards and alerts go on working. What has no counterpart begins with `kohort_`.
+
+Where Kafka's beans hold percentiles over an unstated window, these are histograms: `histogram_quantile` gives any percentile over
+any window, and `_count` has the name it has there. Counters begin at 0 with the process.
+";
+
+const HEALTH: &str = "
+## Health
+
+`/health/live` answers 200 while the process works and 503 after its data folder failed, when it must be started again.
+`/health/ready`, and `/health` alike, answer 200 while the broker serves everything and 503 otherwise. The body is JSON:
+`{\"status\":\"unavailable\",\"reasons\":[{\"code\":\"disk-full\",\"message\":\"...\"}]}`.
+
+| code | meaning | alive |
+|---|---|---|
+| `starting` | the data folder is being opened | yes |
+| `loading-groups` | group coordinators read their logs; their groups answer COORDINATOR_LOAD_IN_PROGRESS meanwhile | yes |
+| `disk-full` | producers are refused for want of space; everything else works | yes |
+| `stopping` | the broker was told to stop and answers what is in flight | yes |
+| `storage-failed` | a write or sync failed: nothing is accepted, and the process ends | no |
+";
