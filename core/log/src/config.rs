@@ -4,7 +4,7 @@ use kohort_protocol::compression::Compression;
 use kohort_protocol::records::TimestampType;
 
 /// Settings of one partition's log, with Kafka's names and defaults. They may change at any time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PartitionConfig {
     /// `max.message.bytes`: the largest batch accepted.
     pub max_message_bytes: usize,
@@ -22,6 +22,14 @@ pub struct PartitionConfig {
     pub compression: Option<Compression>,
     /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
     pub compacted: bool,
+    /// `min.cleanable.dirty.ratio`: the share of the log that must be dirty to be worth a round.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `delete.retention.ms`: how long a tombstone stays after what it deletes is gone.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: how long a record stays out of compaction's reach.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: how long a record may wait for compaction.
+    pub max_compaction_lag_ms: i64,
 }
 
 impl Default for PartitionConfig {
@@ -35,6 +43,10 @@ impl Default for PartitionConfig {
             timestamp_after_max_ms: 60 * 60 * 1000,
             compression: None,
             compacted: false,
+            min_cleanable_dirty_ratio: 0.5,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
         }
     }
 }

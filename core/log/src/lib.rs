@@ -9,10 +9,12 @@
 //! * [`epoch_cache`]: which leader epoch began where (KIP-101, KIP-320).
 //! * [`sparse_index`]: from an offset or a time to a place in a segment.
 //! * [`roll`]: when a segment is full.
+//! * [`cleaner`]: compaction: of each key the latest record stays.
 //!
 //! `io/storage` carries the decisions out. Left out until they are needed: the transaction index and
-//! the last stable offset, and compaction.
+//! the last stable offset.
 
+pub mod cleaner;
 pub mod config;
 pub mod epoch_cache;
 pub mod producer_state;

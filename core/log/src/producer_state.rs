@@ -49,6 +49,15 @@ struct KnownBatch {
     max_timestamp: Timestamp,
 }
 
+/// Where the last records of a producer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastOfProducer {
+    /// The offset of its last record; nothing if only a transaction's marker is left of it.
+    pub last_data_offset: Option<i64>,
+    /// The last epoch seen.
+    pub epoch: i16,
+}
+
 /// What is to be done with a batch of an idempotent producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceCheck {
@@ -178,6 +187,15 @@ impl ProducerStates {
     /// (`transactional.id.expiration.ms`' sibling `producer.id.expiration.ms`).
     pub fn remove_expired(&mut self, now: Timestamp, expiration_ms: i64) {
         self.producers.retain(|_, state| now.saturating_sub(state.last_append) < expiration_ms);
+    }
+
+    /// Returns where the last records of each producer are: compaction keeps the batch they are in.
+    pub fn last_batches(&self) -> BTreeMap<i64, LastOfProducer> {
+        let last = |state: &ProducerState| LastOfProducer {
+            last_data_offset: state.batches.last().map(|batch| batch.last_offset),
+            epoch: state.epoch,
+        };
+        self.producers.iter().map(|(&id, state)| (id, last(state))).collect()
     }
 
     /// Returns how many producers are remembered.

@@ -72,5 +72,9 @@ pub(crate) fn log_config(topic: &TopicConfig) -> PartitionConfig {
             _ => None,
         },
         compacted: topic.compacts(),
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
     }
 }

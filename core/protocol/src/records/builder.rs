@@ -95,7 +95,27 @@ pub struct BatchBuilder {
     record_count: i32,
     last_offset_delta: i32,
     base_timestamp: i64,
+    /// Set when the base timestamp is not that of the first record.
+    fixed_base_timestamp: Option<i64>,
     max_timestamp: i64,
+}
+
+/// Returns the batch that is left of `original` when all its records are gone: the header, which still
+/// tells where the log goes on and which sequence its producer used last.
+pub fn empty_batch_in_place_of(original: &BatchHeader) -> Bytes {
+    let attributes =
+        original.attributes.with_compression(Compression::None).with_delete_horizon(false);
+    let header = BatchHeader {
+        batch_length: (BATCH_HEADER_BYTES - LOG_OVERHEAD_BYTES) as i32,
+        attributes,
+        base_timestamp: NO_TIMESTAMP,
+        record_count: 0,
+        ..*original
+    };
+    let mut bytes = [0; BATCH_HEADER_BYTES];
+    header.write(&mut bytes);
+    set_crc(&mut bytes);
+    Bytes::copy_from_slice(&bytes)
 }
 
 impl BatchBuilder {
@@ -107,6 +127,7 @@ impl BatchBuilder {
             record_count: 0,
             last_offset_delta: -1,
             base_timestamp: NO_TIMESTAMP,
+            fixed_base_timestamp: None,
             max_timestamp: NO_TIMESTAMP,
         }
     }
@@ -169,7 +190,7 @@ impl BatchBuilder {
             self.buffer.clear();
             self.buffer.reserve(self.capacity);
             self.buffer.resize(BATCH_HEADER_BYTES, 0);
-            self.base_timestamp = record.timestamp;
+            self.base_timestamp = self.fixed_base_timestamp.unwrap_or(record.timestamp);
             self.max_timestamp = record.timestamp;
         }
         let body = self.body_len(record, offset_delta);
@@ -201,24 +222,51 @@ impl BatchBuilder {
         Ok(encoded)
     }
 
+    /// Makes the timestamps of the records to come relative to `base_timestamp`, rather than to the first
+    /// of them: for a batch that keeps its delete horizon there (KIP-534). To be called while empty.
+    pub fn set_base_timestamp(&mut self, base_timestamp: i64) {
+        assert!(self.is_empty(), "records so far are relative to another time");
+        self.fixed_base_timestamp = Some(base_timestamp);
+    }
+
+    /// Builds a batch in place of `original`, some of whose records were appended with
+    /// [`append_at`](Self::append_at), and empties the builder. Offsets, leader epoch, producer and
+    /// sequence stay those of the original, so that a reader and a repeating producer find what they
+    /// found before. `delete_horizon` is the base timestamp the records were appended under, if it is
+    /// one.
+    ///
+    /// # Panics
+    /// If no record was appended, or `compressor` has another codec than the original.
+    pub fn build_in_place_of(
+        &mut self,
+        original: &BatchHeader,
+        delete_horizon: Option<i64>,
+        compressor: &mut Compressor,
+    ) -> Bytes {
+        assert_eq!(original.compression(), Ok(compressor.compression()), "the codec stays");
+        assert_eq!(self.fixed_base_timestamp, delete_horizon, "the horizon is the base timestamp");
+        let max_timestamp = match original.timestamp_type() {
+            TimestampType::CreateTime => self.max_timestamp,
+            TimestampType::LogAppendTime => original.max_timestamp,
+        };
+        let header = BatchHeader {
+            attributes: original.attributes.with_delete_horizon(delete_horizon.is_some()),
+            base_timestamp: self.base_timestamp,
+            max_timestamp,
+            record_count: self.record_count,
+            ..*original
+        };
+        self.finish(header, compressor)
+    }
+
     /// Builds the batch and empties the builder.
     ///
     /// # Panics
     /// If no record was appended.
     pub fn build(&mut self, options: &BatchOptions, compressor: &mut Compressor) -> Bytes {
-        assert!(!self.is_empty(), "a batch without records says nothing");
-        let mut bytes = if compressor.compression() == Compression::None {
-            self.capacity = self.capacity.max(self.buffer.len());
-            std::mem::take(&mut self.buffer)
-        } else {
-            let mut packed = vec![0; BATCH_HEADER_BYTES];
-            compressor.compress(&self.buffer[BATCH_HEADER_BYTES..], &mut packed);
-            packed
-        };
         let header = BatchHeader {
             base_offset: options.base_offset,
-            batch_length: i32::try_from(bytes.len() - LOG_OVERHEAD_BYTES)
-                .expect("a batch that fits unpacked fits packed: codecs add less than a record"),
+            batch_length: 0,
             partition_leader_epoch: options.partition_leader_epoch,
             magic: MAGIC,
             crc: 0,
@@ -235,6 +283,22 @@ impl BatchBuilder {
             base_sequence: options.base_sequence,
             record_count: self.record_count,
         };
+        self.finish(header, compressor)
+    }
+
+    /// Packs the records behind `header`, whose length and checksum are still to be set.
+    fn finish(&mut self, mut header: BatchHeader, compressor: &mut Compressor) -> Bytes {
+        assert!(!self.is_empty(), "a batch without records says nothing");
+        let mut bytes = if compressor.compression() == Compression::None {
+            self.capacity = self.capacity.max(self.buffer.len());
+            std::mem::take(&mut self.buffer)
+        } else {
+            let mut packed = vec![0; BATCH_HEADER_BYTES];
+            compressor.compress(&self.buffer[BATCH_HEADER_BYTES..], &mut packed);
+            packed
+        };
+        header.batch_length = i32::try_from(bytes.len() - LOG_OVERHEAD_BYTES)
+            .expect("a batch that fits unpacked fits packed: codecs add less than a record");
         header.write(
             bytes.first_chunk_mut().expect("room for the header was made with the first record"),
         );
@@ -249,6 +313,7 @@ impl BatchBuilder {
         self.record_count = 0;
         self.last_offset_delta = -1;
         self.base_timestamp = NO_TIMESTAMP;
+        self.fixed_base_timestamp = None;
         self.max_timestamp = NO_TIMESTAMP;
     }
 
@@ -258,7 +323,11 @@ impl BatchBuilder {
 
     /// Returns the size of a record without the length in front of it.
     fn body_len(&self, record: &NewRecord<'_>, offset_delta: i32) -> usize {
-        let timestamp_delta = if self.is_empty() { 0 } else { self.timestamp_delta(record) };
+        let timestamp_delta = match (self.is_empty(), self.fixed_base_timestamp) {
+            (true, None) => 0,
+            (true, Some(base)) => record.timestamp.wrapping_sub(base),
+            (false, _) => self.timestamp_delta(record),
+        };
         let headers: usize = record
             .headers
             .iter()

@@ -23,7 +23,7 @@ mod validate;
 mod varint;
 
 pub use batch::{Attributes, BatchError, BatchHeader, BatchIter, BatchRef, TimestampType, batches};
-pub use builder::{AppendError, BatchBuilder, BatchOptions, NewRecord};
+pub use builder::{AppendError, BatchBuilder, BatchOptions, NewRecord, empty_batch_in_place_of};
 pub use control::{ControlRecord, EndTransactionMarker, MarkerKind};
 pub use patch::{set_base_offset, set_leader_epoch, set_max_timestamp, set_producer};
 pub use record::{Header, HeaderIter, Headers, RecordError, RecordIter, RecordView};
