@@ -35,9 +35,10 @@ enum Task {
     },
     /// Install Kafka's clients, tools and broker into `target/peers`, at pinned versions.
     Peers,
-    /// Compare our broker with Apache Kafka 4.3 on this machine (takes some minutes).
+    /// Compare our broker with Apache Kafka 4.3 on this machine: `bench broker` (a quarter of an
+    /// hour; `--quick` for a glance) or `bench franz-go`.
     Bench {
-        /// Arguments for the bench itself, such as `--rounds 3`.
+        /// Which bench, and its arguments, such as `broker --case single`; `broker --help` tells all.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -16,12 +16,23 @@ use anyhow::{Context, Result};
 use crate::process::{Workspace, run_logged, with_retries};
 use crate::tools;
 
+/// Installs Apache Kafka alone, for a bench that needs no client.
+pub(crate) fn install_kafka(workspace: &Workspace) -> Result<()> {
+    let sources = workspace.root.join("tests/interop/java");
+    let jars = jars(workspace, &sources)?;
+    jars.bring_up_to_date(|folder| java_libraries(&sources, folder))
+}
+
+fn jars(workspace: &Workspace, sources: &Path) -> Result<Peer> {
+    Peer::new("Java libraries", workspace.peers().join("java"), &[sources.join("pom.xml")])
+}
+
 /// Installs every peer that is missing or out of date.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     tools::check()?;
     let sources = workspace.root.join("tests/interop");
     let peers = workspace.peers();
-    let jars = Peer::new("Java libraries", peers.join("java"), &[sources.join("java/pom.xml")])?;
+    let jars = jars(workspace, &sources.join("java"))?;
     let java = Peer::new(
         "Java driver",
         peers.join("java-driver"),

@@ -56,11 +56,16 @@ pub(crate) fn run_chosen(workspace: &Workspace, only: &[String]) -> Result<()> {
     run_steps(workspace, &chosen)
 }
 
-/// Runs `cargo xtask bench`: builds, installs the peers and hands over to the interop program.
+/// Runs `cargo xtask bench`: builds, installs what the bench needs and hands over to the interop
+/// program, optimised since it makes the load.
 pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    peers::install(workspace)?;
+    if arguments.first().is_some_and(|which| which == "broker") {
+        peers::install_kafka(workspace)?;
+    } else {
+        peers::install(workspace)?;
+    }
     build(workspace)?;
-    interop_program(workspace, "bench", arguments)
+    run_interop(workspace, &["--release"], "bench", arguments)
 }
 
 /// One step of `cargo xtask test`.
@@ -138,9 +143,19 @@ fn sigkill(workspace: &Workspace) -> Result<()> {
 }
 
 fn interop_program(workspace: &Workspace, command: &str, arguments: &[String]) -> Result<()> {
-    let mut cargo =
-        workspace.cargo(&["run", "--quiet", "--package", "kohort-interop", "--", command]);
+    run_interop(workspace, &[], command, arguments)
+}
+
+fn run_interop(
+    workspace: &Workspace,
+    profile: &[&str],
+    command: &str,
+    arguments: &[String],
+) -> Result<()> {
+    let mut cargo = workspace.cargo(&["run", "--quiet", "--package", "kohort-interop"]);
     cargo
+        .args(profile)
+        .args(["--", command])
         .args(arguments)
         .env("KOHORT_PEERS", workspace.peers())
         .env("KOHORT_BINARY", workspace.target.join("release/kohort"));

@@ -62,9 +62,10 @@ impl Broker {
         Ok((broker, listener, proxy))
     }
 
-    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
-    pub(crate) fn prepare_full_size(kind: Kind, places: &Places) -> Result<Self> {
-        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE, None)
+    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script, and
+    /// with these further lines of properties.
+    pub(crate) fn prepare_full_size(kind: Kind, places: &Places, properties: &str) -> Result<Self> {
+        Self::prepare_with(kind, places, KAFKA_JVM_FULL_SIZE, None, properties)
     }
 
     fn prepare(
@@ -72,6 +73,16 @@ impl Broker {
         places: &Places,
         jvm: &'static [&'static str],
         proxied: Option<(u16, u16)>,
+    ) -> Result<Self> {
+        Self::prepare_with(kind, places, jvm, proxied, "")
+    }
+
+    fn prepare_with(
+        kind: Kind,
+        places: &Places,
+        jvm: &'static [&'static str],
+        proxied: Option<(u16, u16)>,
+        properties: &str,
     ) -> Result<Self> {
         // The log file of the last run is not continued.
         places.log(kind.name())?;
@@ -86,7 +97,7 @@ impl Broker {
             process: None,
         };
         if kind == Kind::Kafka {
-            broker.format()?;
+            broker.format(properties)?;
         }
         Ok(broker)
     }
@@ -184,12 +195,12 @@ impl Broker {
         java
     }
 
-    fn format(&self) -> Result<()> {
+    fn format(&self, further: &str) -> Result<()> {
         let controller = free_port()?;
         let properties = self.folder.path().join("server.properties");
         let data = self.folder.path().join("data");
         let text = kafka_properties(self.port, controller, self.proxied, &data);
-        fs::write(&properties, text)?;
+        fs::write(&properties, text + further)?;
         let log = self.places.log_on(self.kind.name())?;
         let status = self
             .java()

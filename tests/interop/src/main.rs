@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::broker::Kind;
 use crate::hub::Client;
 use crate::places::Places;
@@ -47,7 +48,8 @@ enum Command {
     /// Run the tests of our own client and of the command line against Apache Kafka.
     Client,
     /// Measure our broker and Apache Kafka, in turn.
-    Bench(BenchArguments),
+    #[command(subcommand)]
+    Bench(Bench),
     /// Be the driver of our own client, for another process of this program.
     #[command(hide = true)]
     Driver {
@@ -78,19 +80,6 @@ struct SigkillArguments {
     kills: usize,
 }
 
-#[derive(Args)]
-struct BenchArguments {
-    /// How often each broker is started and measured.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// How many records each measurement writes and reads.
-    #[arg(long, default_value_t = 1_000_000)]
-    records: u64,
-    /// Measure only these brokers.
-    #[arg(long, value_enum, default_values_t = [Kind::Kohort, Kind::Kafka])]
-    broker: Vec<Kind>,
-}
-
 fn main() -> ExitCode {
     match carry_out(Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
@@ -104,8 +93,13 @@ fn main() -> ExitCode {
 
 /// Returns whether everything passed.
 fn carry_out(command: Command) -> anyhow::Result<bool> {
+    if let Command::Bench(bench) = command {
+        bench::run(bench)?;
+        return Ok(true);
+    }
     let places = Places::find()?;
     match command {
+        Command::Bench(_) => Ok(true),
         Command::Driver { bootstrap } => {
             driver::run(&bootstrap)?;
             Ok(true)
@@ -115,10 +109,6 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
             suite::run(&places, arguments.broker, &tests)
         }
         Command::Client => client::run(&places),
-        Command::Bench(arguments) => {
-            bench::run(&places, &arguments.broker, arguments.rounds, arguments.records)?;
-            Ok(true)
-        }
         Command::Sigkill(arguments) => {
             let tests = restart::kill_tests(&arguments.client, arguments.kills);
             suite::run(&places, arguments.broker, &tests)

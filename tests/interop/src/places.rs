@@ -22,6 +22,15 @@ pub(crate) struct Places {
 impl Places {
     /// Finds them, from the environment that `cargo xtask` sets or else below the workspace.
     pub(crate) fn find() -> Result<Self> {
+        Self::find_with(&["java", "java-driver", "python", "go"])
+    }
+
+    /// Finds them for a run that needs no client, only Kafka itself.
+    pub(crate) fn find_kafka() -> Result<Self> {
+        Self::find_with(&["java"])
+    }
+
+    fn find_with(peers: &[&str]) -> Result<Self> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
         let root = sources.ancestors().nth(2).context("no workspace above tests/interop")?;
         let target = root.join("target");
@@ -34,7 +43,7 @@ impl Places {
             logs: target.join("interop"),
             sources,
         };
-        for peer in ["java", "java-driver", "python", "go"] {
+        for peer in peers {
             if !places.peers.join(peer).join("stamp").is_file() {
                 bail!(
                     "the peer `{peer}` is not installed in {}: run `cargo xtask peers`",
