@@ -12,6 +12,7 @@ mod offsets;
 mod record;
 mod request;
 mod routing;
+mod snapshot;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use self::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
 pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord};
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
 pub use self::routing::{merge, partition_for, split};
+pub use self::snapshot::SnapshotPosition;
 
 /// What a group shard decides.
 pub type GroupOutcome = Outcome<GroupRecord, GroupResponse, GroupEffect>;
@@ -244,7 +246,7 @@ impl Shard for GroupShard {
         match record {
             GroupRecord::OffsetCommit { group, topic, partition, value } => {
                 let entry = entry_of(&mut self.groups, group);
-                entry.offsets.put(&mut self.topic_names, topic, *partition, value.clone());
+                entry.offsets.put(&mut self.topic_names, topic, *partition, value);
             }
             GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
                 if let Some(entry) = self.groups.get_mut(group) {

@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use kohort_protocol::Uuid;
 
+use super::StoredOffset;
 use crate::group::classic::{ClassicGroup, ClassicState};
-use crate::group::record::{CommittedOffset, GroupRecord};
+use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry, Groups};
 use crate::metadata::MetadataImage;
@@ -94,7 +95,7 @@ impl TopicSweep {
             return true;
         }
         let (image, names) = (turn.image, &self.names);
-        let gone = |topic: &str, offset: &CommittedOffset| match offset.topic_id {
+        let gone = |topic: &str, offset: &StoredOffset| match offset.topic_id {
             Uuid::ZERO => names.contains(topic),
             id => image.topic_by_id(id).is_none(),
         };
@@ -145,13 +146,13 @@ impl Retention {
         }
     }
 
-    fn is_over(self, offset: &CommittedOffset, now: Timestamp, retention_ms: i64) -> bool {
+    fn is_over(self, offset: &StoredOffset, now: Timestamp, retention_ms: i64) -> bool {
         let since = match self {
             Self::Forever => return false,
             Self::SinceCommit => offset.commit_timestamp,
             Self::Since(timestamp) => timestamp,
         };
-        match offset.expire_timestamp {
+        match offset.expire_timestamp() {
             Some(expiry) => now >= expiry,
             None => now.saturating_sub(since) >= retention_ms,
         }

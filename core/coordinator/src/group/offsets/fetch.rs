@@ -11,9 +11,8 @@ use kohort_protocol::messages::offset_fetch::{
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::GroupOffsets;
+use super::{GroupOffsets, StoredOffset};
 use crate::group::Groups;
-use crate::group::record::CommittedOffset;
 use crate::metadata::MetadataImage;
 
 /// Handles an OffsetFetch.
@@ -119,7 +118,7 @@ fn fetch_some(
         let id = found.map_or(Uuid::ZERO, |found| found.id);
         let stored = offsets.and_then(|offsets| offsets.topic(name));
         let partition = |index: &i32| {
-            let offset = stored.and_then(|partitions| partitions.get(index));
+            let offset = stored.and_then(|topic| topic.get(*index));
             partition_response(*index, offset.filter(|offset| is_for(offset, id)))
         };
         OffsetFetchResponseTopics {
@@ -138,12 +137,13 @@ fn fetch_all(
     let by_id = version >= FIRST_VERSION_WITH_TOPIC_IDS;
     let topics = offsets.into_iter().flat_map(GroupOffsets::topics);
     topics
-        .filter_map(|(name, partitions)| {
+        .filter_map(|topic| {
+            let name = topic.name();
             let id = image.topic(name).map_or(Uuid::ZERO, |topic| topic.id);
-            let partitions: Vec<_> = partitions
+            let partitions: Vec<_> = topic
                 .iter()
-                .filter(|(_, offset)| is_for(offset, id))
-                .map(|(index, offset)| partition_response(*index, Some(offset)))
+                .filter(|offset| is_for(offset, id))
+                .map(|offset| partition_response(offset.partition, Some(offset)))
                 .collect();
             // A topic that is gone has no id to be named by.
             let nameless = by_id && id.is_zero();
@@ -157,7 +157,7 @@ fn fetch_all(
 }
 
 /// Tells whether an offset was committed for the topic with that id, as far as both are known.
-fn is_for(offset: &CommittedOffset, topic_id: Uuid) -> bool {
+fn is_for(offset: &StoredOffset, topic_id: Uuid) -> bool {
     offset.topic_id.is_zero() || topic_id.is_zero() || offset.topic_id == topic_id
 }
 
@@ -169,11 +169,8 @@ fn topic_response(topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics
     }
 }
 
-fn partition_response(
-    index: i32,
-    offset: Option<&CommittedOffset>,
-) -> OffsetFetchResponsePartitions {
-    let text = offset.and_then(|offset| offset.metadata.as_deref());
+fn partition_response(index: i32, offset: Option<&StoredOffset>) -> OffsetFetchResponsePartitions {
+    let text = offset.and_then(StoredOffset::metadata);
     OffsetFetchResponsePartitions {
         partition_index: index,
         committed_offset: offset.map_or(NO_OFFSET, |offset| offset.offset),
