@@ -172,7 +172,7 @@ impl Unsynced {
 }
 
 /// Creates a partition's folder with the file that tells whose it is.
-fn create_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
+pub(crate) fn create_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
     let disk = &partition.shared.disk;
     disk.create_dir_all(dir)?;
     let id = partition.id();

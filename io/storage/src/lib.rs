@@ -50,6 +50,7 @@ mod segment;
 mod segment_files;
 mod shared;
 mod simulated_disk;
+mod snapshot;
 mod stats;
 mod wal;
 
@@ -68,4 +69,5 @@ pub use read::{Isolation, ReadInfo};
 pub use recovery::RecoveryReport;
 pub use repair::{RepairReport, repair};
 pub use simulated_disk::SimulatedDisk;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};
 pub use stats::PartitionStats;
