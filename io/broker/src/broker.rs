@@ -12,6 +12,7 @@ use crate::listener;
 use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
 use crate::producer_ids::ProducerIds;
+use crate::shard_task::ShardLoad;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
 use std::net::SocketAddr;
@@ -114,6 +115,12 @@ impl Broker {
         &self.node.cluster_id
     }
 
+    /// Returns what loading the group coordinator took since the start, one entry for each partition of
+    /// `__consumer_offsets` that held anything and is loaded.
+    pub fn coordinator_loads(&self) -> Vec<ShardLoad> {
+        self.node.groups.loads()
+    }
+
     /// Waits until the disk fails in a way after which the process must end, and says how.
     ///
     /// Cancel-safe.
@@ -129,8 +136,10 @@ impl Broker {
     /// the data folder.
     pub async fn shutdown(self) -> Result<(), StopError> {
         let Self { node, stop, serving, http, .. } = self;
+        node.groups.stop_orderly();
         drop(stop);
         serving.await.map_err(|error| StopError::Task(error.to_string()))?;
+        node.groups.stopped().await;
         let log_dir = Arc::clone(&node.log_dir);
         drop(node);
         tokio::task::spawn_blocking(move || log_dir.shutdown())

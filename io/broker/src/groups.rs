@@ -1,6 +1,6 @@
 //! The group coordinator's shards: which there are, and the way to them.
 //!
-//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`]).
+//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`](crate::shard_task)).
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
@@ -12,7 +12,7 @@ use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::config::BrokerConfig;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
-use crate::shard_task::{self, ShardCall};
+use crate::shard_task::{ShardCall, ShardLoad, ShardTask, SharedByShards};
 use kohort_coordinator::{
     GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, split,
 };
@@ -20,10 +20,16 @@ use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::warn;
 
 /// Requests waiting for one shard. When it is full, the connections that bring more wait.
 const SHARD_QUEUE: usize = 1024;
+/// How long a stopping broker waits for its shards.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to every shard.
 #[derive(Debug)]
@@ -33,7 +39,15 @@ pub(crate) struct Groups {
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
-    shards: Mutex<BTreeMap<i32, mpsc::Sender<ShardCall>>>,
+    shared: Arc<SharedByShards>,
+    shards: Mutex<BTreeMap<i32, Shard>>,
+}
+
+/// One shard at work.
+#[derive(Debug)]
+struct Shard {
+    calls: mpsc::Sender<ShardCall>,
+    task: JoinHandle<()>,
 }
 
 /// The answers of the shards that a request was sent to.
@@ -92,7 +106,15 @@ impl Groups {
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         };
-        let groups = Self { config, clock, metadata, metrics, stopping, shards: Mutex::default() };
+        let groups = Self {
+            config,
+            clock,
+            metadata,
+            metrics,
+            stopping,
+            shared: Arc::default(),
+            shards: Mutex::default(),
+        };
         let topic = groups.metadata.topics.named(OFFSETS_TOPIC);
         for partition in topic.iter().flat_map(|topic| &topic.partitions) {
             if partition.log.log_end_offset() > partition.log.log_start_offset() {
@@ -196,7 +218,7 @@ impl Groups {
 
     fn shard_of(&self, index: i32) -> Option<mpsc::Sender<ShardCall>> {
         if let Some(shard) = self.shards.lock().get(&index) {
-            return Some(shard.clone());
+            return Some(shard.calls.clone());
         }
         let topic = self.metadata.topics.named(OFFSETS_TOPIC)?;
         Some(self.shard(topic.partition(index)?))
@@ -209,16 +231,44 @@ impl Groups {
             .entry(partition.index)
             .or_insert_with(|| {
                 let (sender, calls) = mpsc::channel(SHARD_QUEUE);
-                let task = shard_task::ShardTask::new(
+                let task = ShardTask::new(
                     Arc::clone(partition),
                     self.config.clone(),
                     Arc::clone(&self.clock),
                     Arc::clone(&self.metadata),
                     Arc::clone(&self.metrics),
+                    Arc::clone(&self.shared),
                 );
-                tokio::spawn(task.run(calls, self.stopping.clone()));
-                sender
+                let task = tokio::spawn(task.run(calls, self.stopping.clone()));
+                Shard { calls: sender, task }
             })
+            .calls
             .clone()
+    }
+
+    /// Lets the shards write down their state when they are stopped.
+    pub(crate) fn stop_orderly(&self) {
+        self.shared.stop_orderly();
+    }
+
+    /// Waits until the shards, which have been told to stop, are done, but not for ever.
+    pub(crate) async fn stopped(&self) {
+        let shards = std::mem::take(&mut *self.shards.lock());
+        let all = async {
+            for shard in shards.into_values() {
+                // A task that panicked is done, too.
+                let _ = shard.task.await;
+            }
+        };
+        if timeout(STOP_PATIENCE, all).await.is_err() {
+            warn!(
+                "group coordinators were not done in time; the next start reads more of their log"
+            );
+        }
+    }
+
+    /// Returns what loading each shard took.
+    pub(crate) fn loads(&self) -> Vec<ShardLoad> {
+        self.shared.loads()
     }
 }

@@ -57,3 +57,4 @@ mod shard_task;
 pub use broker::{Broker, BrokerBuilder, StartError, StopError};
 pub use cluster::load::LoadError;
 pub use metrics::{METRICS, MetricFamily, MetricKind};
+pub use shard_task::ShardLoad;

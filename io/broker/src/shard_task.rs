@@ -8,31 +8,39 @@
 //! Calls that arrive together are decided one after another and appended as one batch: the more there
 //! is to do, the less each costs. Several batches may be on their way to the disk; replies leave in
 //! order, once the batch they depend on is durable. A batch that fails takes the shard with it: what
-//! waits is refused, and a new shard is loaded from the log.
+//! waits is refused, and a new shard is loaded from the log, or from a snapshot and what follows it.
+
+mod batch;
+mod load;
+mod snapshots;
 
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::load::{LoadError, read_records};
 use crate::cluster::metadata::Metadata;
 use crate::listener::stopped;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::random;
-use bytes::Bytes;
+use batch::BatchWriter;
 use kohort_coordinator::{
     GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
     ReplyTo, Shard, error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
-use kohort_protocol::compression::Compressor;
-use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use parking_lot::Mutex;
+use snapshots::{Snapshots, Step};
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
+
+pub use load::ShardLoad;
+pub(crate) use snapshots::Turns;
 
 /// Calls decided before their records are appended as one batch.
 const CALLS_PER_BATCH: usize = 256;
@@ -72,8 +80,38 @@ pub(crate) struct ShardTask {
     held: VecDeque<Held>,
     appended: mpsc::UnboundedSender<Result<(), ErrorCode>>,
     completions: mpsc::UnboundedReceiver<Result<(), ErrorCode>>,
-    builder: BatchBuilder,
-    compressor: Compressor,
+    batches: BatchWriter,
+    /// The end of the log as the shard knows it.
+    end: i64,
+    snapshots: Snapshots,
+    shared: Arc<SharedByShards>,
+}
+
+/// What the shards of a broker have in common.
+#[derive(Debug, Default)]
+pub(crate) struct SharedByShards {
+    turns: Turns,
+    /// Set before the shards are stopped if they are to save what spares the next start work.
+    orderly: AtomicBool,
+    loads: Mutex<Vec<ShardLoad>>,
+}
+
+impl SharedByShards {
+    /// Lets the shards write snapshots when they are stopped.
+    pub(crate) fn stop_orderly(&self) {
+        self.orderly.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns what the latest load of each shard took, in no order.
+    pub(crate) fn loads(&self) -> Vec<ShardLoad> {
+        self.loads.lock().clone()
+    }
+
+    fn note_load(&self, load: ShardLoad) {
+        let mut loads = self.loads.lock();
+        loads.retain(|other| other.partition != load.partition);
+        loads.push(load);
+    }
 }
 
 /// Why serving ended.
@@ -91,7 +129,9 @@ impl ShardTask {
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
         metrics: Arc<Metrics>,
+        shared: Arc<SharedByShards>,
     ) -> Self {
+        let snapshots = Snapshots::new(Arc::clone(&partition), shared.turns.clone(), 0, 0);
         // Unbounded in type only: there are at most as many as batches in flight.
         let (appended, completions) = mpsc::unbounded_channel();
         Self {
@@ -105,8 +145,10 @@ impl ShardTask {
             held: VecDeque::new(),
             appended,
             completions,
-            builder: BatchBuilder::new(),
-            compressor: Compressor::none(),
+            batches: BatchWriter::new(),
+            end: 0,
+            snapshots,
+            shared,
         }
     }
 
@@ -124,6 +166,9 @@ impl ShardTask {
                 End::Stopping => {
                     self.settle().await;
                     self.refuse_all(&mut shard, ErrorCode::NOT_COORDINATOR);
+                    if self.shared.orderly.load(Ordering::Relaxed) {
+                        self.snapshots.finish(self.clock.now(), &shard, self.end).await;
+                    }
                     return;
                 }
                 End::Failed(code) => {
@@ -133,6 +178,7 @@ impl ShardTask {
                         let _ = self.completions.recv().await;
                         self.held.pop_front();
                     }
+                    self.snapshots.abandon().await;
                 }
             }
         }
@@ -147,10 +193,13 @@ impl ShardTask {
         loop {
             let partition = Arc::clone(&self.partition);
             let config = self.config.clone();
-            if partition.log.log_end_offset() == partition.log.log_start_offset() {
+            self.end = partition.log.log_end_offset();
+            if self.end == partition.log.log_start_offset() {
+                let _ = spawn_blocking(move || load::begin_empty(&partition)).await;
+                self.snapshots = self.snapshots_after(0, 0);
                 return Some(GroupShard::new(config, random::word()));
             }
-            let mut loading = tokio::task::spawn_blocking(move || replayed(&partition, config));
+            let mut loading = spawn_blocking(move || load::load(&partition, &config));
             let loaded = loop {
                 // A refused call is answered at once, and the load goes on.
                 tokio::select! {
@@ -163,7 +212,12 @@ impl ShardTask {
                 }
             };
             match loaded {
-                Ok(Ok(shard)) => return Some(shard),
+                Ok(Ok(loaded)) => {
+                    self.end = loaded.end;
+                    self.snapshots = self.snapshots_after(loaded.snapshot_bytes, loaded.log_bytes);
+                    self.shared.note_load(loaded.load);
+                    return Some(loaded.shard);
+                }
                 Ok(Err(error)) => {
                     error!(partition = self.partition.index, %error, "a group coordinator's log could not be loaded");
                 }
@@ -176,6 +230,11 @@ impl ShardTask {
                 () = stopped(stopping) => return None,
             }
         }
+    }
+
+    fn snapshots_after(&self, snapshot_bytes: u64, log_bytes: u64) -> Snapshots {
+        let turns = self.shared.turns.clone();
+        Snapshots::new(Arc::clone(&self.partition), turns, snapshot_bytes, log_bytes)
     }
 
     async fn serve(
@@ -226,6 +285,10 @@ impl ShardTask {
                         round.take(shard, |shard| shard.handle_timeout(now));
                     }
                 }
+                step = self.snapshots.step() => match step {
+                    Step::Gather => self.snapshots.gather(shard, self.end),
+                    Step::Ended(result) => self.snapshots.end(result),
+                },
                 Some(call) = calls.recv(), if may_append => {
                     let now = self.clock.now();
                     self.decide(shard, &mut round, now, call);
@@ -241,6 +304,7 @@ impl ShardTask {
             if let Err(code) = self.commit(round) {
                 return End::Failed(code);
             }
+            self.snapshots.begin_if_due(self.clock.now(), self.end);
         }
     }
 
@@ -276,8 +340,7 @@ impl ShardTask {
             }
             return Ok(());
         }
-        let appended = self.batch(&records).and_then(|batch| self.append(batch));
-        match appended {
+        match self.append(&records) {
             Ok(()) => {
                 self.held.push_back(held);
                 Ok(())
@@ -289,33 +352,22 @@ impl ShardTask {
         }
     }
 
-    fn batch(&mut self, records: &[GroupRecord]) -> Result<Bytes, ErrorCode> {
+    fn append(&mut self, records: &[GroupRecord]) -> Result<(), ErrorCode> {
         let now = self.clock.now();
-        self.builder.clear();
-        for record in records {
-            let (key, value) = record.encode().map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-            let record = NewRecord {
-                timestamp: now,
-                key: Some(&key),
-                value: value.as_deref(),
-                ..NewRecord::default()
-            };
-            self.builder.append(&record).map_err(|_| ErrorCode::RECORD_LIST_TOO_LARGE)?;
-        }
-        Ok(self.builder.build(&BatchOptions::default(), &mut self.compressor))
-    }
-
-    fn append(&self, batch: Bytes) -> Result<(), ErrorCode> {
+        let batch = self.batches.batch(now, records)?;
+        let bytes = batch.len();
         let appended = self.appended.clone();
         let done = move |result: Result<(), kohort_storage::StorageError>| {
             let _ = appended.send(result.map_err(|error| error.code()));
         };
-        let info =
-            self.partition.log.append(self.clock.now(), batch, AppendOrigin::Coordinator, done);
-        info.map(|_| ()).map_err(|error| {
+        let log = &self.partition.log;
+        let info = log.append(now, batch, AppendOrigin::Coordinator, done).map_err(|error| {
             error!(partition = self.partition.index, %error, "a group coordinator could not append");
             error.code()
-        })
+        })?;
+        self.snapshots.note_appended(bytes, info.base_offset == self.end);
+        self.end = info.last_offset + 1;
+        Ok(())
     }
 
     fn release(&mut self, held: Held) {
@@ -400,19 +452,6 @@ impl Round {
         self.held.replies.extend(outcome.replies);
         self.held.effects.extend(outcome.effects);
     }
-}
-
-/// Returns the shard that a partition's log makes.
-fn replayed(partition: &Partition, config: GroupConfig) -> Result<GroupShard, LoadError> {
-    let mut shard = GroupShard::new(config, random::word());
-    read_records(&partition.log, |key, value| {
-        let key = key.ok_or("a record has no key")?;
-        let record =
-            GroupRecord::decode(&key, value.as_ref()).map_err(|error| error.to_string())?;
-        shard.replay(&record);
-        Ok(())
-    })?;
-    Ok(shard)
 }
 
 /// Tells the operator what a group did.

@@ -41,7 +41,7 @@ pub(crate) async fn load(
     now: i64,
 ) -> Result<Metadata, LoadError> {
     let mut state = ClusterState::default();
-    read_records(log, |_, value| {
+    read_records(log, log.log_start_offset(), |_, value| {
         let value = value.unwrap_or_default();
         let record = MetadataRecord::decode(&value).map_err(|error| error.to_string())?;
         if let Some(record) = &record {
@@ -75,41 +75,68 @@ pub(crate) async fn load(
     Ok(Metadata::new(state, topics))
 }
 
-/// Calls `each` with the key and value of every record of a log, in order.
+/// What was read of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadTo {
+    /// The offset after the last record.
+    pub(crate) end: i64,
+    /// How many bytes the batches had.
+    pub(crate) bytes: u64,
+}
+
+/// Calls `each` with the key and value of every record of a log from an offset on, in order.
 pub(crate) fn read_records(
     log: &PartitionLog,
+    from: i64,
     mut each: impl FnMut(Option<Bytes>, Option<Bytes>) -> Result<(), String>,
-) -> Result<(), LoadError> {
-    let mut offset = log.log_start_offset();
+) -> Result<ReadTo, LoadError> {
+    let mut read_to = ReadTo { end: from, bytes: 0 };
     let mut decompressor = Decompressor::default();
     let mut unpacked = Vec::new();
-    while offset < log.high_watermark() {
+    while read_to.end < log.high_watermark() {
+        let offset = read_to.end;
         let failed = |reason: String| LoadError { offset, reason };
         let read = log
             .read(offset, READ_BYTES, true, Isolation::ReadUncommitted)
             .map_err(|error| failed(error.to_string()))?;
-        let mut next = offset;
-        for batch in batches(&read.records) {
-            let batch = batch.map_err(|error| failed(error.to_string()))?;
-            next = batch.header().next_offset();
-            if batch.header().is_control() {
-                continue;
-            }
-            let records = batch
-                .records(&mut decompressor, &mut unpacked, UNPACKED_MAX)
-                .map_err(|error| failed(error.to_string()))?;
-            for record in records {
-                let record = record.map_err(|error| failed(error.to_string()))?;
-                let key = record.key.map(Bytes::copy_from_slice);
-                each(key, record.value.map(Bytes::copy_from_slice)).map_err(failed)?;
-            }
-        }
-        if next == offset {
-            return Err(failed("nothing can be read below the high watermark".to_owned()));
-        }
-        offset = next;
+        let next = each_record(&read.records, from, &mut decompressor, &mut unpacked, &mut each)
+            .map_err(failed)?;
+        read_to.end = next
+            .filter(|next| *next > offset)
+            .ok_or_else(|| failed("nothing can be read below the high watermark".to_owned()))?;
+        read_to.bytes += read.records.len() as u64;
     }
-    Ok(())
+    Ok(read_to)
+}
+
+/// Calls `each` with the key and value of every record in these batches from an offset on. Returns the
+/// offset after the last batch, if there is one.
+pub(crate) fn each_record(
+    bytes: &Bytes,
+    from: i64,
+    decompressor: &mut Decompressor,
+    unpacked: &mut Vec<u8>,
+    mut each: impl FnMut(Option<Bytes>, Option<Bytes>) -> Result<(), String>,
+) -> Result<Option<i64>, String> {
+    let mut next = None;
+    for batch in batches(bytes) {
+        let batch = batch.map_err(|error| error.to_string())?;
+        next = Some(batch.header().next_offset());
+        if batch.header().is_control() {
+            continue;
+        }
+        let records = batch
+            .records(decompressor, unpacked, UNPACKED_MAX)
+            .map_err(|error| error.to_string())?;
+        for record in records {
+            let record = record.map_err(|error| error.to_string())?;
+            if record.offset >= from {
+                let value = record.value.map(Bytes::copy_from_slice);
+                each(record.key.map(Bytes::copy_from_slice), value)?;
+            }
+        }
+    }
+    Ok(next)
 }
 
 /// Removes logs the metadata does not know: their creation was cut short, or their deletion was.
