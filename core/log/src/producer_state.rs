@@ -58,6 +58,19 @@ pub struct LastOfProducer {
     pub epoch: i16,
 }
 
+/// A producer as operators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of its last record.
+    pub last_sequence: i32,
+    /// The greatest timestamp of its last batch.
+    pub last_timestamp: Timestamp,
+}
+
 /// What is to be done with a batch of an idempotent producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceCheck {
@@ -196,6 +209,19 @@ impl ProducerStates {
             epoch: state.epoch,
         };
         self.producers.iter().map(|(&id, state)| (id, last(state))).collect()
+    }
+
+    /// Lists the producers remembered, in the order of their ids.
+    pub fn active(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.producers.iter().filter_map(|(&producer_id, state)| {
+            let last = state.batches.last()?;
+            Some(ActiveProducer {
+                producer_id,
+                epoch: state.epoch,
+                last_sequence: last.last_sequence,
+                last_timestamp: last.max_timestamp,
+            })
+        })
     }
 
     /// Returns how many producers are remembered.

@@ -75,14 +75,25 @@ pub(crate) const APIS: &[Api] = &[
     api!(m::DeleteRecordsRequest, Alone, handlers::delete_records::handle),
     api!(m::InitProducerIdRequest, Alone, handlers::init_producer_id::handle),
     api!(m::OffsetForLeaderEpochRequest, Alone, handlers::offset_for_leader_epoch::handle),
+    api!(m::DescribeAclsRequest, Alone, handlers::acls::describe),
+    api!(m::CreateAclsRequest, Alone, handlers::acls::create),
+    api!(m::DeleteAclsRequest, Alone, handlers::acls::delete),
     api!(m::DescribeConfigsRequest, Alone, handlers::describe_configs::handle),
     api!(m::AlterConfigsRequest, Alone, handlers::alter_configs::handle),
+    api!(m::AlterReplicaLogDirsRequest, Alone, handlers::alter_replica_log_dirs::handle),
     api!(m::DescribeLogDirsRequest, Alone, handlers::describe_log_dirs::handle),
     api!(m::CreatePartitionsRequest, Alone, handlers::create_partitions::handle),
     api!(m::DeleteGroupsRequest, Alone, handlers::groups::handle),
+    api!(m::ElectLeadersRequest, Alone, handlers::elect_leaders::handle),
     api!(m::IncrementalAlterConfigsRequest, Alone, handlers::incremental_alter_configs::handle),
+    api!(m::AlterPartitionReassignmentsRequest, Alone, handlers::partition_reassignments::alter),
+    api!(m::ListPartitionReassignmentsRequest, Alone, handlers::partition_reassignments::list),
     api!(m::OffsetDeleteRequest, Alone, handlers::groups::handle),
+    api!(m::DescribeQuorumRequest, Alone, handlers::describe_quorum::handle),
+    api!(m::UpdateFeaturesRequest, Alone, handlers::update_features::handle),
     api!(m::DescribeClusterRequest, Alone, handlers::describe_cluster::handle),
+    api!(m::DescribeProducersRequest, Alone, handlers::describe_producers::handle),
+    api!(m::ListConfigResourcesRequest, Alone, handlers::list_config_resources::handle),
     api!(m::DescribeTopicPartitionsRequest, Alone, handlers::describe_topic_partitions::handle),
 ];
 
@@ -196,15 +207,25 @@ mod tests {
     #[test]
     fn the_documentation_lists_exactly_what_is_served() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol-support.md");
-        let document = std::fs::read_to_string(path).unwrap_or_default();
-        let rows: Vec<&str> = document
-            .lines()
-            .filter(|line| line.starts_with("| ") && !line.starts_with("| key"))
-            .collect();
         let expected: Vec<String> = APIS
             .iter()
             .map(|api| format!("| {} | {} | {} |", api.key as i16, api.key.name(), api.advertised))
             .collect();
-        assert_eq!(rows, expected, "docs/protocol-support.md is not up to date");
+        let mut document = std::fs::read_to_string(path).unwrap_or_default();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            let head = document.find("|---|").expect("the document has a table");
+            let head = document[head..].find('\n').expect("a line has an end") + head + 1;
+            document.truncate(head);
+            document.extend(expected.iter().map(|row| format!("{row}\n")));
+            std::fs::write(path, &document).expect("the document can be written");
+        }
+        let rows: Vec<&str> = document
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| key"))
+            .collect();
+        assert_eq!(
+            rows, expected,
+            "docs/protocol-support.md is not up to date; UPDATE_DOCS=1 rewrites it"
+        );
     }
 }

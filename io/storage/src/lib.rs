@@ -61,6 +61,7 @@ pub use error::{AppendError, Corruption, FatalError, OpenError, ReadError, Stora
 pub use file_disk::FileDisk;
 pub use inspect::{Problem, VerifyReport, dump, read_topic, verify};
 pub use kohort_log::PartitionConfig;
+pub use kohort_log::producer_state::ActiveProducer;
 pub use kohort_log::validator::{AppendOrigin, InvalidBatch, InvalidRecord};
 pub use log_dir::{LogDir, METADATA_TOPIC, METADATA_TOPIC_ID};
 pub use lookup::FoundOffset;

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use kohort_log::epoch_cache::EpochCache;
-use kohort_log::producer_state::{ProducerStates, SequenceCheck};
+use kohort_log::producer_state::{ActiveProducer, ProducerStates, SequenceCheck};
 use kohort_log::validator::{self, AppendOrigin, Scratch};
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::Uuid;
@@ -208,6 +208,11 @@ impl PartitionLog {
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
         let end = self.high_watermark();
         self.state.lock().epochs.end_offset(epoch, self.leader_epoch(), end)
+    }
+
+    /// Lists the idempotent producers that are remembered.
+    pub fn producers(&self) -> Vec<ActiveProducer> {
+        self.state.lock().producers.active().collect()
     }
 
     /// Returns how many bytes the partition's segments and unflushed records take. Segments below the

@@ -61,20 +61,21 @@ const TOPIC_NAME_MAX: usize = 249;
 pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let reason = if name.is_empty() {
-        "it is empty".to_owned()
+        "the empty string is not allowed".to_owned()
     } else if name == "." || name == ".." {
         format!("'{name}' is not allowed")
     } else if name.len() > TOPIC_NAME_MAX {
-        format!("it is longer than {TOPIC_NAME_MAX} characters")
+        format!("the length of '{name}' is longer than the max allowed length {TOPIC_NAME_MAX}")
     } else if !name.chars().all(legal) {
-        format!("'{name}' has characters other than ASCII letters, digits, '.', '_' and '-'")
+        format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and \
+             '-'"
+        )
     } else {
         return Ok(());
     };
-    Err(ApiError::new(
-        ErrorCode::INVALID_TOPIC_EXCEPTION,
-        format!("The topic name is invalid: {reason}"),
-    ))
+    let message = format!("Topic name is invalid: {reason}");
+    Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message))
 }
 
 /// Returns the records that create a topic.
@@ -119,7 +120,7 @@ pub(crate) fn delete_topic(
     if !enabled {
         return Err(ApiError::new(
             ErrorCode::TOPIC_DELETION_DISABLED,
-            "Topic deletion is disabled: delete.topic.enable is false.",
+            "Topic deletion is disabled.",
         ));
     }
     match state.topic_name(id) {
@@ -152,7 +153,8 @@ pub(crate) fn add_partitions(
     if let Some(assignments) = assignments {
         if assignments.len() as i32 != count - have {
             let message = format!(
-                "{} partition(s) would be added, but {} assignment(s) were given.",
+                "Attempted to add {} additional partition(s), but only {} assignment(s) were \
+                 specified.",
                 count - have,
                 assignments.len()
             );
@@ -169,18 +171,28 @@ fn partitions_of_new_topic(
     topic: &NewTopic,
 ) -> Result<i32, ApiError> {
     if !topic.assignments.is_empty() {
-        if topic.replication_factor != -1 || topic.partitions != -1 {
-            return Err(ApiError::new(
-                ErrorCode::INVALID_REQUEST,
-                "With an assignment of partitions, their number and the replication factor must be -1.",
-            ));
+        for (given, what) in [
+            (i32::from(topic.replication_factor), "replication factor"),
+            (topic.partitions, "numPartitions"),
+        ] {
+            if given != -1 {
+                let message = format!(
+                    "A manual partition assignment was specified, but {what} was not set to -1."
+                );
+                return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
+            }
         }
+        let refused = |message| ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message);
         let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
         indexes.sort_unstable();
-        if indexes.iter().enumerate().any(|(place, index)| place as i32 != *index) {
-            return Err(ApiError::new(
-                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-                "The assigned partitions must be numbered from 0 without gaps or repetitions.",
+        if let Some([twice, _]) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(refused(format!(
+                "Found multiple manual partition assignments for partition {twice}"
+            )));
+        }
+        if indexes.iter().zip(0..).any(|(index, place)| *index != place) {
+            return Err(refused(
+                "partitions should be a consecutive 0-based integer sequence".to_owned(),
             ));
         }
         topic.assignments.iter().try_for_each(|(_, brokers)| check_assignment(node_id, brokers))?;
@@ -201,7 +213,8 @@ fn partitions_of_new_topic(
     }
     if topic.replication_factor > 1 {
         let message = format!(
-            "Unable to replicate the partition {} time(s): this cluster has 1 broker.",
+            "Unable to replicate the partition {0} time(s): The target replication factor of {0} \
+             cannot be reached because only 1 broker(s) are registered.",
             topic.replication_factor
         );
         return Err(ApiError::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
@@ -222,12 +235,18 @@ fn check_partition_count(added: i32) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_assignment(node_id: i32, brokers: &[i32]) -> Result<(), ApiError> {
-    if brokers == [node_id] {
+/// Checks where somebody wants a partition: this broker is the only place.
+pub(crate) fn check_assignment(node_id: i32, brokers: &[i32]) -> Result<(), ApiError> {
+    let what = if brokers.is_empty() {
+        "an empty replica list".to_owned()
+    } else if let Some(other) = brokers.iter().filter(|broker| **broker != node_id).min() {
+        format!("broker {other}, but no such broker is registered")
+    } else if brokers.len() > 1 {
+        format!("the broker {node_id} more than once")
+    } else {
         return Ok(());
-    }
-    let message =
-        format!("Partitions can be assigned to broker {node_id} alone, not to {brokers:?}.");
+    };
+    let message = format!("The manual partition assignment includes {what}.");
     Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
 }
 

@@ -1,0 +1,53 @@
+//! ElectLeaders (key 43), versions 0–2: who is to lead a partition (KIP-460).
+//!
+//! * 1 adds elections of any replica; 2 is flexible.
+//! * This broker leads every partition, so no election is ever needed.
+
+use crate::node::Node;
+use crate::request::{Answer, Context};
+use kohort_protocol::messages::elect_leaders::{PartitionResult, ReplicaElectionResult};
+use kohort_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
+use kohort_protocol::{ErrorCode, Uuid};
+use std::sync::Arc;
+
+const UNCLEAN: i8 = 1;
+
+pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ElectLeadersRequest) -> Answer {
+    if !(0..=UNCLEAN).contains(&request.election_type) {
+        return context.answer(&ElectLeadersResponse {
+            error_code: ErrorCode::INVALID_REQUEST,
+            ..ElectLeadersResponse::default()
+        });
+    }
+    // Of all partitions, those that need no election are not listed.
+    let all =
+        || node.metadata.topics.all().into_iter().map(|topic| (topic.name.to_string(), vec![]));
+    let wanted: Vec<(String, Vec<i32>)> = match request.topic_partitions {
+        Some(topics) => topics.into_iter().map(|topic| (topic.topic, topic.partitions)).collect(),
+        None => all().collect(),
+    };
+    let results = wanted.into_iter().map(|(topic, partitions)| {
+        let partition_result = partitions.iter().map(|index| elect(node, &topic, *index)).collect();
+        ReplicaElectionResult { topic, partition_result }
+    });
+    let replica_election_results = results.collect();
+    context.answer(&ElectLeadersResponse {
+        replica_election_results,
+        ..ElectLeadersResponse::default()
+    })
+}
+
+fn elect(node: &Node, topic: &str, partition_id: i32) -> PartitionResult {
+    let (error_code, error_message) = match node.topic(topic, Uuid::ZERO) {
+        Err(code) => (code, format!("No such topic as {topic}")),
+        Ok(found) if found.partition(partition_id).is_none() => (
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            format!("No such partition as {topic}-{partition_id}"),
+        ),
+        Ok(_) => (
+            ErrorCode::ELECTION_NOT_NEEDED,
+            "Leader election not needed for topic partition.".to_owned(),
+        ),
+    };
+    PartitionResult { partition_id, error_code, error_message: Some(error_message) }
+}

@@ -1,0 +1,185 @@
+//! What a cluster of one answers to those who ask about security, replicas, quorums and producers.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::{batch_with, start};
+use kohort_protocol::messages::alter_partition_reassignments::{
+    ReassignablePartition, ReassignableTopic,
+};
+use kohort_protocol::messages::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
+use kohort_protocol::messages::create_acls::AclCreation;
+use kohort_protocol::messages::delete_acls::DeleteAclsFilter;
+use kohort_protocol::messages::describe_producers::TopicRequest;
+use kohort_protocol::messages::describe_quorum::{
+    DescribeQuorumRequestPartition, DescribeQuorumRequestTopic,
+};
+use kohort_protocol::messages::elect_leaders::TopicPartitions;
+use kohort_protocol::messages::update_features::FeatureUpdateKey;
+use kohort_protocol::messages::{
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, CreateAclsRequest,
+    DeleteAclsRequest, DescribeAclsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    ElectLeadersRequest, ListConfigResourcesRequest, ListPartitionReassignmentsRequest,
+    UpdateFeaturesRequest,
+};
+use kohort_protocol::records::BatchOptions;
+use kohort_protocol::{ErrorCode, Message};
+
+#[tokio::test]
+async fn acls_are_refused_while_there_is_no_authorizer() {
+    let running = start().await;
+    let mut client = running.client().await;
+    for version in 1..=DescribeAclsRequest::VERSIONS.max {
+        let described = client.call(&DescribeAclsRequest::default(), version).await;
+        assert_eq!(described.error_code, ErrorCode::SECURITY_DISABLED);
+        let creations = vec![AclCreation::default(); 2];
+        let created = client.call(&CreateAclsRequest { creations }, version).await;
+        assert_eq!(created.results.len(), 2);
+        assert_eq!(created.results[1].error_code, ErrorCode::SECURITY_DISABLED);
+        let filters = vec![DeleteAclsFilter::default()];
+        let deleted = client.call(&DeleteAclsRequest { filters }, version).await;
+        assert_eq!(deleted.filter_results[0].error_code, ErrorCode::SECURITY_DISABLED);
+    }
+}
+
+#[tokio::test]
+async fn resources_with_properties_are_listed_by_type() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let mut list = async |resource_types: &[i8], version| {
+        let request = ListConfigResourcesRequest { resource_types: resource_types.to_vec() };
+        let response = client.call(&request, version).await;
+        let found = response.config_resources.into_iter();
+        let found: Vec<_> = found.map(|r| (r.resource_type, r.resource_name)).collect();
+        (response.error_code, found)
+    };
+    let broker = |kind| (kind, "1".to_owned());
+    let all = vec![broker(8), broker(4), (2, "t".to_owned())];
+    assert_eq!(list(&[], 1).await, (ErrorCode::NONE, all));
+    assert_eq!(list(&[4], 1).await, (ErrorCode::NONE, vec![broker(4)]));
+    assert_eq!(list(&[], 0).await, (ErrorCode::NONE, vec![]));
+    assert_eq!(list(&[3], 1).await, (ErrorCode::UNSUPPORTED_VERSION, vec![]));
+}
+
+#[tokio::test]
+async fn a_partitions_producers_are_described() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let options =
+        BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, ..Default::default() };
+    assert!(client.produce("t", 0, batch_with(&["a", "b"], &options)).await.error_code.is_ok());
+    let request = DescribeProducersRequest {
+        topics: vec![TopicRequest { name: "t".to_owned(), partition_indexes: vec![0, 1] }],
+    };
+    let partitions = client.call(&request, 0).await.topics.remove(0).partitions;
+    let producer = &partitions[0].active_producers[0];
+    assert_eq!((producer.producer_id, producer.producer_epoch), (7, 2));
+    assert_eq!((producer.last_sequence, producer.current_txn_start_offset), (6, -1));
+    assert_eq!(producer.last_timestamp, 1_700_000_000_000);
+    assert_eq!(partitions[1].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[tokio::test]
+async fn this_node_is_the_quorum() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let topic = |name: &str| DescribeQuorumRequestTopic {
+        topic_name: name.to_owned(),
+        partitions: vec![DescribeQuorumRequestPartition { partition_index: 0 }],
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic("__cluster_metadata"), topic("t")] };
+    for version in 0..=2 {
+        let response = client.call(&request, version).await;
+        let quorum = &response.topics[0].partitions[0];
+        assert_eq!((quorum.error_code, quorum.leader_id), (ErrorCode::NONE, 1));
+        assert!(quorum.high_watermark > 0);
+        assert_eq!(quorum.current_voters[0].log_end_offset, quorum.high_watermark);
+        let other = &response.topics[1].partitions[0];
+        assert_eq!(other.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let port = response.nodes.first().map(|node| node.listeners[0].port);
+        assert_eq!(port, (version >= 2).then_some(running.broker.local_addr().port()));
+    }
+}
+
+#[tokio::test]
+async fn partitions_can_be_assigned_to_where_they_are() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let partition = |replicas| ReassignablePartition { partition_index: 0, replicas };
+    let wanted = [Some(vec![1]), None, Some(vec![2]), Some(vec![]), Some(vec![1, 1])];
+    let request = AlterPartitionReassignmentsRequest {
+        topics: vec![ReassignableTopic {
+            name: "t".to_owned(),
+            partitions: wanted.map(partition).to_vec(),
+        }],
+        ..AlterPartitionReassignmentsRequest::default()
+    };
+    let response = client.call(&request, 1).await.responses.remove(0);
+    let codes: Vec<_> = response.partitions.iter().map(|partition| partition.error_code).collect();
+    let refused = ErrorCode::INVALID_REPLICA_ASSIGNMENT;
+    let none_in_progress = ErrorCode::NO_REASSIGNMENT_IN_PROGRESS;
+    assert_eq!(codes, [ErrorCode::NONE, none_in_progress, refused, refused, refused]);
+    let listed = client.call(&ListPartitionReassignmentsRequest::default(), 0).await;
+    assert!(listed.error_code.is_ok() && listed.topics.is_empty());
+}
+
+#[tokio::test]
+async fn elections_are_not_needed() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let some = |topic: &str| TopicPartitions { topic: topic.to_owned(), partitions: vec![0, 1] };
+    let mut request = ElectLeadersRequest {
+        topic_partitions: Some(vec![some("t")]),
+        ..ElectLeadersRequest::default()
+    };
+    for version in 0..=2 {
+        let results = client.call(&request, version).await.replica_election_results.remove(0);
+        let codes: Vec<_> = results.partition_result.iter().map(|one| one.error_code).collect();
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        assert_eq!(codes, [ErrorCode::ELECTION_NOT_NEEDED, unknown]);
+    }
+    request.topic_partitions = None;
+    let response = client.call(&request, 2).await;
+    assert!(response.replica_election_results[0].partition_result.is_empty());
+}
+
+#[tokio::test]
+async fn partitions_stay_in_the_one_data_folder() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let dir = |path: &str| AlterReplicaLogDir {
+        path: path.to_owned(),
+        topics: vec![AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: vec![0, 9] }],
+    };
+    let here = running.folder.path().display().to_string();
+    let request = AlterReplicaLogDirsRequest { dirs: vec![dir(&here), dir("/elsewhere")] };
+    let results = client.call(&request, 2).await.results;
+    let codes: Vec<_> =
+        results[0].partitions.iter().map(|partition| partition.error_code).collect();
+    let not_there = ErrorCode::LOG_DIR_NOT_FOUND;
+    assert_eq!(codes, [ErrorCode::NONE, ErrorCode::REPLICA_NOT_AVAILABLE, not_there, not_there]);
+}
+
+#[tokio::test]
+async fn features_that_are_not_announced_have_no_level() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let mut request = UpdateFeaturesRequest::default();
+    assert!(client.call(&request, 2).await.error_code.is_ok());
+    request.feature_updates.push(FeatureUpdateKey {
+        feature: "share.version".to_owned(),
+        max_version_level: 1,
+        ..FeatureUpdateKey::default()
+    });
+    let response = client.call(&request, 2).await;
+    assert_eq!(response.error_code, ErrorCode::INVALID_UPDATE_VERSION);
+    assert!(response.error_message.unwrap().contains("share.version"));
+}
