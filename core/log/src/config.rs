@@ -12,6 +12,17 @@ pub struct PartitionConfig {
     pub segment_bytes: u32,
     /// `segment.ms`: a segment is closed when its records span more time than this.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: up to how much earlier than that a segment is closed.
+    pub segment_jitter_ms: i64,
+    /// `index.interval.bytes`: how far apart index entries are.
+    pub index_interval_bytes: u32,
+    /// Whether `cleanup.policy` contains `delete`, so that the two retention limits count. Unlike in
+    /// Kafka this is false unless somebody says so: nothing is deleted by mistake.
+    pub deletes: bool,
+    /// `retention.ms`: how long records are kept; -1 is for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`: how many bytes are kept; -1 is all.
+    pub retention_bytes: i64,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`: how far behind the broker's clock a record may be.
@@ -38,6 +49,11 @@ impl Default for PartitionConfig {
             max_message_bytes: 1_048_588,
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_jitter_ms: 0,
+            index_interval_bytes: 4096,
+            deletes: false,
+            retention_ms: 7 * 24 * 60 * 60 * 1000,
+            retention_bytes: -1,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 60 * 60 * 1000,

@@ -10,6 +10,7 @@
 //! * [`sparse_index`]: from an offset or a time to a place in a segment.
 //! * [`roll`]: when a segment is full.
 //! * [`cleaner`]: compaction: of each key the latest record stays.
+//! * [`retention`]: when a segment is old enough to go.
 //!
 //! `io/storage` carries the decisions out. Left out until they are needed: the transaction index and
 //! the last stable offset.
@@ -18,6 +19,7 @@ pub mod cleaner;
 pub mod config;
 pub mod epoch_cache;
 pub mod producer_state;
+pub mod retention;
 pub mod roll;
 pub mod sparse_index;
 pub mod validator;

@@ -1,6 +1,6 @@
 //! From an offset or a time to a place in a segment.
 //!
-//! One entry for about every 4 KiB of the segment serves both questions. It says: *at this position
+//! One entry for about every 4 KiB of the segment (`index.interval.bytes`) serves both questions. It says: *at this position
 //! begins the batch with this first offset, and all batches before it have timestamps up to that*.
 //! So a search for an offset starts at the last entry not above it, and a search for a time at the last
 //! entry before which everything is older.
@@ -9,9 +9,6 @@
 //! reader checks the batch at the position, and rebuilds the index when it finds another.
 
 use crate::Timestamp;
-
-/// Segment bytes between two entries, Kafka's `index.interval.bytes`.
-pub const INDEX_INTERVAL_BYTES: u32 = 4096;
 
 /// Bytes of an encoded entry.
 pub const ENTRY_BYTES: usize = 16;
@@ -53,15 +50,16 @@ impl IndexEntry {
 /// Decides which batches get an entry while a segment grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexBuilder {
+    interval: u32,
     last_position: u32,
     max_timestamp: Timestamp,
 }
 
 impl IndexBuilder {
     /// Begins at `position` of a segment whose batches so far have timestamps up to `max_timestamp`
-    /// (-1 in an empty segment).
-    pub fn new(position: u32, max_timestamp: Timestamp) -> IndexBuilder {
-        IndexBuilder { last_position: position, max_timestamp }
+    /// (-1 in an empty segment). Entries are at least `interval` bytes apart.
+    pub fn new(interval: u32, position: u32, max_timestamp: Timestamp) -> IndexBuilder {
+        IndexBuilder { interval, last_position: position, max_timestamp }
     }
 
     /// Takes note of the next batch and returns its entry if it is to have one. A segment's first
@@ -72,7 +70,8 @@ impl IndexBuilder {
         position: u32,
         max_timestamp: Timestamp,
     ) -> Option<IndexEntry> {
-        let due = position.saturating_sub(self.last_position) >= INDEX_INTERVAL_BYTES;
+        let apart = position.saturating_sub(self.last_position);
+        let due = apart > 0 && apart >= self.interval;
         let entry =
             IndexEntry { relative_offset, position, max_timestamp_before: self.max_timestamp };
         if due {
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     fn build(batches: &[(u32, u32, Timestamp)]) -> Vec<IndexEntry> {
-        let mut builder = IndexBuilder::new(0, -1);
+        let mut builder = IndexBuilder::new(4096, 0, -1);
         batches.iter().filter_map(|&(o, p, t)| builder.add(o, p, t)).collect()
     }
 

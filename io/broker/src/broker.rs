@@ -7,7 +7,7 @@ use crate::config::{BrokerConfig, ConfigError, ListenerConfig, Listeners, LiveCo
 use crate::descriptors;
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
-use crate::housekeeping;
+use crate::housekeeping::{self, Intervals};
 use crate::listener;
 use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
@@ -209,8 +209,8 @@ impl BrokerBuilder {
             None => None,
         };
         let (fail, failure) = watch::channel(None);
-        let log_dir = open_log_dir(&data_dir, &typed, fail).await?;
         let clock = Arc::new(Clock::default());
+        let log_dir = open_log_dir(&data_dir, &typed, &clock, fail).await?;
         let config = Arc::new(LiveConfig::new(self.settings));
         let log = log_dir.metadata_log()?;
         let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
@@ -227,7 +227,12 @@ impl BrokerBuilder {
             log,
             metrics: Arc::clone(&metrics),
         };
-        tokio::spawn(housekeeping::run(Arc::clone(&log_dir), Arc::clone(&clock), stopping.clone()));
+        tokio::spawn(housekeeping::run(
+            Arc::clone(&log_dir),
+            Arc::clone(&clock),
+            Intervals::new(&typed),
+            stopping.clone(),
+        ));
         let groups = Groups::start(
             &typed,
             Arc::clone(&clock),
@@ -295,6 +300,7 @@ const HTTP_BACKLOG: u32 = 16;
 async fn open_log_dir(
     path: &Path,
     config: &BrokerConfig,
+    clock: &Arc<Clock>,
     fail: watch::Sender<Option<String>>,
 ) -> Result<Arc<LogDir>, StartError> {
     let on_fatal = move |failure: &FatalError| {
@@ -309,6 +315,10 @@ async fn open_log_dir(
         producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
         open_files_max: descriptors::shares().files,
         on_fatal: Some(Arc::new(on_fatal)),
+        clock: kohort_storage::Clock::new({
+            let clock = Arc::clone(clock);
+            move || clock.now()
+        }),
         ..LogDirConfig::new(path)
     };
     if config.flush == FlushMode::PageCache {

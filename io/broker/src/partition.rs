@@ -56,7 +56,17 @@ pub(crate) fn log_config(topic: &TopicConfig) -> PartitionConfig {
     PartitionConfig {
         max_message_bytes: topic.max_message_bytes as usize,
         segment_bytes: topic.segment_bytes as u32,
-        segment_ms: topic.segment_ms,
+        segment_ms: if topic.compacts() {
+            // What waits for compaction must leave the active segment in time.
+            topic.segment_ms.min(topic.max_compaction_lag_ms)
+        } else {
+            topic.segment_ms
+        },
+        segment_jitter_ms: topic.segment_jitter_ms,
+        index_interval_bytes: topic.index_interval_bytes as u32,
+        deletes: topic.deletes(),
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes,
         timestamp_type: match topic.message_timestamp_type.as_str() {
             "LogAppendTime" => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,

@@ -41,7 +41,7 @@ pub(crate) struct Background {
     pub(crate) shared: Arc<Shared>,
     pub(crate) partitions: Arc<Partitions>,
     /// Only one at a time writes segments.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
     /// Only one at a time takes a checkpoint.
     checkpointing: Mutex<()>,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
@@ -214,7 +214,7 @@ impl Background {
         self.flush_dirty()
     }
 
-    fn flush_dirty(&self) -> Result<(), FlushError> {
+    pub(crate) fn flush_dirty(&self) -> Result<(), FlushError> {
         let mut dirty = {
             let mut work = self.shared.work.lock();
             work.dirty_since = None;

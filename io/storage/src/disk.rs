@@ -29,6 +29,15 @@ pub enum OpenMode {
     Direct,
 }
 
+/// The size of a medium, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volume {
+    /// How much it holds.
+    pub total: u64,
+    /// How much of that can still be written by this user.
+    pub usable: u64,
+}
+
 /// A folder tree on some medium.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Creates a folder and those above it.
@@ -45,6 +54,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Returns how large the medium is that a folder lies on, and what is left.
+    fn volume(&self, dir: &Path) -> io::Result<Volume>;
     /// Takes the lock file at `path` for this process, or says who holds it. The lock lasts until
     /// the returned value is dropped.
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError>;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
 
 /// Files of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,6 +70,12 @@ impl Disk for FileDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        let found = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Volume { total: bytes(found.f_blocks), usable: bytes(found.f_bavail) })
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {

@@ -232,21 +232,20 @@ impl SegmentWriter<'_> {
 
     fn must_roll(&self, header: &BatchHeader, not_written: usize) -> bool {
         let Some(active) = &self.active else { return true };
-        let first_timestamp = match active.meta.first_timestamp {
-            -1 => header.max_timestamp,
-            known => known,
-        };
+        let first_timestamp = Some(active.meta.first_timestamp).filter(|&first| first >= 0);
         let segment = ActiveSegment {
             base_offset: active.base,
             bytes: active.size() + not_written as u32,
             first_timestamp,
+            created: active.meta.created,
+            seed: active.base as u64 ^ self.partition.id().seed(),
         };
         let incoming = IncomingBatch {
             last_offset: header.last_offset(),
             bytes: header.size_in_bytes(),
-            max_timestamp: (header.max_timestamp >= 0).then_some(header.max_timestamp),
+            max_timestamp: header.max_timestamp,
         };
-        must_roll(&self.config, &segment, &incoming)
+        must_roll(&self.config, &segment, &incoming, self.now)
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
@@ -272,7 +271,11 @@ impl SegmentWriter<'_> {
             index.set_len(u64::from(meta.index_entries) * ENTRY_BYTES as u64)?;
             meta.maybe_longer = false;
         }
-        let builder = IndexBuilder::new(meta.last_indexed, meta.max_timestamp);
+        let builder = IndexBuilder::new(
+            self.config.index_interval_bytes,
+            meta.last_indexed,
+            meta.max_timestamp,
+        );
         self.active = Some(Active {
             base,
             meta,
@@ -310,7 +313,7 @@ impl Active {
             self.entries.extend_from_slice(&entry.encode());
             self.meta.last_indexed = position;
         }
-        if self.meta.first_timestamp < 0 {
+        if position == 0 {
             self.meta.first_timestamp = header.max_timestamp;
         }
         self.meta.max_timestamp = self.builder.max_timestamp();

@@ -25,11 +25,12 @@ use parking_lot::{Mutex, RwLock};
 use crate::background::{Background, storage_error};
 use crate::commit::{CommitStep, Committer};
 use crate::config::{Background as Who, LogDirConfig};
-use crate::disk::{DirLock, Disk};
+use crate::disk::{DirLock, Disk, Volume};
 use crate::error::{FatalError, OpenError, StorageError};
 use crate::file_disk::FileDisk;
 use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
 use crate::recovery::{Recovered, RecoveryReport, recover};
+use crate::retention::RetentionReport;
 use crate::shared::{Done, Pending, PendingEntry, Shared};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
@@ -222,6 +223,19 @@ impl LogDir {
             partition.expire_producers(now);
         }
         self.shared.buffers.let_go_if_unused_for(BUFFERS_IDLE);
+    }
+
+    /// Deletes segments that are too old or too many by their partitions' settings. May wait for the
+    /// disk. To be called now and then.
+    pub fn enforce_retention(&self, now: Timestamp) -> Result<RetentionReport, StorageError> {
+        self.shared.alive()?;
+        let result = self.background.enforce_retention(now);
+        result.map_err(|error| storage_error(&self.shared, "deleting old segments", error))
+    }
+
+    /// Returns the size of the volume the folder is on, and what is left of it.
+    pub fn volume(&self) -> std::io::Result<Volume> {
+        self.shared.disk.volume(self.shared.path())
     }
 
     /// Tells whether clients' appends are refused for want of space.

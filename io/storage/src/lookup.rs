@@ -48,12 +48,41 @@ impl PartitionLog {
     /// Returns the first record that has the greatest timestamp of all, if there is any record.
     pub fn max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
         let (segments, tail) = self.searchable()?;
-        let in_segments = segments.iter().map(|(_, segment)| segment.max_timestamp).max();
-        let in_tail = tail.iter().flat_map(|bytes| headers(bytes)).map(|(_, h)| h.max_timestamp);
-        let Some(greatest) = in_segments.into_iter().chain(in_tail.max()).max() else {
-            return Ok(None);
-        };
-        self.find(|max| max == greatest, greatest, |at| at == greatest)
+        let log_start = self.log_start_offset();
+        // The log may begin in the middle of its first segment, and of a batch.
+        let whole = segments.iter().filter(|(base, _)| *base >= log_start);
+        let in_segments = whole.map(|(_, segment)| segment.max_timestamp).max();
+        let headers =
+            tail.iter().flat_map(|bytes| headers(bytes).map(move |(at, h)| (bytes, at, h)));
+        let kept = headers.filter(|(_, _, header)| header.last_offset() >= log_start);
+        let in_tail = kept.filter_map(|(bytes, at, header)| {
+            greatest_from(&header, log_start, || Ok::<_, ReadError>(bytes.slice(at..))).ok()?
+        });
+        let mut greatest = in_segments.into_iter().chain(in_tail.max()).max();
+        for &(base, segment) in segments.iter().filter(|(base, _)| *base < log_start) {
+            if greatest.is_some_and(|greatest| greatest >= segment.max_timestamp) {
+                continue;
+            }
+            let Some(open) = self.open_segment(base, segment)? else {
+                // It was retired and removed meanwhile.
+                return self.max_timestamp();
+            };
+            let mut position = open.position_for_offset(log_start)?;
+            while let Some(header) = open.header(position)? {
+                if header.last_offset() >= log_start {
+                    let batch = || {
+                        open.read_batch(position)
+                            .map(|batch| Bytes::copy_from_slice(batch.as_slice()))
+                    };
+                    greatest = greatest.max(greatest_from(&header, log_start, batch)?);
+                }
+                position += header.size_in_bytes() as u32;
+            }
+        }
+        match greatest {
+            None => Ok(None),
+            Some(greatest) => self.find(|max| max >= greatest, greatest, |at| at == greatest),
+        }
     }
 
     /// Finds the first record at or after the log's start for which `wanted` holds, in the first batch
@@ -120,6 +149,25 @@ fn headers(bytes: &[u8]) -> impl Iterator<Item = (usize, BatchHeader)> {
         at += header.size_in_bytes();
         Some((position, header))
     })
+}
+
+/// Returns the greatest timestamp of a batch's records at or after `log_start`. Reads the batch only if
+/// some of its records are before.
+fn greatest_from<E>(
+    header: &BatchHeader,
+    log_start: i64,
+    batch: impl FnOnce() -> Result<Bytes, E>,
+) -> Result<Option<Timestamp>, E> {
+    if header.base_offset >= log_start || header.timestamp_type() == TimestampType::LogAppendTime {
+        return Ok(Some(header.max_timestamp));
+    }
+    let batch = batch()?;
+    let Ok(batch) = BatchRef::parse(&batch) else { return Ok(None) };
+    Ok(SCRATCH.with_borrow_mut(|(decompressor, buffer)| {
+        let records = batch.records(decompressor, buffer, UNPACKED_MAX).ok()?;
+        let kept = records.map_while(Result::ok).filter(|record| record.offset >= log_start);
+        kept.map(|record| record.timestamp).max()
+    }))
 }
 
 /// Returns the first record of a batch at or after `log_start` for which `wanted` holds.

@@ -43,6 +43,15 @@ pub struct PartitionId {
     pub index: i32,
 }
 
+impl PartitionId {
+    /// Returns a number that differs from partition to partition.
+    pub(crate) fn seed(&self) -> u64 {
+        let (high, low) = self.topic_id.0.split_at(8);
+        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        half(high) ^ half(low).rotate_left(32) ^ u64::from(self.index.unsigned_abs()) << 40
+    }
+}
+
 impl fmt::Debug for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.topic, self.index)
@@ -68,6 +77,21 @@ pub struct AppendInfo {
     pub log_start_offset: i64,
     /// Whether the batch had been appended before: nothing was appended now.
     pub duplicate: bool,
+}
+
+/// How a log is at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogCounters {
+    /// The first offset there is.
+    pub log_start_offset: i64,
+    /// The offset after the last durable record.
+    pub high_watermark: i64,
+    /// The offset the next record gets.
+    pub log_end_offset: i64,
+    /// How many bytes segments and records not yet in them take.
+    pub size_in_bytes: u64,
+    /// How many segments there are.
+    pub segments: usize,
 }
 
 /// Called on the commit thread, without any lock, with the new high watermark.
@@ -215,10 +239,30 @@ impl PartitionLog {
         self.state.lock().producers.active().collect()
     }
 
+    /// Returns what an operator wants to know of the log, all of one moment.
+    pub fn counters(&self) -> LogCounters {
+        let state = self.state.lock();
+        let log_start_offset = self.log_start_offset();
+        LogCounters {
+            log_start_offset,
+            high_watermark: self.high_watermark(),
+            log_end_offset: state.next_offset,
+            size_in_bytes: self.size_of(&state),
+            segments: state
+                .segments
+                .keys()
+                .filter(|base| state.segment_end(**base) > log_start_offset)
+                .count(),
+        }
+    }
+
     /// Returns how many bytes the partition's segments and unflushed records take. Segments below the
     /// log's start count no more, although their files go a little later.
     pub fn size_in_bytes(&self) -> u64 {
-        let state = self.state.lock();
+        self.size_of(&self.state.lock())
+    }
+
+    fn size_of(&self, state: &PartitionState) -> u64 {
         let log_start = self.log_start_offset();
         let written = state.flushed.max(log_start);
         let tail = state.tail.iter().filter(|chunk| chunk.next_offset > written);
@@ -326,14 +370,12 @@ impl PartitionLog {
         let start = self.log_start.fetch_max(offset, Ordering::AcqRel).max(offset);
         state.epochs.truncate_front(start);
         let entry = encode_control(&Entry::LogStart { key: self.key(), offset: start });
-        let partition = self.this.upgrade().expect("self is alive");
-        let done: crate::shared::Done = Box::new(move |result| {
-            if result.is_ok() {
-                partition.shared.want_trim(&partition);
-            }
-            done(result);
-        });
+        let done: crate::shared::Done = Box::new(done);
         self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
+        drop(state);
+        // Not only when that is durable: files go after a checkpoint, which states the new start as
+        // well. On a full disk the log may have to wait for just that.
+        self.shared.want_trim(&self.this.upgrade().expect("self is alive"));
         Ok(start)
     }
 

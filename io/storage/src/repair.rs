@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kohort_log::Timestamp;
 use kohort_log::epoch_cache::EpochCache;
 use kohort_log::sparse_index::IndexBuilder;
+use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::Uuid;
 use kohort_protocol::records::BatchHeader;
 
@@ -292,7 +292,7 @@ impl Mend<'_> {
         let base = segment.base_offset;
         let mut meta =
             SegmentMeta { generation: segment.generation, ..SegmentMeta::empty(self.now) };
-        let mut builder = IndexBuilder::new(0, -1);
+        let mut builder = IndexBuilder::new(PartitionConfig::default().index_interval_bytes, 0, -1);
         for (position, header) in batches {
             let at = records.len() as u32;
             let relative = (header.base_offset - base) as u32;

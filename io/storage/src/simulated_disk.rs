@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode};
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
 
 /// What survives or is lost as a unit.
 const SECTOR: usize = 512;
@@ -412,6 +412,12 @@ impl Disk for SimulatedDisk {
             }
         }
         Ok(())
+    }
+
+    fn volume(&self, _dir: &Path) -> io::Result<Volume> {
+        let world = self.world.lock();
+        let total = world.capacity.unwrap_or(u64::MAX);
+        Ok(Volume { total, usable: total.saturating_sub(world.used()) })
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {

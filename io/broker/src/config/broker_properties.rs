@@ -159,22 +159,26 @@ broker_properties! {
     log_roll_ms: Option<i64> = "log.roll.ms", Kind::Long(-LONG, LONG), None, Live;
     /// The age in hours at which a log segment is closed, when log.roll.ms is not set.
     log_roll_hours: i32 = "log.roll.hours", Kind::Int(1, INT), Some("168"), AtStart;
+    /// How much earlier than log.roll.ms a segment may be closed, at random, when the topic does not say.
+    log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", Kind::Long(-LONG, LONG), None, Live;
+    /// The same in hours, when log.roll.jitter.ms is not set.
+    log_roll_jitter_hours: i32 = "log.roll.jitter.hours", Kind::Int(0, INT), Some("0"), AtStart;
     /// What happens to old records, when the topic does not say: delete, compact or both.
     log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::List(&["compact", "delete"]), Some("delete"), Live;
     /// How long records are kept in ms, when the topic does not say; -1 is for ever.
-    log_retention_ms: Option<i64> = "log.retention.ms", Kind::Long(-1, LONG), None, InertLive;
+    log_retention_ms: Option<i64> = "log.retention.ms", Kind::Long(-1, LONG), None, Live;
     /// How long records are kept in minutes, when log.retention.ms is not set.
-    log_retention_minutes: Option<i32> = "log.retention.minutes", Kind::Int(-1, INT), None, Inert;
+    log_retention_minutes: Option<i32> = "log.retention.minutes", Kind::Int(-1, INT), None, AtStart;
     /// How long records are kept in hours, when neither ms nor minutes are set.
-    log_retention_hours: i32 = "log.retention.hours", Kind::Int(-1, INT), Some("168"), Inert;
+    log_retention_hours: i32 = "log.retention.hours", Kind::Int(-1, INT), Some("168"), AtStart;
     /// How many bytes of a partition are kept, when the topic does not say; -1 is all.
-    log_retention_bytes: i64 = "log.retention.bytes", Kind::Long(-1, LONG), Some("-1"), InertLive;
+    log_retention_bytes: i64 = "log.retention.bytes", Kind::Long(-1, LONG), Some("-1"), Live;
     /// How often old segments are looked for.
-    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", Kind::Long(1, LONG), Some("300000"), Inert;
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", Kind::Long(1, LONG), Some("300000"), AtStart;
     /// How long after the start old segments are first looked for.
-    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms", Kind::Long(0, LONG), Some("30000"), Inert;
+    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms", Kind::Long(0, LONG), Some("30000"), AtStart;
     /// Bytes of log between two entries of its offset index.
-    log_index_interval_bytes: i32 = "log.index.interval.bytes", Kind::Int(0, INT), Some("4096"), InertLive;
+    log_index_interval_bytes: i32 = "log.index.interval.bytes", Kind::Int(0, INT), Some("4096"), Live;
     /// Whether compaction runs.
     log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, Some("true"), Inert;
     /// How long compaction rests when there was nothing to do.

@@ -168,8 +168,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("log.local.retention.bytes", Kind::Long(-2, LONG), Some("-2"), true),
     inert("log.local.retention.ms", Kind::Long(-2, LONG), Some("-2"), true),
     inert("log.preallocate", Kind::Bool, Some("false"), true),
-    inert("log.roll.jitter.hours", Kind::Int(0, INT), Some("0"), false),
-    inert("log.roll.jitter.ms", Kind::Long(-LONG, LONG), None, true),
     inert("log.segment.delete.delay.ms", Kind::Long(0, LONG), Some("60000"), true),
     inert("max.connection.creation.rate", Kind::Int(0, INT), Some("2147483647"), true),
     inert("max.connections.per.ip", Kind::Int(0, INT), Some("2147483647"), true),

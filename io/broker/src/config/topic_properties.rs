@@ -67,7 +67,7 @@ macro_rules! topic_config {
 }
 
 topic_properties! {
-    /// What happens to old records: delete, compact, or both. Today compact only makes keys a duty: nothing is removed yet.
+    /// What happens to old records: delete, compact, or both. Today compact only makes keys a duty: nothing is compacted yet.
     cleanup_policy: Vec<String> = "cleanup.policy", Kind::List(&["compact", "delete"]), "delete", &[("log.cleanup.policy", 1)], Live;
     /// The level used when the broker compresses with gzip.
     compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), "-1", &[("compression.gzip.level", 1)], InertLive;
@@ -88,7 +88,7 @@ topic_properties! {
     /// Replicas throttled as followers. There are none here.
     = "follower.replication.throttled.replicas", Kind::List(&[]), "", NONE, InertLive;
     /// Bytes of log between two entries of its offset index.
-    index_interval_bytes: i32 = "index.interval.bytes", Kind::Int(0, INT), "4096", &[("log.index.interval.bytes", 1)], InertLive;
+    index_interval_bytes: i32 = "index.interval.bytes", Kind::Int(0, INT), "4096", &[("log.index.interval.bytes", 1)], Live;
     /// Replicas throttled as leaders. There are none here.
     = "leader.replication.throttled.replicas", Kind::List(&[]), "", NONE, InertLive;
     /// Local bytes kept with tiered storage, which is not served here.
@@ -120,15 +120,15 @@ topic_properties! {
     /// Concerns tiered storage, which is not served here.
     = "remote.storage.enable", Kind::Bool, "false", NONE, InertLive;
     /// How many bytes of a partition are kept; -1 is all.
-    retention_bytes: i64 = "retention.bytes", Kind::Long(-1, LONG), "-1", &[("log.retention.bytes", 1)], InertLive;
+    retention_bytes: i64 = "retention.bytes", Kind::Long(-1, LONG), "-1", &[("log.retention.bytes", 1)], Live;
     /// How long records are kept; -1 is for ever.
-    retention_ms: i64 = "retention.ms", Kind::Long(-1, LONG), "604800000", &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE), ("log.retention.hours", HOUR)], InertLive;
+    retention_ms: i64 = "retention.ms", Kind::Long(-1, LONG), "604800000", &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE), ("log.retention.hours", HOUR)], Live;
     /// The size at which a log segment is closed.
     segment_bytes: i32 = "segment.bytes", Kind::Int(1_048_576, INT), "1073741824", &[("log.segment.bytes", 1)], Live;
     /// The largest index of a segment. Indexes grow as they must here.
     = "segment.index.bytes", Kind::Int(4, INT), "10485760", &[("log.index.size.max.bytes", 1)], InertLive;
-    /// How much earlier than segment.ms a segment may be closed, at random. None is needed here.
-    = "segment.jitter.ms", Kind::Long(0, LONG), "0", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR)], InertLive;
+    /// How much earlier than segment.ms a segment may be closed, at random.
+    segment_jitter_ms: i64 = "segment.jitter.ms", Kind::Long(0, LONG), "0", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR)], Live;
     /// The age at which a log segment is closed.
     segment_ms: i64 = "segment.ms", Kind::Long(1, LONG), "604800000", &[("log.roll.ms", 1), ("log.roll.hours", HOUR)], Live;
     /// Whether a replica that lags may lead. There is one replica here.

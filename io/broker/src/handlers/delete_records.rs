@@ -45,7 +45,8 @@ fn start(
     let topic = node.topic(topic, Uuid::ZERO)?;
     let partition =
         topic.partition(wanted.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    if !topic.config.deletes() {
+    // A policy of neither still lets records be deleted by hand.
+    if topic.config.compacts() && !topic.config.deletes() {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
     let high_watermark = partition.log.high_watermark();

@@ -1,7 +1,7 @@
 //! DescribeLogDirs (key 35), versions 1–5: how much the partitions take on disk.
 //!
 //! * 3 adds a top-level error; 4 the volume's size; 5 whether a directory is cordoned, which none is.
-//! * The volume's size is answered as unknown (-1): finding it out needs the system's own calls.
+//! * Of the volume, -1 is what the system does not tell.
 
 use crate::cluster::topics::Topic;
 use crate::node::Node;
@@ -11,6 +11,7 @@ use kohort_protocol::messages::describe_log_dirs::{
 };
 use kohort_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use std::sync::Arc;
+use tracing::warn;
 
 pub(crate) fn handle(
     node: &Arc<Node>,
@@ -27,15 +28,28 @@ pub(crate) fn handle(
             })
             .collect(),
     };
-    let result = DescribeLogDirsResult {
-        log_dir: node.data_dir.clone(),
-        topics,
-        ..DescribeLogDirsResult::default()
-    };
+    let result = DescribeLogDirsResult { log_dir: node.data_dir.clone(), topics, ..volume(node) };
     context.answer(&DescribeLogDirsResponse {
         results: vec![result],
         ..DescribeLogDirsResponse::default()
     })
+}
+
+/// Returns an answer that tells about the volume and nothing else.
+fn volume(node: &Node) -> DescribeLogDirsResult {
+    let unknown = DescribeLogDirsResult::default();
+    let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+    match node.log_dir.volume() {
+        Ok(volume) => DescribeLogDirsResult {
+            total_bytes: bytes(volume.total),
+            usable_bytes: bytes(volume.usable),
+            ..unknown
+        },
+        Err(error) => {
+            warn!(%error, "the volume's size is not known");
+            unknown
+        }
+    }
 }
 
 fn describe(topic: &Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
