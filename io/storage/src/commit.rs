@@ -215,6 +215,7 @@ impl Committer {
                 }
             }
             self.shared.commit_stuck.store(false, Ordering::Relaxed);
+            self.shared.counters.commit(frame.bytes, self.wal.last_sync());
         }
         self.shared.queued_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
         self.apply(frame);

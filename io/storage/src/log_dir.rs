@@ -130,6 +130,10 @@ impl LogDir {
         Ok((Arc::new(dir), report))
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.shared.path()

@@ -23,6 +23,7 @@ use crate::disk::Disk;
 use crate::error::{AppendError, FatalError, StorageError};
 use crate::file_cache::FileCache;
 use crate::partition_log::PartitionLog;
+use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
 use crate::wal::writer::WalPosition;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Held while a partition's folder is looked at for files that no checkpoint names.
     pub(crate) tidying: Mutex<()>,
     pub(crate) next_uid: AtomicU32,
+    pub(crate) counters: Counters,
 }
 
 /// An append or other entry on its way to the log.
@@ -168,6 +170,7 @@ impl Shared {
             work_ready: Condvar::new(),
             tidying: Mutex::default(),
             next_uid: AtomicU32::new(0),
+            counters: Counters::default(),
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 /// As many as a broker has threads for connections at most.
 const SHARDS: usize = 8;
@@ -76,63 +75,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// The upper bounds of a histogram's buckets in microseconds; one more bucket holds what is longer.
-pub(crate) const BOUNDS_US: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 5_000_000, 30_000_000,
-];
-
-/// Durations, counted by size.
-#[derive(Debug, Default)]
-pub(crate) struct Durations {
-    buckets: [Counter; BOUNDS_US.len() + 1],
-    nanoseconds: Counter,
-}
-
-/// What a histogram has counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    /// Not cumulative.
-    pub(crate) buckets: [u64; BOUNDS_US.len() + 1],
-    pub(crate) nanoseconds: u64,
-}
-
-impl Durations {
-    pub(crate) fn record(&self, duration: Duration) {
-        let nanoseconds = duration.as_nanos() as u64;
-        self.buckets[bucket(nanoseconds / 1000)].add(1);
-        self.nanoseconds.add(nanoseconds);
-    }
-}
-
-fn bucket(microseconds: u64) -> usize {
-    BOUNDS_US.iter().position(|bound| microseconds <= *bound).unwrap_or(BOUNDS_US.len())
-}
-
-impl Counted {
-    pub(crate) fn add(&mut self, durations: &Durations) {
-        for (sum, bucket) in self.buckets.iter_mut().zip(&durations.buckets) {
-            *sum += bucket.get();
-        }
-        self.nanoseconds += durations.nanoseconds.get();
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_is_counted_in_the_first_bucket_that_holds_it() {
-        for (microseconds, expected) in [(0, 0), (50, 0), (51, 1), (30_000_000, 15), (1 << 40, 16)]
-        {
-            assert_eq!(bucket(microseconds), expected, "{microseconds} us");
-        }
-    }
 
     #[test]
     fn additions_of_many_threads_are_all_found() {

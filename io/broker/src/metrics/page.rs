@@ -1,8 +1,8 @@
 //! The text of a scrape, in Prometheus' exposition format, handed on in pieces as it is written.
 
-use super::counters::{BOUNDS_US, Counted};
 use super::table::{MetricFamily, MetricKind};
 use bytes::Bytes;
+use kohort_storage::{DURATION_BOUNDS_US, DurationCounts};
 use std::fmt::{Display, Write as _};
 use tokio::sync::mpsc;
 
@@ -84,11 +84,11 @@ impl Series<'_> {
     }
 
     /// Writes a histogram, its bounds in milliseconds or seconds as the metric's unit says.
-    pub(crate) fn histogram(&mut self, labels: &[&dyn Display], counted: &Counted) {
+    pub(crate) fn histogram(&mut self, labels: &[&dyn Display], counted: &DurationCounts) {
         debug_assert_eq!(self.family.kind, MetricKind::Histogram);
         let per_second = if self.family.unit == "ms" { 1e3 } else { 1.0 };
         let mut below = 0;
-        let bounds = BOUNDS_US.iter().map(|us| (*us as f64 / 1e6 * per_second).to_string());
+        let bounds = DURATION_BOUNDS_US.iter().map(|us| (*us as f64 / 1e6 * per_second).to_string());
         for (count, bound) in counted.buckets.iter().zip(bounds.chain(["+Inf".to_owned()])) {
             below += count;
             let _ = write!(self.page.text, "{}_bucket", self.family.name);
@@ -150,9 +150,9 @@ impl std::fmt::Write for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::Durations;
-    use super::super::table;
+        use super::super::table;
     use super::*;
+    use kohort_storage::Durations;
     use std::time::Duration;
 
     fn written(write: impl FnOnce(&mut Page)) -> String {
@@ -182,7 +182,7 @@ mod tests {
         for micros in [10, 60, 70, 40_000_000] {
             durations.record(Duration::from_micros(micros));
         }
-        let mut counted = Counted::default();
+        let mut counted = DurationCounts::default();
         counted.add(&durations);
         let text = written(|page| {
             page.family(&table::TOTAL_TIME).histogram(&[&"Fetch"], &counted);

@@ -1,8 +1,9 @@
 //! What is counted of requests: how many, how large, and how long each stage took.
 
-use super::counters::{Counted, Counter, Durations, Sharded};
+use super::counters::{Counter, Sharded};
 use crate::dispatch::APIS;
 use kohort_protocol::{ApiKey, ErrorCode};
+use kohort_storage::{DurationCounts, Durations};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub(crate) struct ApiCounts {
     pub(crate) key: ApiKey,
     pub(crate) by_version: [u64; VERSIONS_MAX],
     pub(crate) bytes: u64,
-    stages: [Counted; STAGES],
+    stages: [DurationCounts; STAGES],
 }
 
 impl RequestMetrics {
@@ -108,7 +109,7 @@ impl RequestMetrics {
                 key: api.key,
                 by_version: [0; VERSIONS_MAX],
                 bytes: 0,
-                stages: std::array::from_fn(|_| Counted::default()),
+                stages: std::array::from_fn(|_| DurationCounts::default()),
             };
             for shard in self.apis.all() {
                 let shard = &shard.0[index];
@@ -135,7 +136,7 @@ impl RequestMetrics {
 }
 
 impl ApiCounts {
-    pub(crate) fn stage(&self, stage: Stage) -> &Counted {
+    pub(crate) fn stage(&self, stage: Stage) -> &DurationCounts {
         &self.stages[stage as usize]
     }
 }

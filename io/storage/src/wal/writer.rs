@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::aligned::{AlignedBuf, BLOCK};
 use crate::wal::file::{FileHeader, FilePool, WalFile};
@@ -24,6 +25,8 @@ pub(crate) struct WalWriter {
     synced: bool,
     current: WalFile,
     next: WalPosition,
+    /// How long the last frame's sync took.
+    last_sync: Duration,
 }
 
 /// Why a frame was not written.
@@ -45,7 +48,14 @@ impl WalWriter {
         after: WalPosition,
     ) -> Result<WalWriter, WalError> {
         let current = pool.take(2 * BLOCK as u64).map_err(no_space_or_failed)?;
-        let mut writer = WalWriter { pool, salt, synced, current: current.clone(), next: after };
+        let mut writer = WalWriter {
+            pool,
+            salt,
+            synced,
+            current: current.clone(),
+            next: after,
+            last_sync: Duration::ZERO,
+        };
         writer.start_file(current, after.file_number + 1)?;
         Ok(writer)
     }
@@ -58,12 +68,17 @@ impl WalWriter {
         current: WalFile,
         next: WalPosition,
     ) -> WalWriter {
-        WalWriter { pool, salt, synced, current, next }
+        WalWriter { pool, salt, synced, current, next, last_sync: Duration::ZERO }
     }
 
     /// Returns where the next frame goes.
     pub(crate) fn position(&self) -> WalPosition {
         self.next
+    }
+
+    /// Returns how long the sync of the frame written last took.
+    pub(crate) fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Writes one frame and makes it durable. `frame` holds [`FRAME_HEADER`] bytes to fill in and the
@@ -80,7 +95,9 @@ impl WalWriter {
         self.current.file.write_at(frame.as_slice(), next.position).map_err(WalError::Failed)?;
         if self.synced {
             // A failed sync is never tried again: the kernel may have marked the pages clean.
+            let begun = Instant::now();
             self.current.file.sync().map_err(WalError::Failed)?;
+            self.last_sync = begun.elapsed();
         }
         next.position += span;
         next.sequence += 1;
