@@ -80,7 +80,8 @@ pub use config::GroupConfig;
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, CommittedOffset, ConnectionId, GroupCall,
     GroupEffect, GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState,
-    Rebalance, RebalanceCause, RequestContext, SnapshotPosition, merge, partition_for, split,
+    Rebalance, RebalanceCause, RequestContext, SnapshotPosition, SurveyedGroup, merge,
+    partition_for, split,
 };
 pub use metadata::{MetadataImage, TopicImage};
 pub use outcome::{Outcome, error_for_failed_append};

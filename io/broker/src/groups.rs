@@ -12,9 +12,9 @@ use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::config::BrokerConfig;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
-use crate::shard_task::{ShardCall, ShardLoad, ShardTask, SharedByShards};
+use crate::shard_task::{ShardCall, ShardLoad, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, split,
+    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, SurveyedGroup, split,
 };
 use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
@@ -47,7 +47,26 @@ pub(crate) struct Groups {
 #[derive(Debug)]
 struct Shard {
     calls: mpsc::Sender<ShardCall>,
+    surveys: mpsc::Sender<Survey>,
     task: JoinHandle<()>,
+}
+
+/// The way to ask one shard what there is in it.
+#[derive(Debug)]
+pub(crate) struct Surveys(mpsc::Sender<Survey>);
+
+impl Surveys {
+    /// Returns the groups after `after`; nothing if the shard is loading or gone. Waits for the
+    /// shard, so it belongs on a thread that may.
+    pub(crate) fn ask(
+        &self,
+        after: Option<Arc<str>>,
+        offsets_max: usize,
+    ) -> Option<Vec<SurveyedGroup>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.blocking_send(Survey { after, offsets_max, reply }).ok()?;
+        answer.blocking_recv().ok()
+    }
 }
 
 /// The answers of the shards that a request was sent to.
@@ -216,6 +235,11 @@ impl Groups {
             .collect()
     }
 
+    /// Returns the ways to ask each shard what there is in it.
+    pub(crate) fn surveys(&self) -> Vec<Surveys> {
+        self.shards.lock().values().map(|shard| Surveys(shard.surveys.clone())).collect()
+    }
+
     fn shard_of(&self, index: i32) -> Option<mpsc::Sender<ShardCall>> {
         if let Some(shard) = self.shards.lock().get(&index) {
             return Some(shard.calls.clone());
@@ -231,6 +255,7 @@ impl Groups {
             .entry(partition.index)
             .or_insert_with(|| {
                 let (sender, calls) = mpsc::channel(SHARD_QUEUE);
+                let (surveys, surveyed) = mpsc::channel(1);
                 let task = ShardTask::new(
                     Arc::clone(partition),
                     self.config.clone(),
@@ -239,8 +264,8 @@ impl Groups {
                     Arc::clone(&self.metrics),
                     Arc::clone(&self.shared),
                 );
-                let task = tokio::spawn(task.run(calls, self.stopping.clone()));
-                Shard { calls: sender, task }
+                let task = tokio::spawn(task.run(calls, surveyed, self.stopping.clone()));
+                Shard { calls: sender, surveys, task }
             })
             .calls
             .clone()

@@ -22,8 +22,8 @@ use crate::partition::Partition;
 use crate::random;
 use batch::BatchWriter;
 use kohort_coordinator::{
-    GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
-    ReplyTo, Shard, error_for_failed_append,
+    CauseKind, GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse,
+    GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup, error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
@@ -58,6 +58,14 @@ const RELOAD_REST: Duration = Duration::from_secs(1);
 pub(crate) struct ShardCall {
     pub(crate) call: GroupCall,
     pub(crate) reply: oneshot::Sender<GroupResponse>,
+}
+
+/// A question about what there is in a shard; see [`GroupShard::survey`].
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) after: Option<Arc<str>>,
+    pub(crate) offsets_max: usize,
+    pub(crate) reply: oneshot::Sender<Vec<SurveyedGroup>>,
 }
 
 /// Replies and effects that leave when the batch they depend on is durable.
@@ -156,13 +164,16 @@ impl ShardTask {
     pub(crate) async fn run(
         mut self,
         mut calls: mpsc::Receiver<ShardCall>,
+        mut surveys: mpsc::Receiver<Survey>,
         mut stopping: watch::Receiver<bool>,
     ) {
         loop {
             let loading = self.metrics.groups.loading.begin();
-            let Some(mut shard) = self.load(&mut calls, &mut stopping).await else { return };
+            let Some(mut shard) = self.load(&mut calls, &mut surveys, &mut stopping).await else {
+                return;
+            };
             drop(loading);
-            match self.serve(&mut shard, &mut calls, &mut stopping).await {
+            match self.serve(&mut shard, &mut calls, &mut surveys, &mut stopping).await {
                 End::Stopping => {
                     self.settle().await;
                     self.refuse_all(&mut shard, ErrorCode::NOT_COORDINATOR);
@@ -188,6 +199,7 @@ impl ShardTask {
     async fn load(
         &mut self,
         calls: &mut mpsc::Receiver<ShardCall>,
+        surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> Option<GroupShard> {
         loop {
@@ -208,6 +220,8 @@ impl ShardTask {
                         let version = call.context.api_version;
                         let _ = reply.send(call.request.refuse(version, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
                     }
+                    // Dropped, which says that nothing is known yet.
+                    Some(_) = surveys.recv() => {}
                     () = stopped(stopping) => return None,
                 }
             };
@@ -241,6 +255,7 @@ impl ShardTask {
         &mut self,
         shard: &mut GroupShard,
         calls: &mut mpsc::Receiver<ShardCall>,
+        surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> End {
         let mut changes = self.metadata.changes.subscribe();
@@ -276,6 +291,11 @@ impl ShardTask {
                         return End::Failed(code);
                     }
                 },
+                // Nothing changes by it, so nothing follows.
+                Some(Survey { after, offsets_max, reply }) = surveys.recv() => {
+                    let _ = reply.send(shard.survey(after.as_deref(), offsets_max));
+                    continue;
+                }
                 Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
                 () = elapsed(wait), if may_append => {
                     let now = self.clock.now();
@@ -342,6 +362,10 @@ impl ShardTask {
         }
         match self.append(&records) {
             Ok(()) => {
+                let is_commit =
+                    |record: &&GroupRecord| matches!(record, GroupRecord::OffsetCommit { .. });
+                let commits = records.iter().filter(is_commit).count();
+                self.metrics.groups.commits.add(commits as u64);
                 self.held.push_back(held);
                 Ok(())
             }
@@ -375,7 +399,18 @@ impl ShardTask {
             self.answer(to, response);
         }
         for effect in &held.effects {
+            self.count(effect);
             announce(effect);
+        }
+    }
+
+    fn count(&self, effect: &GroupEffect) {
+        if let GroupEffect::Rebalance(rebalance) = effect {
+            let expired =
+                |cause: &&RebalanceCause| matches!(cause.kind, CauseKind::MemberExpired { .. });
+            let expired = rebalance.causes.iter().filter(expired).count();
+            self.metrics.groups.rebalances.add(1);
+            self.metrics.groups.expired_members.add(expired as u64);
         }
     }
 

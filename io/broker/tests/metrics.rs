@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Running, batch, start_with};
 use kohort_broker::{METRICS, MetricFamily};
 use kohort_protocol::ErrorCode;
+use kohort_protocol::compression::Compressor;
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -92,6 +95,65 @@ async fn what_is_produced_and_read_is_counted_by_topic_and_by_request() {
         ("kohort_ready", 1.0),
     ] {
         assert_eq!(value(&scrape, series), Some(expected), "{series} in\n{scrape}");
+    }
+}
+
+#[tokio::test]
+async fn lag_is_told_in_records_and_in_seconds_for_what_groups_committed() {
+    let running = observed().await;
+    let mut client = running.client().await;
+    client.create_topic("orders", 2).await;
+    let day = 86_400_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    for age in [2 * day, day] {
+        let mut builder = BatchBuilder::new();
+        for _ in 0..3 {
+            let record = NewRecord { timestamp: now - age, ..NewRecord::default() };
+            builder.append(&record).unwrap();
+        }
+        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+        assert!(client.produce("orders", 0, batch).await.error_code.is_ok());
+    }
+    for (group, offset) in [("old", 1), ("new\"", 3), ("done", 6), ("beyond", 9)] {
+        client.commit(group, "orders", 0, offset).await;
+    }
+    let series = |name: &str, group: &str| {
+        format!(
+            "kafka_consumergroup_{name}{{consumergroup=\"{group}\",topic=\"orders\",partition=\"0\"}}"
+        )
+    };
+    let check = |scrape: &str| {
+        for (group, offset, lag, days) in [
+            ("old", 1.0, 5.0, 2.0),
+            ("new\\\"", 3.0, 3.0, 1.0),
+            ("done", 6.0, 0.0, 0.0),
+            ("beyond", 9.0, 0.0, 0.0),
+        ] {
+            assert_eq!(value(scrape, &series("current_offset", group)), Some(offset), "{scrape}");
+            assert_eq!(value(scrape, &series("lag", group)), Some(lag));
+            let seconds = value(scrape, &series("lag_seconds", group)).unwrap();
+            assert!((seconds / 86_400.0 - days).abs() < 0.1, "{group}: {seconds}");
+        }
+        let sum = "kafka_consumergroup_lag_sum{consumergroup=\"old\",topic=\"orders\"}";
+        assert_eq!(value(scrape, sum), Some(5.0));
+        let groups = "kafka_coordinator_group_groupmetadatamanager_numgroups";
+        assert_eq!(value(scrape, groups), Some(4.0));
+        assert_eq!(value(scrape, &format!("{groups}empty")), Some(4.0));
+    };
+    let first = scrape(&running).await;
+    check(&first);
+    assert_eq!(
+        value(&first, "kafka_server_group_coordinator_metrics_offset_commit_count"),
+        Some(4.0)
+    );
+    // After a restart the records are in segments, and their headers are read through the index.
+    let running =
+        running.restart_with(|builder| builder.set("metrics.listener", "127.0.0.1:0")).await;
+    while get(address(&running), "/health").await.0 != "HTTP/1.1 200 OK" {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 {
+        check(&scrape(&running).await);
     }
 }
 

@@ -67,7 +67,8 @@ impl PartitionLog {
                 }
             }
             let state = self.state.lock();
-            place = state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None));
+            place =
+                state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None));
         }
         Ok(RecordTime::Unknown)
     }

@@ -13,6 +13,7 @@ mod record;
 mod request;
 mod routing;
 mod snapshot;
+mod survey;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, 
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
 pub use self::routing::{merge, partition_for, split};
 pub use self::snapshot::SnapshotPosition;
+pub use self::survey::SurveyedGroup;
 
 /// What a group shard decides.
 pub type GroupOutcome = Outcome<GroupRecord, GroupResponse, GroupEffect>;

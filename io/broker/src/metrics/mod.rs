@@ -13,6 +13,7 @@
 mod counters;
 mod health;
 mod http;
+mod lag;
 mod page;
 mod process;
 mod requests;
@@ -32,6 +33,8 @@ pub(crate) struct Metrics {
     pub(crate) requests: RequestMetrics,
     pub(crate) connections: ConnectionMetrics,
     pub(crate) groups: GroupMetrics,
+    /// Times of records that lag in seconds was computed from, and will be again.
+    times: lag::KnownTimes,
     /// What partitions had counted that are gone, so that totals never go back.
     gone: PartitionCounters,
 }
@@ -54,6 +57,9 @@ pub(crate) struct ConnectionMetrics {
 pub(crate) struct GroupMetrics {
     /// Shards that read their log.
     pub(crate) loading: Gauge,
+    pub(crate) rebalances: Counter,
+    pub(crate) commits: Counter,
+    pub(crate) expired_members: Counter,
 }
 
 /// What is counted of one partition.

@@ -88,7 +88,8 @@ impl Series<'_> {
         debug_assert_eq!(self.family.kind, MetricKind::Histogram);
         let per_second = if self.family.unit == "ms" { 1e3 } else { 1.0 };
         let mut below = 0;
-        let bounds = DURATION_BOUNDS_US.iter().map(|us| (*us as f64 / 1e6 * per_second).to_string());
+        let bounds =
+            DURATION_BOUNDS_US.iter().map(|us| (*us as f64 / 1e6 * per_second).to_string());
         for (count, bound) in counted.buckets.iter().zip(bounds.chain(["+Inf".to_owned()])) {
             below += count;
             let _ = write!(self.page.text, "{}_bucket", self.family.name);
@@ -150,7 +151,7 @@ impl std::fmt::Write for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-        use super::super::table;
+    use super::super::table;
     use super::*;
     use kohort_storage::Durations;
     use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::page::Page;
 use super::requests::Stage;
 use super::table;
-use super::{PartitionCounters, health, process};
+use super::{PartitionCounters, health, lag, process};
 use crate::node::Node;
 use kohort_protocol::ApiKey;
 use kohort_storage::PartitionStats;
@@ -22,6 +22,8 @@ pub(super) fn write(node: &Node, mut page: Page) {
     write_requests(node, &mut page);
     write_connections(node, &mut page);
     write_partitions(node, &mut page);
+    lag::write(node, &mut page);
+    write_storage(node, &mut page);
     process::write(&mut page);
     page.finish();
 }
@@ -136,4 +138,17 @@ fn write_partitions(node: &Node, page: &mut Page) {
             series.value(&[topic, index], value(stats));
         }
     }
+}
+
+fn write_storage(node: &Node, page: &mut Page) {
+    let stats = node.log_dir.stats();
+    page.single(&table::STORAGE_QUEUED, stats.queued_bytes);
+    page.single(&table::STORAGE_UNFLUSHED, stats.unflushed_bytes);
+    page.single(&table::STORAGE_WAL, stats.wal_bytes);
+    page.single(&table::STORAGE_OPEN_FILES, stats.open_files);
+    page.single(&table::STORAGE_DISK_FULL, u8::from(node.log_dir.is_disk_full()));
+    page.single(&table::OFFLINE_LOG_DIRS, u8::from(node.log_dir.fatal().is_some()));
+    page.single(&table::STORAGE_COMMITS, stats.commits);
+    page.single(&table::STORAGE_COMMITTED, stats.committed_bytes);
+    page.family(&table::SYNC_TIME).histogram(&[], &stats.syncs);
 }

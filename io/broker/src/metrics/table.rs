@@ -135,6 +135,62 @@ metrics! {
     /// Segments of a partition.
     LOG_SEGMENTS: Gauge "kafka_log_log_numlogsegments", "segments", ["topic", "partition"];
 
+    /// Groups there are, with members or with offsets alone.
+    GROUPS: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroups", "groups", [];
+    /// Offsets that groups have committed.
+    GROUP_OFFSETS: Gauge "kafka_coordinator_group_groupmetadatamanager_numoffsets", "offsets", [];
+    /// Groups without members.
+    GROUPS_EMPTY: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroupsempty", "groups", [];
+    /// Groups whose members are called to join.
+    GROUPS_PREPARING: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance", "groups", [];
+    /// Groups that wait for their leader's assignment.
+    GROUPS_COMPLETING: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance", "groups", [];
+    /// Groups that all members of which have their assignment.
+    GROUPS_STABLE: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "groups", [];
+    /// Partitions of __consumer_offsets being loaded; their groups are in none of the numbers here meanwhile.
+    GROUPS_LOADING: Gauge "kohort_group_partitions_loading", "partitions", [];
+    /// Rebalances that ended.
+    REBALANCES: Counter "kafka_server_group_coordinator_metrics_group_completed_rebalance_count", "rebalances", [];
+    /// Offsets committed.
+    OFFSET_COMMITS: Counter "kafka_server_group_coordinator_metrics_offset_commit_count", "offsets", [];
+    /// Members that were silent for longer than their session timeout.
+    MEMBERS_EXPIRED: Counter "kohort_group_members_expired_total", "members", [];
+    /// Committed offsets beyond the bound of what is listed one by one in a scrape, or of groups with a very long id.
+    GROUP_OFFSETS_OMITTED: Gauge "kohort_metrics_group_offsets_omitted", "offsets", [];
+    /// Committed offsets whose lag in seconds waits for the next scrape: one reads only so much from disk.
+    LAG_DEFERRED: Gauge "kohort_metrics_lag_seconds_deferred", "offsets", [];
+    /// Members of each group.
+    GROUP_MEMBERS: Gauge "kafka_consumergroup_members", "members", ["consumergroup"];
+    /// Sum of a group's committed offsets of a topic.
+    GROUP_OFFSET_SUM: Gauge "kafka_consumergroup_current_offset_sum", "offset", ["consumergroup", "topic"];
+    /// Records of a topic that a group has not read, of the partitions it has committed to.
+    GROUP_LAG_SUM: Gauge "kafka_consumergroup_lag_sum", "records", ["consumergroup", "topic"];
+    /// The offset a group has committed.
+    GROUP_CURRENT_OFFSET: Gauge "kafka_consumergroup_current_offset", "offset", ["consumergroup", "topic", "partition"];
+    /// Records after the committed offset; absent when the partition is gone.
+    GROUP_LAG: Gauge "kafka_consumergroup_lag", "records", ["consumergroup", "topic", "partition"];
+    /// Age of the oldest record after the committed offset, by its timestamp, 0 when there is none; to the precision of a batch.
+    GROUP_LAG_SECONDS: Gauge "kafka_consumergroup_lag_seconds", "seconds", ["consumergroup", "topic", "partition"];
+
+    /// Bytes of appends that wait for the disk.
+    STORAGE_QUEUED: Gauge "kohort_storage_commit_queue_bytes", "bytes", [];
+    /// Bytes of durable records that are in the write-ahead log and in memory, but not in segments yet.
+    STORAGE_UNFLUSHED: Gauge "kohort_storage_unflushed_bytes", "bytes", [];
+    /// Bytes of the write-ahead log's files in use.
+    STORAGE_WAL: Gauge "kohort_storage_wal_bytes", "bytes", [];
+    /// Segment and index files open.
+    STORAGE_OPEN_FILES: Gauge "kohort_storage_open_files", "files", [];
+    /// 1 while producers are refused for want of space.
+    STORAGE_DISK_FULL: Gauge "kohort_storage_disk_full", "boolean", [];
+    /// 1 after the data folder failed.
+    OFFLINE_LOG_DIRS: Gauge "kafka_log_logmanager_offlinelogdirectorycount", "folders", [];
+    /// Commits: one write and one sync for all that waits.
+    STORAGE_COMMITS: Counter "kohort_storage_commits_total", "commits", [];
+    /// Bytes of appends made durable, groups' and the broker's own among them.
+    STORAGE_COMMITTED: Counter "kohort_storage_committed_bytes_total", "bytes", [];
+    /// How long the syncs of commits took; with flush=page-cache there are none, which count as 0.
+    SYNC_TIME: Histogram "kohort_storage_sync_seconds", "seconds", [];
+
     /// Bytes resident in memory.
     PROCESS_RESIDENT: Gauge "process_resident_memory_bytes", "bytes", [];
     /// Bytes of address space.

@@ -13,15 +13,18 @@ use kohort_protocol::messages::create_topics::{CreatableTopic, CreatableTopicCon
 use kohort_protocol::messages::delete_topics::DeleteTopicState;
 use kohort_protocol::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
 use kohort_protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
+use kohort_protocol::messages::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kohort_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, TopicProduceData,
 };
 use kohort_protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, MetadataRequest,
-    ProduceRequest,
+    OffsetCommitRequest, ProduceRequest,
 };
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, batches};
-use kohort_protocol::{Message, Reader, Request, Uuid};
+use kohort_protocol::{ErrorCode, Message, Reader, Request, Uuid};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -66,9 +69,16 @@ impl Running {
 
     /// Stops the broker and starts it again on its folder.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|builder| builder).await
+    }
+
+    pub(crate) async fn restart_with(
+        self,
+        change: impl FnOnce(BrokerBuilder) -> BrokerBuilder,
+    ) -> Self {
         let Self { broker, folder } = self;
         broker.shutdown().await.unwrap();
-        let broker = builder(folder.path()).start().await.unwrap();
+        let broker = change(builder(folder.path())).start().await.unwrap();
         Self { broker, folder }
     }
 }
@@ -180,6 +190,32 @@ impl Client {
     ) -> PartitionProduceResponse {
         let request = produce_request(topic, index, -1, records);
         self.call(&request, 12).await.responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// Commits an offset as one who is in no group.
+    pub(crate) async fn commit(&mut self, group: &str, topic: &str, index: i32, offset: i64) {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: index,
+            committed_offset: offset,
+            ..OffsetCommitRequestPartition::default()
+        };
+        let request = OffsetCommitRequest {
+            group_id: group.to_owned(),
+            topics: vec![OffsetCommitRequestTopic {
+                name: topic.to_owned(),
+                partitions: vec![partition],
+                ..OffsetCommitRequestTopic::default()
+            }],
+            ..OffsetCommitRequest::default()
+        };
+        loop {
+            let response = self.call(&request, 8).await;
+            let error = response.topics[0].partitions[0].error_code;
+            if error != ErrorCode::COORDINATOR_LOAD_IN_PROGRESS {
+                assert!(error.is_ok(), "{response:?}");
+                return;
+            }
+        }
     }
 
     /// Fetches from one partition without a session.

@@ -216,6 +216,10 @@ impl ClassicGroup {
         matches!(self.state, ClassicState::Empty)
     }
 
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(crate) fn state(&self) -> &ClassicState {
         &self.state
     }
