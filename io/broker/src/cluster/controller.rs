@@ -124,7 +124,7 @@ impl Controller {
                 decide_configs::alter_configs(&state, &settings, resource, changes)
             }
             ConfigEdit::Replace(values) => {
-                decide_configs::replace_configs(&state, resource, values)
+                decide_configs::replace_configs(&state, &settings, resource, values)
             }
         };
         edits.iter().map(edit).collect()

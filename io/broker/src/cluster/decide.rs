@@ -3,10 +3,12 @@
 //! Nothing here changes anything: the controller appends what is returned and replays it once it
 //! is durable.
 
+use super::decide_configs::check_topic_values;
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
 use crate::config::{Settings, check_topic_property};
 use kohort_protocol::{ErrorCode, Uuid};
+use std::collections::BTreeMap;
 
 /// Why a change was refused, as the client will be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub(crate) fn create_topic(
     }
     let partitions = partitions_of_new_topic(settings, node_id, topic)?;
     let mut records = vec![MetadataRecord::Topic { name: topic.name.clone(), id }];
+    let mut own = BTreeMap::new();
     for (name, value) in &topic.configs {
         let Some(value) = value else {
             let message = format!("Null value not supported for topic configs: {name}");
@@ -105,8 +108,10 @@ pub(crate) fn create_topic(
         let value = check_topic_property(name, value)
             .map_err(|reason| ApiError::new(ErrorCode::INVALID_CONFIG, reason))?;
         let resource = Resource { kind: ResourceKind::Topic, name: topic.name.clone() };
+        own.insert(name.clone(), value.clone());
         records.push(MetadataRecord::Config { resource, name: name.clone(), value: Some(value) });
     }
+    check_topic_values(&own, settings)?;
     records.extend(new_partitions(id, node_id, 0..partitions));
     Ok(records)
 }

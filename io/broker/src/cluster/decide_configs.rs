@@ -3,7 +3,9 @@
 use super::decide::{ApiError, check_topic_name};
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
-use crate::config::{self, Kind, Settings, TopicProperty, check_topic_property, list_with};
+use crate::config::{
+    self, Kind, Settings, TopicConfig, TopicProperty, check_topic_property, list_with,
+};
 use kohort_protocol::ErrorCode;
 use std::collections::BTreeMap;
 
@@ -55,13 +57,16 @@ pub(crate) fn alter_configs(
             ConfigOperation::Set => Some(given.ok_or_else(|| null_value(name))?.to_owned()),
             ConfigOperation::Append | ConfigOperation::Subtract => {
                 let items = given.ok_or_else(|| null_value(name))?;
-                let now = list_value(resource.kind, name, current, settings)?;
+                let now = list_value(resource.kind, name, *operation, current, settings)?;
                 Some(list_with(&now, items, *operation == ConfigOperation::Append))
             }
         };
-        let next = next.map(|value| check_value(resource.kind, name, &value)).transpose()?;
+        let next = next.map(|value| check_value(resource, name, &value)).transpose()?;
         let resource = resource.clone();
         records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
+    }
+    if resource.kind == ResourceKind::Topic {
+        check_together(current, &records, settings)?;
     }
     Ok(records)
 }
@@ -69,6 +74,7 @@ pub(crate) fn alter_configs(
 /// Returns the records that make a resource's properties exactly these.
 pub(crate) fn replace_configs(
     state: &ClusterState,
+    settings: &Settings,
     resource: &Resource,
     values: &[(String, Option<String>)],
 ) -> Result<Vec<MetadataRecord>, ApiError> {
@@ -76,7 +82,10 @@ pub(crate) fn replace_configs(
     let mut next = BTreeMap::new();
     for (name, value) in values {
         let value = value.as_deref().ok_or_else(|| null_value(name))?;
-        next.insert(name.clone(), check_value(resource.kind, name, value)?);
+        next.insert(name.clone(), check_value(resource, name, value)?);
+    }
+    if resource.kind == ResourceKind::Topic {
+        check_topic_values(&next, settings)?;
     }
     let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
     let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
@@ -92,7 +101,8 @@ fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiEr
         ResourceKind::Topic => {
             check_topic_name(&resource.name)?;
             if !state.topics.contains_key(&resource.name) {
-                return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into());
+                let message = format!("The topic '{}' does not exist.", resource.name);
+                return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
             }
         }
         ResourceKind::Broker => {}
@@ -101,40 +111,101 @@ fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiEr
 }
 
 fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
-    let known = match kind {
-        ResourceKind::Topic => TopicProperty::named(name).is_some(),
-        ResourceKind::Broker => config::property(name).is_some(),
+    let reason = match kind {
+        ResourceKind::Topic if TopicProperty::named(name).is_none() => {
+            format!("Unknown topic config name: {name}")
+        }
+        ResourceKind::Broker if config::property(name).is_none() => {
+            config::unknown(name).to_string()
+        }
+        _ => return Ok(()),
     };
-    if known {
-        return Ok(());
-    }
-    Err(ApiError::new(ErrorCode::INVALID_CONFIG, format!("Unknown config name: {name}")))
+    Err(ApiError::new(ErrorCode::INVALID_CONFIG, reason))
 }
 
-fn check_value(kind: ResourceKind, name: &str, value: &str) -> Result<String, ApiError> {
+fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, ApiError> {
     let invalid = |reason: String| ApiError::new(ErrorCode::INVALID_CONFIG, reason);
     if value.len() > CONFIG_VALUE_MAX {
         return Err(invalid(format!("{name} is longer than {CONFIG_VALUE_MAX} bytes")));
     }
-    match kind {
-        ResourceKind::Topic => check_topic_property(name, value).map_err(invalid),
-        ResourceKind::Broker => {
-            let value = config::checked(name, value).map_err(|error| invalid(error.to_string()))?;
-            match config::property(name) {
-                Some(property) if property.effect.is_dynamic() => Ok(value),
-                _ => Err(ApiError::new(
-                    ErrorCode::INVALID_REQUEST,
-                    config::ConfigError::NotDynamic(name.to_owned()).to_string(),
-                )),
-            }
+    if resource.kind == ResourceKind::Topic {
+        return check_topic_property(name, value).map_err(invalid);
+    }
+    // What is wrong with a broker's property is an invalid request, as in Kafka (KAFKA-13609).
+    let refused = |reason: String| ApiError::new(ErrorCode::INVALID_REQUEST, reason);
+    let Some(property) = config::property(name) else {
+        return Err(invalid(config::unknown(name).to_string()));
+    };
+    if !property.effect.is_dynamic() {
+        return Err(refused(format!("Cannot update these configs dynamically: [{name}]")));
+    }
+    if is_of_one_listener(name) {
+        return Err(refused(format!(
+            "These security configs can be dynamically updated only per-listener using the listener \
+             prefix: [{name}]"
+        )));
+    }
+    if resource.name.is_empty() && is_of_one_broker(name) {
+        return Err(refused(format!(
+            "Cannot update these configs at default cluster level, broker id must be specified: \
+             [{name}]"
+        )));
+    }
+    property.kind.check(value).map_err(|reason| {
+        refused(format!("Invalid value {value} for configuration {name}: {reason}"))
+    })
+}
+
+/// Keys and certificates: Kafka alters them for one listener at a time.
+fn is_of_one_listener(name: &str) -> bool {
+    ["ssl.keystore.", "ssl.truststore.", "ssl.key.password"].iter().any(|p| name.starts_with(p))
+}
+
+/// What listeners and folders are about differs between brokers.
+fn is_of_one_broker(name: &str) -> bool {
+    name.starts_with("ssl.")
+        || name.starts_with("sasl.")
+        || matches!(name, "principal.builder.class" | "cordoned.log.dirs")
+}
+
+/// Checks properties of a topic against each other, once `changes` are made to its own.
+fn check_together(
+    own: Option<&BTreeMap<String, String>>,
+    changes: &[MetadataRecord],
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    let mut own = own.cloned().unwrap_or_default();
+    for change in changes {
+        let MetadataRecord::Config { name, value, .. } = change else { continue };
+        match value {
+            Some(value) => drop(own.insert(name.clone(), value.clone())),
+            None => drop(own.remove(name)),
         }
     }
+    check_topic_values(&own, settings)
+}
+
+/// Checks a topic's properties against each other.
+pub(super) fn check_topic_values(
+    own: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    let topic = TopicConfig::new(own, settings);
+    let (min, max) = (topic.min_compaction_lag_ms, topic.max_compaction_lag_ms);
+    if min <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+    );
+    Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
 }
 
 /// Returns the value in force of a list, which is what items are added to and taken from.
 fn list_value(
     kind: ResourceKind,
     name: &str,
+    operation: ConfigOperation,
     own: Option<&BTreeMap<String, String>>,
     settings: &Settings,
 ) -> Result<String, ApiError> {
@@ -154,7 +225,8 @@ fn list_value(
     if is_list {
         return Ok(value);
     }
-    let message = format!("Items cannot be added to or taken from {name}: it is not a list.");
+    let operation = if operation == ConfigOperation::Append { "APPEND" } else { "SUBTRACT" };
+    let message = format!("Can't {operation} to key {name} because its type is not LIST.");
     Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
 }
 
@@ -213,7 +285,9 @@ mod tests {
         let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
         let pair = |name: &str| (name.to_owned(), Some("5".to_owned()));
         for name in ["retention.ms", "segment.ms"] {
-            for record in replace_configs(&state, &resource, &[pair(name)]).unwrap() {
+            for record in
+                replace_configs(&state, &Settings::default(), &resource, &[pair(name)]).unwrap()
+            {
                 state.apply(&record);
             }
         }

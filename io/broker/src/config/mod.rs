@@ -51,9 +51,6 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The property cannot be altered while the broker runs.
-    #[error("`{0}` cannot be altered while the broker runs")]
-    NotDynamic(String),
     /// A line of a properties file has an escape that stands for no character.
     #[error("line {line}: `{escape}` is not an escape of the form \\uXXXX")]
     BadEscape {
@@ -97,6 +94,8 @@ pub enum Source {
     Static = 4,
     /// The default.
     Default = 5,
+    /// A logger's level.
+    Logger = 6,
 }
 
 impl Settings {
@@ -192,6 +191,11 @@ impl Settings {
         names.filter(|name| property(name).is_none_or(|property| property.effect.is_inert()))
     }
 
+    /// Returns the properties set at start that are in no table.
+    pub(crate) fn foreign(&self) -> impl Iterator<Item = &str> {
+        self.at_start.keys().map(String::as_str).filter(|name| property(name).is_none())
+    }
+
     /// Returns the typed configuration that follows from these settings.
     pub fn typed(&self) -> BrokerConfig {
         BrokerConfig::from_values(|name| {
@@ -200,6 +204,21 @@ impl Settings {
             })
         })
     }
+}
+
+/// Returns the broker's properties that are one thing in several units, the finest first, if the one
+/// of that name is among them.
+pub(crate) fn broker_synonyms(name: &str) -> &'static [&'static str] {
+    const UNITS: [&[&str]; 4] = [
+        &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+        &["log.roll.ms", "log.roll.hours"],
+        &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+        &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+    ];
+    if name == "log.flush.scheduler.interval.ms" {
+        return &[];
+    }
+    UNITS.into_iter().find(|names| names.contains(&name)).unwrap_or_default()
 }
 
 /// Returns the broker property of that name.
@@ -214,8 +233,7 @@ pub fn properties() -> impl Iterator<Item = &'static Property> {
 
 /// Checks a broker property and returns its value as it will be kept.
 pub(crate) fn checked(name: &str, value: &str) -> Result<String, ConfigError> {
-    let property = property(name)
-        .ok_or_else(|| ConfigError::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
+    let property = property(name).ok_or_else(|| unknown(name))?;
     property.kind.check(value).map_err(|reason| ConfigError::Invalid {
         name: name.to_owned(),
         value: value.to_owned(),
@@ -226,10 +244,13 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<String, ConfigError> {
     })
 }
 
-/// Returns the known property whose name is nearest.
-fn nearest(name: &str) -> &'static str {
-    nearest::nearest(name, properties().map(|property| property.name))
-        .expect("the table is not empty")
+/// Refuses a name that is in no table, with the nearest that is.
+pub(crate) fn unknown(name: &str) -> ConfigError {
+    let nearest = nearest::nearest(name, properties().map(|property| property.name));
+    ConfigError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest.expect("the table is not empty"),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! * One broker holds everything: replication factors other than 1 and -1 are refused, and so are
 //!   assignments to other brokers.
 
-use super::describe_configs::topic_entries;
+use super::config_entries::topic_entries;
 use crate::cluster::command::CreatedTopic;
 use crate::cluster::decide::{ApiError, NewTopic};
 use crate::node::Node;

@@ -3,11 +3,13 @@
 //!
 //! * 1 adds synonyms; 3 types and documentation; 4 is flexible.
 //! * A topic and this broker return every property Kafka has; "all brokers" (an empty name) returns
-//!   what has been altered for all. Loggers, groups and client metrics are not served.
+//!   what has been altered for all. A group and a subscription to client metrics return their
+//!   defaults, the broker's logger its level.
 
+use super::config_entries::{self, Entry};
 use crate::cluster::decide::{ApiError, check_topic_name};
 use crate::cluster::record::ResourceKind;
-use crate::config::{self, Kind, Settings, Source, TOPIC_PROPERTIES, effective, properties};
+use crate::config::{Kind, Source};
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::ErrorCode;
@@ -16,20 +18,7 @@ use kohort_protocol::messages::describe_configs::{
     DescribeConfigsSynonym,
 };
 use kohort_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// One property as it is described.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
-    pub(crate) source: Source,
-    read_only: bool,
-    kind: Kind,
-    doc: &'static str,
-    synonyms: Vec<(String, Option<String>, Source)>,
-}
 
 pub(crate) fn handle(
     node: &Arc<Node>,
@@ -70,105 +59,53 @@ pub(crate) fn handle(
     context.answer(&DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
 }
 
+const TOPIC: i8 = ResourceKind::Topic as i8;
+const BROKER: i8 = ResourceKind::Broker as i8;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
 fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, ApiError> {
     let name = &resource.resource_name;
     let settings = node.config.settings();
-    match ResourceKind::from_i8(resource.resource_type) {
-        Some(ResourceKind::Topic) => {
+    let refused = |message: String| ApiError::new(ErrorCode::INVALID_REQUEST, message);
+    match resource.resource_type {
+        TOPIC => {
             check_topic_name(name)?;
             let state = node.metadata.state.read();
             if !state.topics.contains_key(name) {
-                return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into());
+                return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ""));
             }
-            Ok(topic_entries(&state.config(ResourceKind::Topic, name), &settings))
+            let own = state.config(ResourceKind::Topic, name);
+            Ok(config_entries::topic_entries(&own, &settings))
         }
-        Some(ResourceKind::Broker) if name.is_empty() => {
-            let altered = settings.dynamic(true);
-            Ok(broker_entries(&settings, true)
-                .into_iter()
-                .filter(|entry| altered.contains_key(&entry.name))
-                .collect())
+        BROKER if name.is_empty() => Ok(config_entries::default_broker_entries(&settings)),
+        BROKER => {
+            check_broker(node, name, " or empty string,")?;
+            Ok(config_entries::broker_entries(&settings))
         }
-        Some(ResourceKind::Broker) if *name == node.id.to_string() => {
-            Ok(broker_entries(&settings, false))
+        BROKER_LOGGER if name.is_empty() => Err(refused("Broker id must not be empty".to_owned())),
+        BROKER_LOGGER => {
+            check_broker(node, name, "")?;
+            Ok(config_entries::logger_entries())
         }
-        Some(ResourceKind::Broker) => Err(ApiError::new(
-            ErrorCode::INVALID_REQUEST,
-            format!(
-                "Unexpected broker id, expected {} or empty string, but received {name}",
-                node.id
-            ),
-        )),
-        None => Err(ApiError::new(
-            ErrorCode::INVALID_REQUEST,
-            format!("Resources of type {} have no properties here.", resource.resource_type),
-        )),
+        CLIENT_METRICS if name.is_empty() => {
+            Err(refused("Client metrics subscription name must not be empty".to_owned()))
+        }
+        CLIENT_METRICS => Ok(config_entries::client_metrics_entries()),
+        GROUP if name.is_empty() => Err(refused("Group name must not be empty".to_owned())),
+        GROUP => Ok(config_entries::group_entries(&settings)),
+        other => Err(refused(format!("Unexpected resource type {other} for resource {name}"))),
     }
 }
 
-/// Returns every property of a topic that has `own` values.
-pub(crate) fn topic_entries(own: &BTreeMap<String, String>, settings: &Settings) -> Vec<Entry> {
-    TOPIC_PROPERTIES
-        .iter()
-        .map(|property| {
-            let mut synonyms: Vec<(String, Option<String>, Source)> = Vec::new();
-            if let Some(value) = own.get(property.name) {
-                synonyms.push((property.name.to_owned(), Some(value.clone()), Source::Topic));
-            }
-            for (synonym, _) in property.synonyms {
-                let set = settings.sources(synonym);
-                synonyms.extend(set.map(|(source, value)| {
-                    ((*synonym).to_owned(), Some(value.to_owned()), source)
-                }));
-            }
-            // By level first, then in the order of the table; sorting is stable.
-            synonyms.sort_by_key(|(_, _, source)| *source as i8);
-            let source = synonyms.first().map_or(Source::Default, |(_, _, source)| *source);
-            // The default shown is that of the broker property that comes first, if it has one.
-            if let Some((synonym, _)) = property.synonyms.first()
-                && let Some(default) = config::property(synonym).and_then(|known| known.default)
-            {
-                let value = Some(default.to_owned());
-                synonyms.push(((*synonym).to_owned(), value, Source::Default));
-            }
-            Entry {
-                name: property.name.to_owned(),
-                value: Some(effective(property.name, own, settings)),
-                source,
-                read_only: false,
-                kind: property.kind,
-                doc: property.doc,
-                synonyms,
-            }
-        })
-        .collect()
-}
-
-fn broker_entries(settings: &Settings, for_all: bool) -> Vec<Entry> {
-    let entry = |property: &'static config::Property| {
-        let secret = property.kind == Kind::Password;
-        let shown = |value: &str| (!secret).then(|| value.to_owned());
-        let mut synonyms: Vec<(String, Option<String>, Source)> = settings
-            .sources(property.name)
-            .filter(|(source, _)| !for_all || *source == Source::DynamicDefault)
-            .map(|(source, value)| (property.name.to_owned(), shown(value), source))
-            .collect();
-        let source = synonyms.first().map_or(Source::Default, |(_, _, source)| *source);
-        let in_force = synonyms.first().map(|(_, value, _)| value.clone());
-        if !for_all && let Some(default) = property.default {
-            synonyms.push((property.name.to_owned(), shown(default), Source::Default));
-        }
-        Entry {
-            name: property.name.to_owned(),
-            value: in_force.unwrap_or_else(|| property.default.and_then(shown)),
-            source,
-            read_only: !property.effect.is_dynamic(),
-            kind: property.kind,
-            doc: property.doc,
-            synonyms,
-        }
+fn check_broker(node: &Node, name: &str, or: &str) -> Result<(), ApiError> {
+    let message = match name.parse::<i32>() {
+        Ok(id) if id == node.id => return Ok(()),
+        Ok(_) => format!("Unexpected broker id, expected {}{or} but received {name}", node.id),
+        Err(_) => format!("Broker id must be an integer, but it is: {name}"),
     };
-    properties().map(entry).collect()
+    Err(ApiError::new(ErrorCode::INVALID_REQUEST, message))
 }
 
 fn on_the_wire(
@@ -182,7 +119,8 @@ fn on_the_wire(
         value: entry.value,
         read_only: entry.read_only,
         config_source: entry.source as i8,
-        is_sensitive: entry.kind == Kind::Password,
+        is_sensitive: entry.kind == Some(Kind::Password)
+            || (entry.kind.is_none() && entry.source != Source::Logger),
         synonyms: synonyms
             .map(|(name, value, source)| DescribeConfigsSynonym {
                 name,
@@ -190,7 +128,7 @@ fn on_the_wire(
                 source: source as i8,
             })
             .collect(),
-        config_type: entry.kind.wire_type(),
+        config_type: entry.kind.map_or(0, Kind::wire_type),
         documentation: with_docs.then(|| entry.doc.to_owned()),
     }
 }

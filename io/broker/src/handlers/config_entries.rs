@@ -1,0 +1,222 @@
+//! Properties as DescribeConfigs and CreateTopics show them: the value in force, where it is from, and
+//! what else was said.
+//!
+//! A property's synonyms are listed by level (this broker's dynamic values, all brokers', the file's,
+//! the defaults), and within a level from the finest unit to the coarsest. As Kafka does it, what
+//! comes before the property itself is left out; so `log.retention.ms`, when only hours are set, has
+//! no synonym and counts as a default.
+
+use crate::config::{
+    self, Kind, Property, Settings, Source, TOPIC_PROPERTIES, broker_synonyms, effective,
+    properties,
+};
+use crate::handlers::group_properties::{CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty};
+use std::collections::BTreeMap;
+use tracing::level_filters::LevelFilter;
+
+/// One property as it is described.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+    pub(crate) source: Source,
+    pub(crate) read_only: bool,
+    /// Nothing if the type is not known; then the value may be a secret.
+    pub(crate) kind: Option<Kind>,
+    pub(crate) doc: &'static str,
+    pub(crate) synonyms: Vec<Synonym>,
+}
+
+/// What was said of a property in one place: name, value, and where.
+pub(crate) type Synonym = (String, Option<String>, Source);
+
+/// Returns every property of a topic that has `own` values.
+pub(crate) fn topic_entries(own: &BTreeMap<String, String>, settings: &Settings) -> Vec<Entry> {
+    let entry = |property: &config::TopicProperty| {
+        let own_value = own
+            .get(property.name)
+            .map(|value| (property.name.to_owned(), Some(value.clone()), Source::Topic));
+        let brokers = property.synonyms.first();
+        let brokers = brokers.map(|(name, _)| said_of(name, settings)).unwrap_or_default();
+        let synonyms: Vec<Synonym> = own_value.into_iter().chain(brokers).collect();
+        Entry {
+            name: property.name.to_owned(),
+            value: Some(effective(property.name, own, settings)),
+            source: in_force(&synonyms),
+            read_only: false,
+            kind: Some(property.kind),
+            doc: property.doc,
+            synonyms,
+        }
+    };
+    TOPIC_PROPERTIES.iter().map(entry).collect()
+}
+
+/// Returns every property of this broker.
+pub(crate) fn broker_entries(settings: &Settings) -> Vec<Entry> {
+    let known = properties().map(|property| broker_entry(property, settings));
+    // Of names in no table nothing is known but that they are in the file; they may be secrets.
+    let foreign = settings.foreign().map(|name| Entry {
+        name: name.to_owned(),
+        value: None,
+        source: Source::Static,
+        read_only: true,
+        kind: None,
+        doc: "",
+        synonyms: vec![(name.to_owned(), None, Source::Static)],
+    });
+    known.chain(foreign).collect()
+}
+
+/// Returns what was altered for all brokers.
+pub(crate) fn default_broker_entries(settings: &Settings) -> Vec<Entry> {
+    let altered = settings.dynamic(true);
+    let entry = |property: &'static Property| {
+        let value = altered.get(property.name)?;
+        let mut entry = broker_entry(property, settings);
+        entry.value = (property.kind != Kind::Password).then(|| value.clone());
+        entry.synonyms.retain(|(_, _, source)| *source == Source::DynamicDefault);
+        entry.source = in_force(&entry.synonyms);
+        Some(entry)
+    };
+    properties().filter_map(entry).collect()
+}
+
+fn broker_entry(property: &'static Property, settings: &Settings) -> Entry {
+    let synonyms = said_of(property.name, settings);
+    let value = settings.value(property).filter(|_| property.kind != Kind::Password);
+    Entry {
+        name: property.name.to_owned(),
+        value: value.map(str::to_owned),
+        source: in_force(&synonyms),
+        read_only: !property.effect.is_dynamic(),
+        kind: Some(property.kind),
+        doc: property.doc,
+        synonyms,
+    }
+}
+
+/// Returns every property of a consumer, share or streams group that has none of its own.
+pub(crate) fn group_entries(settings: &Settings) -> Vec<Entry> {
+    let entry = |property: &GroupProperty| {
+        let brokers = property.broker.and_then(config::property);
+        let synonyms = if let Some(name) = property.broker {
+            said_of(name, settings)
+        } else {
+            let value = Some(property.default.to_owned());
+            vec![(property.name.to_owned(), value, Source::Default)]
+        };
+        let value = brokers.and_then(|brokers| settings.value(brokers));
+        plain(property, value.unwrap_or(property.default), synonyms)
+    };
+    GROUP_PROPERTIES.iter().map(entry).collect()
+}
+
+/// Returns every property of a subscription to client metrics that does not exist.
+pub(crate) fn client_metrics_entries() -> Vec<Entry> {
+    let entry = |property| plain(property, property.default, Vec::new());
+    CLIENT_METRICS.iter().map(entry).collect()
+}
+
+fn plain(property: &GroupProperty, value: &str, synonyms: Vec<Synonym>) -> Entry {
+    Entry {
+        name: property.name.to_owned(),
+        value: Some(value.to_owned()),
+        source: in_force(&synonyms),
+        read_only: true,
+        kind: Some(property.kind),
+        doc: property.doc,
+        synonyms,
+    }
+}
+
+/// Returns the one logger there is, with its level.
+pub(crate) fn logger_entries() -> Vec<Entry> {
+    vec![Entry {
+        name: "root".to_owned(),
+        value: Some(LevelFilter::current().to_string().to_ascii_uppercase()),
+        source: Source::Logger,
+        read_only: true,
+        kind: None,
+        doc: "",
+        synonyms: Vec::new(),
+    }]
+}
+
+fn in_force(synonyms: &[Synonym]) -> Source {
+    synonyms.first().map_or(Source::Default, |(_, _, source)| *source)
+}
+
+/// Returns what was said of a broker's property, under its name and its synonyms'.
+fn said_of(name: &str, settings: &Settings) -> Vec<Synonym> {
+    let secret = config::property(name).is_some_and(|property| property.kind == Kind::Password);
+    let shown = |value: &str| (!secret).then(|| value.to_owned());
+    let mut said: Vec<Synonym> = Vec::new();
+    let names = broker_synonyms(name);
+    let names = if names.is_empty() { std::slice::from_ref(&name) } else { names };
+    for other in names {
+        let set = settings.sources(other);
+        said.extend(set.map(|(source, value)| ((*other).to_owned(), shown(value), source)));
+        if let Some(default) = config::property(other).and_then(|property| property.default) {
+            said.push(((*other).to_owned(), shown(default), Source::Default));
+        }
+    }
+    // By level first; sorting is stable.
+    said.sort_by_key(|(_, _, source)| *source as i8);
+    let own = said.iter().position(|(other, _, _)| other == name).unwrap_or(said.len());
+    said.split_off(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(entries: Vec<Entry>, name: &str) -> Entry {
+        entries.into_iter().find(|entry| entry.name == name).unwrap()
+    }
+
+    fn said(entry: &Entry) -> Vec<(&str, Source)> {
+        entry.synonyms.iter().map(|(name, _, source)| (name.as_str(), *source)).collect()
+    }
+
+    #[test]
+    fn synonyms_go_by_level_and_then_from_the_finest_unit() {
+        let mut settings = Settings::default();
+        settings.set("log.retention.hours", "2").unwrap();
+        settings.set("log.retention.ms", "5").unwrap();
+        let altered = BTreeMap::from([("log.retention.ms".to_owned(), "7".to_owned())]);
+        settings.replace_dynamic(false, altered);
+        let own = BTreeMap::from([("retention.ms".to_owned(), "9".to_owned())]);
+        let entry = named(topic_entries(&own, &settings), "retention.ms");
+        assert_eq!(entry.value.as_deref(), Some("9"));
+        let brokers = [
+            ("log.retention.ms", Source::DynamicBroker),
+            ("log.retention.ms", Source::Static),
+            ("log.retention.hours", Source::Static),
+            ("log.retention.hours", Source::Default),
+        ];
+        assert_eq!(said(&entry)[1..], brokers);
+        assert_eq!(said(&named(broker_entries(&settings), "log.retention.ms")), brokers);
+    }
+
+    #[test]
+    fn a_coarser_unit_alone_makes_no_synonym() {
+        let mut settings = Settings::default();
+        settings.set("log.retention.hours", "2").unwrap();
+        let entry = named(topic_entries(&BTreeMap::new(), &settings), "retention.ms");
+        assert_eq!((entry.value.as_deref(), entry.source), (Some("7200000"), Source::Default));
+        assert!(entry.synonyms.is_empty());
+    }
+
+    #[test]
+    fn secrets_and_names_in_no_table_are_not_shown() {
+        let mut settings = Settings::default();
+        settings.set("ssl.key.password", "hush").unwrap();
+        settings.set("listener.name.x.ssl.key.password", "hush").unwrap();
+        for name in ["ssl.key.password", "listener.name.x.ssl.key.password"] {
+            let entry = named(broker_entries(&settings), name);
+            assert_eq!((entry.value, entry.source), (None, Source::Static));
+            assert_eq!(entry.synonyms, [(name.to_owned(), None, Source::Static)]);
+        }
+    }
+}
