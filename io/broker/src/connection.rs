@@ -18,18 +18,18 @@ use crate::frame_reader::FrameReader;
 use crate::listener::stopped;
 use crate::metrics::{Kind, Stage};
 use crate::node::Node;
+use crate::outgoing::{Outgoing, Piece};
 use crate::request::{Answer, Ends, Response};
-use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::ReadHalf;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -42,8 +42,6 @@ const OUTGOING_MAX: usize = 1024 * 1024;
 /// While more responses than this wait to be sent, no further request starts: small ones take more
 /// memory than their bytes.
 const RESPONSES_MAX: usize = 1024;
-/// How many buffers one write hands to the kernel.
-const SLICES_MAX: usize = 32;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -111,7 +109,7 @@ pub(crate) async fn serve(
 
 /// When a request passed its stages.
 #[derive(Debug, Clone, Copy)]
-struct Timing {
+pub(crate) struct Timing {
     kind: Kind,
     received: Instant,
     started: Instant,
@@ -134,7 +132,7 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: &mut TcpStream, mut stopping: watch::Receiver<bool>) -> End {
-        let (mut reader, mut writer) = stream.split();
+        let (mut reader, writer) = stream.split();
         let mut last_active = Instant::now();
         let mut idle = pin!(sleep_until(self.idle_deadline(last_active)));
         let mut open = true;
@@ -164,7 +162,7 @@ impl Connection {
                         return end;
                     }
                 }
-                written = self.outgoing.write(&mut writer), if !self.outgoing.is_empty() => {
+                written = self.outgoing.write(writer.as_ref()), if !self.outgoing.is_empty() => {
                     if let Err(error) = written {
                         return error.into();
                     }
@@ -203,8 +201,8 @@ impl Connection {
         // Read when the first request is there, and after each.
         let mut now = None;
         while self.in_flight.len() < IN_FLIGHT_MAX
-            && self.outgoing.bytes < OUTGOING_MAX
-            && self.outgoing.ends.len() < RESPONSES_MAX
+            && self.outgoing.bytes() < OUTGOING_MAX
+            && self.outgoing.responses() < RESPONSES_MAX
             && self.may_start_next()
         {
             let frame = match self.frames.next_frame() {
@@ -238,7 +236,7 @@ impl Connection {
     /// Queues a response to be sent.
     fn send(&mut self, response: Response, timing: Timing) -> Result<(), End> {
         match response {
-            Response::Frame(frame) => self.outgoing.push(frame),
+            Response::Frame(frame) => self.outgoing.push(Piece::Bytes(frame)),
             Response::Pieces(pieces) => {
                 for piece in pieces {
                     self.outgoing.push(piece);
@@ -310,79 +308,4 @@ async fn fill(reader: &mut ReadHalf<'_>, frames: &mut FrameReader) -> io::Result
         Future::poll(read, context)
     })
     .await
-}
-
-/// The bytes waiting to be sent.
-#[derive(Debug, Default)]
-struct Outgoing {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
-    /// Bytes queued and bytes written since the connection began.
-    queued: u64,
-    written: u64,
-    /// Where among those the last byte of each response is.
-    ends: VecDeque<(u64, Timing)>,
-}
-
-impl Outgoing {
-    fn push(&mut self, frame: Bytes) {
-        // A write of nothing would look like a closed socket.
-        if frame.is_empty() {
-            return;
-        }
-        self.bytes += frame.len();
-        self.queued += frame.len() as u64;
-        self.frames.push_back(frame);
-    }
-
-    /// Notes that a response ends with what was pushed last.
-    fn note_end(&mut self, timing: Timing) {
-        self.ends.push_back((self.queued, timing));
-    }
-
-    /// Returns the next response that has been written whole.
-    fn next_sent(&mut self) -> Option<Timing> {
-        let written = self.written;
-        self.ends.front().filter(|(end, _)| *end <= written)?;
-        self.ends.pop_front().map(|(_, timing)| timing)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// Writes as much as the socket takes at once.
-    async fn write(&mut self, writer: &mut WriteHalf<'_>) -> io::Result<()> {
-        let written = if let [only] = self.frames.as_slices().0
-            && self.frames.len() == 1
-        {
-            writer.write(only).await?
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame);
-                count += 1;
-            }
-            writer.write_vectored(&slices[..count]).await?
-        };
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.advance(written);
-        Ok(())
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.bytes -= written;
-        self.written += written as u64;
-        while let Some(frame) = self.frames.front_mut() {
-            if written < frame.len() {
-                frame.advance(written);
-                return;
-            }
-            written -= frame.len();
-            self.frames.pop_front();
-        }
-    }
 }

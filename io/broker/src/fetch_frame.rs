@@ -2,50 +2,58 @@
 //!
 //! The general encoder writes a message into one buffer, records and all. Here what surrounds the
 //! records goes into one small buffer, which is cut where records belong; the socket is then given the
-//! pieces in turn. The bytes are the same, which a test holds against the general encoder; the rare
-//! response with tagged fields is left to that one.
+//! pieces in turn, those in files straight from there. The bytes are the same, which a test holds
+//! against the general encoder.
 
-use bytes::Bytes;
+use crate::outgoing::Piece;
+use bytes::{BufMut, Bytes, BytesMut};
+use kohort_protocol::frame::LENGTH_BYTES;
 use kohort_protocol::header::encode_response_header;
 use kohort_protocol::messages::FetchResponse;
-use kohort_protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
+use kohort_protocol::messages::fetch::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
 use kohort_protocol::{ApiKey, EncodeError, Message, Writer};
+use kohort_storage::Records;
+use std::vec;
 
 /// Records up to this size are copied: a piece of its own costs more than that.
 const COPIED_RECORDS: usize = 2048;
 /// Bytes around the records of one partition, about.
 const AROUND_RECORDS: usize = 64;
 
-/// Writes a response as its whole frame, in pieces.
+/// Writes a response as its whole frame, in pieces. The response itself has no records; `records` are
+/// those of its partitions, in their order.
 pub(crate) fn encode(
     response: &FetchResponse,
+    records: Vec<Records>,
     version: i16,
     correlation_id: i32,
-) -> Result<Vec<Bytes>, EncodeError> {
-    let partitions: usize = response.responses.iter().map(|topic| topic.partitions.len()).sum();
+) -> Result<Vec<Piece>, EncodeError> {
     let flexible = version >= FetchResponse::FLEXIBLE_FROM;
-    let mut writer = Writer::with_capacity(32 + AROUND_RECORDS * partitions);
+    let mut writer = Writer::with_capacity(36 + AROUND_RECORDS * records.len());
+    // The frame's length, to be filled in.
+    writer.put_i32(0);
     encode_response_header(&mut writer, ApiKey::Fetch, version, correlation_id);
     writer.set_flexible(flexible);
-    let mut pieces = Pieces { writer, cuts: Vec::new(), apart: 0 };
-    if has_tagged_fields(response) {
-        response.encode(&mut pieces.writer, version)?;
-    } else {
-        pieces.put_body(response, version)?;
-    }
+    let mut pieces = Pieces { writer, records: records.into_iter(), cuts: Vec::new(), apart: 0 };
+    pieces.put_body(response, version)?;
     Ok(pieces.into_frame())
 }
 
 struct Pieces {
     writer: Writer,
+    /// The records of the partitions still to be written.
+    records: vec::IntoIter<Records>,
     /// Where in the writer's bytes which records belong.
-    cuts: Vec<(usize, Bytes)>,
+    cuts: Vec<(usize, Records)>,
     /// How many bytes the records that were not copied take.
     apart: usize,
 }
 
 impl Pieces {
     fn put_body(&mut self, response: &FetchResponse, version: i16) -> Result<(), EncodeError> {
+        debug_assert!(response.node_endpoints.is_empty(), "a single node names no others");
         let writer = &mut self.writer;
         writer.put_i32(response.throttle_time_ms);
         if version >= 7 {
@@ -102,17 +110,49 @@ impl Pieces {
         if version >= 11 {
             writer.put_i32(partition.preferred_read_replica);
         }
-        writer.put_array_length(partition.records.as_ref().map(Bytes::len))?;
-        if let Some(records) = &partition.records {
-            if records.len() <= COPIED_RECORDS {
-                writer.put_slice(records);
-            } else {
+        // None, not null, which librdkafka takes for a broken response.
+        let records = self.records.next().unwrap_or_default();
+        writer.put_array_length(Some(records.len()))?;
+        match records {
+            Records::Memory(parts) if records_len(&parts) <= COPIED_RECORDS => {
+                for part in parts {
+                    writer.put_slice(&part);
+                }
+            }
+            records => {
                 self.apart += records.len();
-                self.cuts.push((writer.len(), records.clone()));
+                self.cuts.push((self.writer.len(), records));
             }
         }
-        self.put_no_tags();
+        if self.writer.is_flexible() {
+            self.put_tags(partition);
+        }
         Ok(())
+    }
+
+    /// Writes the tagged fields of a partition, of which only those that differ from their defaults
+    /// are sent.
+    fn put_tags(&mut self, partition: &PartitionData) {
+        let plain = PartitionData::default();
+        debug_assert!(partition.snapshot_id == plain.snapshot_id, "there are no snapshots");
+        let diverging = (partition.diverging_epoch != plain.diverging_epoch)
+            .then_some(&partition.diverging_epoch);
+        let leader =
+            (partition.current_leader != plain.current_leader).then_some(&partition.current_leader);
+        let writer = &mut self.writer;
+        writer.put_uvarint(u32::from(diverging.is_some()) + u32::from(leader.is_some()));
+        if let Some(EpochEndOffset { epoch, end_offset }) = diverging {
+            put_tag_head(writer, 0, 4 + 8 + 1);
+            writer.put_i32(*epoch);
+            writer.put_i64(*end_offset);
+            writer.put_uvarint(0);
+        }
+        if let Some(LeaderIdAndEpoch { leader_id, leader_epoch }) = leader {
+            put_tag_head(writer, 1, 4 + 4 + 1);
+            writer.put_i32(*leader_id);
+            writer.put_i32(*leader_epoch);
+            writer.put_uvarint(0);
+        }
     }
 
     fn put_no_tags(&mut self) {
@@ -121,42 +161,45 @@ impl Pieces {
         }
     }
 
-    fn into_frame(self) -> Vec<Bytes> {
+    fn into_frame(self) -> Vec<Piece> {
         let around = self.writer.into_bytes();
-        let length = u32::try_from(around.len() + self.apart)
+        let length = u32::try_from(around.len() + self.apart - LENGTH_BYTES)
             .expect("fetch.max.bytes keeps responses far below 4 GiB");
-        let mut pieces = Vec::with_capacity(2 + 2 * self.cuts.len());
-        pieces.push(Bytes::copy_from_slice(&length.to_be_bytes()));
+        let mut around = around.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        (&mut around[..LENGTH_BYTES]).put_u32(length);
+        let around = around.freeze();
+        let mut pieces = Vec::with_capacity(1 + 2 * self.cuts.len());
         let mut from = 0;
         for (at, records) in self.cuts {
-            pieces.push(around.slice(from..at));
-            pieces.push(records);
+            pieces.push(Piece::Bytes(around.slice(from..at)));
+            match records {
+                Records::Memory(parts) => pieces.extend(parts.into_iter().map(Piece::Bytes)),
+                Records::File(file) => pieces.push(Piece::File(file)),
+            }
             from = at;
         }
-        pieces.push(around.slice(from..));
+        pieces.push(Piece::Bytes(around.slice(from..)));
         pieces
     }
 }
 
-fn has_tagged_fields(response: &FetchResponse) -> bool {
-    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    let plain = PartitionData::default();
-    !response.node_endpoints.is_empty()
-        || partitions.into_iter().any(|partition| {
-            partition.diverging_epoch != plain.diverging_epoch
-                || partition.current_leader != plain.current_leader
-                || partition.snapshot_id != plain.snapshot_id
-        })
+fn records_len(parts: &[Bytes]) -> usize {
+    parts.iter().map(Bytes::len).sum()
+}
+
+fn put_tag_head(writer: &mut Writer, tag: u32, size: u32) {
+    writer.put_uvarint(tag);
+    writer.put_uvarint(size);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use kohort_protocol::frame::encode_response;
-    use kohort_protocol::messages::fetch::{AbortedTransaction, LeaderIdAndEpoch};
+    use kohort_protocol::messages::fetch::AbortedTransaction;
     use kohort_protocol::{ErrorCode, Uuid};
 
-    fn partition(index: i32, records: Option<usize>) -> PartitionData {
+    fn partition(index: i32, records: usize) -> PartitionData {
         PartitionData {
             partition_index: index,
             error_code: ErrorCode(index as i16),
@@ -165,14 +208,34 @@ mod tests {
             log_start_offset: 5,
             aborted_transactions: (index > 0)
                 .then(|| vec![AbortedTransaction { producer_id: 1, first_offset: 2 }]),
-            records: records.map(|size| vec![index as u8; size].into()),
+            records: Some(vec![index as u8; records].into()),
             ..PartitionData::default()
         }
     }
 
+    /// Returns a response's records, each in two parts.
+    fn records(response: &FetchResponse) -> Vec<Records> {
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let parts = partitions.map(|partition| {
+            let mut first = partition.records.clone().unwrap();
+            let second = first.split_off(first.len() / 2);
+            Records::Memory(vec![first, second])
+        });
+        parts.collect()
+    }
+
+    fn concat(pieces: Vec<Piece>) -> Vec<u8> {
+        let mut all = Vec::new();
+        for piece in pieces {
+            let Piece::Bytes(bytes) = piece else { panic!("{piece:?} is not in memory") };
+            all.extend_from_slice(&bytes);
+        }
+        all
+    }
+
     #[test]
     fn the_bytes_are_those_of_the_general_encoder_in_every_version() {
-        let sizes = [None, Some(0), Some(10), Some(COPIED_RECORDS + 1), Some(100_000)];
+        let sizes = [0, 1, 10, COPIED_RECORDS + 1, 100_000];
         let partitions: Vec<_> =
             sizes.iter().zip(0..).map(|(size, index)| partition(index, *size)).collect();
         let mut response = FetchResponse {
@@ -193,11 +256,13 @@ mod tests {
             if tagged {
                 response.responses[0].partitions[0].current_leader =
                     LeaderIdAndEpoch { leader_id: 1, leader_epoch: 2 };
+                response.responses[0].partitions[3].diverging_epoch =
+                    EpochEndOffset { epoch: 3, end_offset: 1 << 40 };
             }
             for version in FetchResponse::VERSIONS.iter() {
-                let pieces = encode(&response, version, 42).unwrap();
+                let pieces = encode(&response, records(&response), version, 42).unwrap();
                 let expected = encode_response(&response, version, 42).unwrap();
-                assert_eq!(pieces.concat(), expected, "version {version}");
+                assert_eq!(concat(pieces), expected, "version {version}");
             }
         }
     }

@@ -47,6 +47,7 @@ mod housekeeping;
 mod listener;
 mod metrics;
 mod node;
+mod outgoing;
 mod partition;
 mod producer_ids;
 mod purgatory;

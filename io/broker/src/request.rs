@@ -1,5 +1,6 @@
 //! What a handler is given besides the request, and what it gives back.
 
+use crate::outgoing::Piece;
 use bytes::Bytes;
 use kohort_protocol::frame::encode_response;
 use kohort_protocol::{ApiKey, EncodeError, ErrorCode, Message};
@@ -105,7 +106,7 @@ pub(crate) enum Response {
     /// Bytes to send, length included.
     Frame(Bytes),
     /// The same in pieces.
-    Pieces(Vec<Bytes>),
+    Pieces(Vec<Piece>),
     /// Nothing to send: Produce with acks=0.
     Silence,
     /// The response tells errors, which are counted.

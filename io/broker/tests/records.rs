@@ -410,6 +410,43 @@ async fn records_that_are_no_longer_in_memory_are_fetched_from_disk() {
 }
 
 #[tokio::test]
+async fn records_sent_from_files_arrive_whole_and_a_slow_reader_holds_up_nobody() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 3).await;
+    let sizes = [900_000, 50, 200_000, 40_000, 3_000];
+    let value = |index: i32, size: usize| format!("{index}").repeat(size);
+    for index in 0..3 {
+        for size in sizes {
+            client.produce("t", index, batch(&[value(index, size).as_str()])).await;
+        }
+    }
+    let running = running.restart().await;
+    let mut slow = running.client().await;
+    let mut request = fetch_request("t", &[(0, 0), (1, 0), (2, 1)]);
+    for partition in &mut request.topics[0].partitions {
+        partition.partition_max_bytes = 4_000_000;
+    }
+    // More than a socket holds waits for each of these.
+    let waiting = [slow.send(&request, 12).await, slow.send(&request, 11).await];
+    let mut quick = running.client().await;
+    let expected = |index, skipped| -> Vec<(i64, String)> {
+        let all = (0..).zip(sizes).map(|(offset, size)| (offset, value(index, size)));
+        all.skip(skipped).collect()
+    };
+    for _ in 0..3 {
+        let response = quick.call(&request, 12).await;
+        let partitions = &response.responses[0].partitions;
+        assert_eq!(values(&partitions[0]), expected(0, 0));
+        assert_eq!(values(&partitions[2]), expected(2, 1));
+    }
+    for (id, version) in waiting.into_iter().zip([12, 11]) {
+        let response = slow.receive::<FetchRequest>(id, version).await;
+        assert_eq!(values(&response.responses[0].partitions[1]), expected(1, 0));
+    }
+}
+
+#[tokio::test]
 async fn deleted_records_are_below_the_log_start_and_stay_so() {
     let running = start().await;
     let mut client = running.client().await;

@@ -29,7 +29,7 @@ use kohort_protocol::Uuid;
 
 use crate::error::OpenError;
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
-use crate::segment::SegmentMeta;
+use crate::segment::{CHECKED_MAX, SegmentMeta};
 use crate::wal::entry::PartitionKey;
 use crate::wal::writer::WalPosition;
 
@@ -214,9 +214,10 @@ fn decode_partition(
     };
     for _ in 0..input.u32()? {
         let base = input.i64()?;
+        let (generation, bytes) = (input.u32()?, input.u32()?);
         let segment = SegmentMeta {
-            generation: input.u32()?,
-            bytes: input.u32()?,
+            generation,
+            bytes,
             index_entries: input.u32()?,
             last_indexed: input.u32()?,
             max_timestamp: input.i64()?,
@@ -225,6 +226,8 @@ fn decode_partition(
             written: input.i64()?,
             unsynced: false,
             maybe_longer: true,
+            written_from: bytes,
+            checked: [(0, 0); CHECKED_MAX],
         };
         state.segments.insert(base, segment);
     }

@@ -12,6 +12,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +74,16 @@ pub trait DiskFile: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Tells whether a stretch can be read without waiting for the medium, as far as a few probes show.
+    /// Nothing if that cannot be told.
+    fn is_cached(&self, position: u64, length: usize) -> Option<bool> {
+        let _ = (position, length);
+        None
+    }
+    /// Returns the handle by which the operating system knows the file, if it does.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
     /// Tells whether the file is empty.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -1,10 +1,13 @@
 //! The real disk: files of the operating system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, IoSliceMut, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
 
@@ -108,6 +111,10 @@ impl Disk for FileDisk {
     }
 }
 
+/// How far apart the probes of [`DiskFile::is_cached`] lie: the system reads ahead and forgets in
+/// stretches, so that what is missing is rarely smaller.
+const PROBE_INTERVAL: usize = 64 << 10;
+
 #[derive(Debug)]
 struct RealFile(File);
 
@@ -139,6 +146,25 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn is_cached(&self, position: u64, length: usize) -> Option<bool> {
+        let probes = (0..length).step_by(PROBE_INTERVAL).chain(length.checked_sub(1));
+        for ahead in probes {
+            let mut byte = [0];
+            let at = position + ahead as u64;
+            let mut buffers = [IoSliceMut::new(&mut byte)];
+            match rustix::io::preadv2(&self.0, &mut buffers, at, ReadWriteFlags::NOWAIT) {
+                Ok(1) => {}
+                Ok(_) | Err(Errno::AGAIN) => return Some(false),
+                Err(_) => return None,
+            }
+        }
+        Some(true)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }
 

@@ -79,7 +79,13 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     };
     let mut state = partition.state.lock();
     if !state.deleted {
-        state.segments.extend(written);
+        for (base, mut meta) in written {
+            // Readers went on checking meanwhile.
+            if let Some(known) = state.segments.get(&base) {
+                meta.checked = known.checked;
+            }
+            state.segments.insert(base, meta);
+        }
         state.flushed = next_offset;
         partition.shared.take_unflushed(bytes);
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kohort_log::sparse_index::IndexEntry;
 use kohort_protocol::records::{
     BATCH_HEADER_BYTES, BatchError, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES,
 };
@@ -18,9 +19,10 @@ use crate::buffers::{BufferPool, PooledBuf};
 use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
 use crate::file_cache::{FileKey, FileKind};
+use crate::file_records::Records;
 use crate::partition_log::{Chunk, PartitionLog, PartitionState};
 use crate::segment::{
-    SegmentMeta, SegmentName, index_lookup, index_path, read_header, records_path,
+    SegmentMeta, SegmentName, index_entry, index_path, read_header, records_path,
 };
 
 /// Which records a reader wants to see.
@@ -35,9 +37,9 @@ pub enum Isolation {
 
 /// What a read found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadInfo {
+pub struct ReadInfo<R = Bytes> {
     /// Whole batches, the first of which contains the offset asked for. Empty at the end of the log.
-    pub records: Bytes,
+    pub records: R,
     /// The offset after the last durable record.
     pub high_watermark: i64,
     /// The offset after the last record of a decided transaction.
@@ -55,6 +57,19 @@ const LARGE_BATCH: usize = 64 << 10;
 /// Places remembered for sequential readers of segments, per partition.
 const READ_HINTS_MAX: usize = 8;
 
+/// Parts that are smaller on average are joined: many small ones cost more than their copy.
+const SEPARATE_PART_MIN: usize = 4 << 10;
+
+/// What a reader asks for.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    offset: i64,
+    max_bytes: usize,
+    min_one_message: bool,
+    /// Whether a place in a file will do.
+    may_lend: bool,
+}
+
 impl PartitionLog {
     /// Reads whole batches from `offset` on, up to `max_bytes`. With `min_one_message` the first batch
     /// is returned even if it is larger than that, so that a reader always gets on.
@@ -65,6 +80,35 @@ impl PartitionLog {
         min_one_message: bool,
         isolation: Isolation,
     ) -> Result<ReadInfo, ReadError> {
+        let ask = Ask { offset, max_bytes, min_one_message, may_lend: false };
+        let found = self.find_records(ask, isolation)?;
+        let Records::Memory(parts) = found.records else {
+            unreachable!("only who asks for a file is given one");
+        };
+        Ok(ReadInfo {
+            records: join(parts),
+            high_watermark: found.high_watermark,
+            last_stable_offset: found.last_stable_offset,
+            log_start_offset: found.log_start_offset,
+            aborted: found.aborted,
+        })
+    }
+
+    /// Does the same for who is going to send the records: they may be in several parts, or a place in
+    /// a file that is yet to be read.
+    pub fn lend(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+        isolation: Isolation,
+    ) -> Result<ReadInfo<Records>, ReadError> {
+        let ask = Ask { offset, max_bytes, min_one_message, may_lend: true };
+        self.find_records(ask, isolation)
+    }
+
+    fn find_records(&self, ask: Ask, isolation: Isolation) -> Result<ReadInfo<Records>, ReadError> {
+        let Ask { offset, .. } = ask;
         // There are no transactions yet, so both see the same.
         let (Isolation::ReadUncommitted | Isolation::ReadCommitted) = isolation;
         let state = self.state.lock();
@@ -78,11 +122,11 @@ impl PartitionLog {
             return Err(ReadError::OffsetOutOfRange { offset, log_start, log_end });
         }
         let records = if offset >= high_watermark {
-            Bytes::new()
+            Records::default()
         } else if state.tail.front().is_some_and(|chunk| chunk.first_offset <= offset) {
-            read_tail(&state, offset, max_bytes, min_one_message)
+            read_tail(&state, ask)
         } else {
-            self.read_cold(state, offset, max_bytes, min_one_message)?
+            self.read_cold(state, ask)?
         };
         Ok(ReadInfo {
             records,
@@ -104,15 +148,12 @@ impl PartitionLog {
     fn read_cold<'a>(
         &'a self,
         mut state: MutexGuard<'a, PartitionState>,
-        offset: i64,
-        max_bytes: usize,
-        min_one_message: bool,
-    ) -> Result<Bytes, ReadError> {
-        let mut place = state.place_of(offset);
+        ask: Ask,
+    ) -> Result<Records, ReadError> {
+        let mut place = state.place_of(ask.offset);
         while let Some((base, segment, hint)) = place {
             drop(state);
-            let found =
-                self.read_segment(base, segment, hint, offset, max_bytes, min_one_message)?;
+            let found = self.read_segment(base, segment, hint, ask)?;
             if let Some(records) = found {
                 return Ok(records);
             }
@@ -122,10 +163,10 @@ impl PartitionLog {
                 state.segments.range(base + 1..).next().map(|(&base, &meta)| (base, meta, None))
             } else {
                 // It was retired meanwhile, and perhaps others hold the records now.
-                state.place_of(offset)
+                state.place_of(ask.offset)
             };
         }
-        Ok(read_tail(&state, offset, max_bytes, min_one_message))
+        Ok(read_tail(&state, ask))
     }
 
     /// Returns nothing if the segment ends before `offset`, or is gone.
@@ -134,11 +175,16 @@ impl PartitionLog {
         base: i64,
         segment: SegmentMeta,
         hint: Option<u32>,
-        offset: i64,
-        max_bytes: usize,
-        min_one_message: bool,
-    ) -> Result<Option<Bytes>, ReadError> {
+        ask: Ask,
+    ) -> Result<Option<Records>, ReadError> {
+        let Ask { offset, max_bytes, min_one_message, may_lend } = ask;
         let Some(open) = self.open_segment(base, segment)? else { return Ok(None) };
+        if may_lend
+            && let Some(file) =
+                self.lend_segment(&open, hint, offset, max_bytes, min_one_message)?
+        {
+            return Ok(Some(Records::File(file)));
+        }
         let end = segment.bytes;
         let (mut start, mut slack) = match hint {
             Some(position) => (position, 0),
@@ -146,7 +192,7 @@ impl PartitionLog {
         };
         let mut ahead = open.large_batches(start, offset, max_bytes, min_one_message);
         if ahead == Some(0) {
-            return Ok(Some(Bytes::new()));
+            return Ok(Some(Records::default()));
         }
         // Without a sound index the batch may be anywhere in the segment: this may go round often.
         let (mut buffer, mut at, header) = loop {
@@ -168,7 +214,7 @@ impl PartitionLog {
         let position = start + at as u32;
         let first = header.size_in_bytes();
         if first > max_bytes && !min_one_message {
-            return Ok(Some(Bytes::new()));
+            return Ok(Some(Records::default()));
         }
         if u64::from(position) + first as u64 > u64::from(end) {
             return Err(open.damaged(position, "a batch reaches beyond its segment".to_owned()));
@@ -177,20 +223,11 @@ impl PartitionLog {
             buffer = open.read(position, first)?;
             at = 0;
         }
-        // Offsets lie outside the batches' checksums, so that they ascend is checked as well.
         let mut next_offset = base;
         let mut sound = 0;
-        let walked =
+        let walked: Result<usize, ReadError> =
             whole_batches(&buffer.as_slice()[at..], max_bytes.max(first), |from, batch| {
-                let damaged = |reason| open.damaged(position + from as u32, reason);
-                let batch = batch
-                    .and_then(|batch| batch.verify_crc().map(|()| batch))
-                    .map_err(|error| damaged(error.to_string()))?;
-                let header = batch.header();
-                if header.base_offset < next_offset {
-                    let found = header.base_offset;
-                    return Err(damaged(format!("offset {found} where {next_offset} follows")));
-                }
+                let header = open.verify(position + from as u32, batch, next_offset)?;
                 next_offset = header.next_offset();
                 sound = from + header.size_in_bytes();
                 Ok(())
@@ -205,7 +242,7 @@ impl PartitionLog {
             let end_position = position + length as u32;
             self.state.lock().remember(segment.name(base), next_offset, end_position);
         }
-        Ok(Some(records))
+        Ok(Some(Records::Memory(vec![records])))
     }
 
     /// Opens a segment; nothing if it was retired since the list was looked at, and its files are
@@ -252,15 +289,20 @@ impl PartitionLog {
 
 /// A segment's files, open to read.
 pub(crate) struct OpenSegment {
-    base: i64,
-    segment: SegmentMeta,
+    pub(crate) base: i64,
+    pub(crate) segment: SegmentMeta,
     path: PathBuf,
-    file: Arc<dyn DiskFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
     index: Option<Arc<dyn DiskFile>>,
     buffers: Arc<BufferPool>,
 }
 
 impl OpenSegment {
+    /// Returns which segment it is.
+    pub(crate) fn name(&self) -> SegmentName {
+        self.segment.name(self.base)
+    }
+
     /// Returns a position at or before the batch that holds `offset`.
     pub(crate) fn position_for_offset(&self, offset: i64) -> Result<u32, ReadError> {
         let relative = u32::try_from(offset - self.base).unwrap_or(u32::MAX);
@@ -274,9 +316,10 @@ impl OpenSegment {
         self.checked(position, |_| true)
     }
 
-    fn lookup(&self, not_after: impl Fn(&kohort_log::sparse_index::IndexEntry) -> bool) -> u32 {
+    fn lookup(&self, not_after: impl Fn(&IndexEntry) -> bool) -> u32 {
         let Some(index) = &self.index else { return 0 };
-        index_lookup(&**index, self.segment.index_entries, not_after).unwrap_or(0)
+        let found = index_entry(&**index, self.segment.index_entries, not_after);
+        found.ok().flatten().map_or(0, |entry| entry.position)
     }
 
     /// The index is not trusted: what it points at must be a batch that fits.
@@ -324,6 +367,33 @@ impl OpenSegment {
         (length > 0).then_some(length)
     }
 
+    /// Returns the last index entry not beyond `position`.
+    pub(crate) fn entry_at(&self, position: u32) -> Option<IndexEntry> {
+        let index = self.index.as_ref()?;
+        let not_beyond = |entry: &IndexEntry| entry.position <= position;
+        index_entry(&**index, self.segment.index_entries, not_beyond).ok()?
+    }
+
+    /// Checks what was read at `position`. Offsets lie outside the batches' checksums, so that they
+    /// ascend is checked as well.
+    pub(crate) fn verify(
+        &self,
+        position: u32,
+        batch: Result<BatchRef<'_>, BatchError>,
+        not_before: i64,
+    ) -> Result<BatchHeader, ReadError> {
+        let batch = batch
+            .and_then(|batch| batch.verify_crc().map(|()| batch))
+            .map_err(|error| self.damaged(position, error.to_string()))?;
+        let header = *batch.header();
+        if header.base_offset < not_before {
+            let found = header.base_offset;
+            let reason = format!("offset {found} where {not_before} follows");
+            return Err(self.damaged(position, reason));
+        }
+        Ok(header)
+    }
+
     /// Reads `length` bytes, all of which must be there.
     pub(crate) fn read(&self, position: u32, length: usize) -> Result<PooledBuf, ReadError> {
         let mut buffer = self.buffers.take(length);
@@ -356,7 +426,7 @@ impl OpenSegment {
         header.map(Some).ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))
     }
 
-    fn damaged(&self, position: u32, reason: String) -> ReadError {
+    pub(crate) fn damaged(&self, position: u32, reason: String) -> ReadError {
         tracing::error!(path = %self.path.display(), position, reason, "a segment is damaged");
         ReadError::Damaged { path: self.path.clone(), position: u64::from(position), reason }
     }
@@ -385,7 +455,7 @@ impl PartitionState {
         Some((base, segment, hint))
     }
 
-    fn remember(&mut self, segment: SegmentName, offset: i64, position: u32) {
+    pub(crate) fn remember(&mut self, segment: SegmentName, offset: i64, position: u32) {
         if self.read_hints.len() == READ_HINTS_MAX {
             self.read_hints.pop_front();
         }
@@ -393,12 +463,8 @@ impl PartitionState {
     }
 }
 
-fn read_tail(
-    state: &PartitionState,
-    offset: i64,
-    max_bytes: usize,
-    min_one_message: bool,
-) -> Bytes {
+fn read_tail(state: &PartitionState, ask: Ask) -> Records {
+    let Ask { offset, max_bytes, min_one_message, .. } = ask;
     let from = state.tail.partition_point(|chunk| chunk.next_offset <= offset);
     let mut parts: Vec<Bytes> = Vec::new();
     let mut room = max_bytes;
@@ -422,7 +488,11 @@ fn read_tail(
             break;
         }
     }
-    join(parts)
+    let bytes = max_bytes - room;
+    if bytes < parts.len() * SEPARATE_PART_MIN {
+        parts = vec![join(parts)];
+    }
+    Records::Memory(parts)
 }
 
 impl Chunk {
@@ -466,7 +536,7 @@ fn skip_to(bytes: &[u8], offset: i64) -> Result<Skipped, (usize, BatchError)> {
 
 /// Returns how many of the first bytes are whole batches within `max_bytes`, looking at each with
 /// `each(position, batch)`.
-fn whole_batches<E>(
+pub(crate) fn whole_batches<E>(
     bytes: &[u8],
     max_bytes: usize,
     mut each: impl FnMut(usize, Result<BatchRef<'_>, BatchError>) -> Result<(), E>,

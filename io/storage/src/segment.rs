@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use kohort_log::Timestamp;
@@ -18,6 +19,9 @@ use kohort_log::sparse_index::{ENTRY_BYTES, IndexEntry, search};
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader};
 
 use crate::disk::{DiskFile, read_exact_at};
+
+/// Stretches of a segment that are remembered as sound.
+pub(crate) const CHECKED_MAX: usize = 3;
 
 /// What is known of a segment without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,11 @@ pub(crate) struct SegmentMeta {
     pub(crate) unsynced: bool,
     /// Whether the file may be longer than `bytes`.
     pub(crate) maybe_longer: bool,
+    /// What lies from here to the end was written by this process.
+    pub(crate) written_from: u32,
+    /// Stretches that were read since the start and found sound, for a few readers at different
+    /// places.
+    pub(crate) checked: [(u32, u32); CHECKED_MAX],
 }
 
 impl SegmentMeta {
@@ -62,6 +71,33 @@ impl SegmentMeta {
             written: now,
             unsynced: false,
             maybe_longer: true,
+            written_from: 0,
+            checked: [(0, 0); CHECKED_MAX],
+        }
+    }
+
+    /// Tells whether a stretch was written by this process or found sound by it.
+    pub(crate) fn is_known_sound(&self, stretch: Range<u32>) -> bool {
+        let reaches = |&(from, to): &(u32, u32)| {
+            from <= stretch.start && (stretch.end <= to || self.written_from <= to)
+        };
+        stretch.end <= self.bytes
+            && (self.written_from <= stretch.start || self.checked.iter().any(reaches))
+    }
+
+    /// Remembers that a stretch was found sound. If there are more than can be remembered, the
+    /// shortest is forgotten, and will be checked again.
+    pub(crate) fn note_checked(&mut self, stretch: Range<u32>) {
+        let (mut from, mut to) = (stretch.start, stretch.end);
+        for known in &mut self.checked {
+            if known.0 <= to && from <= known.1 && known.0 < known.1 {
+                (from, to) = (from.min(known.0), to.max(known.1));
+                *known = (0, 0);
+            }
+        }
+        let shortest = self.checked.iter_mut().min_by_key(|(from, to)| to - from);
+        if let Some(shortest) = shortest.filter(|known| known.1 - known.0 < to - from) {
+            *shortest = (from, to);
         }
     }
 }
@@ -103,19 +139,18 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// Finds where to start looking: the position of the last index entry for which `not_after` holds, or
-/// the beginning.
-pub(crate) fn index_lookup(
+/// Finds the last index entry for which `not_after` holds.
+pub(crate) fn index_entry(
     index: &dyn DiskFile,
     entries: u32,
     not_after: impl Fn(&IndexEntry) -> bool,
-) -> io::Result<u32> {
+) -> io::Result<Option<IndexEntry>> {
     let read = |at: usize| {
         let mut bytes = [0; ENTRY_BYTES];
         read_exact_at(index, &mut bytes, (at * ENTRY_BYTES) as u64)?;
         Ok::<_, io::Error>(IndexEntry::decode(&bytes))
     };
-    Ok(search(entries as usize, read, not_after)?.map_or(0, |entry| entry.position))
+    search(entries as usize, read, not_after)
 }
 
 /// Reads the header of the batch at `position`. Nothing if there is no sound header.
@@ -152,6 +187,33 @@ mod tests {
             ["partition", "42.log", "00000000000000000042.0.log", "0000000000000000004x.log"]
         {
             assert_eq!(SegmentName::of_file(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_or_checked_is_known_to_be_sound_and_nothing_else() {
+        let mut meta = SegmentMeta { bytes: 1000, written_from: 900, ..SegmentMeta::empty(0) };
+        assert!(meta.is_known_sound(900..1000));
+        assert!(!meta.is_known_sound(899..1000) && !meta.is_known_sound(0..10));
+        assert!(!meta.is_known_sound(950..1001));
+        meta.note_checked(500..600);
+        meta.note_checked(100..200);
+        meta.note_checked(600..700);
+        assert!(meta.is_known_sound(500..700) && meta.is_known_sound(150..200));
+        assert!(!meta.is_known_sound(150..550) && !meta.is_known_sound(600..701));
+        meta.note_checked(200..500);
+        meta.note_checked(700..900);
+        assert!(meta.is_known_sound(100..1000) && !meta.is_known_sound(99..1000));
+    }
+
+    #[test]
+    fn more_stretches_than_can_be_remembered_cost_the_shortest() {
+        let mut meta = SegmentMeta { bytes: 1000, written_from: 1000, ..SegmentMeta::empty(0) };
+        for (from, to) in [(0, 50), (100, 110), (200, 250), (300, 320), (400, 405)] {
+            meta.note_checked(from..to);
+        }
+        for (from, to, known) in [(0, 50, true), (100, 110, false), (300, 320, true)] {
+            assert_eq!(meta.is_known_sound(from..to), known, "{from}");
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::config::LogDirConfig;
 use crate::disk::Disk;
 use crate::error::{AppendError, FatalError, StorageError};
 use crate::file_cache::FileCache;
+use crate::file_records::Lending;
 use crate::partition_log::PartitionLog;
 use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<FilePool>,
     pub(crate) files: FileCache,
     pub(crate) buffers: Arc<BufferPool>,
+    pub(crate) lending: Lending,
     pub(crate) salt: u64,
     pub(crate) leader_epoch: AtomicI32,
     queue: Mutex<Queue>,
@@ -154,6 +156,7 @@ impl Shared {
             pool,
             files,
             buffers,
+            lending: Lending::default(),
             salt,
             leader_epoch: AtomicI32::new(leader_epoch),
             queue: Mutex::default(),

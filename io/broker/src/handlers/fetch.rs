@@ -20,13 +20,13 @@ use crate::node::Node;
 use crate::partition::Partition;
 use crate::purgatory::Waiter;
 use crate::request::{Answer, Context, Response};
-use bytes::Bytes;
 use kohort_protocol::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchableTopicResponse, LeaderIdAndEpoch,
+    PartitionData,
 };
 use kohort_protocol::messages::{FetchRequest, FetchResponse};
 use kohort_protocol::{ErrorCode, Message, Uuid};
-use kohort_storage::Isolation;
+use kohort_storage::{Isolation, Records};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, spawn_blocking};
@@ -44,19 +44,20 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
     if work.is_in_memory() {
         let found = work.read();
         if work.limits.max_wait.is_zero() || work.is_enough(&found) {
-            return Answer::Ready(encode(&context, &work.respond(found)));
+            return Answer::Ready(encode(&context, work.respond(found)));
         }
     }
     Answer::Later(Box::pin(async move {
         match work.wait().await {
-            Ok(response) => encode(&context, &response),
+            Ok(answer) => encode(&context, answer),
             Err(error) => Response::Broken(format!("a Fetch failed: {error}")),
         }
     }))
 }
 
-fn encode(context: &Context, response: &FetchResponse) -> Response {
-    match fetch_frame::encode(response, context.version, context.correlation_id) {
+fn encode(context: &Context, answer: FetchAnswer) -> Response {
+    let FetchAnswer { response, records } = answer;
+    match fetch_frame::encode(&response, records, context.version, context.correlation_id) {
         Ok(pieces) => Response::Pieces(pieces).telling(response.errors()),
         Err(error) => context.broken(&error),
     }
@@ -99,8 +100,8 @@ struct Work {
 /// What one look at the logs found.
 #[derive(Default)]
 struct Found {
-    /// One for each partition of the plan, with its topic's name.
-    partitions: Vec<PartitionData>,
+    /// One for each partition of the plan.
+    partitions: Vec<(PartitionData, Records)>,
     bytes: usize,
     /// Whether something must be told at once.
     urgent: bool,
@@ -108,7 +109,7 @@ struct Found {
 
 impl Work {
     /// Looks until there is enough or the time is over. Fails if looking panicked.
-    async fn wait(mut self) -> Result<FetchResponse, JoinError> {
+    async fn wait(mut self) -> Result<FetchAnswer, JoinError> {
         let mut deadline = Instant::now() + self.limits.max_wait;
         let mut stopping = self.node.stopping.clone();
         let waiter = Waiter::register(self.places());
@@ -169,21 +170,21 @@ impl Work {
             let partition = topics.find(&self.node, &wanted.topic).and_then(|topic| {
                 topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
             });
-            let data = match partition {
+            let (data, records) = match partition {
                 Ok(partition) => {
                     let room = self.limits.max_bytes.saturating_sub(found.bytes);
-                    let data = self.read_one(partition, wanted, room, found.bytes == 0);
+                    let found = self.read_one(partition, wanted, room, found.bytes == 0);
                     partition.counters.fetch_requests.add(1);
-                    if !data.error_code.is_ok() {
+                    if !found.0.error_code.is_ok() {
                         partition.counters.failed_fetch_requests.add(1);
                     }
-                    data
+                    found
                 }
-                Err(error) => failed(index, error),
+                Err(error) => (failed(index, error), Records::default()),
             };
-            found.bytes += data.records.as_ref().map_or(0, Bytes::len);
+            found.bytes += records.len();
             found.urgent |= !data.error_code.is_ok() || data.diverging_epoch.epoch >= 0;
-            found.partitions.push(data);
+            found.partitions.push((data, records));
         }
         found
     }
@@ -194,59 +195,75 @@ impl Work {
         wanted: &Wanted,
         room: usize,
         first: bool,
-    ) -> PartitionData {
+    ) -> (PartitionData, Records) {
         let index = wanted.partition.partition;
         let wanted = &wanted.partition;
-        if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch) {
-            let leader_epoch = partition.log.leader_epoch();
-            return PartitionData {
-                current_leader: LeaderIdAndEpoch { leader_id: self.node.id, leader_epoch },
-                ..failed(index, error_code)
-            };
-        }
-        if wanted.last_fetched_epoch >= 0 {
-            match partition.log.end_offset_for_epoch(wanted.last_fetched_epoch) {
-                None => return failed(index, ErrorCode::OFFSET_OUT_OF_RANGE),
-                Some((epoch, end_offset))
-                    if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset =>
-                {
-                    return PartitionData {
-                        high_watermark: partition.log.high_watermark(),
-                        last_stable_offset: partition.log.high_watermark(),
-                        log_start_offset: partition.log.log_start_offset(),
-                        diverging_epoch: EpochEndOffset { epoch, end_offset },
-                        ..failed(index, ErrorCode::NONE)
-                    };
-                }
-                Some(_) => {}
-            }
+        if let Some(refusal) = self.epochs_refused(partition, wanted) {
+            return (refusal, Records::default());
         }
         let max_bytes = room.min(wanted.partition_max_bytes.max(0) as usize);
-        match partition.log.read(wanted.fetch_offset, max_bytes, first, self.limits.isolation) {
-            Ok(read) => PartitionData {
-                partition_index: index,
-                high_watermark: read.high_watermark,
-                last_stable_offset: read.last_stable_offset,
-                log_start_offset: read.log_start_offset,
-                aborted_transactions: aborted(self.limits.isolation, read.aborted),
-                records: Some(read.records),
-                ..PartitionData::default()
-            },
+        match partition.log.lend(wanted.fetch_offset, max_bytes, first, self.limits.isolation) {
+            Ok(read) => {
+                let data = PartitionData {
+                    partition_index: index,
+                    high_watermark: read.high_watermark,
+                    last_stable_offset: read.last_stable_offset,
+                    log_start_offset: read.log_start_offset,
+                    aborted_transactions: aborted(self.limits.isolation, read.aborted),
+                    records: None,
+                    ..PartitionData::default()
+                };
+                (data, read.records)
+            }
             Err(error) => {
                 let in_range = error.code() != ErrorCode::OFFSET_OUT_OF_RANGE;
                 if in_range {
                     tracing::error!(partition = %partition.log.id(), %error, "a partition could not be read");
                 }
-                failed(index, error.code())
+                (failed(index, error.code()), Records::default())
             }
+        }
+    }
+
+    /// Answers a reader that is wrong about the leader's epochs, or whose log departs from ours.
+    fn epochs_refused(
+        &self,
+        partition: &Partition,
+        wanted: &FetchPartition,
+    ) -> Option<PartitionData> {
+        let index = wanted.partition;
+        if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch) {
+            let leader_epoch = partition.log.leader_epoch();
+            return Some(PartitionData {
+                current_leader: LeaderIdAndEpoch { leader_id: self.node.id, leader_epoch },
+                ..failed(index, error_code)
+            });
+        }
+        if wanted.last_fetched_epoch < 0 {
+            return None;
+        }
+        match partition.log.end_offset_for_epoch(wanted.last_fetched_epoch) {
+            None => Some(failed(index, ErrorCode::OFFSET_OUT_OF_RANGE)),
+            Some((epoch, end_offset))
+                if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset =>
+            {
+                Some(PartitionData {
+                    high_watermark: partition.log.high_watermark(),
+                    last_stable_offset: partition.log.high_watermark(),
+                    log_start_offset: partition.log.log_start_offset(),
+                    diverging_epoch: EpochEndOffset { epoch, end_offset },
+                    ..failed(index, ErrorCode::NONE)
+                })
+            }
+            Some(_) => None,
         }
     }
 
     /// Counts what is sent.
     fn count_bytes(&self, found: &Found) {
         let mut topics = TopicCursor::default();
-        for (wanted, data) in self.plan.wanted.iter().zip(&found.partitions) {
-            let bytes = data.records.as_ref().map_or(0, Bytes::len);
+        for (wanted, (_, records)) in self.plan.wanted.iter().zip(&found.partitions) {
+            let bytes = records.len();
             if bytes > 0
                 && let Ok(topic) = topics.find(&self.node, &wanted.topic)
                 && let Some(partition) = topic.partition(wanted.partition.partition)
@@ -257,41 +274,53 @@ impl Work {
     }
 
     /// Cuts the response to what the session has news of.
-    fn respond(self, found: Found) -> FetchResponse {
+    fn respond(self, found: Found) -> FetchAnswer {
         self.count_bytes(&found);
         let wanted = self.plan.wanted.into_iter().zip(found.partitions);
         let uses_ids = self.version >= 13;
-        let mut response = FetchResponse::default();
+        let mut answer = FetchAnswer::default();
         match self.plan.kind {
             PlanKind::Sessionless => {
-                for (wanted, data) in wanted {
-                    push(&mut response.responses, &wanted.topic, data);
+                for (wanted, found) in wanted {
+                    answer.push(&wanted.topic, found);
                 }
             }
             PlanKind::Full => {
                 let mut read = Vec::new();
-                for (wanted, data) in wanted {
-                    let told = told(&data);
-                    push(&mut response.responses, &wanted.topic, data);
+                for (wanted, found) in wanted {
+                    let told = told(&found.0);
+                    answer.push(&wanted.topic, found);
                     read.push((wanted, told));
                 }
                 let now = self.node.clock.now();
-                response.session_id =
+                answer.response.session_id =
                     self.node.sessions.begin(read, uses_ids, self.limits.slots, now);
             }
             PlanKind::Incremental(session) => {
                 let mut session = session.lock();
-                response.session_id = session.id();
-                for (wanted, data) in wanted {
-                    let has_records =
-                        data.records.as_ref().is_some_and(|records| !records.is_empty());
-                    if session.note(&wanted, told(&data), has_records) {
-                        push(&mut response.responses, &wanted.topic, data);
+                answer.response.session_id = session.id();
+                for (wanted, found) in wanted {
+                    if session.note(&wanted, told(&found.0), !found.1.is_empty()) {
+                        answer.push(&wanted.topic, found);
                     }
                 }
             }
         }
-        response
+        answer
+    }
+}
+
+/// A response, and the records of its partitions in their order.
+#[derive(Default)]
+struct FetchAnswer {
+    response: FetchResponse,
+    records: Vec<Records>,
+}
+
+impl FetchAnswer {
+    fn push(&mut self, topic: &TopicKey, (data, records): (PartitionData, Records)) {
+        push(&mut self.response.responses, topic, data);
+        self.records.push(records);
     }
 }
 
@@ -316,13 +345,13 @@ impl TopicCursor {
     }
 }
 
-/// Answers without records: none, not null, which librdkafka takes for a broken response.
+/// Answers without records.
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,
         error_code,
         high_watermark: -1,
-        records: Some(Bytes::new()),
+        records: None,
         ..PartitionData::default()
     }
 }
