@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::checkpoint::{CHECKPOINT_FILE, CheckpointHead, encode};
+use crate::config::FlushMode;
 use crate::disk::replace_file;
 use crate::error::StorageError;
 use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
@@ -220,6 +221,7 @@ impl Background {
             work.dirty_since = None;
             std::mem::take(&mut work.dirty)
         };
+        let mut retired = false;
         while let Some(partition) = dirty.pop() {
             if let Err(error) = flush_partition(&partition) {
                 partition.dirty.store(true, Ordering::Release);
@@ -229,6 +231,11 @@ impl Background {
                 work.dirty_since.get_or_insert_with(Instant::now);
                 return Err(error);
             }
+            // What one commit brought is written as a whole, also what was deleted since.
+            retired |= partition.trim();
+        }
+        if retired {
+            self.shared.want_checkpoint();
         }
         self.evict_to(self.shared.config.hot_bytes_max);
         self.shared.announce_room();
@@ -312,6 +319,10 @@ impl Background {
     pub(crate) fn remove_dirs(&self) -> Result<(), FlushError> {
         let _writing = self.writing.lock();
         let dirs = std::mem::take(&mut self.shared.work.lock().remove_dirs);
+        if !dirs.is_empty() && self.shared.config.flush == FlushMode::PageCache {
+            // Or a power cut might take the deletion back, but not the files.
+            self.shared.pool.sync_live().map_err(FlushError::of_sync)?;
+        }
         for dir in dirs {
             match self.shared.disk.remove_dir_all(&dir) {
                 Ok(()) => {}

@@ -204,13 +204,17 @@ fn reopen(
         let number = file.header.map(|header| header.number);
         number.filter(|n| (head.wal.file_number..=end.next.file_number).contains(n))
     };
+    let (stale, files): (Vec<_>, Vec<_>) = files.iter().partition(|file| {
+        let number = file.header.map_or(0, |header| header.number);
+        number > end.next.file_number || (end.later.is_some() && live(file).is_none())
+    });
+    remove_stale(&*disk, &wal_dir, &stale, &end).map_err(io_at(&wal_dir))?;
     let adopted = files.iter().map(|f| (live(f), f.path.clone(), f.length)).collect();
     pool.adopt(adopted).map_err(io_at(&wal_dir))?;
-    if synced {
-        // A process that was killed between a write and its sync leaves a commit that can be read but
-        // is not durable. Whoever is shown it must be able to rely on it.
-        pool.sync_live().map_err(io_at(&wal_dir))?;
-    }
+    // A process that was killed between a write and its sync leaves a commit that can be read but is not
+    // durable. Whoever is shown it must be able to rely on it. In mode `page-cache` it is the headers
+    // that a checkpoint will rely on.
+    pool.sync_live().map_err(io_at(&wal_dir))?;
     let current = pool.live_file(end.next.file_number).expect("the file was just read");
     let mut wal = if end.synced == synced && end.later.is_none() {
         WalWriter::resume(Arc::clone(&pool), head.salt, synced, current, end.next)
@@ -221,6 +225,8 @@ fn reopen(
     if cut {
         let epoch = shared.leader_epoch.fetch_add(1, Ordering::Relaxed) + 1;
         write_leader_epoch(&mut wal, epoch).map_err(open_failed(&path))?;
+        // Whatever the flush mode: an epoch is not given twice.
+        pool.sync_live().map_err(io_at(&wal_dir))?;
         tracing::warn!(
             path = %end.path.display(),
             position = end.next.position,
@@ -259,6 +265,35 @@ fn judge_end(folder: &Path, end: &WalEnd) -> Result<(), OpenError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes what a power cut left beyond the log's end in flush mode `page-cache`: files with numbers that
+/// will be given again, and commits behind one that is lost. Otherwise a later start would take them for
+/// a part of the log that then is.
+fn remove_stale(
+    disk: &dyn Disk,
+    wal_dir: &Path,
+    files: &[&FoundFile],
+    end: &WalEnd,
+) -> io::Result<()> {
+    for file in files {
+        disk.remove_file(&file.path)?;
+    }
+    if !files.is_empty() {
+        disk.sync_dir(wal_dir)?;
+    }
+    if end.later.is_some() {
+        let file = disk.open(&end.path, OpenMode::Existing)?;
+        let zeros = vec![0; 1 << 20];
+        let (mut position, length) = (end.next.position, file.len()?);
+        while position < length {
+            let part = zeros.len().min((length - position) as usize);
+            file.write_at(&zeros[..part], position)?;
+            position += part as u64;
+        }
+        file.sync()?;
+    }
+    Ok(())
 }
 
 /// Applies the log's entries to the partitions.

@@ -117,9 +117,8 @@ impl WalWriter {
             synced: self.synced,
         };
         file.file.write_at(header.encode().as_slice(), 0).map_err(WalError::Failed)?;
-        if self.synced {
-            file.file.sync().map_err(WalError::Failed)?;
-        }
+        // Also where commits are not synced: a checkpoint may say that the log goes on in this file.
+        file.file.sync().map_err(WalError::Failed)?;
         self.pool.put_to_use(number, file.clone());
         self.current = file;
         self.next.file_number = number;
