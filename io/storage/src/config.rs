@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kohort_log::Timestamp;
 
 use crate::error::FatalError;
+use crate::wal::frame::FRAME_PAYLOAD_MAX;
 
 /// Settings of a data folder. Start from [`LogDirConfig::new`].
 #[derive(Clone)]
@@ -25,6 +26,9 @@ pub struct LogDirConfig {
     /// [`AppendError::QueueFull`](crate::AppendError::QueueFull). Two to three commits' worth at the
     /// largest commit size, so a full queue is a disk that does not keep up.
     pub queue_bytes_max: usize,
+    /// The largest batch that is taken, whatever the topic allows: it must fit one commit, which may
+    /// have a gibibyte.
+    pub batch_bytes_max: usize,
     /// Committed records not yet written to segments: beyond this appends are refused as well, since
     /// they are held in memory until then.
     pub unflushed_bytes_max: usize,
@@ -91,6 +95,7 @@ impl LogDirConfig {
             wal_first_file_bytes: 1 << 20,
             wal_file_bytes: 64 << 20,
             queue_bytes_max: 64 << 20,
+            batch_bytes_max: FRAME_PAYLOAD_MAX - 4096,
             unflushed_bytes_max: 128 << 20,
             hot_bytes_max: 16 << 20,
             buffer_bytes_max: 16 << 20,

@@ -21,10 +21,10 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use kohort_log::epoch_cache::EpochCache;
 use kohort_log::producer_state::{ActiveProducer, ProducerStates, SequenceCheck};
-use kohort_log::validator::{self, AppendOrigin, Scratch};
+use kohort_log::validator::{self, AppendOrigin, InvalidBatch, Scratch};
 use kohort_log::{PartitionConfig, Timestamp};
-use kohort_protocol::Uuid;
 use kohort_protocol::records::{BatchHeader, batches};
+use kohort_protocol::{ErrorCode, Uuid};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{AppendError, StorageError};
@@ -295,6 +295,13 @@ impl PartitionLog {
         let valid = SCRATCH
             .with_borrow_mut(|scratch| validator::validate(&config, now, batch, origin, scratch))?;
         let mut header = valid.header;
+        // As it is stored: compressed anew it may be larger than it came.
+        let (size, limit) = (valid.bytes.len(), self.shared.config.batch_bytes_max);
+        if size > limit {
+            let message = format!("the batch of {size} bytes is larger than a commit of {limit}");
+            let code = ErrorCode::MESSAGE_TOO_LARGE;
+            return Err(InvalidBatch { code, message, records: Vec::new() }.into());
+        }
         let client = origin == AppendOrigin::Client;
         let mut state = self.state.lock();
         if state.deleted {

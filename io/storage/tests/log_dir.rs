@@ -216,3 +216,14 @@ fn large_batches_come_whole_and_as_many_as_fit() {
     assert_eq!(offsets(8, 1 << 20, false), [8, 10], "where the reader before left off or not");
     assert_eq!(read_all(&partition, 0, 150_000).len(), 11);
 }
+
+#[test]
+fn batch_that_fits_no_commit_is_refused_and_the_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogDirConfig { batch_bytes_max: 1000, ..LogDirConfig::new(folder.path()) };
+    let (dir, _) = LogDir::open(config).unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    let refused = append(&log, batch(&[&[1; 1000]])).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::MESSAGE_TOO_LARGE, "{refused}");
+    assert_eq!(append_durably(&log, batch(&[&[1; 900]])).base_offset, 0);
+}

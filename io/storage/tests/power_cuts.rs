@@ -257,7 +257,7 @@ impl Run {
         let folder = Path::new("/data/partitions");
         let files = |name: &String| {
             let files = self.disk.list(&folder.join(name)).unwrap().into_iter();
-            files.filter(|file| file.ends_with(".log")).count()
+            files.filter(|file| file.strip_suffix(".log").is_some()).count()
         };
         let found: usize = self.disk.list(folder).unwrap().iter().map(files).sum();
         let known: usize = dir.partitions().iter().map(|log| log.counters().segments).sum();
