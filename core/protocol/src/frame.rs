@@ -16,6 +16,9 @@ pub const LENGTH_BYTES: usize = 4;
 /// The largest frame a broker takes unless it is configured otherwise (`socket.request.max.bytes`).
 pub const DEFAULT_MAX_FRAME_BYTES: usize = 100 * 1024 * 1024;
 
+/// Room for most messages that hold no records, so that writing one allocates once.
+const SMALL_FRAME_BYTES: usize = 256;
+
 /// Checks the length at the front of a frame.
 pub fn frame_length(prefix: [u8; LENGTH_BYTES], limit: usize) -> Result<usize, DecodeError> {
     let length = i32::from_be_bytes(prefix);
@@ -71,7 +74,7 @@ pub fn encode_response<M: Message>(
 pub fn framed(
     write: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
 ) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_capacity(SMALL_FRAME_BYTES);
     writer.put_i32(0);
     write(&mut writer)?;
     writer.into_frame()

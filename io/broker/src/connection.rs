@@ -14,20 +14,21 @@
 //! peer does wrong ends its own connection with one line in the log, and nothing else.
 
 use crate::dispatch::{self, Overlap, Started};
-use crate::frame_reader::FrameReader;
+use crate::frame_reader::{FrameReader, SMALL_BUFFER};
 use crate::listener::stopped;
 use crate::metrics::{Kind, Stage};
 use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
 use crate::request::{Answer, Ends, Response};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::ready;
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::sync::watch;
@@ -135,6 +136,8 @@ impl Connection {
         let (mut reader, writer) = stream.split();
         let mut last_active = Instant::now();
         let mut idle = pin!(sleep_until(self.idle_deadline(last_active)));
+        // One wait for all: a new one each time round would take a lock each time.
+        let mut stopped = pin!(stopped(&mut stopping));
         let mut open = true;
         loop {
             if open && let Err(end) = self.start_requests() {
@@ -144,9 +147,6 @@ impl Connection {
                 return End::Quiet("the broker is stopping");
             }
             let wants_bytes = open && !self.frames.has_frame();
-            if wants_bytes {
-                self.frames.rest();
-            }
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
             tokio::select! {
@@ -184,7 +184,7 @@ impl Connection {
                         Err(error) => return error.into(),
                     }
                 }
-                () = stopped(&mut stopping), if open => open = false,
+                () = stopped.as_mut(), if open => open = false,
                 () = idle.as_mut(), if self.idle_after.is_some() => {
                     let deadline = self.idle_deadline(last_active);
                     if deadline <= Instant::now() && self.in_flight.is_empty() {
@@ -299,13 +299,23 @@ async fn first(in_flight: &mut VecDeque<(Answer, Timing)>) -> Response {
     }
 }
 
-/// Reads what the socket has. The buffer is taken only once there is something to read.
+thread_local! {
+    /// Where small requests are read, whosever they are: what came is taken out before the next read.
+    static SMALL: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALL_BUFFER].into());
+}
+
+/// Reads what the socket has.
 async fn fill(reader: &mut ReadHalf<'_>, frames: &mut FrameReader) -> io::Result<usize> {
+    if let Some(mut space) = frames.large_space() {
+        return reader.read_buf(&mut space).await;
+    }
     poll_fn(|context| {
-        ready!(reader.as_ref().poll_read_ready(context))?;
-        let mut space = frames.space();
-        let read = pin!(reader.read_buf(&mut space));
-        Future::poll(read, context)
+        SMALL.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut read))?;
+            frames.put(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
     })
     .await
 }

@@ -2,9 +2,9 @@
 //!
 //! Memory follows the bytes that have arrived, never the length a peer announces: a frame's buffer
 //! starts small and at most doubles as it fills, and only a connection that has sent large frames
-//! before gets one of that size at once. Small frames are copied out of a buffer that is reused;
-//! large ones are read into memory of their own, which then travels to the log without a copy. A
-//! connection with nothing to read holds no buffer.
+//! before gets one of that size at once. Small frames are read into a buffer that all connections
+//! of a thread share, and copied out of it: a connection with nothing to read holds none. Large ones
+//! are read into memory of their own, which then travels to the log without a copy.
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -12,7 +12,7 @@ use kohort_protocol::DecodeError;
 use kohort_protocol::frame::{LENGTH_BYTES, frame_length};
 
 /// How much one read of small frames may take.
-const SMALL_BUFFER: usize = 16 * 1024;
+pub(crate) const SMALL_BUFFER: usize = 16 * 1024;
 /// Frames up to this size are copied, so that keeping one does not keep the whole buffer.
 const COPIED_FRAME: usize = 4 * 1024;
 /// What a large frame's buffer starts with.
@@ -40,20 +40,33 @@ impl FrameReader {
         Self { limit, small: BytesMut::new(), large: None, proven: 0 }
     }
 
-    /// Returns where the next bytes from the peer go.
-    pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
-        let Some(large) = &mut self.large else {
-            self.small.reserve(SMALL_BUFFER);
-            let room = self.small.capacity() - self.small.len();
-            return (&mut self.small).limit(room);
-        };
+    /// Returns where the next bytes from the peer go, if a large frame has begun; otherwise up to
+    /// [`SMALL_BUFFER`] bytes are to be read elsewhere and [`put`](Self::put) here.
+    pub(crate) fn large_space(&mut self) -> Option<Limit<&mut BytesMut>> {
+        let large = self.large.as_mut()?;
         let have = large.bytes.len();
         let missing = large.length - have;
         if large.bytes.capacity() == have {
             large.bytes.reserve(missing.min(have.max(LARGE_BUFFER)));
         }
         let room = missing.min(large.bytes.capacity() - have);
-        (&mut large.bytes).limit(room)
+        Some((&mut large.bytes).limit(room))
+    }
+
+    /// Takes bytes that were read while no large frame had begun.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        if !self.small.is_empty() {
+            self.small.extend_from_slice(bytes);
+            return;
+        }
+        if let Some((prefix, begun)) = bytes.split_first_chunk::<LENGTH_BYTES>()
+            && let Ok(length) = frame_length(*prefix, self.limit)
+            && is_large(length)
+        {
+            self.begin_large(length, begun);
+        } else {
+            self.small = BytesMut::from(bytes);
+        }
     }
 
     /// Returns whether a whole frame is waiting, so that nothing more need be read yet.
@@ -97,7 +110,9 @@ impl FrameReader {
             return Ok(None);
         }
         self.small.advance(LENGTH_BYTES);
-        let frame = if length <= COPIED_FRAME {
+        let frame = if self.small.len() == length {
+            std::mem::take(&mut self.small).freeze()
+        } else if length <= COPIED_FRAME {
             let frame = Bytes::copy_from_slice(&self.small[..length]);
             self.small.advance(length);
             frame
@@ -107,26 +122,26 @@ impl FrameReader {
         Ok(Some(frame))
     }
 
-    /// Gives back the buffer of small frames when nothing is in it.
-    pub(crate) fn rest(&mut self) {
-        if self.small.is_empty() && self.small.capacity() > 0 {
-            self.small = BytesMut::new();
+    /// Moves the start of a frame that will not fit the small buffer to memory of its own.
+    fn prepare_large(&mut self, length: usize) {
+        if is_large(length) {
+            let small = std::mem::take(&mut self.small);
+            self.begin_large(length, &small[LENGTH_BYTES..]);
         }
     }
 
-    /// Moves the start of a frame that will not fit the small buffer to memory of its own.
-    fn prepare_large(&mut self, length: usize) {
-        if length + LENGTH_BYTES <= SMALL_BUFFER {
-            return;
-        }
-        self.small.advance(LENGTH_BYTES);
-        let begun = self.small.len();
-        let room = length.min(LARGE_BUFFER.max(2 * begun).max(self.proven));
+    /// Starts a large frame with what has come of it.
+    fn begin_large(&mut self, length: usize, begun: &[u8]) {
+        let room = length.min(LARGE_BUFFER.max(2 * begun.len()).max(self.proven));
         let mut bytes = BytesMut::with_capacity(room);
-        bytes.extend_from_slice(&self.small);
-        self.small.clear();
+        bytes.extend_from_slice(begun);
         self.large = Some(LargeFrame { bytes, length });
     }
+}
+
+/// Tells whether a frame does not fit the small buffer with its length.
+fn is_large(length: usize) -> bool {
+    length + LENGTH_BYTES > SMALL_BUFFER
 }
 
 #[cfg(test)]
@@ -139,9 +154,15 @@ mod tests {
         let mut found = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let mut space = reader.space();
-            let taken = piece.min(space.remaining_mut()).min(rest.len());
-            space.put_slice(&rest[..taken]);
+            let taken = if let Some(mut space) = reader.large_space() {
+                let taken = piece.min(space.remaining_mut()).min(rest.len());
+                space.put_slice(&rest[..taken]);
+                taken
+            } else {
+                let taken = piece.min(SMALL_BUFFER).min(rest.len());
+                reader.put(&rest[..taken]);
+                taken
+            };
             rest = &rest[taken..];
             while let Some(frame) = reader.next_frame().unwrap() {
                 found.push(frame);
@@ -172,7 +193,7 @@ mod tests {
     fn a_length_that_cannot_be_is_refused_at_once() {
         for prefix in [-1_i32, i32::MIN, 1001, i32::MAX] {
             let mut reader = FrameReader::new(1000);
-            reader.space().put_slice(&prefix.to_be_bytes());
+            reader.put(&prefix.to_be_bytes());
             assert!(reader.has_frame(), "the refusal counts as something to take");
             assert!(reader.next_frame().is_err());
         }
@@ -181,8 +202,8 @@ mod tests {
     #[test]
     fn an_announced_length_reserves_nothing() {
         let mut reader = FrameReader::new(100 << 20);
-        reader.space().put_slice(&(100_u32 << 20).to_be_bytes());
+        reader.put(&(100_u32 << 20).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
-        assert!(reader.space().get_ref().capacity() <= LARGE_BUFFER);
+        assert!(reader.large_space().unwrap().get_ref().capacity() <= LARGE_BUFFER);
     }
 }

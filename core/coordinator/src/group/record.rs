@@ -15,7 +15,7 @@ use kohort_protocol::messages::group_records::{
     GroupMetadataKey, GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitKey,
     OffsetCommitValue,
 };
-use kohort_protocol::{DecodeError, EncodeError, Uuid};
+use kohort_protocol::{DecodeError, EncodeError, Uuid, Writer};
 
 use crate::shard::Timestamp;
 
@@ -279,8 +279,18 @@ pub(crate) fn own(bytes: &Bytes) -> Bytes {
 }
 
 fn offset_key(group: &str, topic: &str, partition: i32) -> Result<Bytes, EncodeError> {
-    OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition }.to_bytes()
+    // As `OffsetCommitKey` writes it, without owning the names and in one allocation: a commit takes
+    // one for each partition.
+    let mut writer = Writer::with_capacity(KEY_BYTES_FIXED + group.len() + topic.len());
+    writer.put_i16(OffsetCommitKey::VERSIONS.max);
+    writer.put_string(Some(group))?;
+    writer.put_string(Some(topic))?;
+    writer.put_i32(partition);
+    Ok(writer.into_bytes())
 }
+
+/// The bytes of an offset's key beside its two names: kind, their lengths, partition.
+const KEY_BYTES_FIXED: usize = 2 + 2 + 2 + 4;
 
 fn group_key(group: &str) -> Result<Bytes, EncodeError> {
     GroupMetadataKey { group: group.to_owned() }.to_bytes()

@@ -146,11 +146,14 @@ macro_rules! record_value {
 record_key! { OffsetCommitKey, GroupMetadataKey }
 record_value! { OffsetCommitValue, GroupMetadataValue }
 
+/// Room for a committed offset without metadata, so that writing one allocates once.
+const SMALL_RECORD_BYTES: usize = 64;
+
 fn with_prefix(
     version: i16,
     write: impl FnOnce(&mut Writer, i16) -> Result<(), EncodeError>,
 ) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_capacity(SMALL_RECORD_BYTES);
     writer.put_i16(version);
     write(&mut writer, version)?;
     Ok(writer.into_bytes())
