@@ -65,7 +65,7 @@ pub(crate) struct BrokerArguments {
     #[arg(long, default_value_t = 15.0)]
     warm_up: f64,
     /// How many seconds each load lasts.
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Write what was found to this file as well.
     #[arg(long, value_name = "FILE")]
