@@ -35,6 +35,13 @@ enum Task {
     },
     /// Install Kafka's clients, tools and broker into `target/peers`, at pinned versions.
     Peers,
+    /// Watch the broker's memory for an hour with 10 000 partitions, 10 000 groups and 2 000
+    /// connections, everything coming and going; fails if it grows.
+    Soak {
+        /// `--minutes N`, and `--quick` for a tenth of everything.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Compare our broker with Apache Kafka 4.3 on this machine: `bench broker` (a quarter of an
     /// hour; `--quick` for a glance) or `bench franz-go`.
     Bench {
@@ -63,6 +70,7 @@ fn carry_out(task: Task) -> anyhow::Result<()> {
         }
         Task::Test { only, .. } => test::run_chosen(&workspace, &only),
         Task::Peers => peers::install(&workspace),
+        Task::Soak { arguments } => test::soak(&workspace, &arguments),
         Task::Bench { arguments } => test::bench(&workspace, &arguments),
     }
 }

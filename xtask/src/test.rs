@@ -68,6 +68,12 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     run_interop(workspace, &["--release"], "bench", arguments)
 }
 
+/// Runs the soak, which needs our broker alone.
+pub(crate) fn soak(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    build(workspace)?;
+    run_interop(workspace, &["--release"], "soak", arguments)
+}
+
 /// One step of `cargo xtask test`.
 struct Step {
     name: &'static str,

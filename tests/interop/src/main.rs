@@ -20,6 +20,7 @@ mod places;
 mod records;
 mod restart;
 mod sample;
+mod soak;
 mod suite;
 mod tools;
 
@@ -31,6 +32,7 @@ use crate::bench::Bench;
 use crate::broker::Kind;
 use crate::hub::Client;
 use crate::places::Places;
+use crate::soak::SoakArguments;
 
 #[derive(Parser)]
 #[command(name = "kohort-interop", about)]
@@ -50,6 +52,8 @@ enum Command {
     /// Measure our broker and Apache Kafka, in turn.
     #[command(subcommand)]
     Bench(Bench),
+    /// Watch the broker's memory under a load of everything at once.
+    Soak(SoakArguments),
     /// Be the driver of our own client, for another process of this program.
     #[command(hide = true)]
     Driver {
@@ -97,9 +101,12 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         bench::run(bench)?;
         return Ok(true);
     }
+    if let Command::Soak(arguments) = &command {
+        return soak::run(arguments);
+    }
     let places = Places::find()?;
     match command {
-        Command::Bench(_) => Ok(true),
+        Command::Bench(_) | Command::Soak(_) => Ok(true),
         Command::Driver { bootstrap } => {
             driver::run(&bootstrap)?;
             Ok(true)

@@ -30,6 +30,16 @@ impl Places {
         Self::find_with(&["java"])
     }
 
+    /// Finds them for a run that needs our broker alone.
+    pub(crate) fn find_broker() -> Result<Self> {
+        Self::find_with(&[])
+    }
+
+    /// Returns our own binary.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.kohort
+    }
+
     fn find_with(peers: &[&str]) -> Result<Self> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
         let root = sources.ancestors().nth(2).context("no workspace above tests/interop")?;
