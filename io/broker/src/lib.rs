@@ -30,6 +30,7 @@
 //! Replication: there is one broker. Transactions, ACLs, TLS and SASL, quotas: not served, and not
 //! advertised.
 
+mod admission;
 mod broker;
 mod clock;
 mod cluster;

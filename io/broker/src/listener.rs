@@ -1,5 +1,6 @@
 //! Accepts connections, and sees them out when the broker stops.
 
+use crate::admission::{Admission, Pace};
 use crate::connection;
 use crate::descriptors;
 use crate::node::Node;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 /// How long connections have to answer what is in flight when the broker stops.
@@ -38,42 +39,49 @@ pub(crate) async fn run(
 ) {
     let mut connections = JoinSet::new();
     let bearable = descriptors::shares().connections;
+    let admission = Admission::default();
+    let mut pace = Pace::new(Instant::now());
     let mut refusing = false;
     let mut number = 0;
     let for_connections = stopping.clone();
     loop {
-        // Both are cancel-safe: accepting and joining take effect only when they complete.
+        let config = node.config();
+        let pause = pace.wait(config.max_connection_creation_rate, Instant::now());
+        // All are cancel-safe: accepting, joining and waiting take effect only when they complete.
         tokio::select! {
-            accepted = accept(&listeners, number + 1) => match accepted {
+            accepted = accept(&listeners, number + 1), if pause.is_none() => match accepted {
                 Ok((stream, ends)) => {
-                    let limit = (node.config().max_connections as usize).min(bearable);
-                    if connections.len() >= limit {
-                        let counters = &node.metrics.connections;
-                        let reached = if limit == bearable {
-                            &counters.refused_descriptors
-                        } else {
-                            &counters.refused_total
-                        };
-                        reached.add(1);
-                        if !refusing {
-                            warn!(
-                                peer = %ends.peer,
-                                limit,
-                                "connection refused: as many are open as max.connections and the \
-                                 limit of open files allow"
-                            );
+                    pace.note_accepted();
+                    let place = match admission.admit(ends.peer.ip(), &config, bearable) {
+                        Ok(place) => place,
+                        Err(refusal) => {
+                            node.metrics.connections.refused(refusal);
+                            if !refusing {
+                                let (limit, value) = refusal.limit();
+                                warn!(
+                                    peer = %ends.peer,
+                                    limit,
+                                    value,
+                                    "connection refused: as many are open as the limit allows; more \
+                                     refusals are counted in kohort_connections_refused_total"
+                                );
+                            }
+                            refusing = true;
+                            continue;
                         }
-                        refusing = true;
-                        continue;
-                    }
+                    };
                     refusing = false;
                     number += 1;
-                    connections.spawn(connection::serve(
+                    let serving = connection::serve(
                         Arc::clone(&node),
                         stream,
                         ends,
                         for_connections.clone(),
-                    ));
+                    );
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
@@ -81,6 +89,7 @@ pub(crate) async fn run(
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {}
             () = stopped(&mut stopping) => break,
         }
     }

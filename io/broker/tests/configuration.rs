@@ -135,6 +135,7 @@ fn kind_and_range(kind: Kind) -> (&'static str, String) {
         Kind::Text => ("text", String::new()),
         Kind::OneOf(allowed) => ("word", words(allowed)),
         Kind::List(allowed) => ("list", words(allowed)),
+        Kind::AddressLimits => ("ADDRESS:LIMIT list", String::new()),
         Kind::Class => ("Java class", String::new()),
         Kind::Password => ("secret", String::new()),
     }

@@ -113,6 +113,12 @@ broker_properties! {
     socket_request_max_bytes: i32 = "socket.request.max.bytes", Kind::Int(1, INT), Some("104857600"), AtStart;
     /// How many connections may be open at once.
     max_connections: i32 = "max.connections", Kind::Int(0, INT), Some("2147483647"), Live;
+    /// How many connections may be open at once from one address.
+    max_connections_per_ip: i32 = "max.connections.per.ip", Kind::Int(0, INT), Some("2147483647"), Live;
+    /// Limits of single addresses in the place of max.connections.per.ip, as ADDRESS:LIMIT; names of hosts are refused.
+    max_connections_per_ip_overrides: Vec<String> = "max.connections.per.ip.overrides", Kind::AddressLimits, Some(""), Live;
+    /// How many connections are accepted in a second; those beyond wait.
+    max_connection_creation_rate: i32 = "max.connection.creation.rate", Kind::Int(0, INT), Some("2147483647"), Live;
     /// A connection on which nothing happened for this long is closed; negative never closes.
     connections_max_idle_ms: i64 = "connections.max.idle.ms", Kind::Long(-LONG, LONG), Some("600000"), AtStart;
     /// How many connections the kernel may hold before they are accepted.

@@ -3,6 +3,7 @@
 //! Kafka keeps configuration as text and gives every name a type and a range. [`Kind`] is that
 //! type; [`FromConfig`] turns checked text into the Rust value the broker works with.
 
+use crate::admission::limit_for_address;
 use std::fmt;
 
 /// The type and range of a property. What [`check`](Self::check) says of a value is what Kafka says:
@@ -25,6 +26,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// Words separated by commas; when the slice is not empty, each must be in it.
     List(&'static [&'static str]),
+    /// ADDRESS:LIMIT, separated by commas.
+    AddressLimits,
     /// A Java class name: accepted, described, never loaded.
     Class,
     /// A secret: accepted, never shown.
@@ -36,7 +39,7 @@ impl Kind {
     pub const fn wire_type(self) -> i8 {
         match self {
             Kind::Bool => 1,
-            Kind::Text | Kind::OneOf(_) => 2,
+            Kind::Text | Kind::OneOf(_) | Kind::AddressLimits => 2,
             Kind::Int(..) => 3,
             Kind::Short(..) => 4,
             Kind::Long(..) => 5,
@@ -79,6 +82,13 @@ impl Kind {
                 let items: Vec<&str> = split_list(text).collect();
                 match items.iter().find(|item| !words.is_empty() && !words.contains(item)) {
                     Some(_) => Err(one_of(words)),
+                    None => Ok(items.join(",")),
+                }
+            }
+            Kind::AddressLimits => {
+                let items: Vec<&str> = split_list(text).collect();
+                match items.iter().find(|item| limit_for_address(item).is_none()) {
+                    Some(item) => Err(format!("`{item}` is not ADDRESS:LIMIT")),
                     None => Ok(items.join(",")),
                 }
             }

@@ -25,6 +25,7 @@ pub(crate) use http::HttpServer;
 pub(crate) use requests::{Kind, RequestMetrics, Stage};
 pub use table::{METRICS, MetricFamily, MetricKind};
 
+use crate::admission::Refusal;
 use crate::cluster::topics::Topic;
 
 /// Everything a broker counts for its operator, but what its partitions count themselves.
@@ -50,6 +51,20 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) refused_descriptors: Counter,
     /// Refused for `max.connections`.
     pub(crate) refused_total: Counter,
+    /// Refused for `max.connections.per.ip` or an override.
+    pub(crate) refused_address: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Counts a connection that was refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::OpenFiles(_) => &self.refused_descriptors,
+            Refusal::Total(_) => &self.refused_total,
+            Refusal::PerAddress(_) => &self.refused_address,
+        };
+        counter.add(1);
+    }
 }
 
 /// What is counted of groups.

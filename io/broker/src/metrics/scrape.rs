@@ -94,6 +94,7 @@ fn write_connections(node: &Node, page: &mut Page) {
     page.single(&table::CONNECTIONS_IDLE_CLOSED, connections.idle.get());
     let mut refused = page.family(&table::CONNECTIONS_REFUSED);
     refused.value(&[&"max.connections"], connections.refused_total.get());
+    refused.value(&[&"max.connections.per.ip"], connections.refused_address.get());
     refused.value(&[&"open files"], connections.refused_descriptors.get());
     page.single(&table::CONNECTIONS_FAULTY, connections.faulty.get());
 }

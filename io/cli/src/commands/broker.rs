@@ -99,9 +99,24 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => {}
         failure = broker.failed() => bail!(failure),
     }
-    broker.shutdown().await?;
+    tracing::info!("told to stop: answering what is in flight; a second signal ends at once");
+    // Whichever comes second drops the other; what was acknowledged is on disk either way.
+    tokio::select! {
+        stopped = broker.shutdown() => stopped?,
+        _ = terminate.recv() => forced(),
+        _ = interrupt.recv() => forced(),
+    }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Ends without a clean stop, as a crash would: the next start reads the write-ahead log.
+fn forced() -> ! {
+    tracing::warn!("told again: ended without a clean stop; nothing acknowledged is lost");
+    std::process::exit(FORCED)
+}
+
+/// What a shell makes of an end by SIGTERM.
+const FORCED: i32 = 128 + 15;
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("KOHORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
