@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over tagged fields none of which are known.
-    pub(crate) fn skip_tagged_fields(&mut self) -> Result<(), DecodeError> {
+    pub fn skip_tagged_fields(&mut self) -> Result<(), DecodeError> {
         self.read_tagged_fields(&mut |_, _| Ok(false))
     }
 

@@ -88,6 +88,7 @@ pub(crate) async fn serve(
         received: Instant::now(),
         overlap: None,
         outgoing: Outgoing::default(),
+        muted_until: None,
     };
     drop(config);
     let node = Arc::clone(&connection.node);
@@ -129,6 +130,8 @@ struct Connection {
     overlap: Option<Overlap>,
     outgoing: Outgoing,
     idle_after: Option<Duration>,
+    /// Until when nothing is read, because of a quota.
+    muted_until: Option<Instant>,
 }
 
 impl Connection {
@@ -140,13 +143,17 @@ impl Connection {
         let mut stopped = pin!(stopped(&mut stopping));
         let mut open = true;
         loop {
-            if open && let Err(end) = self.start_requests() {
+            if open
+                && self.muted_until.is_none()
+                && let Err(end) = self.start_requests()
+            {
                 return end;
             }
             if !open && self.in_flight.is_empty() && self.outgoing.is_empty() {
                 return End::Quiet("the broker is stopping");
             }
-            let wants_bytes = open && !self.frames.has_frame();
+            let muted_until = self.muted_until;
+            let wants_bytes = open && muted_until.is_none() && !self.frames.has_frame();
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
             tokio::select! {
@@ -184,6 +191,10 @@ impl Connection {
                         Err(error) => return error.into(),
                     }
                 }
+                () = unmuted(muted_until), if muted_until.is_some() => {
+                    self.muted_until = None;
+                    last_active = Instant::now();
+                }
                 () = stopped.as_mut(), if open => open = false,
                 () = idle.as_mut(), if self.idle_after.is_some() => {
                     let deadline = self.idle_deadline(last_active);
@@ -203,6 +214,7 @@ impl Connection {
         while self.in_flight.len() < IN_FLIGHT_MAX
             && self.outgoing.bytes() < OUTGOING_MAX
             && self.outgoing.responses() < RESPONSES_MAX
+            && self.muted_until.is_none()
             && self.may_start_next()
         {
             let frame = match self.frames.next_frame() {
@@ -251,6 +263,11 @@ impl Connection {
                 self.node.metrics.requests.errors(key, &errors);
                 return self.send(*response, timing);
             }
+            Response::Throttled(wait, response) => {
+                let until = timing.answered + wait.min(NEVER);
+                self.muted_until = Some(self.muted_until.map_or(until, |other| other.max(until)));
+                return self.send(*response, timing);
+            }
             Response::Broken(reason) => return Err(End::Fault(reason)),
         }
         self.outgoing.note_end(timing);
@@ -289,6 +306,13 @@ impl Connection {
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How soon an idle check may follow another while a request is in flight.
 const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
+
+/// Waits until a quota lets the connection be read again.
+async fn unmuted(until: Option<Instant>) {
+    if let Some(until) = until {
+        sleep_until(until).await;
+    }
+}
 
 /// Waits for the answer at the head of the queue.
 async fn first(in_flight: &mut VecDeque<(Answer, Timing)>) -> Response {

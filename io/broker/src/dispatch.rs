@@ -6,6 +6,7 @@
 use crate::handlers;
 use crate::metrics::Kind;
 use crate::node::Node;
+use crate::quota::toll::Toll;
 use crate::request::{Answer, Context, Ends};
 use bytes::Bytes;
 use kohort_protocol::{
@@ -89,6 +90,10 @@ pub(crate) const APIS: &[Api] = &[
     api!(m::AlterPartitionReassignmentsRequest, Alone, handlers::partition_reassignments::alter),
     api!(m::ListPartitionReassignmentsRequest, Alone, handlers::partition_reassignments::list),
     api!(m::OffsetDeleteRequest, Alone, handlers::groups::handle),
+    api!(m::DescribeClientQuotasRequest, Alone, handlers::client_quotas::describe),
+    api!(m::AlterClientQuotasRequest, Alone, handlers::client_quotas::alter),
+    api!(m::DescribeUserScramCredentialsRequest, Alone, handlers::user_scram::describe),
+    api!(m::AlterUserScramCredentialsRequest, Alone, handlers::user_scram::alter),
     api!(m::DescribeQuorumRequest, Alone, handlers::describe_quorum::handle),
     api!(m::UpdateFeaturesRequest, Alone, handlers::update_features::handle),
     api!(m::DescribeClusterRequest, Alone, handlers::describe_cluster::handle),
@@ -155,11 +160,16 @@ pub(crate) fn start(node: &Arc<Node>, frame: Bytes, ends: Ends) -> Result<Starte
         local: ends.local,
         listener: ends.listener,
     };
+    let toll = Toll::begin(node, &context, frame.len());
     let answer = (api.start)(node, context, &mut reader).map_err(|error| Unanswerable::Body {
         key: api.key,
         version,
         error,
     })?;
+    let answer = match toll {
+        Some(toll) => toll.of(answer),
+        None => answer,
+    };
     let (overlap, answer) = match answer {
         // A request that could not start at once must not be overtaken.
         Answer::Blocked(future) => (Overlap::Alone, Answer::Later(future)),

@@ -27,8 +27,8 @@
 //! ```
 //!
 //! # What is not here
-//! Replication: there is one broker. Transactions, ACLs, TLS and SASL, quotas: not served, and not
-//! advertised.
+//! Replication: there is one broker. Transactions, TLS and SASL: not served, and not advertised. ACLs are
+//! refused, since there is no authorizer.
 
 mod admission;
 mod broker;
@@ -52,6 +52,7 @@ mod outgoing;
 mod partition;
 mod producer_ids;
 mod purgatory;
+mod quota;
 mod random;
 mod request;
 mod shard_task;

@@ -27,6 +27,16 @@ pub(crate) enum Piece {
     File(FileRecords),
 }
 
+impl Piece {
+    /// Returns how many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::File(file) => file.len(),
+        }
+    }
+}
+
 /// What waits to be sent, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -51,10 +61,7 @@ struct FileProgress {
 
 impl Outgoing {
     pub(crate) fn push(&mut self, piece: Piece) {
-        let length = match &piece {
-            Piece::Bytes(bytes) => bytes.len(),
-            Piece::File(file) => file.len(),
-        };
+        let length = piece.len();
         // A write of nothing would look like a closed socket.
         if length > 0 {
             self.bytes += length;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// Who asks, in which version, and how the answer finds its way back.
 #[derive(Debug, Clone)]
@@ -111,11 +112,23 @@ pub(crate) enum Response {
     Silence,
     /// The response tells errors, which are counted.
     WithErrors(Vec<ErrorCode>, Box<Response>),
+    /// The response, after which nothing more is read from the connection for that long.
+    Throttled(Duration, Box<Response>),
     /// No response can be given; the connection is closed for this reason.
     Broken(String),
 }
 
 impl Response {
+    /// Returns how many bytes it has.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Response::Frame(frame) => frame.len(),
+            Response::Pieces(pieces) => pieces.iter().map(Piece::len).sum(),
+            Response::WithErrors(_, inner) | Response::Throttled(_, inner) => inner.bytes(),
+            Response::Silence | Response::Broken(_) => 0,
+        }
+    }
+
     /// Notes the errors that this response tells.
     pub(crate) fn telling(self, errors: Vec<ErrorCode>) -> Self {
         if errors.is_empty() { self } else { Response::WithErrors(errors, Box::new(self)) }

@@ -2,7 +2,8 @@
 
 use super::decide::{ApiError, NewTopic};
 use super::decide_configs::ConfigChange;
-use super::record::Resource;
+use super::record::{MetadataRecord, Resource};
+use super::state::ClusterState;
 use kohort_protocol::{ErrorCode, Uuid};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +37,10 @@ pub(crate) enum ConfigEdit {
     Replace(Vec<(String, Option<String>)>),
 }
 
-pub(super) type Results<T> = Vec<Result<T, ApiError>>;
+pub(crate) type Results<T> = Vec<Result<T, ApiError>>;
+
+/// Decides about several things at once: for each, the records that do it, or why not.
+pub(super) type Decide = Box<dyn FnOnce(&ClusterState) -> Results<Vec<MetadataRecord>> + Send>;
 
 /// What the controller is asked.
 pub(super) enum Command {
@@ -56,6 +60,11 @@ pub(super) enum Command {
     },
     Configure {
         edits: Vec<(Resource, ConfigEdit)>,
+        validate_only: bool,
+        reply: oneshot::Sender<Results<()>>,
+    },
+    Decide {
+        decide: Decide,
         validate_only: bool,
         reply: oneshot::Sender<Results<()>>,
     },
@@ -105,6 +114,19 @@ impl ControllerHandle {
     ) -> Results<()> {
         let count = edits.len();
         self.ask(|reply| Command::Configure { edits, validate_only, reply })
+            .await
+            .unwrap_or_else(|| refused(count))
+    }
+
+    /// Has `count` things decided upon and done.
+    pub(crate) async fn decide(
+        &self,
+        count: usize,
+        decide: impl FnOnce(&ClusterState) -> Results<Vec<MetadataRecord>> + Send + 'static,
+        validate_only: bool,
+    ) -> Results<()> {
+        let decide: Decide = Box::new(decide);
+        self.ask(|reply| Command::Decide { decide, validate_only, reply })
             .await
             .unwrap_or_else(|| refused(count))
     }

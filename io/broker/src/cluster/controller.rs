@@ -75,6 +75,10 @@ impl Controller {
                     let _ =
                         reply.send(self.commit_all(self.decide_edits(&edits), validate_only).await);
                 }
+                Command::Decide { decide, validate_only, reply } => {
+                    let decided = decide(&self.metadata.state.read());
+                    let _ = reply.send(self.commit_all(decided, validate_only).await);
+                }
                 Command::ProducerIds { reply } => {
                     let _ = reply.send(self.producer_ids().await);
                 }
@@ -216,6 +220,7 @@ impl Controller {
         let mut touched = BTreeSet::new();
         let mut brokers_changed = false;
         let mut topics_changed = false;
+        let mut quotas_changed = false;
         for record in records {
             match record {
                 MetadataRecord::Topic { name, id } => {
@@ -239,8 +244,14 @@ impl Controller {
                     touched.remove(id);
                     self.retire(*id);
                 }
-                MetadataRecord::ProducerIds { .. } | MetadataRecord::ClusterId(_) => {}
+                MetadataRecord::ClientQuota { .. } => quotas_changed = true,
+                MetadataRecord::ProducerIds { .. }
+                | MetadataRecord::ClusterId(_)
+                | MetadataRecord::Scram { .. } => {}
             }
+        }
+        if quotas_changed {
+            self.metadata.quotas.replace(self.metadata.state.read().quotas.clone());
         }
         if brokers_changed {
             apply_broker_configs(&self.metadata.state.read(), self.node_id, &self.config);

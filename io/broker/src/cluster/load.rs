@@ -59,6 +59,7 @@ pub(crate) async fn load(
     }
     apply_broker_configs(&state, node_id, config);
     remove_unknown(log_dir, &state);
+    let broker = config.typed();
     let topics = Topics::default();
     for (name, topic) in &state.topics {
         let config = topic_config(&state, name, config);
@@ -72,7 +73,7 @@ pub(crate) async fn load(
         let name = Arc::from(name.as_str());
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
     }
-    Ok(Metadata::new(state, topics))
+    Ok(Metadata::new(state, topics, &broker))
 }
 
 /// What was read of a log.

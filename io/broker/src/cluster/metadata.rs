@@ -2,6 +2,8 @@
 
 use super::state::ClusterState;
 use super::topics::Topics;
+use crate::config::BrokerConfig;
+use crate::quota::Quotas;
 use kohort_coordinator::MetadataImage;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -11,6 +13,7 @@ use tokio::sync::watch;
 pub(crate) struct Metadata {
     pub(crate) state: RwLock<ClusterState>,
     pub(crate) topics: Topics,
+    pub(crate) quotas: Quotas,
     /// Counts the changes of the topics, so that coordinators learn of them.
     pub(crate) changes: watch::Sender<u64>,
     /// The topics as coordinators see them, and after which change.
@@ -19,9 +22,11 @@ pub(crate) struct Metadata {
 
 impl Metadata {
     /// Puts together what was loaded.
-    pub(super) fn new(state: ClusterState, topics: Topics) -> Self {
+    pub(super) fn new(state: ClusterState, topics: Topics, config: &BrokerConfig) -> Self {
+        let (samples, seconds) = (config.quota_window_num, config.quota_window_size_seconds);
+        let quotas = Quotas::new(state.quotas.clone(), samples, seconds);
         let (state, changes) = (RwLock::new(state), watch::Sender::new(0));
-        Self { state, topics, changes, image: Mutex::default() }
+        Self { state, topics, quotas, changes, image: Mutex::default() }
     }
 
     /// Returns the topics as coordinators see them, made once per change however many ask.

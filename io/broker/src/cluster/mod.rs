@@ -1,4 +1,4 @@
-//! The cluster's metadata: topics, their properties, producer ids.
+//! The cluster's metadata: topics, their properties, producer ids, quotas and users' credentials.
 //!
 //! ```text
 //! request ─► decide ─► records ─► metadata log ─► ClusterState::apply ─► Topics (in service)
@@ -9,8 +9,10 @@ pub(crate) mod command;
 pub(crate) mod controller;
 pub(crate) mod decide;
 pub(crate) mod decide_configs;
+pub(crate) mod decide_quotas;
 pub(crate) mod load;
 pub(crate) mod metadata;
 pub(crate) mod record;
+pub(crate) mod scram;
 pub(crate) mod state;
 pub(crate) mod topics;

@@ -5,11 +5,13 @@
 //! keeps in a file of its own. Records of other types and fields this broker has no use for are
 //! passed over, so that the log can grow.
 
+use super::scram::{ScramCredential, ScramMechanism};
+use crate::quota::rules::QuotaEntity;
 use bytes::Bytes;
 use kohort_protocol::{DecodeError, DecodeErrorKind, EncodeError, Reader, Uuid, Writer};
 
 /// One change of the cluster's metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum MetadataRecord {
     /// A topic exists.
     Topic { name: String, id: Uuid },
@@ -21,6 +23,10 @@ pub(crate) enum MetadataRecord {
     RemoveTopic { id: Uuid },
     /// Producer ids below this one have been handed out.
     ProducerIds { broker: i32, next: i64 },
+    /// A quota of an entity has a value, or with `None` no longer has one.
+    ClientQuota { entity: QuotaEntity, key: String, value: Option<f64> },
+    /// A user can be verified by this mechanism, or with `None` no longer can.
+    Scram { user: String, mechanism: ScramMechanism, credential: Option<ScramCredential> },
     /// The cluster has this id.
     ClusterId(Uuid),
 }
@@ -56,7 +62,10 @@ const TOPIC: u32 = 2;
 const PARTITION: u32 = 3;
 const CONFIG: u32 = 4;
 const REMOVE_TOPIC: u32 = 9;
+const SCRAM: u32 = 11;
+const CLIENT_QUOTA: u32 = 14;
 const PRODUCER_IDS: u32 = 15;
+const REMOVE_SCRAM: u32 = 22;
 /// Ours; far above Kafka's numbers.
 const CLUSTER_ID: u32 = 20_000;
 
@@ -91,6 +100,28 @@ impl MetadataRecord {
                 w.put_string(Some(&resource.name))?;
                 w.put_string(Some(name))?;
                 w.put_string(value.as_deref())?;
+            }
+            Self::ClientQuota { entity, key, value } => {
+                w.put_array_length(Some(entity.parts().count()))?;
+                for (kind, name) in entity.parts() {
+                    w.put_string(Some(kind))?;
+                    w.put_string(name)?;
+                    w.put_uvarint(0);
+                }
+                w.put_string(Some(key))?;
+                w.put_f64(value.unwrap_or_default());
+                w.put_bool(value.is_none());
+            }
+            Self::Scram { user, mechanism, credential } => {
+                w.put_string(Some(user))?;
+                w.put_i8(*mechanism as i8);
+                if let Some(credential) = credential {
+                    for bytes in [&credential.salt, &credential.stored_key, &credential.server_key]
+                    {
+                        w.put_bytes(Some(bytes))?;
+                    }
+                    w.put_i32(credential.iterations);
+                }
             }
             Self::RemoveTopic { id } | Self::ClusterId(id) => w.put_slice(&id.0),
             Self::ProducerIds { broker, next } => {
@@ -137,6 +168,34 @@ impl MetadataRecord {
                 r.read_i64()?;
                 Self::ProducerIds { broker, next: r.read_i64()? }
             }
+            CLIENT_QUOTA => {
+                let mut entity = QuotaEntity::default();
+                for _ in 0..r.read_array_length()?.unwrap_or(0) {
+                    let (kind, name) = (text(&mut r)?, r.read_string()?);
+                    r.skip_tagged_fields()?;
+                    // Kinds we do not know name entities we never meet.
+                    let Some(part) = entity.part_mut(&kind) else { return Ok(None) };
+                    *part = name.into();
+                }
+                let (key, value) = (text(&mut r)?, r.read_f64()?);
+                let value = (!r.read_bool()?).then_some(value);
+                Self::ClientQuota { entity, key, value }
+            }
+            SCRAM | REMOVE_SCRAM => {
+                let user = text(&mut r)?;
+                let Some(mechanism) = ScramMechanism::from_i8(r.read_i8()?) else {
+                    return Ok(None);
+                };
+                let credential = if number == REMOVE_SCRAM {
+                    None
+                } else {
+                    let [salt, stored_key, server_key] =
+                        [secret(&mut r)?, secret(&mut r)?, secret(&mut r)?];
+                    let iterations = r.read_i32()?;
+                    Some(ScramCredential { salt, stored_key, server_key, iterations })
+                };
+                Self::Scram { user, mechanism, credential }
+            }
             CLUSTER_ID => Self::ClusterId(uuid(&mut r)?),
             _ => return Ok(None),
         }))
@@ -149,6 +208,9 @@ impl MetadataRecord {
             Self::Config { .. } => CONFIG,
             Self::RemoveTopic { .. } => REMOVE_TOPIC,
             Self::ProducerIds { .. } => PRODUCER_IDS,
+            Self::ClientQuota { .. } => CLIENT_QUOTA,
+            Self::Scram { credential: Some(_), .. } => SCRAM,
+            Self::Scram { credential: None, .. } => REMOVE_SCRAM,
             Self::ClusterId(_) => CLUSTER_ID,
         }
     }
@@ -156,6 +218,11 @@ impl MetadataRecord {
 
 fn text(r: &mut Reader<'_>) -> Result<String, DecodeError> {
     r.read_string()?.ok_or_else(|| DecodeErrorKind::UnexpectedNull.into())
+}
+
+fn secret(r: &mut Reader<'_>) -> Result<Bytes, DecodeError> {
+    let bytes = r.read_bytes()?.ok_or(DecodeErrorKind::UnexpectedNull)?;
+    Ok(Bytes::copy_from_slice(&bytes))
 }
 
 fn uuid(r: &mut Reader<'_>) -> Result<Uuid, DecodeError> {
@@ -183,6 +250,35 @@ mod tests {
             MetadataRecord::Config { resource, name: "retention.ms".to_owned(), value: None },
             MetadataRecord::RemoveTopic { id },
             MetadataRecord::ProducerIds { broker: 1, next: 2000 },
+            MetadataRecord::ClientQuota {
+                entity: QuotaEntity {
+                    user: Some("u".to_owned()).into(),
+                    client_id: None.into(),
+                    ..QuotaEntity::default()
+                },
+                key: "producer_byte_rate".to_owned(),
+                value: Some(1024.0),
+            },
+            MetadataRecord::ClientQuota {
+                entity: QuotaEntity { ip: None.into(), ..QuotaEntity::default() },
+                key: "connection_creation_rate".to_owned(),
+                value: None,
+            },
+            MetadataRecord::Scram {
+                user: "u".to_owned(),
+                mechanism: ScramMechanism::Sha512,
+                credential: Some(ScramCredential {
+                    salt: Bytes::from_static(b"salt"),
+                    stored_key: Bytes::from_static(b"stored"),
+                    server_key: Bytes::from_static(b"server"),
+                    iterations: 4096,
+                }),
+            },
+            MetadataRecord::Scram {
+                user: "u".to_owned(),
+                mechanism: ScramMechanism::Sha256,
+                credential: None,
+            },
             MetadataRecord::ClusterId(id),
         ] {
             let bytes = record.encode().unwrap();

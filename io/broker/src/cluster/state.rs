@@ -3,17 +3,21 @@
 //! [`ClusterState::apply`] is the only writer, live and at start alike. The other methods look.
 
 use super::record::{MetadataRecord, Resource, ResourceKind};
+use super::scram::{ScramCredential, ScramMechanism};
 use crate::config::{Settings, TopicConfig};
+use crate::quota::rules::QuotaRules;
 use kohort_protocol::Uuid;
 use std::collections::BTreeMap;
 
-/// Topics, properties, producer ids and the cluster's id.
+/// Topics, properties, producer ids, quotas, credentials and the cluster's id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ClusterState {
     pub(crate) cluster_id: Option<Uuid>,
     pub(crate) topics: BTreeMap<String, TopicState>,
     pub(crate) configs: BTreeMap<Resource, BTreeMap<String, String>>,
     pub(crate) next_producer_id: i64,
+    pub(crate) quotas: QuotaRules,
+    pub(crate) scram: BTreeMap<(String, ScramMechanism), ScramCredential>,
     names: BTreeMap<Uuid, String>,
 }
 
@@ -61,6 +65,23 @@ impl ClusterState {
                 if let Some(name) = self.names.remove(id) {
                     self.topics.remove(&name);
                     self.configs.remove(&Resource { kind: ResourceKind::Topic, name });
+                }
+            }
+            MetadataRecord::ClientQuota { entity, key, value } => {
+                let quotas = self.quotas.entry(entity.clone()).or_default();
+                match value {
+                    Some(value) => drop(quotas.insert(key.clone(), *value)),
+                    None => drop(quotas.remove(key)),
+                }
+                if quotas.is_empty() {
+                    self.quotas.remove(entity);
+                }
+            }
+            MetadataRecord::Scram { user, mechanism, credential } => {
+                let key = (user.clone(), *mechanism);
+                match credential {
+                    Some(credential) => drop(self.scram.insert(key, credential.clone())),
+                    None => drop(self.scram.remove(&key)),
                 }
             }
             MetadataRecord::ProducerIds { next, .. } => {

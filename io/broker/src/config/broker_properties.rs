@@ -124,6 +124,11 @@ broker_properties! {
     /// How many connections the kernel may hold before they are accepted.
     socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Kind::Int(1, INT), Some("50"), AtStart;
 
+    /// How many samples a quota's rate is taken over.
+    quota_window_num: i32 = "quota.window.num", Kind::Int(1, INT), Some("11"), AtStart;
+    /// How many seconds one of these samples covers.
+    quota_window_size_seconds: i32 = "quota.window.size.seconds", Kind::Int(1, INT), Some("1"), AtStart;
+
     /// Whether a topic that a client asks for by name is created when it does not exist.
     auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Bool, Some("true"), AtStart;
     /// Whether topics can be deleted.

@@ -194,8 +194,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("producer.purgatory.purge.interval.requests", Kind::Int(-INT, INT), Some("1000"), false),
     inert("queued.max.request.bytes", Kind::Long(-LONG, LONG), Some("-1"), false),
     inert("queued.max.requests", Kind::Int(1, INT), Some("500"), false),
-    inert("quota.window.num", Kind::Int(1, INT), Some("11"), false),
-    inert("quota.window.size.seconds", Kind::Int(1, INT), Some("1"), false),
     inert("remote.fetch.max.wait.ms", Kind::Int(1, INT), Some("500"), true),
     inert("remote.list.offsets.request.timeout.ms", Kind::Long(1, LONG), Some("30000"), true),
     inert("remote.log.index.file.cache.total.size.bytes", Kind::Long(1, LONG), Some("1073741824"), true),

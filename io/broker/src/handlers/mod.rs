@@ -4,6 +4,7 @@ pub(crate) mod acls;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
+pub(crate) mod client_quotas;
 mod config_entries;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -28,6 +29,7 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod partition_reassignments;
 pub(crate) mod produce;
 pub(crate) mod update_features;
+pub(crate) mod user_scram;
 
 /// The operations on a topic that anybody may do while there is no authorizer, as bits: read, write,
 /// create, delete, alter, describe, describe configs and alter configs.

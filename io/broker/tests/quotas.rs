@@ -1,0 +1,155 @@
+//! Client quotas and SCRAM credentials: kept, described, and quotas enforced.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use bytes::Bytes;
+use common::{Client, batch, fetch_request, produce_request, start, start_with};
+use kohort_protocol::messages::alter_client_quotas::{
+    AlterClientQuotasRequestEntityData, AlterClientQuotasRequestEntryData, OpData,
+};
+use kohort_protocol::messages::alter_user_scram_credentials::{
+    ScramCredentialDeletion, ScramCredentialUpsertion,
+};
+use kohort_protocol::messages::describe_client_quotas::{ComponentData, EntryData};
+use kohort_protocol::messages::describe_user_scram_credentials::{CredentialInfo, UserName};
+use kohort_protocol::messages::{
+    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, DescribeClientQuotasRequest,
+    DescribeUserScramCredentialsRequest, MetadataRequest,
+};
+use kohort_protocol::{ErrorCode, Request};
+use std::time::{Duration, Instant};
+
+/// Sets a quota of a user or client, or with `None` removes it.
+async fn set(client: &mut Client, kind: &str, name: Option<&str>, key: &str, value: Option<f64>) {
+    let entity = AlterClientQuotasRequestEntityData {
+        entity_type: kind.to_owned(),
+        entity_name: name.map(str::to_owned),
+    };
+    let op =
+        OpData { key: key.to_owned(), value: value.unwrap_or_default(), remove: value.is_none() };
+    let request = AlterClientQuotasRequest {
+        entries: vec![AlterClientQuotasRequestEntryData { entity: vec![entity], ops: vec![op] }],
+        validate_only: false,
+    };
+    let response = client.call(&request, 1).await;
+    assert_eq!(response.entries[0].error_code, ErrorCode::NONE, "{response:?}");
+}
+
+async fn described(client: &mut Client, kind: &str, match_type: i8) -> Vec<EntryData> {
+    let request = DescribeClientQuotasRequest {
+        components: vec![ComponentData { entity_type: kind.to_owned(), match_type, r#match: None }],
+        strict: true,
+    };
+    client.call(&request, 1).await.entries.unwrap()
+}
+
+#[tokio::test]
+async fn quotas_are_kept_and_described_by_whom_they_are_for() {
+    let running = start().await;
+    let mut client = running.client().await;
+    set(&mut client, "user", Some("u"), "request_percentage", Some(12.5)).await;
+    set(&mut client, "client-id", None, "producer_byte_rate", Some(1e9)).await;
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let users = described(&mut client, "user", 2).await;
+    assert_eq!(users.len(), 1);
+    assert_eq!(users[0].entity[0].entity_name.as_deref(), Some("u"));
+    assert_eq!(
+        (users[0].values[0].key.as_str(), users[0].values[0].value),
+        ("request_percentage", 12.5)
+    );
+    let default = described(&mut client, "client-id", 1).await;
+    assert_eq!((default.len(), default[0].entity[0].entity_name.as_deref()), (1, None));
+    set(&mut client, "user", Some("u"), "request_percentage", None).await;
+    assert!(described(&mut client, "user", 2).await.is_empty());
+    let refused = DescribeClientQuotasRequest {
+        components: vec![ComponentData {
+            match_type: 7,
+            entity_type: "user".into(),
+            r#match: None,
+        }],
+        strict: false,
+    };
+    let response = client.call(&refused, 0).await;
+    assert_eq!((response.error_code, response.entries), (ErrorCode::INVALID_REQUEST, None));
+}
+
+/// Calls, and returns the response with the time until the one to a request sent after it.
+async fn timed<R: Request>(
+    client: &mut Client,
+    request: &R,
+    version: i16,
+) -> (R::Response, Duration) {
+    let response = client.call(request, version).await;
+    let answered = Instant::now();
+    client.call(&MetadataRequest::default(), 12).await;
+    (response, answered.elapsed())
+}
+
+#[tokio::test]
+async fn who_is_over_a_quota_is_told_and_waits() {
+    let running = start_with(|broker| {
+        broker.set("quota.window.num", "2").set("quota.window.size.seconds", "1")
+    })
+    .await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let value = "x".repeat(15_000);
+    let produce = produce_request("t", 0, -1, batch(&[&value]));
+    assert_eq!(client.call(&produce, 9).await.throttle_time_ms, 0);
+
+    // The client of these tests calls itself `test`; half as much again as may go in a second.
+    set(&mut client, "client-id", Some("test"), "producer_byte_rate", Some(10_000.0)).await;
+    let (response, waited) = timed(&mut client, &produce, 9).await;
+    assert!((400..700).contains(&response.throttle_time_ms), "{}", response.throttle_time_ms);
+    // A timer may be early by its granularity.
+    let told = Duration::from_millis(response.throttle_time_ms as u64 - 50);
+    assert!(waited >= told, "{waited:?} of {told:?}");
+    set(&mut client, "client-id", Some("test"), "producer_byte_rate", None).await;
+    assert_eq!(client.call(&produce, 9).await.throttle_time_ms, 0);
+
+    // Three batches by now.
+    set(&mut client, "user", None, "consumer_byte_rate", Some(40_000.0)).await;
+    let (response, waited) = timed(&mut client, &fetch_request("t", &[(0, 0)]), 12).await;
+    assert!(response.throttle_time_ms > 100, "{}", response.throttle_time_ms);
+    assert!(waited >= Duration::from_millis(response.throttle_time_ms as u64 - 50));
+}
+
+#[tokio::test]
+async fn credentials_are_kept_without_the_password_and_described_without_secrets() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let upsertion = |name: &str, mechanism, iterations| ScramCredentialUpsertion {
+        name: name.to_owned(),
+        mechanism,
+        iterations,
+        salt: Bytes::from_static(b"a salt"),
+        salted_password: Bytes::from_static(b"salted-and-secret"),
+    };
+    let request = AlterUserScramCredentialsRequest {
+        upsertions: vec![upsertion("alice", 2, 8192), upsertion("bob", 1, 1)],
+        deletions: vec![ScramCredentialDeletion { name: "carol".to_owned(), mechanism: 1 }],
+    };
+    let results = client.call(&request, 0).await.results;
+    let codes: Vec<_> = results.iter().map(|one| (one.user.as_str(), one.error_code)).collect();
+    let expected = [
+        ("alice", ErrorCode::NONE),
+        ("bob", ErrorCode::UNACCEPTABLE_CREDENTIAL),
+        ("carol", ErrorCode::RESOURCE_NOT_FOUND),
+    ];
+    assert_eq!(codes, expected);
+
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let all = client.call(&DescribeUserScramCredentialsRequest { users: None }, 0).await.results;
+    assert_eq!((all.len(), all[0].user.as_str()), (1, "alice"));
+    assert_eq!(all[0].credential_infos, [CredentialInfo { mechanism: 2, iterations: 8192 }]);
+    let named = |name: &str| UserName { name: name.to_owned() };
+    let users = Some(vec![named("alice"), named("bob"), named("bob"), named("eve")]);
+    let some = client.call(&DescribeUserScramCredentialsRequest { users }, 0).await.results;
+    let codes: Vec<_> = some.iter().map(|one| one.error_code).collect();
+    let (twice, unknown) = (ErrorCode::DUPLICATE_RESOURCE, ErrorCode::RESOURCE_NOT_FOUND);
+    assert_eq!(codes, [ErrorCode::NONE, twice, unknown]);
+}
