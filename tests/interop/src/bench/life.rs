@@ -27,7 +27,7 @@ pub(crate) const LIFE_CASES: &[LifeCase] = &[
         measures: &[
             Measure::new("first answer after start", "ms", AtMost(30.0)),
             Measure::new("idle resident memory", "MB", AtMost(15.0)),
-            Measure::new("CPU in 10 idle seconds", "s", AtMost(0.0)),
+            Measure::new("CPU in 10 idle seconds", "s", AtMost(IDLE_TICK)),
             Measure::new("first answer after SIGKILL, 1 GB of log", "ms", AtMost(1_000.0)),
             Measure::new("resident memory then", "MB", Less),
             Measure::new("SIGTERM to exit", "ms", AtMost(200.0)),
@@ -95,6 +95,8 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// Nothing; but the kernel counts in ticks, and a thread that ends may be seen with one.
+const IDLE_TICK: f64 = 0.01;
 const SETTLE: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(10);
 const KILLED_BYTES: usize = 1_000_000_000;
