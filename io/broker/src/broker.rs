@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// A running broker. Dropping it stops it without a clean shutdown, as a crash would.
 #[derive(Debug)]
@@ -258,6 +258,7 @@ impl BrokerBuilder {
         });
         if let Some(http) = &http {
             http.serve(&node);
+            info!(address = %http.address, "metrics and health are answered");
         }
         let serving = tokio::spawn(listener::run(Arc::clone(&node), sockets, stopping));
         for Listening { name, address, .. } in &node.listeners {
@@ -304,7 +305,6 @@ async fn open_log_dir(
     fail: watch::Sender<Option<String>>,
 ) -> Result<Arc<LogDir>, StartError> {
     let on_fatal = move |failure: &FatalError| {
-        error!(%failure, "the data folder failed");
         fail.send_replace(Some(failure.to_string()));
     };
     let config = LogDirConfig {

@@ -96,7 +96,10 @@ pub(crate) async fn run(
     drop(listeners);
     let drained = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        warn!(connections = connections.len(), "connections still busy were closed");
+        warn!(
+            connections = connections.len(),
+            "connections still busy after the time for answers were closed"
+        );
         connections.shutdown().await;
     }
 }

@@ -233,10 +233,10 @@ impl ShardTask {
                     return Some(loaded.shard);
                 }
                 Ok(Err(error)) => {
-                    error!(partition = self.partition.index, %error, "a group coordinator's log could not be loaded");
+                    error!(partition = self.partition.index, %error, "a group coordinator's log could not be loaded; its groups wait, and it is tried again in a second");
                 }
                 Err(error) => {
-                    error!(partition = self.partition.index, %error, "loading a group coordinator's log failed");
+                    error!(partition = self.partition.index, %error, "loading a group coordinator's log failed; it is tried again in a second");
                 }
             }
             tokio::select! {
@@ -386,7 +386,7 @@ impl ShardTask {
         };
         let log = &self.partition.log;
         let info = log.append(now, batch, AppendOrigin::Coordinator, done).map_err(|error| {
-            error!(partition = self.partition.index, %error, "a group coordinator could not append");
+            error!(partition = self.partition.index, %error, "a group coordinator could not append; its requests are refused and it is loaded again");
             error.code()
         })?;
         self.snapshots.note_appended(bytes, info.base_offset == self.end);

@@ -365,7 +365,7 @@ impl Background {
     fn out_of_space(&self, error: &std::io::Error) {
         debug_assert!(is_no_space(error), "other errors end the folder");
         if !self.shared.disk_full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "no room for segments or the log: appends are refused meanwhile");
+            tracing::warn!(%error, "no room for segments or the log: appends are refused until space is freed");
         }
         let mut work = self.shared.work.lock();
         if !work.stop {

@@ -199,7 +199,7 @@ impl Committer {
                 Ok(()) => {}
                 Err(WalError::NoSpace(error)) => {
                     if !self.shared.commit_stuck.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(%error, "no room for the log: appends wait");
+                        tracing::warn!(%error, "no room for the log: appends wait until space is freed");
                     }
                     self.shared.disk_full.store(true, Ordering::Relaxed);
                     self.parked = Some(frame);

@@ -78,5 +78,5 @@ pub use repair::{RepairReport, repair};
 pub use retention::RetentionReport;
 pub use simulated_disk::SimulatedDisk;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};
-pub use stats::{LogDirStats, PartitionStats};
+pub use stats::LogDirStats;
 pub use time_of::RecordTime;

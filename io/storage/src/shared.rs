@@ -239,7 +239,7 @@ impl Shared {
             Arc::new(FatalError { doing: doing.into(), source })
         });
         if first {
-            tracing::error!(error = %fatal, "the data folder failed");
+            tracing::error!(error = %fatal, "the data folder failed: nothing more is accepted; start again once the disk can be trusted");
             if let Some(hook) = &self.config.on_fatal {
                 hook(fatal);
             }

@@ -6,7 +6,7 @@ use super::table;
 use super::{PartitionCounters, health, lag, process};
 use crate::node::Node;
 use kohort_protocol::ApiKey;
-use kohort_storage::PartitionStats;
+use kohort_storage::LogCounters;
 use std::sync::Arc;
 
 /// Partitions that are listed one by one. Beyond, a scrape would be too large to be of use; the
@@ -100,7 +100,7 @@ fn write_connections(node: &Node, page: &mut Page) {
 }
 
 /// One of a partition's numbers.
-type OfPartition = fn(&PartitionStats) -> u64;
+type OfPartition = fn(&LogCounters) -> u64;
 
 fn write_partitions(node: &Node, page: &mut Page) {
     let topics = node.metadata.topics.all();
@@ -114,21 +114,21 @@ fn write_partitions(node: &Node, page: &mut Page) {
     }
     // A few numbers for each partition, taken one partition after another: its log is held up for
     // as long as it takes to read them.
-    let partitions: Vec<(Arc<str>, i32, PartitionStats)> = topics
+    let partitions: Vec<(Arc<str>, i32, LogCounters)> = topics
         .iter()
         .flat_map(|topic| topic.partitions.iter().map(|partition| (&topic.name, partition)))
         .take(PARTITIONS_MAX)
-        .map(|(topic, partition)| (Arc::clone(topic), partition.index, partition.log.stats()))
+        .map(|(topic, partition)| (Arc::clone(topic), partition.index, partition.log.counters()))
         .collect();
     drop(topics);
     page.single(&table::PARTITIONS_OMITTED, count.saturating_sub(partitions.len()));
     let families: [(&table::MetricFamily, OfPartition); 6] = [
-        (&table::TOPIC_CURRENT_OFFSET, |stats| stats.high_watermark as u64),
-        (&table::TOPIC_OLDEST_OFFSET, |stats| stats.log_start as u64),
-        (&table::LOG_SIZE, |stats| stats.bytes),
-        (&table::LOG_END_OFFSET, |stats| stats.log_end as u64),
-        (&table::LOG_START_OFFSET, |stats| stats.log_start as u64),
-        (&table::LOG_SEGMENTS, |stats| stats.segments as u64),
+        (&table::TOPIC_CURRENT_OFFSET, |log| log.high_watermark as u64),
+        (&table::TOPIC_OLDEST_OFFSET, |log| log.log_start_offset as u64),
+        (&table::LOG_SIZE, |log| log.size_in_bytes),
+        (&table::LOG_END_OFFSET, |log| log.log_end_offset as u64),
+        (&table::LOG_START_OFFSET, |log| log.log_start_offset as u64),
+        (&table::LOG_SEGMENTS, |log| log.segments as u64),
     ];
     for (family, value) in families {
         if page.is_abandoned() {
