@@ -31,6 +31,8 @@ pub struct PartitionConfig {
     pub timestamp_after_max_ms: i64,
     /// `compression.type`: the codec batches are stored with; `None` keeps the producer's.
     pub compression: Option<Compression>,
+    /// `compression.{gzip,lz4,zstd}.level`: that of the codec in `compression`; `None` is its default.
+    pub compression_level: Option<i32>,
     /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
     pub compacted: bool,
     /// `min.cleanable.dirty.ratio`: the share of the log that must be dirty to be worth a round.
@@ -58,6 +60,7 @@ impl Default for PartitionConfig {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 60 * 60 * 1000,
             compression: None,
+            compression_level: None,
             compacted: false,
             min_cleanable_dirty_ratio: 0.5,
             delete_retention_ms: 24 * 60 * 60 * 1000,

@@ -240,7 +240,7 @@ fn store_as(
     if let Some(target) = config.compression
         && target != source
     {
-        bytes = repack(batch, target, scratch, limit)?;
+        bytes = repack(batch, target, config.compression_level, scratch, limit)?;
         if bytes.len() > config.max_message_bytes {
             return Err(invalid(
                 ErrorCode::MESSAGE_TOO_LARGE,
@@ -272,6 +272,7 @@ fn store_as(
 fn repack(
     batch: &BatchRef<'_>,
     target: Compression,
+    level: Option<i32>,
     scratch: &mut Scratch,
     limit: usize,
 ) -> Result<Bytes, InvalidBatch> {
@@ -303,7 +304,7 @@ fn repack(
         ..BatchOptions::default()
     };
     let mut compressor =
-        Compressor::new(target, None).map_err(|error| failed(error.to_string()))?;
+        Compressor::new(target, level).map_err(|error| failed(error.to_string()))?;
     Ok(builder.build(&options, &mut compressor))
 }
 

@@ -156,6 +156,34 @@ fn topic_with_its_own_codec_has_batches_packed_anew() {
 }
 
 #[test]
+fn topics_codec_packs_at_its_own_level_and_leaves_batches_of_that_codec_alone() {
+    let mut builder = BatchBuilder::new();
+    let mut text = 1u64;
+    for timestamp in NOW..NOW + 200 {
+        // Words that repeat near and far, so that looking longer finds more.
+        text = text.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let value = format!("{} {} {}", text >> 56, (text >> 48) & 255, (text >> 40) & 15);
+        let value = Some(value.as_bytes());
+        builder.append(&NewRecord { timestamp, value, ..NewRecord::default() }).unwrap();
+    }
+    let plain = builder.build(&BatchOptions::default(), &mut Compressor::none());
+    for (codec, fast, thorough) in [(Compression::Gzip, 1, 9), (Compression::Zstd, -5, 19)] {
+        let at = |level| {
+            let config = PartitionConfig {
+                compression: Some(codec),
+                compression_level: Some(level),
+                ..PartitionConfig::default()
+            };
+            let packed = check(&config, plain.clone()).unwrap().bytes;
+            let again = check(&config, packed.clone()).unwrap().bytes;
+            assert_eq!(again, packed, "the codec is right, so the level is not asked");
+            packed.len()
+        };
+        assert!(at(thorough) < at(fast), "{codec}");
+    }
+}
+
+#[test]
 fn coordinators_own_batches_may_be_control_batches() {
     let control = BatchOptions { control: true, ..BatchOptions::default() };
     let batch = batch_at(&[NOW], &control, Compression::None);

@@ -11,6 +11,7 @@ use crate::housekeeping::{self, Intervals};
 use crate::listener;
 use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
+use crate::partition::cleaner_config;
 use crate::producer_ids::ProducerIds;
 use crate::shard_task::ShardLoad;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
@@ -315,6 +316,7 @@ async fn open_log_dir(
         producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
         open_files_max: descriptors::shares().files,
         on_fatal: Some(Arc::new(on_fatal)),
+        cleaner: cleaner_config(config),
         clock: kohort_storage::Clock::new({
             let clock = Arc::clone(clock);
             move || clock.now()

@@ -1,15 +1,16 @@
 //! One partition as the handlers see it: its log, its leader epoch, and who waits for it.
 
-use crate::config::TopicConfig;
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::metrics::PartitionCounters;
 use crate::purgatory::Waiters;
 use kohort_log::PartitionConfig;
 use kohort_protocol::compression::Compression;
 use kohort_protocol::records::TimestampType;
 use kohort_protocol::{ErrorCode, Uuid};
-use kohort_storage::PartitionLog;
+use kohort_storage::{CleanerConfig, PartitionLog};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A partition led by this broker, as all are.
 pub(crate) struct Partition {
@@ -51,6 +52,16 @@ impl fmt::Debug for Partition {
     }
 }
 
+/// Returns what the broker's configuration means for the cleaner.
+pub(crate) fn cleaner_config(config: &BrokerConfig) -> CleanerConfig {
+    CleanerConfig {
+        enabled: config.log_cleaner_enable,
+        backoff: Duration::from_millis(config.log_cleaner_backoff_ms.unsigned_abs()),
+        dedupe_buffer_bytes: usize::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(0),
+        io_bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+    }
+}
+
 /// Returns what a topic's configuration means for its logs.
 pub(crate) fn log_config(topic: &TopicConfig) -> PartitionConfig {
     PartitionConfig {
@@ -79,6 +90,12 @@ pub(crate) fn log_config(topic: &TopicConfig) -> PartitionConfig {
             "snappy" => Some(Compression::Snappy),
             "lz4" => Some(Compression::Lz4),
             "zstd" => Some(Compression::Zstd),
+            _ => None,
+        },
+        compression_level: match topic.compression_type.as_str() {
+            "gzip" => Some(topic.compression_gzip_level),
+            "lz4" => Some(topic.compression_lz4_level),
+            "zstd" => Some(topic.compression_zstd_level),
             _ => None,
         },
         compacted: topic.compacts(),

@@ -85,8 +85,7 @@ where that is every address, the one it came by.
 ";
 
 const NOT_YET: &str = "\
-Retention and compaction do not run yet, and the broker compresses at its own levels. These are checked, kept and described, and
-change nothing. A broker that is started with one says so.
+These are checked, kept and described, and change nothing. A broker that is started with one says so.
 
 ";
 
@@ -131,6 +130,7 @@ fn kind_and_range(kind: Kind) -> (&'static str, String) {
         Kind::Short(low, high) => ("16-bit integer", range(low, high, i64::from(i16::MAX))),
         Kind::Int(low, high) => ("32-bit integer", range(low, high, i64::from(i32::MAX))),
         Kind::Long(low, high) => ("64-bit integer", range(low, high, i64::MAX)),
+        Kind::Double(f64::MIN, f64::MAX) => ("number", String::new()),
         Kind::Double(low, high) => ("number", format!("{low} to {high}")),
         Kind::Text => ("text", String::new()),
         Kind::OneOf(allowed) => ("word", words(allowed)),

@@ -324,6 +324,9 @@ impl Background {
             self.shared.pool.sync_live().map_err(FlushError::of_sync)?;
         }
         for dir in dirs {
+            if self.shared.cleaning.defer_removal(&dir) {
+                continue;
+            }
             match self.shared.disk.remove_dir_all(&dir) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

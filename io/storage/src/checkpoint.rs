@@ -6,12 +6,12 @@
 //! segment at all.
 //!
 //! ```text
-//! [u8; 8] "KOHORTCP"   u32 crc32c of all that follows   u32 format version, 2
+//! [u8; 8] "KOHORTCP"   u32 crc32c of all that follows   u32 format version, 3
 //! u64 salt   i32 leader epoch   u8 clean shutdown
 //! u64 log file number   u64 position   u64 sequence   u32 previous frame's crc
 //! u32 partitions, then for each:
 //!   [u8; 16] topic id   i32 index   u16 length + topic name
-//!   i64 log start   i64 flushed offset   u8 flags: 1 has a folder, 2 is being deleted
+//!   i64 log start   i64 flushed offset   i64 cleaned to   u8 flags: 1 has a folder, 2 is being deleted
 //!   u32 segments:  i64 first offset   u32 generation   u32 bytes   u32 index entries
 //!                  u32 last indexed   i64 max timestamp   i64 first timestamp
 //!                  i64 created   i64 last written
@@ -34,8 +34,9 @@ use crate::wal::entry::PartitionKey;
 use crate::wal::writer::WalPosition;
 
 const MAGIC: [u8; 8] = *b"KOHORTCP";
-/// Version 1 had no generations and no broker times of segments. It was never released.
-const VERSION: u32 = 2;
+/// Version 1 had no generations and no broker times of segments, version 2 not up to where compaction
+/// came. They were never released.
+const VERSION: u32 = 3;
 /// Bytes before what the checksum covers.
 const UNCOVERED: usize = 12;
 
@@ -96,6 +97,7 @@ fn encode_partition(partition: &PartitionLog, out: &mut Vec<u8>) {
     let log_start = partition.log_start_offset();
     out.extend_from_slice(&log_start.to_le_bytes());
     out.extend_from_slice(&state.flushed.to_le_bytes());
+    out.extend_from_slice(&state.cleaned_to.to_le_bytes());
     let folder = if state.has_dir { HAS_FOLDER } else { 0 };
     out.push(folder | if state.deleted { DELETED } else { 0 });
     out.extend_from_slice(&(state.segments.len() as u32).to_le_bytes());
@@ -204,10 +206,12 @@ fn decode_partition(
     let topic = Arc::clone(names.entry(topic_id).or_insert_with(|| Arc::from(name)));
     let log_start = input.i64()?;
     let flushed = input.i64()?;
+    let cleaned_to = input.i64()?;
     let flags = input.u8()?;
     let mut state = PartitionState {
         next_offset: flushed,
         flushed,
+        cleaned_to,
         has_dir: flags & HAS_FOLDER != 0,
         deleted: flags & DELETED != 0,
         ..PartitionState::default()

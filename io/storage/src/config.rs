@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kohort_log::Timestamp;
 
@@ -46,6 +46,8 @@ pub struct LogDirConfig {
     /// Called once when the disk failed in a way after which the process must end (a failed
     /// `fdatasync`). The folder refuses everything from then on.
     pub on_fatal: Option<FatalHook>,
+    /// How compaction goes about its work.
+    pub cleaner: CleanerConfig,
     /// What time it is.
     pub clock: Clock,
     /// Who does the work behind appends.
@@ -83,6 +85,33 @@ impl Default for Clock {
     }
 }
 
+/// Settings of the cleaner, which compacts partitions; see
+/// [`LogDir::set_cleaner_config`](crate::LogDir::set_cleaner_config).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`. Whether there is a cleaner is decided when the folder is opened.
+    pub enabled: bool,
+    /// `log.cleaner.backoff.ms`: how long the cleaner rests after it found nothing to do.
+    pub backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`: the most memory a round uses for keys. A log with more distinct
+    /// keys in its dirty part takes several rounds. Memory is taken as keys come and given back after the
+    /// round, so that Kafka's large default costs nothing where it is not needed.
+    pub dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`: how much is read and written.
+    pub io_bytes_per_second: f64,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> CleanerConfig {
+        CleanerConfig {
+            enabled: true,
+            backoff: Duration::from_secs(15),
+            dedupe_buffer_bytes: 128 << 20,
+            io_bytes_per_second: f64::MAX,
+        }
+    }
+}
+
 /// See [`LogDirConfig::on_fatal`].
 pub type FatalHook = Arc<dyn Fn(&FatalError) + Send + Sync>;
 
@@ -103,6 +132,7 @@ impl LogDirConfig {
             open_files_max: 512,
             producer_expiration_ms: 24 * 60 * 60 * 1000,
             on_fatal: None,
+            cleaner: CleanerConfig::default(),
             clock: Clock::default(),
             background: Background::Threads,
         }
@@ -132,10 +162,11 @@ pub enum FlushMode {
 /// Who does the work behind appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// Two threads: one commits, one writes segments, checkpoints and prepares files.
+    /// Three threads: one commits, one writes segments, checkpoints and prepares files, one compacts.
     Threads,
     /// The caller, step by step, through [`LogDir::step_commit`](crate::LogDir::step_commit),
-    /// [`LogDir::step_flush`](crate::LogDir::step_flush) and
+    /// [`LogDir::step_flush`](crate::LogDir::step_flush),
+    /// [`LogDir::step_clean`](crate::LogDir::step_clean) and
     /// [`LogDir::checkpoint`](crate::LogDir::checkpoint): for simulations.
     Manual,
 }

@@ -79,6 +79,7 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
     };
     let mut state = partition.state.lock();
     if !state.deleted {
+        let before = state.segments.len();
         for (base, mut meta) in written {
             // Readers went on checking meanwhile.
             if let Some(known) = state.segments.get(&base) {
@@ -88,6 +89,10 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
         }
         state.flushed = next_offset;
         partition.shared.take_unflushed(bytes);
+        if state.segments.len() > before && partition.config().compacted {
+            // There is a segment more that is not active.
+            partition.shared.cleaning.want();
+        }
     }
     Ok(())
 }
@@ -206,9 +211,10 @@ struct SegmentWriter<'a> {
     active: Option<Active>,
 }
 
-struct Active {
+/// A segment that is written to.
+pub(crate) struct Active {
     base: i64,
-    meta: SegmentMeta,
+    pub(crate) meta: SegmentMeta,
     records: Arc<dyn DiskFile>,
     index: Arc<dyn DiskFile>,
     builder: IndexBuilder,
@@ -277,20 +283,8 @@ impl SegmentWriter<'_> {
             index.set_len(u64::from(meta.index_entries) * ENTRY_BYTES as u64)?;
             meta.maybe_longer = false;
         }
-        let builder = IndexBuilder::new(
-            self.config.index_interval_bytes,
-            meta.last_indexed,
-            meta.max_timestamp,
-        );
-        self.active = Some(Active {
-            base,
-            meta,
-            records,
-            index,
-            builder,
-            gathered: Vec::new(),
-            entries: Vec::new(),
-        });
+        let interval = self.config.index_interval_bytes;
+        self.active = Some(Active::new(base, meta, records, index, interval));
         Ok(())
     }
 
@@ -306,13 +300,38 @@ impl SegmentWriter<'_> {
 }
 
 impl Active {
+    /// Goes on at the end of a segment.
+    pub(crate) fn new(
+        base: i64,
+        meta: SegmentMeta,
+        records: Arc<dyn DiskFile>,
+        index: Arc<dyn DiskFile>,
+        index_interval_bytes: u32,
+    ) -> Active {
+        let builder =
+            IndexBuilder::new(index_interval_bytes, meta.last_indexed, meta.max_timestamp);
+        let (gathered, entries) = (Vec::new(), Vec::new());
+        Active { base, meta, records, index, builder, gathered, entries }
+    }
+
+    /// Writes what is gathered and makes everything durable. Only for files nobody relies on yet: that the
+    /// disk is full may come out only now, and loses nothing.
+    pub(crate) fn sync(&mut self) -> Result<(), FlushError> {
+        self.write_gathered()?;
+        self.write_entries()?;
+        self.records.sync()?;
+        self.index.sync()?;
+        self.meta.unsynced = false;
+        Ok(())
+    }
+
     /// Size including what is gathered but not written.
     fn size(&self) -> u32 {
         self.meta.bytes + self.gathered.len() as u32
     }
 
     /// Takes note of a batch that lies `ahead` bytes after the end.
-    fn note(&mut self, header: &BatchHeader, ahead: u32) {
+    pub(crate) fn note(&mut self, header: &BatchHeader, ahead: u32) {
         let position = self.size() + ahead;
         let relative = (header.base_offset - self.base) as u32;
         if let Some(entry) = self.builder.add(relative, position, header.max_timestamp) {
@@ -325,7 +344,7 @@ impl Active {
         self.meta.max_timestamp = self.builder.max_timestamp();
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
         if self.gathered.len() + bytes.len() > WRITE_BYTES {
             self.write_gathered()?;
         }

@@ -23,8 +23,9 @@ use kohort_protocol::Uuid;
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::{Background, storage_error};
+use crate::cleaner::{Cleaner, CleanerStats};
 use crate::commit::{CommitStep, Committer};
-use crate::config::{Background as Who, LogDirConfig};
+use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
 use crate::disk::{DirLock, Disk, Volume};
 use crate::error::{FatalError, OpenError, StorageError};
 use crate::file_disk::FileDisk;
@@ -78,10 +79,12 @@ pub struct LogDir {
     shared: Arc<Shared>,
     partitions: Arc<Partitions>,
     background: Arc<Background>,
+    cleaner: Arc<Cleaner>,
     /// The commit loop, in a simulation; otherwise its thread has it.
     committer: Mutex<Option<Committer>>,
     commit_thread: Mutex<Option<JoinHandle<()>>>,
     background_thread: Mutex<Option<JoinHandle<()>>>,
+    cleaner_thread: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
@@ -101,13 +104,16 @@ impl LogDir {
         let Recovered { shared, partitions, wal, lock, report } = recover(disk, config)?;
         let partitions = Arc::new(partitions);
         let background = Arc::new(Background::new(Arc::clone(&shared), Arc::clone(&partitions)));
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&shared), Arc::clone(&partitions)));
         let dir = LogDir {
             shared: Arc::clone(&shared),
             partitions,
             background: Arc::clone(&background),
+            cleaner: Arc::clone(&cleaner),
             committer: Mutex::new(None),
             commit_thread: Mutex::new(None),
             background_thread: Mutex::new(None),
+            cleaner_thread: Mutex::new(None),
             lock: Mutex::new(Some(lock)),
         };
         let committer = Committer::new(shared, wal);
@@ -125,6 +131,9 @@ impl LogDir {
                 };
                 *dir.commit_thread.lock() = Some(spawn("commit", commit)?);
                 *dir.background_thread.lock() = Some(spawn("segments", segments)?);
+                if dir.shared.config.cleaner.enabled {
+                    *dir.cleaner_thread.lock() = Some(spawn("cleaner", move || cleaner.run())?);
+                }
             }
         }
         Ok((Arc::new(dir), report))
@@ -283,6 +292,23 @@ impl LogDir {
         work().map_err(|error| storage_error(&self.shared, "writing segments", error))
     }
 
+    /// Compacts the dirtiest partition that is worth it, as the cleaner's thread does. Returns whether
+    /// there was one.
+    pub fn step_clean(&self) -> Result<bool, StorageError> {
+        let cleaned = self.cleaner.step();
+        cleaned.map_err(|error| storage_error(&self.shared, "compacting", error))
+    }
+
+    /// Puts other settings of the cleaner in force. Whether there is one is not changed by this.
+    pub fn set_cleaner_config(&self, config: CleanerConfig) {
+        self.shared.cleaning.set_config(config);
+    }
+
+    /// Returns what the cleaner did and has before it.
+    pub fn cleaner_stats(&self) -> CleanerStats {
+        self.cleaner.stats()
+    }
+
     /// Takes a checkpoint now.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let result = self.background.checkpoint(false);
@@ -303,6 +329,13 @@ impl LogDir {
     }
 
     fn stop_threads(&self) {
+        self.shared.cleaning.stop();
+        let cleaner_thread = self.cleaner_thread.lock().take();
+        if let Some(thread) = cleaner_thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
         self.shared.close_queue();
         if let Some(committer) = &mut *self.committer.lock() {
             while committer.step(false) == CommitStep::Committed {}

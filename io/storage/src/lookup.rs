@@ -47,6 +47,22 @@ impl PartitionLog {
 
     /// Returns the first record that has the greatest timestamp of all, if there is any record.
     pub fn max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
+        let mut looked_for = None;
+        loop {
+            let greatest = self.greatest_timestamp()?;
+            let Some(greatest) = greatest.filter(|_| greatest != looked_for) else {
+                return Ok(None);
+            };
+            let found = self.find(|max| max >= greatest, greatest, |at| at == greatest)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            // Compaction may have taken the record away in between; then another has the greatest.
+            looked_for = Some(greatest);
+        }
+    }
+
+    fn greatest_timestamp(&self) -> Result<Option<Timestamp>, ReadError> {
         let (segments, tail) = self.searchable()?;
         let log_start = self.log_start_offset();
         // The log may begin in the middle of its first segment, and of a batch.
@@ -65,7 +81,7 @@ impl PartitionLog {
             }
             let Some(open) = self.open_segment(base, segment)? else {
                 // It was retired and removed meanwhile.
-                return self.max_timestamp();
+                return self.greatest_timestamp();
             };
             let mut position = open.position_for_offset(log_start)?;
             while let Some(header) = open.header(position)? {
@@ -79,10 +95,7 @@ impl PartitionLog {
                 position += header.size_in_bytes() as u32;
             }
         }
-        match greatest {
-            None => Ok(None),
-            Some(greatest) => self.find(|max| max >= greatest, greatest, |at| at == greatest),
-        }
+        Ok(greatest)
     }
 
     /// Finds the first record at or after the log's start for which `wanted` holds, in the first batch
@@ -158,7 +171,11 @@ fn greatest_from<E>(
     log_start: i64,
     batch: impl FnOnce() -> Result<Bytes, E>,
 ) -> Result<Option<Timestamp>, E> {
-    if header.base_offset >= log_start || header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.record_count == 0 {
+        return Ok(None);
+    }
+    let append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+    if header.base_offset >= log_start || (append_time && has_no_gaps(header)) {
         return Ok(Some(header.max_timestamp));
     }
     let batch = batch()?;
@@ -170,6 +187,11 @@ fn greatest_from<E>(
     }))
 }
 
+/// Tells whether all records of a batch are there: compaction may have taken some away.
+fn has_no_gaps(header: &BatchHeader) -> bool {
+    header.record_count.checked_sub(1) == Some(header.last_offset_delta)
+}
+
 /// Returns the first record of a batch at or after `log_start` for which `wanted` holds.
 fn first_record(
     batch: &[u8],
@@ -179,7 +201,7 @@ fn first_record(
     let batch = BatchRef::parse(batch).ok()?;
     let header = batch.header();
     let leader_epoch = header.partition_leader_epoch;
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if has_no_gaps(header) && header.timestamp_type() == TimestampType::LogAppendTime {
         let offset = header.base_offset.max(log_start);
         let timestamp = header.max_timestamp;
         return wanted(timestamp).then_some(FoundOffset { offset, timestamp, leader_epoch });

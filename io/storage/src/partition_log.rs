@@ -126,6 +126,10 @@ pub(crate) struct PartitionState {
     pub(crate) segments: BTreeMap<i64, SegmentMeta>,
     /// Segments that are not on the list any more, and whose files are still there.
     pub(crate) retired: Vec<SegmentName>,
+    /// Up to where compaction came.
+    pub(crate) cleaned_to: i64,
+    /// Whether compaction met damage in it and lets it be until the next start.
+    pub(crate) uncleanable: bool,
     /// Whether the partition's folder exists on disk.
     pub(crate) has_dir: bool,
     /// Places where sequential readers go on: (segment, offset, position).
@@ -193,7 +197,11 @@ impl PartitionLog {
 
     /// Puts other settings in force, from the next append on.
     pub fn set_config(&self, config: PartitionConfig) {
+        let compacted = config.compacted;
         *self.config.write() = Arc::new(config);
+        if compacted {
+            self.shared.cleaning.want();
+        }
     }
 
     /// Returns the offset after the last durable record: readers see what is below.

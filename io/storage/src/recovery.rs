@@ -181,6 +181,11 @@ fn reopen(
     let head = checkpoint.head;
     let files = find_files(&*disk, &wal_dir, Some(head.salt)).map_err(io_at(&wal_dir))?;
     let synced = config.flush == FlushMode::Fsync;
+    if synced {
+        // A process that was killed between renaming a checkpoint and syncing the folder leaves one that
+        // can be read but is not durable. What it does not name is removed from here on, so it must be.
+        disk.sync_dir(&path).map_err(io_at(&path))?;
+    }
     let pool = new_pool(&disk, &config);
     let shared = Arc::new(Shared::new(
         config,

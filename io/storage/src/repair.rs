@@ -296,13 +296,15 @@ impl Mend<'_> {
         for (position, header) in batches {
             let at = records.len() as u32;
             let relative = (header.base_offset - base) as u32;
-            if let Some(entry) = builder.add(relative, at, header.max_timestamp) {
+            // A batch that compaction emptied has no record that a search by time could find.
+            let newest = if header.record_count == 0 { -1 } else { header.max_timestamp };
+            if let Some(entry) = builder.add(relative, at, newest) {
                 index.extend_from_slice(&entry.encode());
                 meta.index_entries += 1;
                 meta.last_indexed = at;
             }
             if meta.first_timestamp < 0 {
-                meta.first_timestamp = header.max_timestamp;
+                meta.first_timestamp = newest;
             }
             records.extend_from_slice(&content[*position..*position + header.size_in_bytes()]);
         }

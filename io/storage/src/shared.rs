@@ -18,6 +18,7 @@ use kohort_log::validator::AppendOrigin;
 use parking_lot::{Condvar, Mutex};
 
 use crate::buffers::BufferPool;
+use crate::cleaner::Cleaning;
 use crate::config::LogDirConfig;
 use crate::disk::Disk;
 use crate::error::{AppendError, FatalError, StorageError};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) work_ready: Condvar,
     /// Held while a partition's folder is looked at for files that no checkpoint names.
     pub(crate) tidying: Mutex<()>,
+    /// What the cleaner is asked for, and what it is at.
+    pub(crate) cleaning: Cleaning,
     pub(crate) next_uid: AtomicU32,
     pub(crate) counters: Counters,
 }
@@ -150,6 +153,7 @@ impl Shared {
     ) -> Shared {
         let files = FileCache::new(config.open_files_max);
         let buffers = BufferPool::new(config.buffer_bytes_max);
+        let cleaning = Cleaning::new(config.cleaner);
         Shared {
             config,
             disk,
@@ -172,6 +176,7 @@ impl Shared {
             work: Mutex::default(),
             work_ready: Condvar::new(),
             tidying: Mutex::default(),
+            cleaning,
             next_uid: AtomicU32::new(0),
             counters: Counters::default(),
         }
@@ -337,6 +342,12 @@ impl Shared {
     /// Has a checkpoint taken soon, because segments were retired whose files can go after it.
     pub(crate) fn want_checkpoint(&self) {
         self.work.lock().retired_since.get_or_insert_with(Instant::now);
+        self.wake_background();
+    }
+
+    /// Has a checkpoint taken when its time comes, since something changed that it should tell.
+    pub(crate) fn note_change(&self) {
+        self.work.lock().unsynced_since.get_or_insert_with(Instant::now);
         self.wake_background();
     }
 

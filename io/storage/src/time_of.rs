@@ -60,7 +60,8 @@ impl PartitionLog {
             if let Some(open) = self.open_segment(base, segment)? {
                 let mut position = open.position_for_offset(offset.max(base))?;
                 while let Some(header) = open.header(position)? {
-                    if header.last_offset() >= offset {
+                    // Compaction leaves batches without records.
+                    if header.last_offset() >= offset && header.record_count > 0 {
                         return Ok(time_of(&header));
                     }
                     position += header.size_in_bytes() as u32;
@@ -77,6 +78,8 @@ impl PartitionLog {
 fn time_of(header: &BatchHeader) -> RecordTime {
     let time = match header.timestamp_type() {
         TimestampType::LogAppendTime => header.max_timestamp,
+        // Compaction keeps another time in the base timestamp's place (KIP-534).
+        TimestampType::CreateTime if header.has_delete_horizon() => header.max_timestamp,
         TimestampType::CreateTime => header.base_timestamp,
     };
     if time < 0 { RecordTime::Unknown } else { RecordTime::Known(time) }

@@ -18,7 +18,7 @@ use super::topics::{OFFSETS_TOPIC, Topic};
 use crate::clock::Clock;
 use crate::config::{LiveConfig, TopicConfig};
 use crate::metrics::Metrics;
-use crate::partition::{Partition, log_config};
+use crate::partition::{Partition, cleaner_config, log_config};
 use crate::random;
 use bytes::Bytes;
 use kohort_log::validator::AppendOrigin;
@@ -254,7 +254,12 @@ impl Controller {
             self.metadata.quotas.replace(self.metadata.state.read().quotas.clone());
         }
         if brokers_changed {
-            apply_broker_configs(&self.metadata.state.read(), self.node_id, &self.config);
+            apply_broker_configs(
+                &self.metadata.state.read(),
+                self.node_id,
+                &self.config,
+                &self.log_dir,
+            );
             touched.extend(self.metadata.topics.all().iter().map(|topic| topic.id));
         }
         for id in touched {
@@ -325,9 +330,15 @@ pub(super) fn make_log(
 }
 
 /// Takes the brokers' altered properties over into the configuration in force.
-pub(super) fn apply_broker_configs(state: &ClusterState, node_id: i32, config: &LiveConfig) {
+pub(super) fn apply_broker_configs(
+    state: &ClusterState,
+    node_id: i32,
+    config: &LiveConfig,
+    log_dir: &LogDir,
+) {
     config.alter(true, state.config(ResourceKind::Broker, ""));
     config.alter(false, state.config(ResourceKind::Broker, &node_id.to_string()));
+    log_dir.set_cleaner_config(cleaner_config(&config.typed()));
 }
 
 /// Appends records as one batch and waits until they are durable.

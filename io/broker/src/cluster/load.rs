@@ -57,7 +57,7 @@ pub(crate) async fn load(
             .map_err(|error| failed(error.message.unwrap_or_default()))?;
         state.apply(&record);
     }
-    apply_broker_configs(&state, node_id, config);
+    apply_broker_configs(&state, node_id, config, log_dir);
     remove_unknown(log_dir, &state);
     let broker = config.typed();
     let topics = Topics::default();

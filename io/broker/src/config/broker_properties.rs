@@ -156,11 +156,11 @@ broker_properties! {
     /// The codec records are stored with, when the topic does not say; `producer` keeps theirs.
     compression_type: String = "compression.type", super::COMPRESSION, Some("producer"), Live;
     /// The level used when the broker compresses with gzip.
-    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), Some("-1"), InertLive;
-    /// The level used when the broker compresses with lz4.
+    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), Some("-1"), Live;
+    /// The level used when the broker compresses with lz4. Checked, and of no effect: there is one lz4 compressor here, the fast one.
     compression_lz4_level: i32 = "compression.lz4.level", Kind::Int(1, 17), Some("9"), InertLive;
     /// The level used when the broker compresses with zstd.
-    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), InertLive;
+    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), Some("3"), Live;
     /// How many replicas must have a record before it is acknowledged; here there is one.
     min_insync_replicas: i32 = "min.insync.replicas", Kind::Int(1, INT), Some("1"), Live;
 
@@ -191,17 +191,21 @@ broker_properties! {
     /// Bytes of log between two entries of its offset index.
     log_index_interval_bytes: i32 = "log.index.interval.bytes", Kind::Int(0, INT), Some("4096"), Live;
     /// Whether compaction runs.
-    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, Some("true"), Inert;
+    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, Some("true"), AtStart;
+    /// The most memory compaction uses for the keys of one partition at a time. It is taken as keys come; Kafka takes all of it at its start.
+    log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size", Kind::Long(-LONG, LONG), Some("134217728"), Live;
+    /// How many bytes a second compaction reads and writes at most.
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Kind::Double(f64::MIN, f64::MAX), Some("1.7976931348623157E308"), Live;
     /// How long compaction rests when there was nothing to do.
-    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms", Kind::Long(0, LONG), Some("15000"), InertLive;
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms", Kind::Long(0, LONG), Some("15000"), Live;
     /// The share of a log that must be dirty before it is compacted, when the topic does not say.
-    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), InertLive;
+    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), Live;
     /// How long tombstones stay after compaction, when the topic does not say.
-    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", Kind::Long(0, LONG), Some("86400000"), InertLive;
+    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", Kind::Long(0, LONG), Some("86400000"), Live;
     /// How long a record stays out of compaction's reach, when the topic does not say.
-    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", Kind::Long(0, LONG), Some("0"), InertLive;
+    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", Kind::Long(0, LONG), Some("0"), Live;
     /// How long a record may wait for compaction, when the topic does not say.
-    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", Kind::Long(1, LONG), Some("9223372036854775807"), InertLive;
+    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", Kind::Long(1, LONG), Some("9223372036854775807"), Live;
 
     /// How long a producer id that writes nothing is remembered.
     producer_id_expiration_ms: i32 = "producer.id.expiration.ms", Kind::Int(1, INT), Some("86400000"), Live;

@@ -70,15 +70,15 @@ topic_properties! {
     /// What happens to old records: delete, compact, or both. Today compact only makes keys a duty: nothing is compacted yet.
     cleanup_policy: Vec<String> = "cleanup.policy", Kind::List(&["compact", "delete"]), "delete", &[("log.cleanup.policy", 1)], Live;
     /// The level used when the broker compresses with gzip.
-    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), "-1", &[("compression.gzip.level", 1)], InertLive;
-    /// The level used when the broker compresses with lz4.
+    compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), "-1", &[("compression.gzip.level", 1)], Live;
+    /// The level used when the broker compresses with lz4. Checked, and of no effect: there is one lz4 compressor here, the fast one.
     compression_lz4_level: i32 = "compression.lz4.level", Kind::Int(1, 17), "9", &[("compression.lz4.level", 1)], InertLive;
     /// The codec records are stored with; `producer` keeps the producer's.
     compression_type: String = "compression.type", COMPRESSION, "producer", &[("compression.type", 1)], Live;
     /// The level used when the broker compresses with zstd.
-    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), "3", &[("compression.zstd.level", 1)], InertLive;
+    compression_zstd_level: i32 = "compression.zstd.level", Kind::Int(-131_072, 22), "3", &[("compression.zstd.level", 1)], Live;
     /// How long tombstones stay after compaction has passed them.
-    delete_retention_ms: i64 = "delete.retention.ms", Kind::Long(0, LONG), "86400000", &[("log.cleaner.delete.retention.ms", 1)], InertLive;
+    delete_retention_ms: i64 = "delete.retention.ms", Kind::Long(0, LONG), "86400000", &[("log.cleaner.delete.retention.ms", 1)], Live;
     /// How long a deleted file stays on disk. Deleted files go at once here.
     = "file.delete.delay.ms", Kind::Long(0, LONG), "60000", &[("log.segment.delete.delay.ms", 1)], InertLive;
     /// After how many records to flush. Every acknowledged record is on disk already.
@@ -96,7 +96,7 @@ topic_properties! {
     /// Local time kept with tiered storage, which is not served here.
     = "local.retention.ms", Kind::Long(-2, LONG), "-2", &[("log.local.retention.ms", 1)], InertLive;
     /// How long a record may wait for compaction.
-    max_compaction_lag_ms: i64 = "max.compaction.lag.ms", Kind::Long(1, LONG), "9223372036854775807", &[("log.cleaner.max.compaction.lag.ms", 1)], InertLive;
+    max_compaction_lag_ms: i64 = "max.compaction.lag.ms", Kind::Long(1, LONG), "9223372036854775807", &[("log.cleaner.max.compaction.lag.ms", 1)], Live;
     /// The largest record batch the topic takes, in bytes.
     max_message_bytes: i32 = "max.message.bytes", Kind::Int(0, INT), "1048588", &[("message.max.bytes", 1)], Live;
     /// How far ahead of the broker's clock a record's timestamp may be.
@@ -106,9 +106,9 @@ topic_properties! {
     /// Whether a record's timestamp is its producer's (CreateTime) or the broker's (LogAppendTime).
     message_timestamp_type: String = "message.timestamp.type", Kind::OneOf(&["CreateTime", "LogAppendTime"]), "CreateTime", &[("log.message.timestamp.type", 1)], Live;
     /// The share of the log that must be dirty before it is compacted.
-    min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5", &[("log.cleaner.min.cleanable.ratio", 1)], InertLive;
+    min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5", &[("log.cleaner.min.cleanable.ratio", 1)], Live;
     /// How long a record stays out of compaction's reach.
-    min_compaction_lag_ms: i64 = "min.compaction.lag.ms", Kind::Long(0, LONG), "0", &[("log.cleaner.min.compaction.lag.ms", 1)], InertLive;
+    min_compaction_lag_ms: i64 = "min.compaction.lag.ms", Kind::Long(0, LONG), "0", &[("log.cleaner.min.compaction.lag.ms", 1)], Live;
     /// How many replicas must have a record before acks=all is answered; more than one cannot be.
     min_insync_replicas: i32 = "min.insync.replicas", Kind::Int(1, INT), "1", &[("min.insync.replicas", 1)], Live;
     /// Whether files are reserved in advance. The write-ahead log always is.

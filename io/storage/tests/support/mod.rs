@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
 use kohort_protocol::Uuid;
-use kohort_protocol::compression::Compressor;
+use kohort_protocol::compression::{Compression, Compressor};
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, batches};
 use kohort_storage::{
     AppendError, AppendInfo, AppendOrigin, Isolation, PartitionId, PartitionLog, StorageError,
@@ -48,6 +48,62 @@ pub fn batch_of(values: &[&[u8]], options: &BatchOptions, timestamp: i64) -> Byt
         builder.append(&record).unwrap();
     }
     builder.build(options, &mut Compressor::none())
+}
+
+/// Builds a batch of keys and values, none for a tombstone, whose records are a millisecond apart.
+pub fn keyed_batch(
+    records: &[(&str, Option<&[u8]>)],
+    options: &BatchOptions,
+    timestamp: i64,
+    codec: Compression,
+) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for (at, (key, value)) in (0..).zip(records) {
+        let (key, value) = (Some(key.as_bytes()), *value);
+        let timestamp = timestamp + at;
+        builder.append(&NewRecord { timestamp, key, value, ..NewRecord::default() }).unwrap();
+    }
+    builder.build(options, &mut Compressor::new(codec, None).unwrap())
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub offset: i64,
+    pub timestamp: i64,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// Reads all records of a compacted log from `offset` on.
+pub fn read_compacted(partition: &PartitionLog, mut offset: i64, max_bytes: usize) -> Vec<Found> {
+    let mut found = Vec::new();
+    loop {
+        let info = partition.read(offset, max_bytes, true, Isolation::ReadUncommitted).unwrap();
+        if info.records.is_empty() {
+            assert_eq!(offset, info.high_watermark, "reads end at the high watermark only");
+            return found;
+        }
+        for batch in batches(&info.records) {
+            let batch = batch.unwrap();
+            batch.verify_crc().unwrap();
+            assert!(batch.header().last_offset() >= offset, "reads begin where they are asked to");
+            let mut buffer = Vec::new();
+            let mut decompressor = kohort_protocol::compression::Decompressor::default();
+            for record in batch.records(&mut decompressor, &mut buffer, 1 << 20).unwrap() {
+                let record = record.unwrap();
+                if record.offset >= offset {
+                    found.push(Found {
+                        offset: record.offset,
+                        timestamp: record.timestamp,
+                        key: record.key.unwrap().to_vec(),
+                        value: record.value.map(<[u8]>::to_vec),
+                    });
+                }
+            }
+            offset = batch.header().next_offset();
+        }
+    }
 }
 
 /// Appends as a client and returns where the outcome will arrive.

@@ -1,0 +1,212 @@
+//! Segments as compaction reads and writes them: the old ones batch by batch with a bounded buffer, the
+//! new one under a name nobody has used.
+//!
+//! Files are opened past the cache: a round touches each once, and would push out what readers use.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kohort_log::sparse_index::ENTRY_BYTES;
+use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
+
+use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
+use crate::flush::{Active, FlushError};
+use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
+
+/// Read at once, unless a batch is larger.
+const READ_BYTES: usize = 256 << 10;
+/// Written between two syncs: it bounds how long one takes, and so how long a shutdown waits for it.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// A segment is not as it was written.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    pub(crate) path: PathBuf,
+    pub(crate) position: u64,
+    pub(crate) reason: String,
+}
+
+/// Walks over the batches of a segment.
+pub(crate) struct SegmentScan {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    end: u32,
+    /// Where in the file the buffer begins.
+    start: u32,
+    buffer: Vec<u8>,
+    /// Where in the buffer the next batch begins.
+    at: usize,
+    next_offset: i64,
+}
+
+impl SegmentScan {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        name: SegmentName,
+        bytes: u32,
+    ) -> Result<SegmentScan, Damage> {
+        let path = records_path(dir, name);
+        match disk.open(&path, OpenMode::Read) {
+            Ok(file) => Ok(SegmentScan {
+                path,
+                file,
+                end: bytes,
+                start: 0,
+                buffer: Vec::new(),
+                at: 0,
+                next_offset: name.base_offset,
+            }),
+            Err(error) => Err(Damage { path, position: 0, reason: error.to_string() }),
+        }
+    }
+
+    /// Returns where the next batch begins.
+    pub(crate) fn position(&self) -> u32 {
+        self.start + self.at as u32
+    }
+
+    /// Tells whether the next batch, if there is one, must be read from the disk.
+    pub(crate) fn must_read(&self) -> bool {
+        let buffered = &self.buffer[self.at..];
+        self.position() < self.end
+            && BatchHeader::parse(buffered).map_or(true, |h| h.size_in_bytes() > buffered.len())
+    }
+
+    /// Returns the next batch, which is sound; nothing at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<BatchRef<'_>>, Damage> {
+        if self.position() >= self.end {
+            return Ok(None);
+        }
+        if self.must_read() {
+            self.fill(READ_BYTES)?;
+            let needed = self.header()?.size_in_bytes();
+            if needed > self.buffer.len() {
+                self.fill(needed)?;
+            }
+        }
+        let header = self.header()?;
+        let (from, next_offset) = (self.at, self.next_offset);
+        if header.base_offset < next_offset {
+            let found = header.base_offset;
+            return Err(self.damage(format!("offset {found} where {next_offset} follows")));
+        }
+        let checked = BatchRef::parse(&self.buffer[from..]).and_then(|batch| batch.verify_crc());
+        if let Err(error) = checked {
+            return Err(self.damage(error.to_string()));
+        }
+        self.at += header.size_in_bytes();
+        self.next_offset = header.next_offset();
+        Ok(Some(BatchRef::parse(&self.buffer[from..]).expect("it was parsed just now")))
+    }
+
+    fn header(&self) -> Result<BatchHeader, Damage> {
+        BatchHeader::parse(&self.buffer[self.at..]).map_err(|error| self.damage(error.to_string()))
+    }
+
+    /// Reads anew from the next batch on.
+    fn fill(&mut self, bytes: usize) -> Result<(), Damage> {
+        self.start = self.position();
+        self.at = 0;
+        let left = (self.end - self.start) as usize;
+        self.buffer.resize(bytes.max(BATCH_HEADER_BYTES).min(left), 0);
+        read_exact_at(&*self.file, &mut self.buffer, u64::from(self.start))
+            .map_err(|error| self.damage(error.to_string()))
+    }
+
+    fn damage(&self, reason: String) -> Damage {
+        Damage { path: self.path.clone(), position: u64::from(self.position()), reason }
+    }
+}
+
+/// A segment that is being written in the place of others.
+pub(crate) struct CleanedSegment<'a> {
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    name: SegmentName,
+    active: Active,
+    unsynced: u64,
+}
+
+impl<'a> CleanedSegment<'a> {
+    /// Begins a segment under a name that is on no list.
+    pub(crate) fn create(
+        disk: &'a dyn Disk,
+        dir: PathBuf,
+        base_offset: i64,
+        meta: SegmentMeta,
+        index_interval_bytes: u32,
+    ) -> Result<CleanedSegment<'a>, FlushError> {
+        let name = meta.name(base_offset);
+        let create = |path: &Path| -> io::Result<Arc<dyn DiskFile>> {
+            let file = disk.open(path, OpenMode::Write)?;
+            if !file.is_empty()? {
+                // A round that was given up may have left it.
+                file.set_len(0)?;
+            }
+            Ok(file)
+        };
+        let made = create(&records_path(&dir, name)).and_then(|records| {
+            let index = create(&index_path(&dir, name))?;
+            Ok(Active::new(base_offset, meta, records, index, index_interval_bytes))
+        });
+        match made {
+            Ok(active) => Ok(CleanedSegment { disk, dir, name, active, unsynced: 0 }),
+            Err(error) => {
+                remove_files(disk, &dir, name);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Appends a batch.
+    pub(crate) fn append(&mut self, batch: &[u8]) -> Result<(), FlushError> {
+        let mut header = BatchHeader::parse(batch).expect("what is kept is sound");
+        if header.record_count == 0 {
+            // It says when there was a record; a search by time finds none.
+            header.max_timestamp = -1;
+        }
+        self.active.note(&header, 0);
+        self.active.write(batch)?;
+        self.unsynced += batch.len() as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the segment durable and returns what the list is to say of it.
+    pub(crate) fn finish(mut self) -> Result<SegmentMeta, FlushError> {
+        self.sync()?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(self.active.meta)
+    }
+
+    /// Removes what was written. What cannot be removed is removed after a restart.
+    pub(crate) fn remove(disk: &dyn Disk, dir: &Path, name: SegmentName) {
+        remove_files(disk, dir, name);
+    }
+
+    pub(crate) fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    fn sync(&mut self) -> Result<(), FlushError> {
+        self.unsynced = 0;
+        self.active.sync()
+    }
+}
+
+fn remove_files(disk: &dyn Disk, dir: &Path, name: SegmentName) {
+    for path in [records_path(dir, name), index_path(dir, name)] {
+        if let Err(error) = disk.remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a file nobody needs cannot be removed");
+        }
+    }
+}
+
+/// Index entries take a 256th of what they index: they fit memory until the next sync.
+const _: () = assert!(SYNC_BYTES / 4096 * (ENTRY_BYTES as u64) <= 1 << 20);
