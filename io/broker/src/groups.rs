@@ -8,13 +8,14 @@ use crate::clock::Clock;
 use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
-use crate::cluster::topics::OFFSETS_TOPIC;
+use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
 use crate::config::BrokerConfig;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, SurveyedGroup, split,
+    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, SurveyedGroup,
+    partition_for, split,
 };
 use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
@@ -70,26 +71,29 @@ impl Surveys {
 }
 
 /// The answers of the shards that a request was sent to.
-pub(crate) type Answers = Vec<PendingAnswer>;
+#[derive(Debug)]
+pub(crate) enum Answers {
+    /// Of the only one: nearly every request is about one group.
+    One(PendingAnswer),
+    /// Of as many as it concerns, maybe none.
+    Several(Vec<PendingAnswer>),
+}
 
 /// One shard's answer, to come.
 #[derive(Debug)]
-pub(crate) struct PendingAnswer {
-    receiver: oneshot::Receiver<GroupResponse>,
-    /// What is answered if the shard is gone.
-    otherwise: GroupResponse,
-}
+pub(crate) struct PendingAnswer(oneshot::Receiver<GroupResponse>);
 
 impl PendingAnswer {
-    pub(crate) async fn response(self) -> GroupResponse {
-        self.receiver.await.unwrap_or(self.otherwise)
+    /// Waits for the answer; there is none if the shard panicked.
+    pub(crate) async fn response(self) -> Option<GroupResponse> {
+        self.0.await.ok()
     }
 }
 
 /// A request that is not with its shards yet, because a queue was full.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    sent: Answers,
+    sent: Vec<PendingAnswer>,
     rest: Vec<(i32, ShardCall, PendingAnswer)>,
 }
 
@@ -168,21 +172,53 @@ impl Groups {
         context: &RequestContext,
         request: GroupRequest,
     ) -> Result<Answers, Unsent> {
-        let mut sent = Vec::new();
-        let mut rest = Vec::new();
-        for (index, call, answer) in self.calls(context, request) {
-            let Some(shard) = self.shard_of(index) else {
-                drop(call);
-                sent.push(answer);
-                continue;
+        let Some(topic) = self.metadata.topics.named(OFFSETS_TOPIC) else {
+            return Ok(Answers::Several(Vec::new()));
+        };
+        let partitions = topic.partitions.len() as i32;
+        if let Some(group) = request.only_group() {
+            let index = partition_for(group, partitions);
+            let (call, answer) = call(context, request);
+            return match self.try_send(&topic, index, call) {
+                None => Ok(Answers::One(answer)),
+                Some(call) => Err(Unsent { sent: Vec::new(), rest: vec![(index, call, answer)] }),
             };
-            match shard.try_send(call) {
-                // A shard that is gone drops the call, which answers it.
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => sent.push(answer),
-                Err(mpsc::error::TrySendError::Full(call)) => rest.push((index, call, answer)),
+        }
+        // ListGroups asks every shard; those without a log have no groups.
+        let listing = matches!(request, GroupRequest::ListGroups(_));
+        let holds_groups = |index: i32| {
+            let log = topic.partition(index).map(|partition| &partition.log);
+            log.is_some_and(|log| log.log_end_offset() > log.log_start_offset())
+                || self.shards.lock().contains_key(&index)
+        };
+        let (mut sent, mut rest) = (Vec::new(), Vec::new());
+        for (index, request) in split(request, partitions) {
+            if listing && !holds_groups(index) {
+                continue;
+            }
+            let (call, answer) = call(context, request);
+            match self.try_send(&topic, index, call) {
+                None => sent.push(answer),
+                Some(call) => rest.push((index, call, answer)),
             }
         }
-        if rest.is_empty() { Ok(sent) } else { Err(Unsent { sent, rest }) }
+        if rest.is_empty() { Ok(Answers::Several(sent)) } else { Err(Unsent { sent, rest }) }
+    }
+
+    /// Hands a call to a shard, or gives it back if its queue is full.
+    fn try_send(&self, topic: &Topic, index: i32, call: ShardCall) -> Option<ShardCall> {
+        let Some(shard) = self.shard_of(topic, index) else {
+            call.refuse(ErrorCode::NOT_COORDINATOR);
+            return None;
+        };
+        match shard.try_send(call) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(call)) => Some(call),
+            Err(mpsc::error::TrySendError::Closed(call)) => {
+                call.refuse(ErrorCode::NOT_COORDINATOR);
+                None
+            }
+        }
     }
 
     /// Hands a request to the shards of its groups, waiting for room.
@@ -201,38 +237,17 @@ impl Groups {
     pub(crate) async fn send_rest(&self, unsent: Unsent) -> Answers {
         let Unsent { mut sent, rest } = unsent;
         for (index, call, answer) in rest {
-            if let Some(shard) = self.shard_of(index) {
-                let _ = shard.send(call).await;
+            let topic = self.metadata.topics.named(OFFSETS_TOPIC);
+            let refused = match topic.and_then(|topic| self.shard_of(&topic, index)) {
+                Some(shard) => shard.send(call).await.err().map(|unsent| unsent.0),
+                None => Some(call),
+            };
+            if let Some(call) = refused {
+                call.refuse(ErrorCode::NOT_COORDINATOR);
             }
             sent.push(answer);
         }
-        sent
-    }
-
-    fn calls(
-        &self,
-        context: &RequestContext,
-        request: GroupRequest,
-    ) -> Vec<(i32, ShardCall, PendingAnswer)> {
-        let Some(topic) = self.metadata.topics.named(OFFSETS_TOPIC) else { return Vec::new() };
-        // ListGroups asks every shard; those without a log have no groups.
-        let listing = matches!(request, GroupRequest::ListGroups(_));
-        let holds_groups = |index: i32| {
-            let log = topic.partition(index).map(|partition| &partition.log);
-            log.is_some_and(|log| log.log_end_offset() > log.log_start_offset())
-                || self.shards.lock().contains_key(&index)
-        };
-        let parts = split(request, topic.partitions.len() as i32);
-        parts
-            .into_iter()
-            .filter(|(index, _)| !listing || holds_groups(*index))
-            .map(|(index, request)| {
-                let otherwise = request.refuse(context.api_version, ErrorCode::NOT_COORDINATOR);
-                let (reply, receiver) = oneshot::channel();
-                let call = GroupCall { context: context.clone(), request };
-                (index, ShardCall { call, reply }, PendingAnswer { receiver, otherwise })
-            })
-            .collect()
+        Answers::Several(sent)
     }
 
     /// Returns the ways to ask each shard what there is in it.
@@ -240,11 +255,10 @@ impl Groups {
         self.shards.lock().values().map(|shard| Surveys(shard.surveys.clone())).collect()
     }
 
-    fn shard_of(&self, index: i32) -> Option<mpsc::Sender<ShardCall>> {
+    fn shard_of(&self, topic: &Topic, index: i32) -> Option<mpsc::Sender<ShardCall>> {
         if let Some(shard) = self.shards.lock().get(&index) {
             return Some(shard.calls.clone());
         }
-        let topic = self.metadata.topics.named(OFFSETS_TOPIC)?;
         Some(self.shard(topic.partition(index)?))
     }
 
@@ -296,4 +310,11 @@ impl Groups {
     pub(crate) fn loads(&self) -> Vec<ShardLoad> {
         self.shared.loads()
     }
+}
+
+/// Makes the call of a request, and its answer to come.
+fn call(context: &RequestContext, request: GroupRequest) -> (ShardCall, PendingAnswer) {
+    let (reply, receiver) = oneshot::channel();
+    let call = GroupCall { context: context.clone(), request };
+    (ShardCall { call, reply }, PendingAnswer(receiver))
 }

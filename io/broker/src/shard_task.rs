@@ -13,6 +13,7 @@
 mod batch;
 mod load;
 mod snapshots;
+mod timer;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::metadata::Metadata;
@@ -29,11 +30,11 @@ use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
 use snapshots::{Snapshots, Step};
-use std::collections::{HashMap, VecDeque};
-use std::future::pending;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use timer::Timer;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -60,6 +61,15 @@ pub(crate) struct ShardCall {
     pub(crate) reply: oneshot::Sender<GroupResponse>,
 }
 
+impl ShardCall {
+    /// Answers that the request is not served here and now.
+    pub(crate) fn refuse(self, error: ErrorCode) {
+        let version = self.call.context.api_version;
+        // Whoever asked may be gone.
+        let _ = self.reply.send(self.call.request.refuse(version, error));
+    }
+}
+
 /// A question about what there is in a shard; see [`GroupShard::survey`].
 #[derive(Debug)]
 pub(crate) struct Survey {
@@ -82,7 +92,7 @@ pub(crate) struct ShardTask {
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
-    callers: HashMap<u64, oneshot::Sender<GroupResponse>>,
+    callers: BTreeMap<u64, oneshot::Sender<GroupResponse>>,
     next_caller: u64,
     /// What each batch in flight holds back, the oldest first.
     held: VecDeque<Held>,
@@ -148,7 +158,7 @@ impl ShardTask {
             clock,
             metadata,
             metrics,
-            callers: HashMap::new(),
+            callers: BTreeMap::new(),
             next_caller: 0,
             held: VecDeque::new(),
             appended,
@@ -170,6 +180,7 @@ impl ShardTask {
         loop {
             let loading = self.metrics.groups.loading.begin();
             let Some(mut shard) = self.load(&mut calls, &mut surveys, &mut stopping).await else {
+                refuse_queued(&mut calls);
                 return;
             };
             drop(loading);
@@ -177,6 +188,7 @@ impl ShardTask {
                 End::Stopping => {
                     self.settle().await;
                     self.refuse_all(&mut shard, ErrorCode::NOT_COORDINATOR);
+                    refuse_queued(&mut calls);
                     if self.shared.orderly.load(Ordering::Relaxed) {
                         self.snapshots.finish(self.clock.now(), &shard, self.end).await;
                     }
@@ -216,10 +228,7 @@ impl ShardTask {
                 // A refused call is answered at once, and the load goes on.
                 tokio::select! {
                     loaded = &mut loading => break loaded,
-                    Some(ShardCall { call, reply }) = calls.recv() => {
-                        let version = call.context.api_version;
-                        let _ = reply.send(call.request.refuse(version, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
-                    }
+                    Some(call) = calls.recv() => call.refuse(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
                     // Dropped, which says that nothing is known yet.
                     Some(_) = surveys.recv() => {}
                     () = stopped(stopping) => return None,
@@ -266,8 +275,9 @@ impl ShardTask {
         if let Err(code) = self.commit(round) {
             return End::Failed(code);
         }
+        let mut timer = Timer::default();
         loop {
-            let wait = shard.poll_timeout().map(|due| due - self.clock.now());
+            timer.set(shard.poll_timeout(), &self.clock);
             let may_append = self.held.len() < BATCHES_IN_FLIGHT;
             let mut round = Round::default();
             // All branches are cancel-safe: they take something out of a channel or nothing. Topics
@@ -297,7 +307,7 @@ impl ShardTask {
                     continue;
                 }
                 Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
-                () = elapsed(wait), if may_append => {
+                () = timer.rings(), if may_append => {
                     let now = self.clock.now();
                     while round.records.len() < RECORDS_PER_BATCH
                         && shard.poll_timeout().is_some_and(|due| due <= now)
@@ -457,11 +467,11 @@ impl ShardTask {
     }
 }
 
-/// Waits for some milliseconds, or for ever.
-async fn elapsed(wait: Option<i64>) {
-    match wait {
-        Some(wait) => sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await,
-        None => pending().await,
+/// Takes no further calls and refuses those that are there.
+fn refuse_queued(calls: &mut mpsc::Receiver<ShardCall>) {
+    calls.close();
+    while let Ok(call) = calls.try_recv() {
+        call.refuse(ErrorCode::NOT_COORDINATOR);
     }
 }
 

@@ -100,12 +100,14 @@ async fn with_commits() -> Running {
 }
 
 #[tokio::test]
-async fn an_orderly_restart_replays_what_is_live_and_nothing_else() {
+async fn an_orderly_restart_replays_what_is_live_and_little_else() {
     let running = with_commits().await.restart().await;
     let mut client = running.client().await;
     assert_eq!(committed(&mut client).await, vec![COMMITS - 1; PARTITIONS as usize]);
     let ShardLoad { snapshot_records, log_records, .. } = load(&running.broker);
-    assert_eq!((snapshot_records, log_records), (PARTITIONS as u64, 0));
+    assert_eq!(snapshot_records, PARTITIONS as u64);
+    // Less than a quarter of a mebibyte of the log is not worth a snapshot, at 60 bytes a record.
+    assert!(log_records <= (1 << 18) / 60, "{log_records} of {RECORDS}");
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn a_damaged_snapshot_costs_time_and_nothing_else() {
     assert_eq!((snapshot_records, log_records), (0, RECORDS));
     assert!(!file.exists(), "what is of no use does not stay");
     broker.shutdown().await.unwrap();
-    assert!(file.exists(), "the next one is sound again");
+    assert!(file.exists(), "there is one again, which is sound");
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use kohort_protocol::messages::describe_groups::{
 };
 use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
+use super::classic::ClassicGroup;
 use super::record::GroupRecord;
 use super::turn::Turn;
-use super::{Group, GroupEntry, Groups};
+use super::{GroupEntry, Groups};
 
 /// Handles a DescribeGroups.
 ///
@@ -54,12 +55,12 @@ pub(crate) fn list(groups: &Groups, request: &ListGroupsRequest) -> ListGroupsRe
         filter.is_empty() || filter.contains(&value.to_lowercase())
     };
     let listed = groups.values().map(|entry| {
-        let Group::Classic(group) = &entry.group;
+        let group = &entry.group;
         ListedGroup {
             group_id: entry.id.to_string(),
             protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
-            group_state: group.state().name().to_owned(),
-            group_type: entry.group.type_name().to_owned(),
+            group_state: group.state_name().to_owned(),
+            group_type: group.type_name().to_owned(),
         }
     });
     ListGroupsResponse {
@@ -91,8 +92,7 @@ pub(crate) fn delete(
         {
             let offsets = entry.offsets.tombstones(&entry.id, |_, _| true);
             turn.outcome.records.extend(offsets);
-            let Group::Classic(group) = &entry.group;
-            if group.persisted().is_some() {
+            if entry.group.is_persisted() {
                 let group = entry.id.clone();
                 turn.outcome.records.push(GroupRecord::GroupMetadataTombstone { group });
             }
@@ -103,18 +103,18 @@ pub(crate) fn delete(
 
 fn deletable<'a>(groups: &'a Groups, group_id: &str) -> Result<&'a GroupEntry, ErrorCode> {
     let entry = groups.get(group_id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-    let Group::Classic(group) = &entry.group;
-    if group.is_empty() { Ok(entry) } else { Err(ErrorCode::NON_EMPTY_GROUP) }
+    if entry.group.is_empty() { Ok(entry) } else { Err(ErrorCode::NON_EMPTY_GROUP) }
 }
 
 fn describe_group(entry: &GroupEntry) -> DescribedGroup {
-    let Group::Classic(group) = &entry.group;
+    let classic = entry.group.classic();
+    let protocol = classic.and_then(ClassicGroup::settled_protocol);
     DescribedGroup {
         group_id: entry.id.to_string(),
-        group_state: group.state().name().to_owned(),
-        protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
-        protocol_data: group.settled_protocol().unwrap_or_default().to_owned(),
-        members: group.describe_members(),
+        group_state: entry.group.state_name().to_owned(),
+        protocol_type: entry.group.protocol_type().unwrap_or_default().to_owned(),
+        protocol_data: protocol.unwrap_or_default().to_owned(),
+        members: classic.map(ClassicGroup::describe_members).unwrap_or_default(),
         ..DescribedGroup::default()
     }
 }

@@ -25,7 +25,7 @@ use kohort_protocol::messages::{
     SyncGroupRequest,
 };
 
-use self::classic::ClassicGroup;
+use self::classic::{ClassicGroup, ClassicState};
 use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
 use self::record::LONGEST_NAME;
 use self::request::{heartbeat_error, join_error, sync_error};
@@ -82,7 +82,10 @@ struct GroupEntry {
 /// A group of one of the types that Kafka knows.
 #[derive(Debug)]
 enum Group {
-    Classic(ClassicGroup),
+    /// Nobody has joined and the log knows of no generation: there are offsets and nothing else. It
+    /// looks and answers like a classic group that is empty, which it becomes when somebody joins.
+    Simple,
+    Classic(Box<ClassicGroup>),
 }
 
 /// What the log says, for comparison: two shards that replayed the same log are equal in it,
@@ -108,8 +111,8 @@ impl GroupShard {
     /// Returns a copy of the hard state.
     pub fn hard_state(&self) -> HardState {
         let stored = self.groups.values().filter_map(|entry| {
-            let Group::Classic(group) = &entry.group;
-            let state = (group.persisted().cloned(), entry.offsets.clone());
+            let persisted = entry.group.classic().and_then(ClassicGroup::persisted);
+            let state = (persisted.cloned(), entry.offsets.clone());
             let empty = state.0.is_none() && state.1.is_empty();
             (!empty).then(|| (entry.id.clone(), state))
         });
@@ -194,14 +197,12 @@ impl Shard for GroupShard {
         let mut topic_names = std::mem::take(&mut self.topic_names);
         self.turn(now, &mut outcome, |groups, turn, housekeeping| match key {
             TimerKey::Session { group, member } => {
-                if let Some(entry) = groups.get_mut(&group) {
-                    let Group::Classic(group) = &mut entry.group;
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
                     group.handle_session_timeout(turn, &member);
                 }
             }
             TimerKey::Phase(group) => {
-                if let Some(entry) = groups.get_mut(&group) {
-                    let Group::Classic(group) = &mut entry.group;
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
                     group.handle_phase_timeout(turn);
                 }
             }
@@ -218,8 +219,7 @@ impl Shard for GroupShard {
     fn handle_loaded(&mut self, now: Timestamp) -> GroupOutcome {
         let mut outcome = GroupOutcome::new();
         self.turn(now, &mut outcome, |groups, turn, housekeeping| {
-            for entry in groups.values_mut() {
-                let Group::Classic(group) = &mut entry.group;
+            for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
                 group.load(turn);
                 group.shrink_to_capacity(turn);
             }
@@ -234,8 +234,7 @@ impl Shard for GroupShard {
         self.housekeeping.deleted.note(old.as_ref(), image);
         self.turn(now, &mut outcome, |groups, turn, housekeeping| {
             if old.is_none() {
-                for entry in groups.values_mut() {
-                    let Group::Classic(group) = &mut entry.group;
+                for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
                     group.assume_topics(turn);
                 }
             }
@@ -257,14 +256,15 @@ impl Shard for GroupShard {
                 }
             }
             GroupRecord::GroupMetadata { group, value } => {
-                let Group::Classic(group) = &mut entry_of(&mut self.groups, group).group;
-                group.replay(Some(value.clone()));
+                let classic = entry_of(&mut self.groups, group).become_classic();
+                classic.replay(Some(value.clone()));
             }
             GroupRecord::GroupMetadataTombstone { group } => {
                 if let Some(entry) = self.groups.get_mut(group) {
-                    let Group::Classic(classic) = &mut entry.group;
-                    classic.disarm_all(&mut self.timers);
-                    entry.group = Group::new(group);
+                    if let Some(classic) = entry.classic_mut() {
+                        classic.disarm_all(&mut self.timers);
+                    }
+                    entry.group = Group::Simple;
                     self.forget_if_vacant(group);
                 }
             }
@@ -275,8 +275,7 @@ impl Shard for GroupShard {
     fn resign(&mut self, error: ErrorCode) -> Vec<(ReplyTo, GroupResponse)> {
         let mut outcome = GroupOutcome::new();
         self.turn(0, &mut outcome, |groups, turn, _| {
-            for entry in groups.values_mut() {
-                let Group::Classic(group) = &mut entry.group;
+            for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
                 group.refuse_all_parked(turn, error);
             }
         });
@@ -295,26 +294,74 @@ impl GroupShard {
 
 impl GroupEntry {
     fn new(id: &Arc<str>) -> Self {
-        Self { id: id.clone(), group: Group::new(id), offsets: GroupOffsets::default() }
+        Self { id: id.clone(), group: Group::Simple, offsets: GroupOffsets::default() }
     }
 
     fn is_vacant(&self) -> bool {
-        let Group::Classic(group) = &self.group;
-        self.offsets.is_empty() && group.is_vacant()
+        self.offsets.is_empty() && self.group.classic().is_none_or(ClassicGroup::is_vacant)
+    }
+
+    fn classic_mut(&mut self) -> Option<&mut ClassicGroup> {
+        match &mut self.group {
+            Group::Simple => None,
+            Group::Classic(group) => Some(group),
+        }
+    }
+
+    /// Returns the classic group that it is, or becomes now.
+    fn become_classic(&mut self) -> &mut ClassicGroup {
+        if let Group::Simple = self.group {
+            self.group = Group::Classic(Box::new(ClassicGroup::new(self.id.clone())));
+        }
+        match &mut self.group {
+            Group::Classic(group) => group,
+            Group::Simple => unreachable!("it was made classic"),
+        }
     }
 }
 
 impl Group {
-    /// A group that nothing is known of yet is an empty classic one.
-    fn new(id: &Arc<str>) -> Self {
-        Self::Classic(ClassicGroup::new(id.clone()))
+    fn classic(&self) -> Option<&ClassicGroup> {
+        match self {
+            Self::Simple => None,
+            Self::Classic(group) => Some(group),
+        }
     }
 
     /// Returns the type's name in Kafka's answers.
     fn type_name(&self) -> &'static str {
         match self {
-            Self::Classic(_) => "classic",
+            Self::Simple | Self::Classic(_) => "classic",
         }
+    }
+
+    /// Returns the state's name in Kafka's answers.
+    fn state_name(&self) -> &'static str {
+        self.classic().map_or(ClassicState::Empty.name(), |group| group.state().name())
+    }
+
+    fn protocol_type(&self) -> Option<&str> {
+        self.classic()?.protocol_type()
+    }
+
+    /// Tells whether the group has no members.
+    fn is_empty(&self) -> bool {
+        self.classic().is_none_or(ClassicGroup::is_empty)
+    }
+
+    /// Tells whether nobody is in the group or on the way.
+    fn is_idle(&self) -> bool {
+        self.classic().is_none_or(ClassicGroup::is_idle)
+    }
+
+    /// Tells whether the log has more of the group than its offsets.
+    fn is_persisted(&self) -> bool {
+        self.classic().is_some_and(|group| group.persisted().is_some())
+    }
+
+    /// Tells whether members subscribe to the topic. If nobody can tell, they may.
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.classic().is_some_and(|group| group.is_subscribed_to(topic))
     }
 }
 
@@ -371,8 +418,7 @@ fn join(
         return;
     }
     let entry = entry_of(groups, &id);
-    let Group::Classic(group) = &mut entry.group;
-    group.join(turn, from, context, request);
+    entry.become_classic().join(turn, from, context, request);
     if entry.is_vacant() {
         groups.remove(&id);
     }
@@ -380,10 +426,7 @@ fn join(
 
 fn sync(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &SyncGroupRequest) {
     match find(groups, &request.group_id) {
-        Ok(entry) => {
-            let Group::Classic(group) = &mut entry.group;
-            group.sync(turn, from, request);
-        }
+        Ok(group) => group.sync(turn, from, request),
         Err(error) => turn.reply(from, sync_error(error)),
     }
 }
@@ -393,10 +436,7 @@ fn heartbeat(
     turn: &mut Turn<'_>,
     request: &HeartbeatRequest,
 ) -> HeartbeatResponse {
-    let result = find(groups, &request.group_id).and_then(|entry| {
-        let Group::Classic(group) = &mut entry.group;
-        group.heartbeat(turn, request)
-    });
+    let result = find(groups, &request.group_id).and_then(|group| group.heartbeat(turn, request));
     heartbeat_error(result.err().unwrap_or(ErrorCode::NONE))
 }
 
@@ -408,10 +448,7 @@ fn leave(
 ) -> LeaveGroupResponse {
     let leaving = classic::leaving_members(version, request);
     let results = match find(groups, &request.group_id) {
-        Ok(entry) => {
-            let Group::Classic(group) = &mut entry.group;
-            group.leave(turn, &leaving)
-        }
+        Ok(group) => group.leave(turn, &leaving),
         Err(error @ ErrorCode::UNKNOWN_MEMBER_ID) => {
             let refuse = |identity| classic::member_response(identity, error);
             leaving.iter().map(refuse).collect()
@@ -424,9 +461,10 @@ fn leave(
 }
 
 /// Finds the group of a request that only its members may send.
-fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut GroupEntry, ErrorCode> {
+fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut ClassicGroup, ErrorCode> {
     check_group_id(group_id)?;
-    groups.get_mut(group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+    let group = groups.get_mut(group_id).and_then(GroupEntry::classic_mut);
+    group.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
 }
 
 /// Checks an id that must be there. Commits may go to the group without a name, as in Kafka.

@@ -16,23 +16,36 @@ pub fn partition_for(group_id: &str, partitions: i32) -> i32 {
     (hash & i32::MAX) % partitions
 }
 
+impl GroupRequest {
+    /// Returns the group that the request is about, if there can be no other.
+    pub fn only_group(&self) -> Option<&str> {
+        Some(match self {
+            Self::JoinGroup(request) => &request.group_id,
+            Self::SyncGroup(request) => &request.group_id,
+            Self::Heartbeat(request) => &request.group_id,
+            Self::LeaveGroup(request) => &request.group_id,
+            Self::OffsetCommit(request) => &request.group_id,
+            Self::OffsetDelete(request) => &request.group_id,
+            // Before version 8 there is one group, and no list of them.
+            Self::OffsetFetch(request) if request.groups.is_empty() => &request.group_id,
+            Self::OffsetFetch(_)
+            | Self::DescribeGroups(_)
+            | Self::DeleteGroups(_)
+            | Self::ListGroups(_) => return None,
+        })
+    }
+}
+
 /// Splits a request into one for each partition of `__consumer_offsets` that it concerns.
 ///
 /// A ListGroups concerns all of them. A request that names no group concerns none, and
 /// [`merge`] answers it.
 pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)> {
     let place = |group_id: &String| partition_for(group_id, partitions);
+    if let Some(group) = request.only_group() {
+        return vec![(partition_for(group, partitions), request)];
+    }
     match request {
-        GroupRequest::JoinGroup(r) => vec![(place(&r.group_id), r.into())],
-        GroupRequest::SyncGroup(r) => vec![(place(&r.group_id), r.into())],
-        GroupRequest::Heartbeat(r) => vec![(place(&r.group_id), r.into())],
-        GroupRequest::LeaveGroup(r) => vec![(place(&r.group_id), r.into())],
-        GroupRequest::OffsetCommit(r) => vec![(place(&r.group_id), r.into())],
-        GroupRequest::OffsetDelete(r) => vec![(place(&r.group_id), r.into())],
-        // Before version 8 there is one group, and no list of them.
-        GroupRequest::OffsetFetch(r) if r.groups.is_empty() => {
-            vec![(place(&r.group_id), r.into())]
-        }
         GroupRequest::OffsetFetch(mut r) => {
             let groups = std::mem::take(&mut r.groups);
             share_out(
@@ -51,6 +64,7 @@ pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)>
         GroupRequest::ListGroups(r) => {
             (0..partitions).map(|partition| (partition, r.clone().into())).collect()
         }
+        request => unreachable!("{request:?} is about one group"),
     }
 }
 

@@ -8,8 +8,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::GroupShard;
+use super::classic::ClassicGroup;
 use super::record::GroupRecord;
-use super::{Group, GroupShard};
 
 /// How far a snapshot has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,8 +48,8 @@ impl GroupShard {
         for (id, entry) in self.groups.range::<Arc<str>, _>((start, Bound::Unbounded)) {
             let resumed = from.last.as_ref().filter(|(group, _)| group == id);
             let position = |offset| SnapshotPosition { last: Some((id.clone(), offset)) };
-            let Group::Classic(group) = &entry.group;
-            if let Some(value) = group.persisted().filter(|_| resumed.is_none()) {
+            let persisted = entry.group.classic().and_then(ClassicGroup::persisted);
+            if let Some(value) = persisted.filter(|_| resumed.is_none()) {
                 weight += value.members.len() + 1;
                 let (group, value) = (id.clone(), value.clone());
                 slice.push(GroupRecord::GroupMetadata { group, value });

@@ -3,7 +3,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Group, GroupShard};
+use super::GroupShard;
+use super::classic::ClassicGroup;
 
 /// A group in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +29,13 @@ impl GroupShard {
         // A group counts besides its offsets: many have few.
         let mut looked_at = 0;
         for entry in self.groups.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry) {
-            let Group::Classic(group) = &entry.group;
             let offsets = entry.offsets.after(None);
             let offsets =
                 offsets.map(|(topic, offset)| (Arc::clone(topic), offset.partition, offset.offset));
             let group = SurveyedGroup {
                 id: Arc::clone(&entry.id),
-                state: group.state().name(),
-                members: group.member_count(),
+                state: entry.group.state_name(),
+                members: entry.group.classic().map_or(0, ClassicGroup::member_count),
                 offsets: offsets.collect(),
             };
             looked_at += 1 + group.offsets.len();

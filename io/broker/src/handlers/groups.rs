@@ -5,6 +5,7 @@
 //! What the versions mean is in `core/coordinator`. Here requests go to the shards of their groups,
 //! and the answers of several shards become one.
 
+use crate::groups::Answers;
 use crate::node::Node;
 use crate::request::{Answer, Context, Response};
 use kohort_coordinator::{ConnectionId, GroupRequest, GroupResponse, RequestContext, merge};
@@ -22,10 +23,15 @@ pub(crate) fn handle(
     request: impl Into<GroupRequest>,
 ) -> Answer {
     let request = request.into();
-    let call = RequestContext {
+    // Only a member that joins is asked who it is; commits and heartbeats are many.
+    let joining = matches!(request, GroupRequest::JoinGroup(_));
+    let caller = RequestContext {
         api_version: context.version,
-        client_id: context.client_id.as_deref().unwrap_or_default().into(),
-        client_host: context.client_host().into(),
+        client_id: match &context.client_id {
+            Some(client_id) if joining => client_id.as_str().into(),
+            _ => Arc::default(),
+        },
+        client_host: if joining { context.client_host().into() } else { Arc::default() },
         connection: ConnectionId(context.connection),
     };
     let listing = matches!(request, GroupRequest::ListGroups(_));
@@ -37,11 +43,17 @@ pub(crate) fn handle(
             if !error.is_ok() {
                 return encode(&context, &request.refuse(context.version, error));
             }
-            let answers = node.groups.send_all(&call, request).await;
+            let answers = node.groups.send_all(&caller, request).await;
             finish(&context, answers).await
         }));
     }
-    match node.groups.try_send_all(&call, request) {
+    match node.groups.try_send_all(&caller, request) {
+        Ok(Answers::One(answer)) => Answer::Later(Box::pin(async move {
+            match answer.response().await {
+                Some(response) => encode(&context, &response),
+                None => given_up(&context),
+            }
+        })),
         Ok(answers) => Answer::Later(Box::pin(async move { finish(&context, answers).await })),
         Err(unsent) => {
             let node = Arc::clone(node);
@@ -53,13 +65,26 @@ pub(crate) fn handle(
     }
 }
 
-async fn finish(context: &Context, answers: crate::groups::Answers) -> Response {
+async fn finish(context: &Context, answers: Answers) -> Response {
+    let answers = match answers {
+        Answers::One(answer) => vec![answer],
+        Answers::Several(answers) => answers,
+    };
     let mut responses = Vec::with_capacity(answers.len());
     for answer in answers {
-        responses.push(answer.response().await);
+        match answer.response().await {
+            Some(response) => responses.push(response),
+            None => return given_up(context),
+        }
     }
     let whole = merge(responses).unwrap_or_else(|| empty(context.api_key));
     encode(context, &whole)
+}
+
+/// A shard that ends answers all it was given. One that does not has panicked, and what it was doing
+/// is not known.
+fn given_up(context: &Context) -> Response {
+    Response::Broken(format!("a group coordinator failed while it had a {:?}", context.api_key))
 }
 
 /// The answer to a request that concerns no shard.

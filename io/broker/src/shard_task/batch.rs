@@ -12,11 +12,18 @@ use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 pub(super) struct BatchWriter {
     builder: BatchBuilder,
     compressor: Compressor,
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
 impl BatchWriter {
     pub(super) fn new() -> Self {
-        Self { builder: BatchBuilder::new(), compressor: Compressor::none() }
+        Self {
+            builder: BatchBuilder::new(),
+            compressor: Compressor::none(),
+            key: Vec::new(),
+            value: Vec::new(),
+        }
     }
 
     /// Writes the records as one batch.
@@ -27,11 +34,15 @@ impl BatchWriter {
     ) -> Result<Bytes, ErrorCode> {
         self.builder.clear();
         for record in records {
-            let (key, value) = record.encode().map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+            let (key, value) = (&mut self.key, &mut self.value);
+            key.clear();
+            value.clear();
+            let has_value = record.encode_into(key, value);
+            let has_value = has_value.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
             let record = NewRecord {
                 timestamp: now,
-                key: Some(&key),
-                value: value.as_deref(),
+                key: Some(key),
+                value: has_value.then_some(value),
                 ..NewRecord::default()
             };
             self.builder.append(&record).map_err(|_| ErrorCode::RECORD_LIST_TOO_LARGE)?;

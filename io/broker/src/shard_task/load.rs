@@ -64,8 +64,8 @@ pub(super) fn load(partition: &Partition, config: &GroupConfig) -> Result<Loaded
     if snapshot_records + log_records > 0 {
         info!(
             partition = load.partition,
-            load.snapshot_records,
-            load.log_records,
+            snapshot_records,
+            log_records,
             took_ms = u64::try_from(load.took.as_millis()).unwrap_or(u64::MAX),
             "group coordinator loaded"
         );

@@ -22,13 +22,14 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 /// Snapshots that may be under way together in a broker: each takes a thread and two slices' memory.
-const TOGETHER: usize = 2;
+const TOGETHER: usize = 4;
 /// A log shorter than this is replayed in a few milliseconds: no snapshot is due.
 const LOG_BYTES_MIN: u64 = 1 << 20;
 /// How often the bytes of the last snapshot must be appended until another one is due.
 const LOG_PER_SNAPSHOT: u64 = 2;
-/// At an orderly shutdown less is worth a snapshot.
-const LOG_BYTES_MIN_AT_END: u64 = LOG_BYTES_MIN / 16;
+/// At an orderly shutdown less is worth a snapshot, but not so little that its syncs take longer than
+/// the replay they spare.
+const LOG_BYTES_MIN_AT_END: u64 = LOG_BYTES_MIN / 4;
 /// Records gathered in one go: some 50 µs of the shard's time.
 const SLICE_RECORDS: usize = 512;
 

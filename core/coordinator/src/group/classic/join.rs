@@ -129,7 +129,7 @@ impl ClassicGroup {
         match self.state {
             ClassicState::Empty => true,
             ClassicState::PreparingRebalance { .. } => {
-                known.is_some_and(ClassicMember::awaits_join)
+                known.is_some_and(|member| member.awaits_join())
                     || self.joining < config.group_max_size
             }
             ClassicState::CompletingRebalance { .. } | ClassicState::Stable { .. } => {

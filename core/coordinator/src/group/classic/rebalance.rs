@@ -223,7 +223,8 @@ impl ClassicGroup {
 
     /// Keeps the leader if it rejoined, and otherwise takes the first member that did.
     fn elect_leader(&mut self) {
-        let joined = |id: &Arc<str>| self.members.get(id).is_some_and(ClassicMember::awaits_join);
+        let joined =
+            |id: &Arc<str>| self.members.get(id).is_some_and(|member| member.awaits_join());
         if !self.leader.as_ref().is_some_and(joined) {
             let mut members = self.members.values();
             let first = members.find(|member| member.awaits_join());

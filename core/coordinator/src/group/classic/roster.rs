@@ -19,7 +19,7 @@ impl ClassicGroup {
         }
         self.joining += usize::from(member.awaits_join());
         self.count_votes(&member.protocols, true);
-        self.members.insert(member.id.clone(), member);
+        self.members.insert(member.id.clone(), Box::new(member));
     }
 
     /// Removes a member or a pending one with its timer. What it had parked is answered with

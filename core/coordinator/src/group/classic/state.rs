@@ -34,7 +34,8 @@ pub(crate) struct ClassicGroup {
     pub(super) protocol_type: Option<Arc<str>>,
     pub(super) protocol: Option<Arc<str>>,
     pub(super) leader: Option<Arc<str>>,
-    pub(super) members: BTreeMap<Arc<str>, ClassicMember>,
+    /// Boxed, because a tree has empty places and most groups have few members.
+    pub(super) members: BTreeMap<Arc<str>, Box<ClassicMember>>,
     /// The member id of each static member, by its instance id.
     pub(super) static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids handed out with MEMBER_ID_REQUIRED whose owners have not come back yet (KIP-394).
@@ -204,7 +205,7 @@ impl ClassicGroup {
                 protocol: self.protocol.clone(),
                 leader: self.leader.clone(),
                 state_timestamp: self.state_since,
-                members: self.members.values().map(member).collect(),
+                members: self.members.values().map(|boxed| member(boxed)).collect(),
             }),
         });
     }
@@ -328,7 +329,7 @@ impl ClassicGroup {
             group_instance_id: member.instance_id.as_deref().map(str::to_owned),
             metadata: member.protocols.metadata(protocol).cloned().unwrap_or_default(),
         };
-        self.members.values().map(member).collect()
+        self.members.values().map(|boxed| member(boxed)).collect()
     }
 
     /// Returns what a member is told about the current generation.
@@ -369,7 +370,7 @@ impl ClassicGroup {
             member_metadata: metadata(member).unwrap_or_default(),
             member_assignment: self.assignment(member),
         };
-        self.members.values().map(describe).collect()
+        self.members.values().map(|boxed| describe(boxed)).collect()
     }
 
     // Changes of the live machine.

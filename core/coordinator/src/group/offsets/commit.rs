@@ -90,7 +90,8 @@ fn allow(
     match entry.map(|entry| &mut entry.group) {
         None if request.group_id.len() > LONGEST_NAME => Err(ErrorCode::INVALID_GROUP_ID),
         Some(Group::Classic(group)) => group.allow_commit(turn, request),
-        None if request.generation_id_or_member_epoch < 0 => Ok(()),
+        Some(Group::Simple) | None if request.generation_id_or_member_epoch < 0 => Ok(()),
+        Some(Group::Simple) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         None if version < FIRST_VERSION_OF_CONSUMER_GROUPS => Err(ErrorCode::ILLEGAL_GENERATION),
         None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
     }

@@ -6,9 +6,10 @@ use kohort_protocol::messages::offset_delete::{
     OffsetDeleteResponseTopic,
 };
 
+use crate::group::classic::ClassicGroup;
 use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry, Groups};
+use crate::group::{GroupEntry, Groups};
 
 /// Handles an OffsetDelete: adds the tombstones to the outcome and returns the response.
 pub(crate) fn delete(
@@ -22,12 +23,11 @@ pub(crate) fn delete(
             return OffsetDeleteResponse { error_code, ..OffsetDeleteResponse::default() };
         }
     };
-    let Group::Classic(group) = &entry.group;
     let mut response = OffsetDeleteResponse::default();
     for topic in &request.topics {
         let found = turn.image.topic(&topic.name);
         let known = 0..found.map_or(0, |found| found.partitions);
-        let subscribed = group.is_subscribed_to(&topic.name);
+        let subscribed = entry.group.is_subscribed_to(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let partition_index = partition.partition_index;
@@ -63,8 +63,8 @@ fn check<'a>(
     }
     let entry = groups.get(request.group_id.as_str());
     let entry = entry.ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-    let Group::Classic(group) = &entry.group;
-    if group.is_empty() || group.is_consumer_group() {
+    let is_consumer_group = entry.group.classic().is_some_and(ClassicGroup::is_consumer_group);
+    if entry.group.is_empty() || is_consumer_group {
         Ok(entry)
     } else {
         Err(ErrorCode::NON_EMPTY_GROUP)

@@ -24,7 +24,7 @@ use super::StoredOffset;
 use crate::group::classic::{ClassicGroup, ClassicState};
 use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry, Groups};
+use crate::group::{GroupEntry, Groups};
 use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
 
@@ -48,11 +48,10 @@ impl Sweep {
                 break;
             }
             let removed = turn.outcome.records.len() - before;
-            let Group::Classic(group) = &entry.group;
-            if entry.offsets.len() > removed || !group.is_idle() {
+            if entry.offsets.len() > removed || !entry.group.is_idle() {
                 continue;
             }
-            if group.persisted().is_some() {
+            if entry.group.is_persisted() {
                 let group = id.clone();
                 turn.outcome.records.push(GroupRecord::GroupMetadataTombstone { group });
             } else if removed == 0 {
@@ -120,8 +119,8 @@ fn expired<'a>(
     now: Timestamp,
     config: &'a crate::config::GroupConfig,
 ) -> impl Iterator<Item = GroupRecord> + 'a {
-    let Group::Classic(group) = &entry.group;
-    let retention = Retention::of(group);
+    let group = &entry.group;
+    let retention = group.classic().map_or(Retention::SinceCommit, Retention::of);
     entry.offsets.tombstones(&entry.id, move |topic, offset| {
         !group.is_subscribed_to(topic)
             && retention.is_over(offset, now, config.offsets_retention_ms)
