@@ -218,6 +218,43 @@ fn a_full_disk_refuses_produces_and_loses_nothing() {
 }
 
 #[test]
+fn deleting_records_on_a_full_disk_makes_room_and_nothing_else_is_lost() {
+    let disk = SmallDisk::new("48m");
+    let broker = Broker::start(&disk.data(), &["log.segment.bytes=1048576"]);
+    broker.stdout(&["topic", "create", "orders"], "");
+    let mut wire = Wire::connect(&broker.address);
+    let mut acked: Vec<(i64, Vec<u8>)> = Vec::new();
+    let mut produce = |wire: &mut Wire, number: usize| {
+        let value = format!("{number:08}").repeat(12_500).into_bytes();
+        let response = wire.produce("orders", &value);
+        if response.error_code.is_ok() {
+            acked.push((response.base_offset, value));
+        }
+        response.error_code
+    };
+    // Eight segments of ten records, then nothing fits any more.
+    for number in 0..80 {
+        assert_eq!(produce(&mut wire, number), ErrorCode::NONE);
+    }
+    disk.fill();
+    let refused = (80..2000).any(|number| !produce(&mut wire, number).is_ok());
+    assert!(refused, "a full disk refuses at last");
+    assert_eq!(wire.delete_below("orders", 75), ErrorCode::NONE);
+    let deadline = Instant::now() + PATIENCE;
+    while !produce(&mut wire, 5000).is_ok() {
+        assert!(Instant::now() < deadline, "produces are still refused although room was made");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kept = &acked[75..];
+    assert!(wire.read_all("orders", 0, 75) == kept, "what is above the log's start is there");
+    broker.kill();
+    disk.free();
+    let broker = Broker::start(&disk.data(), &[]);
+    let after = Wire::connect(&broker.address).read_all("orders", 0, 75);
+    assert!(after == kept, "what is above the log's start is there after SIGKILL");
+}
+
+#[test]
 fn every_produce_under_way_when_room_ends_is_answered_and_the_answer_is_true() {
     let disk = SmallDisk::new("24m");
     let broker = Broker::start(&disk.data(), &[]);

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::checkpoint::{CHECKPOINT_FILE, CheckpointHead, encode};
+use crate::checkpoint::{CheckpointHead, encode, write};
 use crate::config::FlushMode;
-use crate::disk::replace_file;
 use crate::error::StorageError;
 use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
 use crate::log_dir::{PARTITIONS, Partitions};
@@ -158,7 +157,12 @@ impl Background {
             if !work.trim.is_empty() {
                 return Due::Trim;
             }
-            if shared.pool.wants_spare() {
+            let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
+            let full = shared.disk_full.load(Ordering::Relaxed);
+            if full && may_start && work.retired_since.is_some() {
+                return Due::Checkpoint;
+            }
+            if !full && shared.pool.wants_spare() {
                 return Due::Prepare;
             }
             let unflushed = shared.unflushed();
@@ -169,7 +173,6 @@ impl Background {
             {
                 return Due::Flush;
             }
-            let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
             let unsynced_since = work.unsynced_since.filter(|_| may_start);
             let retired_since = work.retired_since.filter(|_| may_start);
             let checkpoint_at = [
@@ -177,11 +180,14 @@ impl Background {
                 retired_since.map(|since| since + REMOVE_AFTER),
             ];
             let checkpoint_at = checkpoint_at.into_iter().flatten().min();
+            let many = || shared.pool.live_bytes() > shared.config.wal_file_bytes * 3 / 2;
             if checkpoint_at.is_some_and(|at| at <= now)
-                || (unsynced_since.is_some()
-                    && shared.pool.live_bytes() > shared.config.wal_file_bytes * 3 / 2)
+                || (unsynced_since.is_some() && (full || many()))
             {
                 return Due::Checkpoint;
+            }
+            if full && shared.pool.wants_spare() {
+                return Due::Prepare;
             }
             let mut wake_at = [flush_at, checkpoint_at].into_iter().flatten().min();
             let idle = work.dirty_since.is_none() && !work.hot.is_empty();
@@ -271,7 +277,8 @@ impl Background {
         if !unsynced.is_empty() {
             shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
         }
-        replace_file(&*shared.disk, &shared.path().join(CHECKPOINT_FILE), &content)?;
+        write(&*shared.disk, shared.path(), &content)?;
+        *shared.checkpointed.lock() = Some(wal);
         shared.pool.release_before(wal.file_number)?;
         for (partition, segments) in &retired {
             partition.remove_retired(segments)?;
@@ -301,9 +308,19 @@ impl Background {
         let _writing = self.writing.lock();
         let shared = &self.shared;
         // Before the flush: what is committed after this is read from the log again.
-        let wal = *shared.committed.lock();
-        self.flush_dirty()?;
+        let mut wal = *shared.committed.lock();
+        let flushed = self.flush_dirty();
         let partitions = self.partitions.all_with(&shared.deleting);
+        if let Err(error) = flushed {
+            let retired = partitions.iter().any(|partition| !partition.retired().is_empty());
+            let earlier = *shared.checkpointed.lock();
+            match (error, earlier) {
+                // What can go makes room for the rest. Of the log nothing can go yet: it is read from
+                // where it was before, and what segments have of it is passed over.
+                (FlushError::NoSpace(_), Some(earlier)) if retired && !clean => wal = earlier,
+                (error, _) => return Err(error),
+            }
+        }
         let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
         let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
         // Before the content is made: what is retired after it is named in it.

@@ -20,6 +20,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,11 +28,12 @@ use kohort_log::epoch_cache::{EpochCache, EpochStart};
 use kohort_log::producer_state::ProducerStates;
 use kohort_protocol::Uuid;
 
+use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
 use crate::segment::{CHECKED_MAX, SegmentMeta};
 use crate::wal::entry::PartitionKey;
-use crate::wal::writer::WalPosition;
+use crate::wal::writer::{WalPosition, is_no_space};
 
 const MAGIC: [u8; 8] = *b"KOHORTCP";
 /// Version 1 had no generations and no broker times of segments, version 2 not up to where compaction
@@ -39,6 +41,9 @@ const MAGIC: [u8; 8] = *b"KOHORTCP";
 const VERSION: u32 = 3;
 /// Bytes before what the checksum covers.
 const UNCOVERED: usize = 12;
+
+/// Bytes reserved for the next checkpoint beyond a quarter more than this one.
+const RESERVE_MORE: usize = 4096;
 
 /// The name of the file in the data folder.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
@@ -63,6 +68,29 @@ pub(crate) struct Checkpoint {
 
 const HAS_FOLDER: u8 = 1;
 const DELETED: u8 = 2;
+
+/// Puts a checkpoint in the place of the one before. After a power cut either is there.
+///
+/// It is written over room that was reserved with the one before, and reserves room for the next, so that
+/// also on a full disk one can be written: it is what lets files be removed.
+pub(crate) fn write(disk: &dyn Disk, folder: &Path, content: &[u8]) -> io::Result<()> {
+    let path = folder.join(CHECKPOINT_FILE);
+    let staged = path.with_extension("new");
+    let file = disk.open(&staged, OpenMode::Write)?;
+    file.write_at(content, 0)?;
+    file.set_len(content.len() as u64)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&staged, &path)?;
+    disk.sync_dir(folder)?;
+    // A next one that names a few more segments must fit as well.
+    let reserve = vec![0; content.len() + content.len() / 4 + RESERVE_MORE];
+    let reserved = disk.open(&staged, OpenMode::Write).and_then(|file| file.write_at(&reserve, 0));
+    match reserved {
+        Err(error) if !is_no_space(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// Encodes a checkpoint of these partitions as they are now.
 pub(crate) fn encode(head: &CheckpointHead, partitions: &[Arc<PartitionLog>]) -> Vec<u8> {

@@ -282,12 +282,13 @@ impl LogDir {
     pub fn step_flush(&self) -> Result<(), StorageError> {
         let background = &self.background;
         let work = || {
+            // First what makes room.
+            background.trim();
+            background.remove_dirs()?;
             if self.shared.pool.wants_spare() {
                 background.prepare()?;
             }
-            background.flush()?;
-            background.trim();
-            background.remove_dirs()
+            background.flush()
         };
         work().map_err(|error| storage_error(&self.shared, "writing segments", error))
     }

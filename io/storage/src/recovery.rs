@@ -16,9 +16,9 @@ use bytes::Bytes;
 use kohort_log::{PartitionConfig, Timestamp};
 
 use crate::aligned::AlignedBuf;
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointHead, decode, encode};
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointHead, decode, encode, write};
 use crate::config::{FlushMode, LogDirConfig};
-use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file, replace_file};
+use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file};
 use crate::error::{Corruption, OpenError};
 use crate::flush::{FlushError, flush_partition};
 use crate::log_dir::{LOCK, PARTITIONS, Partitions, WAL};
@@ -161,11 +161,12 @@ fn create(
     let wal =
         WalWriter::create(Arc::clone(&pool), salt, synced, before).map_err(open_failed(&path))?;
     let head = CheckpointHead { salt, leader_epoch: 0, clean: false, wal: wal.position() };
-    replace_file(&*disk, &path.join(CHECKPOINT_FILE), &encode(&head, &[])).map_err(at)?;
+    write(&*disk, &path, &encode(&head, &[])).map_err(at)?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_at(parent))?;
     }
     let shared = Arc::new(Shared::new(config, disk, pool, salt, 0, wal.position()));
+    *shared.checkpointed.lock() = Some(wal.position());
     let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
     Ok(Recovered { shared, partitions: Partitions::default(), wal, lock, report })
 }
@@ -195,6 +196,7 @@ fn reopen(
         head.leader_epoch,
         head.wal,
     ));
+    *shared.checkpointed.lock() = Some(head.wal);
     let mut replay = Replay::new(Arc::clone(&shared), checkpoint.partitions, false);
     replay.deleted = checkpoint.deleted;
     let end = read_log(&*disk, &files, head.salt, head.wal, |frame| replay.frame(&frame))?;

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     /// Everything before this is applied to the partitions.
     pub(crate) committed: Mutex<WalPosition>,
+    /// From where the newest durable checkpoint has the log read.
+    pub(crate) checkpointed: Mutex<Option<WalPosition>>,
     /// Partitions that are gone from the folder, but their deletion is not yet in the log.
     pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
     pub(crate) work: Mutex<Work>,
@@ -172,6 +174,7 @@ impl Shared {
             fatal: OnceLock::new(),
             closing: AtomicBool::new(false),
             committed: Mutex::new(committed),
+            checkpointed: Mutex::default(),
             deleting: Mutex::default(),
             work: Mutex::default(),
             work_ready: Condvar::new(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use kohort_storage::{
-    Background, Disk, Isolation, LogDir, LogDirConfig, OpenError, OpenMode, PartitionConfig,
-    PartitionLog, ReadError, SimulatedDisk, repair, verify,
+    Background, CommitStep, Disk, Isolation, LogDir, LogDirConfig, OpenError, OpenMode,
+    PartitionConfig, PartitionLog, ReadError, SimulatedDisk, repair, verify,
 };
 use support::{append, batch, id, read_all};
 
@@ -190,4 +190,43 @@ fn repair_without_a_checkpoint_puts_generations_of_a_segment_together() {
     let offsets: Vec<i64> = read_all(&log, 0, 1000).into_iter().map(|(offset, _)| offset).collect();
     assert_eq!(offsets, [0, 1, 2]);
     assert_eq!(files(&disk), ["", "2"]);
+}
+
+#[test]
+fn deleting_records_makes_room_on_a_disk_without_a_byte_left() {
+    for power_cut in [false, true] {
+        let disk = SimulatedDisk::new(7);
+        let (dir, log) = filled(&disk, 40);
+        dir.checkpoint().unwrap();
+        disk.set_capacity(Some(disk.used()));
+        // The log's file takes these; segments do not.
+        for value in 40..50 {
+            append(&log, batch(&[&[value; 200]])).unwrap();
+        }
+        assert_eq!(dir.step_commit(), CommitStep::Committed);
+        assert!(dir.step_flush().is_err());
+        assert!(dir.checkpoint().is_err());
+        log.advance_log_start(35, drop).unwrap();
+        assert_eq!(dir.step_commit(), CommitStep::Committed);
+        let _ = dir.step_flush();
+        let before = disk.used();
+        dir.checkpoint().unwrap();
+        assert!(disk.used() < before, "files are gone");
+        if power_cut {
+            disk.power_cut();
+        }
+        disk.kill_process();
+        drop((dir, log));
+        let (dir, log) = open(&disk);
+        let offsets = |log: &PartitionLog| -> Vec<i64> {
+            read_all(log, log.log_start_offset(), 1000).into_iter().map(|(at, _)| at).collect()
+        };
+        assert_eq!(offsets(&log), (35..50).collect::<Vec<_>>());
+        // With a little more than what was freed all is well again.
+        disk.set_capacity(None);
+        dir.step_flush().unwrap();
+        dir.checkpoint().unwrap();
+        assert_eq!(offsets(&log), (35..50).collect::<Vec<_>>());
+        assert_eq!(files(&disk).len(), 15);
+    }
 }

@@ -60,6 +60,8 @@ pub(crate) fn builder(folder: &Path) -> BrokerBuilder {
         .data_dir(folder)
         .set("group.initial.rebalance.delay.ms", "0")
         .set("offsets.topic.num.partitions", "3")
+        // The tests' records are of the year 2023.
+        .set("log.retention.ms", "-1")
 }
 
 impl Running {

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use kohort_protocol::compression::{Compressor, Decompressor};
 use kohort_protocol::frame::encode_request;
 use kohort_protocol::header::decode_response_header;
+use kohort_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kohort_protocol::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
 use kohort_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, TopicProduceData,
 };
-use kohort_protocol::messages::{FetchRequest, ProduceRequest};
+use kohort_protocol::messages::{DeleteRecordsRequest, FetchRequest, ProduceRequest};
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, batches};
-use kohort_protocol::{Message as _, Reader, Request};
+use kohort_protocol::{ErrorCode, Message as _, Reader, Request};
 
 use super::PATIENCE;
 
@@ -30,16 +31,16 @@ impl Wire {
         Self(stream)
     }
 
-    fn call<R: Request>(&mut self, request: &R) -> R::Response {
-        self.0.write_all(&encode_request(request, VERSION, 1, Some("test")).unwrap()).unwrap();
+    fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.0.write_all(&encode_request(request, version, 1, Some("test")).unwrap()).unwrap();
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         self.0.read_exact(&mut frame).unwrap();
         let frame = Bytes::from(frame);
         let mut reader = Reader::new(&frame);
-        assert_eq!(decode_response_header(&mut reader, R::API_KEY, VERSION).unwrap(), 1);
-        R::Response::decode(&mut reader, VERSION).unwrap()
+        assert_eq!(decode_response_header(&mut reader, R::API_KEY, version).unwrap(), 1);
+        R::Response::decode(&mut reader, version).unwrap()
     }
 
     /// Produces one record to partition 0 and waits until the broker answers.
@@ -58,7 +59,20 @@ impl Wire {
             }],
             ..ProduceRequest::default()
         };
-        self.call(&request).responses.remove(0).partition_responses.remove(0)
+        self.call(&request, VERSION).responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// Deletes the records of partition 0 below an offset, and waits until that is durable.
+    pub(crate) fn delete_below(&mut self, topic: &str, offset: i64) -> ErrorCode {
+        let partition = DeleteRecordsPartition { partition_index: 0, offset };
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: topic.to_owned(),
+                partitions: vec![partition],
+            }],
+            timeout_ms: 1000,
+        };
+        self.call(&request, 2).topics.remove(0).partitions.remove(0).error_code
     }
 
     /// Fetches from a partition, without a session and without waiting.
@@ -79,7 +93,7 @@ impl Wire {
             }],
             ..FetchRequest::default()
         };
-        let response = self.call(&request);
+        let response = self.call(&request, VERSION);
         assert!(response.error_code.is_ok(), "{response:?}");
         response.responses.into_iter().next().unwrap().partitions.remove(0)
     }

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::aligned::{AlignedBuf, BLOCK, round_up};
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::wal::writer::is_no_space;
 
 const MAGIC: [u8; 8] = *b"KOHORTWL";
 const VERSION: u32 = 1;
@@ -33,6 +34,8 @@ const FLAG_SYNCED: u32 = 1;
 
 /// How much is written at once while a file is made ready.
 const PREPARE_CHUNK: usize = 1 << 20;
+/// On a disk that is nearly full a smaller file is made, down to this size.
+const SIZE_MIN: u64 = 1 << 20;
 /// Files kept ready beyond the one in use: one that is about to be needed and one more, so that a
 /// commit never waits for the next while the last checkpoint is under way.
 const SPARES_MAX: usize = 2;
@@ -229,24 +232,34 @@ impl FilePool {
     }
 
     fn make(&self, bytes: u64) -> io::Result<WalFile> {
-        let (slot, size) = {
+        let needed = round_up(bytes as usize) as u64;
+        let (slot, wanted) = {
             let mut state = self.state.lock();
             let slot = state.next_slot;
             state.next_slot += 1;
-            let size = state.next_size.max(round_up(bytes as usize) as u64);
-            (slot, size)
+            (slot, state.next_size.max(needed))
         };
         let path = self.dir.join(slot_name(slot));
-        match self.write_zeros(&path, size) {
-            Ok(file) => {
-                let mut state = self.state.lock();
-                state.next_size = (state.next_size * 2).min(self.size_max.max(state.next_size));
-                Ok(WalFile { path, file, size })
-            }
-            Err(e) => {
-                // A full disk needs the space back more than we need half a file.
-                let _ = self.disk.remove_file(&path);
-                Err(e)
+        let mut size = wanted;
+        loop {
+            match self.write_zeros(&path, size) {
+                Ok(file) => {
+                    let mut state = self.state.lock();
+                    if size == wanted {
+                        let doubled = state.next_size * 2;
+                        state.next_size = doubled.min(self.size_max.max(state.next_size));
+                    }
+                    return Ok(WalFile { path, file, size });
+                }
+                Err(e) => {
+                    // A full disk needs the space back more than we need half a file.
+                    let _ = self.disk.remove_file(&path);
+                    let half = round_up((size / 2) as usize) as u64;
+                    if half < needed.max(SIZE_MIN) || !is_no_space(&e) {
+                        return Err(e);
+                    }
+                    size = half;
+                }
             }
         }
     }
