@@ -1,7 +1,7 @@
 //! Keeps the number of open files bounded, however many partitions there are.
 //!
 //! Segments and indexes are opened when they are used and stay open while they are among the most
-//! recently used. A file that is dropped here while somebody reads it closes when they are done.
+//! recently used. One that is in use is kept: if all are, there are more than wanted until some are not.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -89,6 +89,11 @@ impl FileCache {
         }
     }
 
+    /// Tells whether more files are in use at once than are to be open.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.open_files() > self.capacity
+    }
+
     /// Returns how many files are open.
     pub(crate) fn open_files(&self) -> usize {
         self.state.lock().files.len()
@@ -114,8 +119,14 @@ impl State {
         }
         self.by_use.insert(now, key);
         while self.files.len() > capacity {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            self.files.remove(&oldest);
+            // To drop a file that somebody uses would not close it.
+            let unused = |(_, key): &(&u64, &FileKey)| {
+                self.files.get(*key).is_some_and(|(_, file)| Arc::strong_count(file) == 1)
+            };
+            let Some((used, key)) = self.by_use.iter().find(unused) else { break };
+            let (used, key) = (*used, *key);
+            self.by_use.remove(&used);
+            self.files.remove(&key);
         }
     }
 }
@@ -146,5 +157,23 @@ mod tests {
         assert_eq!(cache.open_files(), 2);
         let missing = cache.get(&FileDisk, key(99), &dir.path().join("99"), false);
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn files_in_use_are_known_and_close_when_they_are_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = FileCache::new(2);
+        let get = |partition: u32| {
+            let segment = SegmentName { base_offset: 0, generation: 0 };
+            let key = FileKey { partition, segment, kind: FileKind::Records };
+            cache.get(&FileDisk, key, &dir.path().join(partition.to_string()), true).unwrap()
+        };
+        let used = [get(0), get(1), get(2)];
+        assert!(cache.is_overfull());
+        assert!(Arc::ptr_eq(&used[0], &get(0)), "no file is opened twice");
+        drop(used);
+        get(3);
+        assert!(!cache.is_overfull());
+        assert_eq!(cache.open_files(), 2);
     }
 }

@@ -174,6 +174,10 @@ impl PartitionLog {
         let Stretch { from, mut to, mut next_offset } = stretch;
         let length = (to - from) as usize;
         let Some(cached) = open.file.is_cached(u64::from(from), length) else { return Ok(None) };
+        // What is lent keeps its file open, and there are only so many descriptors.
+        if self.shared.files.is_overfull() {
+            return Ok(None);
+        }
         let Some(lent) = self.shared.lending.lend() else { return Ok(None) };
         if !(cached && self.state.lock().is_checked(open, from..to)) {
             let sound = open.check(from..to)?;
