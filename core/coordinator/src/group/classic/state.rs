@@ -265,8 +265,10 @@ impl ClassicGroup {
         self.leader.as_deref() == Some(member_id)
     }
 
+    /// Tells whether everybody is there who is waited for. A group without members waits for nobody:
+    /// it becomes empty at once, where one who was only given an id may join whatever it speaks.
     pub(super) fn all_joined(&self) -> bool {
-        self.joining == self.members.len() && self.pending.is_empty()
+        self.joining == self.members.len() && (self.pending.is_empty() || self.members.is_empty())
     }
 
     /// Returns the time members have to rejoin: the longest that one of them asks for.
