@@ -210,7 +210,7 @@ async fn properties_are_set_appended_to_subtracted_from_and_deleted() {
 async fn the_older_form_of_altering_unsets_what_it_does_not_name() {
     let running = start().await;
     let mut client = running.client().await;
-    client.create_topic_with("t", 1, &[("retention.ms", "5")]).await;
+    client.create_topic_with("t", 1, &[("max.compaction.lag.ms", "5")]).await;
     let request = AlterConfigsRequest {
         resources: vec![OldResource {
             resource_type: TOPIC,
@@ -221,7 +221,7 @@ async fn the_older_form_of_altering_unsets_what_it_does_not_name() {
     };
     assert!(client.call(&request, 2).await.responses[0].error_code.is_ok());
     assert_eq!(config_of(&mut client, TOPIC, "t", "segment.ms").await.value.as_deref(), Some("7"));
-    assert_eq!(config_of(&mut client, TOPIC, "t", "retention.ms").await.config_source, 5);
+    assert_eq!(config_of(&mut client, TOPIC, "t", "max.compaction.lag.ms").await.config_source, 5);
 }
 
 #[tokio::test]

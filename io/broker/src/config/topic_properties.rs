@@ -67,7 +67,7 @@ macro_rules! topic_config {
 }
 
 topic_properties! {
-    /// What happens to old records: delete, compact, or both. Today compact only makes keys a duty: nothing is compacted yet.
+    /// What happens to old records: delete, compact, or both.
     cleanup_policy: Vec<String> = "cleanup.policy", Kind::List(&["compact", "delete"]), "delete", &[("log.cleanup.policy", 1)], Live;
     /// The level used when the broker compresses with gzip.
     compression_gzip_level: i32 = "compression.gzip.level", Kind::Int(-1, 9), "-1", &[("compression.gzip.level", 1)], Live;
