@@ -109,7 +109,7 @@ topic_properties! {
     min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5", &[("log.cleaner.min.cleanable.ratio", 1)], Live;
     /// How long a record stays out of compaction's reach.
     min_compaction_lag_ms: i64 = "min.compaction.lag.ms", Kind::Long(0, LONG), "0", &[("log.cleaner.min.compaction.lag.ms", 1)], Live;
-    /// How many replicas must have a record before acks=all is answered; more than one cannot be.
+    /// How many replicas must have a record before acks=all is answered; a partition here has one, which is enough as in Kafka.
     min_insync_replicas: i32 = "min.insync.replicas", Kind::Int(1, INT), "1", &[("min.insync.replicas", 1)], Live;
     /// Whether files are reserved in advance. The write-ahead log always is.
     = "preallocate", Kind::Bool, "false", &[("log.preallocate", 1)], InertLive;

@@ -91,7 +91,7 @@ impl Work {
         for TopicProduceData { name, topic_id, partition_data } in topic_data {
             let topic = match refusal {
                 Some(error) => Err(error),
-                None => find(node, &name, topic_id, acks, admin),
+                None => find(node, &name, topic_id, admin),
             };
             let mut partition_responses = Vec::with_capacity(partition_data.len());
             for PartitionProduceData { index, records } in partition_data {
@@ -200,15 +200,11 @@ fn find(
     node: &Node,
     name: &str,
     id: kohort_protocol::Uuid,
-    acks: i16,
     admin: bool,
 ) -> Result<Arc<Topic>, ErrorCode> {
     let topic = node.topic(name, id)?;
     if topic.is_internal() && !admin {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-    }
-    if acks == -1 && topic.config.min_insync_replicas > 1 {
-        return Err(ErrorCode::NOT_ENOUGH_REPLICAS);
     }
     Ok(topic)
 }
