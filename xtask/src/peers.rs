@@ -36,14 +36,24 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     let java = Peer::new(
         "Java driver",
         peers.join("java-driver"),
-        &[sources.join("java/pom.xml"), sources.join("java/Driver.java")],
+        &[
+            sources.join("java/pom.xml"),
+            sources.join("java/Driver.java"),
+            sources.join("java/Features.java"),
+            sources.join("java/Flows.java"),
+        ],
     )?;
     let requirements = sources.join("python/requirements.txt");
     let python = Peer::new("librdkafka", peers.join("python"), &[requirements])?;
     let go = Peer::new(
         "franz-go",
         peers.join("go"),
-        &[sources.join("go/go.mod"), sources.join("go/go.sum"), sources.join("go/main.go")],
+        &[
+            sources.join("go/go.mod"),
+            sources.join("go/go.sum"),
+            sources.join("go/main.go"),
+            sources.join("go/features.go"),
+        ],
     )?;
     jars.bring_up_to_date(|folder| java_libraries(&sources.join("java"), folder))?;
     java.bring_up_to_date(|folder| java_driver(&sources.join("java"), &jars.folder, folder))?;
@@ -105,7 +115,7 @@ fn java_driver(sources: &Path, libraries: &Path, folder: &Path) -> Result<()> {
         .arg(libraries.join("libs/*"))
         .arg("-d")
         .arg(folder.join("classes"))
-        .arg(sources.join("Driver.java"));
+        .args(["Driver.java", "Features.java", "Flows.java"].map(|source| sources.join(source)));
     run_logged(&mut javac, &folder.join("javac.log"))
 }
 

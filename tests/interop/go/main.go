@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"hash"
 	"os"
+	"runtime/debug"
 	"sort"
 	"strconv"
 	"sync"
@@ -46,6 +47,18 @@ type command struct {
 	SessionMS  int64  `json:"session_ms"`
 	Load       string `json:"load"`
 	Size       int    `json:"size"`
+
+	// The fields of the commands in features.go.
+	Partition int32             `json:"partition"`
+	Configs   map[string]string `json:"configs"`
+	Settings  map[string]string `json:"settings"`
+	Records   [][4]any          `json:"records"`
+	Before    int64             `json:"before"`
+	Key       string            `json:"key"`
+	At        any               `json:"at"`
+	Offset    int64             `json:"offset"`
+	Metadata  any               `json:"metadata"`
+	KeepMS    int64             `json:"keep_ms"`
 }
 
 type fields map[string]any
@@ -87,6 +100,8 @@ func say(line fields) {
 
 func run(c command) (fields, error) {
 	switch c.Cmd {
+	case "version":
+		return version()
 	case "create":
 		return create(c)
 	case "produce":
@@ -112,7 +127,20 @@ func run(c command) (fields, error) {
 	case "bench.consume":
 		return benchConsume(c)
 	}
-	return nil, fmt.Errorf("unknown command %q", c.Cmd)
+	return feature(c)
+}
+
+func version() (fields, error) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil, errors.New("built without module information")
+	}
+	for _, module := range info.Deps {
+		if module.Path == "github.com/twmb/franz-go" {
+			return fields{"version": module.Version}, nil
+		}
+	}
+	return nil, errors.New("built without franz-go")
 }
 
 func client(options ...kgo.Opt) (*kgo.Client, error) {

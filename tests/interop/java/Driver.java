@@ -51,6 +51,7 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.AppInfoParser;
 import org.apache.kafka.common.utils.Exit;
 
 public final class Driver {
@@ -62,9 +63,11 @@ public final class Driver {
     private final String bootstrap;
     private final Map<String, Member> members = new HashMap<>();
     private final Map<String, Load> loads = new HashMap<>();
+    private final Flows flows;
 
     private Driver(String bootstrap) {
         this.bootstrap = bootstrap;
+        this.flows = new Flows(bootstrap);
     }
 
     public static void main(String[] args) throws IOException {
@@ -94,6 +97,8 @@ public final class Driver {
 
     private ObjectNode run(JsonNode command) throws Exception {
         switch (command.get("cmd").asText()) {
+            case "version":
+                return JSON.createObjectNode().put("version", AppInfoParser.getVersion());
             case "create":
                 return create(command);
             case "produce":
@@ -121,8 +126,17 @@ public final class Driver {
                 return JSON.createObjectNode().put("sent", loads.remove(command.get("load").asText()).finish());
             case "tool":
                 return tool(command);
-            default:
-                throw new IllegalArgumentException("unknown command");
+            case "streams.start":
+            case "streams.stop":
+            case "streams.tasks":
+                return flows.run(command);
+            default: {
+                ObjectNode answer = new Features(bootstrap).run(command);
+                if (answer == null) {
+                    throw new IllegalArgumentException("unknown command");
+                }
+                return answer;
+            }
         }
     }
 

@@ -10,8 +10,18 @@ import sys
 import threading
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    Producer,
+    TopicPartition,
+    __version__,
+    libversion,
+)
 from confluent_kafka.admin import AdminClient, NewTopic
+
+import features
 
 BOOTSTRAP = sys.argv[1]
 STALL_SECONDS = 30
@@ -298,6 +308,10 @@ class Load(threading.Thread):
         return self.sent
 
 
+def version(_):
+    return {"version": f"{libversion()[0]} (confluent-kafka {__version__})"}
+
+
 def start_member(command):
     member = Member(command)
     members[member.name] = member
@@ -322,6 +336,7 @@ def stop_load(command):
 
 
 COMMANDS = {
+    "version": version,
     "create": create,
     "produce": produce,
     "consume": consume,
@@ -330,6 +345,7 @@ COMMANDS = {
     "member.stop": stop_member,
     "load.start": start_load,
     "load.stop": stop_load,
+    **features.COMMANDS,
 }
 
 for line in sys.stdin:

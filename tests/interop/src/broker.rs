@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,14 +41,19 @@ pub(crate) struct Broker {
     port: u16,
     /// The port of a second listener, and the one it advertises in its place.
     proxied: Option<(u16, u16)>,
+    /// Properties beside the defaults, by Kafka's names.
+    properties: Properties,
     folder: TempDir,
     process: Option<Child>,
 }
 
+/// Broker properties by Kafka's names.
+pub(crate) type Properties = &'static [(&'static str, &'static str)];
+
 impl Broker {
     /// Starts a broker on a free port with an empty data folder, and waits until it answers.
-    pub(crate) fn start(kind: Kind, places: &Places) -> Result<Self> {
-        let mut broker = Self::prepare(kind, places, KAFKA_JVM, None)?;
+    pub(crate) fn start_with(kind: Kind, places: &Places, properties: Properties) -> Result<Self> {
+        let mut broker = Self::prepare(kind, places, KAFKA_JVM, None, properties)?;
         broker.launch()?;
         Ok(broker)
     }
@@ -57,15 +62,19 @@ impl Broker {
     /// returns the ports of both.
     pub(crate) fn start_kafka_with_proxied_listener(places: &Places) -> Result<(Self, u16, u16)> {
         let (listener, proxy) = (free_port()?, free_port()?);
-        let mut broker = Self::prepare(Kind::Kafka, places, KAFKA_JVM, Some((listener, proxy)))?;
+        let mut broker =
+            Self::prepare(Kind::Kafka, places, KAFKA_JVM, Some((listener, proxy)), &[])?;
         broker.launch()?;
         Ok((broker, listener, proxy))
     }
 
-    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script, and
-    /// with these further lines of properties.
-    pub(crate) fn prepare_full_size(kind: Kind, places: &Places, properties: &str) -> Result<Self> {
-        Self::prepare_with(kind, places, KAFKA_JVM_FULL_SIZE, None, properties)
+    /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
+    pub(crate) fn prepare_full_size(
+        kind: Kind,
+        places: &Places,
+        properties: Properties,
+    ) -> Result<Self> {
+        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE, None, properties)
     }
 
     fn prepare(
@@ -73,16 +82,7 @@ impl Broker {
         places: &Places,
         jvm: &'static [&'static str],
         proxied: Option<(u16, u16)>,
-    ) -> Result<Self> {
-        Self::prepare_with(kind, places, jvm, proxied, "")
-    }
-
-    fn prepare_with(
-        kind: Kind,
-        places: &Places,
-        jvm: &'static [&'static str],
-        proxied: Option<(u16, u16)>,
-        properties: &str,
+        properties: Properties,
     ) -> Result<Self> {
         // The log file of the last run is not continued.
         places.log(kind.name())?;
@@ -93,11 +93,12 @@ impl Broker {
             jvm,
             port: free_port()?,
             proxied,
+            properties,
             folder,
             process: None,
         };
         if kind == Kind::Kafka {
-            broker.format(properties)?;
+            broker.format()?;
         }
         Ok(broker)
     }
@@ -105,6 +106,11 @@ impl Broker {
     /// Returns `host:port`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Returns the process id of the running broker.
@@ -159,7 +165,12 @@ impl Broker {
         );
         let mut process = Command::new(&self.places.kohort)
             .args(["broker", "--listen", &self.address(), "--data"])
-            .arg(self.folder.path())
+            .arg(self.data())
+            .args(
+                self.properties
+                    .iter()
+                    .flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(self.places.log_on(self.kind.name())?)
@@ -195,12 +206,14 @@ impl Broker {
         java
     }
 
-    fn format(&self, further: &str) -> Result<()> {
+    fn format(&self) -> Result<()> {
         let controller = free_port()?;
         let properties = self.folder.path().join("server.properties");
-        let data = self.folder.path().join("data");
-        let text = kafka_properties(self.port, controller, self.proxied, &data);
-        fs::write(&properties, text + further)?;
+        let mut text = kafka_properties(self.port, controller, self.proxied, &self.data());
+        for (name, value) in self.properties {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        fs::write(&properties, text)?;
         let log = self.places.log_on(self.kind.name())?;
         let status = self
             .java()

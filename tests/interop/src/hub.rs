@@ -374,7 +374,7 @@ const PATIENCE_PAUSE: Duration = Duration::from_millis(100);
 /// Clients retry for a minute by themselves when a broker is away.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 /// A small heap and the quick compiler: the suites are about answers, not speed.
-const DRIVER_JVM: &[&str] = &[
+pub(crate) const DRIVER_JVM: &[&str] = &[
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",

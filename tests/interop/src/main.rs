@@ -11,8 +11,12 @@
 mod bench;
 mod broker;
 mod client;
+mod compatibility;
+mod connect;
 mod cooperative;
 mod driver;
+mod expectations;
+mod features;
 mod groups;
 mod hub;
 mod mixed;
@@ -21,6 +25,7 @@ mod records;
 mod restart;
 mod sample;
 mod soak;
+mod streams;
 mod suite;
 mod tools;
 
@@ -112,6 +117,9 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Test(arguments) => {
+            if arguments.filter.is_empty() {
+                return suite::run_all(&places, arguments.broker);
+            }
             let tests = suite::chosen(&arguments.filter);
             suite::run(&places, arguments.broker, &tests)
         }

@@ -46,7 +46,7 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn start(places: &Places, kind: Kind, found: &'a mut Measures) -> Result<Self> {
-        let mut broker = Broker::prepare_full_size(kind, places, "")?;
+        let mut broker = Broker::prepare_full_size(kind, places, &[])?;
         let start = broker.launch()?;
         found.entry(START).or_default().push(start.as_secs_f64() * 1e3);
         let mut hub = Hub::new(places, broker.address());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::link::Link;
-use crate::broker::{Broker, Kind};
+use crate::broker::{Broker, Kind, Properties};
 use crate::places::Places;
 
 /// A column of the table.
@@ -33,8 +33,8 @@ impl Column {
 
     /// Prepares a broker that is not running yet.
     pub(crate) fn prepare(self, places: &Places) -> Result<Broker> {
-        let (kind, properties) = match self {
-            Self::Kohort => (Kind::Kohort, ""),
+        let (kind, properties): (Kind, Properties) = match self {
+            Self::Kohort => (Kind::Kohort, &[]),
             Self::Kafka => (Kind::Kafka, KAFKA),
             Self::KafkaFlush => (Kind::Kafka, KAFKA_FLUSH),
         };
@@ -143,8 +143,9 @@ pub(crate) fn sync_disks() -> Result<()> {
 }
 
 /// Deleted topics go soon, so that a long run does not fill the disk.
-const KAFKA: &str = "log.segment.delete.delay.ms=1000\n";
-const KAFKA_FLUSH: &str = "log.segment.delete.delay.ms=1000\nlog.flush.interval.messages=1\n";
+const KAFKA: Properties = &[("log.segment.delete.delay.ms", "1000")];
+const KAFKA_FLUSH: Properties =
+    &[("log.segment.delete.delay.ms", "1000"), ("log.flush.interval.messages", "1")];
 /// Linux counts in hundredths of a second for programs, whatever its own tick is.
 const TICKS_PER_SECOND: f64 = 100.0;
 const REST_MIN: Duration = Duration::from_millis(600);

@@ -99,6 +99,7 @@ impl<T> Work<T> {
 impl Driver {
     async fn carry_out(&mut self, command: &Command) -> Result<Value> {
         match &*command.cmd {
+            "version" => Ok(json!({ "version": env!("CARGO_PKG_VERSION") })),
             "create" => self.create(command).await,
             "produce" => self.produce(command).await,
             "consume" => self.consume(command).await,
