@@ -148,6 +148,8 @@ impl Plan {
         state.cleaned_to = end;
         drop(state);
         self.partition.shared.note_change();
+        // Readers of what is still in memory would see what was compacted away.
+        self.partition.evict(end);
         cleaned.stats = pass.stats();
         Ok(cleaned)
     }

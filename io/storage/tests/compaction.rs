@@ -93,6 +93,17 @@ fn sealed_segments_are_exchanged_and_the_old_ones_go_after_a_checkpoint() {
 }
 
 #[test]
+fn readers_see_what_is_left_even_while_all_of_it_is_in_memory() {
+    let disk = SimulatedDisk::new(1);
+    let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+    let (dir, _) = LogDir::open_on(Arc::new(disk), config).unwrap();
+    let log = dir.create_partition(id("t", 0), compacted()).unwrap();
+    fill(&dir, &log, 16);
+    assert!(dir.step_clean().unwrap());
+    assert_eq!(offsets(&log), [10, 11, 12, 13, 14, 15]);
+}
+
+#[test]
 fn restart_goes_on_where_compaction_had_come_to() {
     let disk = SimulatedDisk::new(1);
     let (dir, log) = open(&disk);
