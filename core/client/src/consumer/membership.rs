@@ -19,18 +19,10 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use kohort_protocol::ErrorCode;
-use kohort_protocol::messages::heartbeat::HeartbeatRequest;
-use kohort_protocol::messages::join_group::{
-    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponseMember,
-};
-use kohort_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
-use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
 
-use super::group_protocol::{OwnedPartitions, all_cooperative, assign, encode_subscription};
+use super::group_protocol::all_cooperative;
 use super::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
-use crate::metadata::MetadataView;
 pub use types::{
     GroupAction, GroupIdentity, GroupRequest, GroupResponse, LostReason, MembershipConfig,
     MembershipError,
@@ -291,67 +283,6 @@ impl ClassicMembership {
         actions
     }
 
-    /// Divides the partitions of the group as its leader, by metadata that covers all its topics.
-    pub fn handle_group_topics(
-        &mut self,
-        now: Timestamp,
-        id: RequestId,
-        members: Vec<JoinGroupResponseMember>,
-        view: &MetadataView,
-    ) -> Vec<GroupAction> {
-        if self.state != State::Assigning(id) {
-            return Vec::new();
-        }
-        let computed = match self.config.assignors.iter().find(|it| it.name() == self.protocol) {
-            Some(assignor) => assign(&**assignor, members, view),
-            None => Err(format!("the group chose `{}`, which was not offered", self.protocol)),
-        };
-        self.handle_assignment(now, id, computed)
-    }
-
-    /// Takes the leader's assignment: each member's id with its encoded partitions.
-    pub fn handle_assignment(
-        &mut self,
-        now: Timestamp,
-        id: RequestId,
-        computed: Result<Vec<(String, Bytes)>, String>,
-    ) -> Vec<GroupAction> {
-        let mut actions = Vec::new();
-        if self.state != State::Assigning(id) {
-            return actions;
-        }
-        match computed {
-            Ok(assignments) => {
-                let assignments = assignments
-                    .into_iter()
-                    .map(|(member_id, assignment)| SyncGroupRequestAssignment {
-                        member_id,
-                        assignment,
-                    })
-                    .collect();
-                self.send_sync(now, assignments, &mut actions);
-            }
-            Err(why) => self.fail(
-                MembershipError::Assignor { group_id: self.config.group_id.clone(), why },
-                &mut actions,
-            ),
-        }
-        self.advance(now, &mut actions);
-        actions
-    }
-
-    /// Takes that the application has given the partitions of a revocation back.
-    pub fn handle_revoked(&mut self, now: Timestamp, ticket: RequestId) -> Vec<GroupAction> {
-        let mut actions = Vec::new();
-        if let State::Revoking { ticket: open, .. } = &self.state
-            && *open == ticket
-        {
-            self.finish_revocation(now, true, &mut actions);
-        }
-        self.advance(now, &mut actions);
-        actions
-    }
-
     /// Takes what a commit learnt about the member; `generation` is the one the commit was sent with.
     pub fn handle_commit_error(
         &mut self,
@@ -374,47 +305,6 @@ impl ClassicMembership {
                 _ => {}
             }
         }
-        self.advance(now, &mut actions);
-        actions
-    }
-
-    /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
-    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
-        let mut actions = Vec::new();
-        if self.is_idle() || matches!(self.state, State::Leaving(_)) {
-            return actions;
-        }
-        self.lose(LostReason::PollInterval, &mut actions);
-        // A static member stays known until its session ends (KIP-345), so it has nothing to say.
-        if let (Some(coordinator), None) = (self.coordinator(), &self.config.group_instance_id)
-            && !self.member_id.is_empty()
-        {
-            let id = RequestId(self.ids.advance());
-            let request = self.leave_request("the application stopped polling");
-            actions.push(GroupAction::Send { id, coordinator, request });
-        }
-        self.reset_generation(true);
-        self.state = State::AwaitingPoll;
-        actions
-    }
-
-    /// Takes that the application polls: a member that left for not polling joins again.
-    pub fn handle_poll(&mut self, now: Timestamp) -> Vec<GroupAction> {
-        let mut actions = Vec::new();
-        if self.state == State::AwaitingPoll && !self.subscription.is_empty() {
-            self.prepare(now, "the application polls again".to_owned(), &mut actions);
-            self.advance(now, &mut actions);
-        }
-        actions
-    }
-
-    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
-    /// `leave` it says nothing, and the coordinator keeps the place until the session ends.
-    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
-        self.says_goodbye = leave && self.config.group_instance_id.is_none();
-        let mut actions = Vec::new();
-        self.subscription.clear();
-        self.start_leaving(now, &mut actions);
         self.advance(now, &mut actions);
         actions
     }
@@ -485,12 +375,7 @@ impl ClassicMembership {
             let id = RequestId(self.ids.advance());
             self.heartbeat.outstanding = Some(id);
             self.heartbeat.next_at = now + self.config.heartbeat_interval_ms;
-            let request = GroupRequest::Heartbeat(HeartbeatRequest {
-                group_id: self.config.group_id.clone(),
-                generation_id: self.generation,
-                member_id: self.member_id.clone(),
-                group_instance_id: self.config.group_instance_id.clone(),
-            });
+            let request = self.heartbeat_request();
             actions.push(GroupAction::Send { id, coordinator, request });
         }
     }
@@ -532,140 +417,13 @@ impl ClassicMembership {
         };
         self.revoke(now, back, After::Join, actions);
     }
-
-    fn revoke(
-        &mut self,
-        now: Timestamp,
-        partitions: BTreeSet<TopicPartition>,
-        after: After,
-        actions: &mut Vec<GroupAction>,
-    ) {
-        if partitions.is_empty() {
-            match after {
-                After::Join => self.state = State::Ready,
-                After::Leave => self.send_leave(actions),
-            }
-            return;
-        }
-        let ticket = RequestId(self.ids.advance());
-        let deadline = now + i64::from(self.config.rebalance_timeout_ms);
-        actions.push(GroupAction::Revoke { ticket, partitions: partitions.clone(), deadline });
-        self.state = State::Revoking { ticket, partitions, deadline, after };
-    }
-
-    fn finish_revocation(&mut self, now: Timestamp, in_time: bool, actions: &mut Vec<GroupAction>) {
-        let State::Revoking { partitions, after, .. } =
-            std::mem::replace(&mut self.state, State::Ready)
-        else {
-            return;
-        };
-        for partition in &partitions {
-            self.owned.remove(partition);
-        }
-        if in_time {
-            actions.push(GroupAction::Released(partitions));
-        } else {
-            actions.push(GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut });
-        }
-        // What the application subscribed to meanwhile decides where to go.
-        let after = if self.subscription.is_empty() { After::Leave } else { after };
-        self.revoke(now, BTreeSet::new(), after, actions);
-    }
-
-    fn start_leaving(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
-        self.rejoin = None;
-        match &mut self.state {
-            State::Idle => actions.push(GroupAction::Left),
-            State::AwaitingPoll | State::Failed => {
-                self.state = State::Idle;
-                actions.push(GroupAction::Left);
-            }
-            State::Leaving(_) => {}
-            State::Revoking { partitions, after, .. } if *partitions == self.owned => {
-                *after = After::Leave;
-            }
-            State::Revoking { .. }
-            | State::Ready
-            | State::Joining(_)
-            | State::Assigning(_)
-            | State::Syncing(_)
-            | State::Stable => {
-                let all = self.owned.clone();
-                self.revoke(now, all, After::Leave, actions);
-            }
-        }
-    }
-
-    fn send_leave(&mut self, actions: &mut Vec<GroupAction>) {
-        self.heartbeat.outstanding = None;
-        if let (Some(coordinator), true) =
-            (self.coordinator(), self.says_goodbye && !self.member_id.is_empty())
-        {
-            let id = RequestId(self.ids.advance());
-            self.state = State::Leaving(id);
-            let request = self.leave_request("the consumer is closing or has unsubscribed");
-            actions.push(GroupAction::Send { id, coordinator, request });
-        } else {
-            self.left(actions);
-        }
-    }
-
-    fn left(&mut self, actions: &mut Vec<GroupAction>) {
-        self.reset_generation(true);
-        self.state = State::Idle;
-        actions.push(GroupAction::Left);
-        // The application may have subscribed again while the leave was on its way.
-        if !self.subscription.is_empty() {
-            self.state = State::Ready;
-        }
-    }
-
-    fn join_request(&self) -> JoinGroupRequest {
-        // Only the cooperative protocol holds partitions here; eager has given all of them back.
-        let owned = OwnedPartitions { partitions: &self.owned, generation: self.generation };
-        let protocols = self
-            .config
-            .assignors
-            .iter()
-            .map(|assignor| JoinGroupRequestProtocol {
-                name: assignor.name().to_owned(),
-                metadata: encode_subscription(
-                    &**assignor,
-                    &self.subscription,
-                    &owned,
-                    self.config.rack.as_deref(),
-                ),
-            })
-            .collect();
-        JoinGroupRequest {
-            group_id: self.config.group_id.clone(),
-            session_timeout_ms: self.config.session_timeout_ms,
-            rebalance_timeout_ms: self.config.rebalance_timeout_ms,
-            member_id: self.member_id.clone(),
-            group_instance_id: self.config.group_instance_id.clone(),
-            protocol_type: PROTOCOL_TYPE.to_owned(),
-            protocols,
-            reason: self.last_reason.clone(),
-        }
-    }
-
-    fn leave_request(&self, reason: &str) -> GroupRequest {
-        // Both forms are filled in: which one travels depends on the negotiated version.
-        GroupRequest::Leave(LeaveGroupRequest {
-            group_id: self.config.group_id.clone(),
-            member_id: self.member_id.clone(),
-            members: vec![MemberIdentity {
-                member_id: self.member_id.clone(),
-                group_instance_id: self.config.group_instance_id.clone(),
-                reason: Some(reason.to_owned()),
-            }],
-        })
-    }
 }
 
 const PROTOCOL_TYPE: &str = "consumer";
 
 mod answers;
+mod leaving;
+mod requests;
 mod types;
 
 #[cfg(test)]

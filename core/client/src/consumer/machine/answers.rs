@@ -1,0 +1,169 @@
+//! What brokers answered, and the new pictures of the cluster.
+
+use std::sync::Arc;
+
+use kohort_protocol::messages::fetch::FetchResponse;
+use kohort_protocol::messages::join_group::JoinGroupResponseMember;
+use kohort_protocol::messages::list_offsets::ListOffsetsResponse;
+use kohort_protocol::messages::offset_commit::OffsetCommitResponse;
+use kohort_protocol::messages::offset_fetch::OffsetFetchResponse;
+use kohort_protocol::{ErrorCode, Uuid};
+
+use super::{Action, Application, ConsumerMachine, Fault};
+use crate::consumer::committer::CommitContext;
+use crate::consumer::group_protocol::topics_of;
+use crate::consumer::membership::{ClassicMembership, GroupResponse};
+use crate::consumer::offsets::{read_listed, read_offsets};
+use crate::consumer::subscription::AssignedFor;
+use crate::consumer::types::{RequestId, Timestamp};
+use crate::metadata::MetadataView;
+
+impl ConsumerMachine {
+    /// Takes the coordinator's node.
+    pub fn handle_coordinator(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        found: Result<i32, ErrorCode>,
+    ) -> Vec<Action> {
+        self.with_group(now, |membership| membership.handle_coordinator(now, id, found))
+    }
+
+    /// Takes an answer of the coordinator to a membership request.
+    pub fn handle_group(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: Option<GroupResponse>,
+    ) -> Vec<Action> {
+        self.with_group(now, |membership| match answer {
+            Some(answer) => membership.handle_response(now, id, answer),
+            None => membership.handle_failure(now, id),
+        })
+    }
+
+    /// Divides the group's partitions as its leader, by the present picture of the cluster.
+    pub fn handle_group_topics(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        members: Vec<JoinGroupResponseMember>,
+    ) -> Vec<Action> {
+        self.assigned_for = AssignedFor::of(topics_of(&members), &self.view);
+        let view = self.view.clone();
+        self.with_group(now, |membership| membership.handle_group_topics(now, id, members, &view))
+    }
+
+    /// Takes the answer to a commit, or that there was none.
+    pub fn handle_committed(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: Option<OffsetCommitResponse>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let commits = match answer {
+            Some(answer) => {
+                let name = |id: Uuid| self.view.topic_by_id(id).map(|topic| topic.name.clone());
+                let context = commit_context!(self);
+                self.committer.handle_response(now, id, answer, &context, &name)
+            }
+            None => self.committer.handle_failure(now, id),
+        };
+        self.apply_commits(now, commits, &mut actions);
+        actions
+    }
+
+    /// Takes committed offsets, or that the coordinator did not answer.
+    pub fn handle_offsets(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: Option<OffsetFetchResponse>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let coordinator = self.membership.as_ref().and_then(ClassicMembership::coordinator);
+        let answer = match answer {
+            Some(answer) => read_offsets(answer, &self.view),
+            None => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        };
+        if let (
+            Err(ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            Some(node),
+        ) = (&answer, coordinator)
+        {
+            actions.extend(
+                self.with_group(now, |membership| membership.handle_coordinator_lost(now, node)),
+            );
+        }
+        let found = self.positions.handle_committed(now, id, answer);
+        self.apply_positions(now, found, &mut actions);
+        actions
+    }
+
+    /// Takes offsets by time, or that the leader did not answer.
+    pub fn handle_listed(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: Option<ListOffsetsResponse>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let answer = answer.map(read_listed).ok_or(ErrorCode::NETWORK_EXCEPTION);
+        let found = self.positions.handle_listed(now, id, answer);
+        self.apply_positions(now, found, &mut actions);
+        actions
+    }
+
+    /// Takes records, or that the broker did not answer.
+    pub fn handle_fetched(
+        &mut self,
+        now: Timestamp,
+        node: i32,
+        id: RequestId,
+        answer: Option<FetchResponse>,
+        application: &dyn Application,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(answer) = answer else {
+            self.fetcher.handle_failure(now, node, id);
+            self.want_metadata(now, &mut actions);
+            return actions;
+        };
+        let outcome = self.fetcher.handle_response(now, node, id, answer, &mut self.positions);
+        actions.extend(outcome.deliveries.into_iter().map(Action::Deliver));
+        for (partition, code) in outcome.errors {
+            actions.push(Action::Fault(Fault::Partition { partition, code }));
+        }
+        for (partition, node, epoch) in outcome.leaders {
+            actions.push(Action::LeaderLearnt { partition, node, epoch });
+        }
+        for (partition, epoch) in outcome.out_of_range {
+            // A reset would drop what was fetched before and still waits: that is read first.
+            if application.buffered(&partition) > 0 {
+                self.positions.back_off(now, &partition);
+                continue;
+            }
+            let reset = self.positions.handle_out_of_range(now, &partition, epoch);
+            self.apply_positions(now, reset, &mut actions);
+        }
+        if outcome.refresh_metadata {
+            self.want_metadata(now, &mut actions);
+        }
+        actions
+    }
+
+    /// Takes a new picture of the cluster.
+    pub fn handle_metadata(&mut self, now: Timestamp, view: Arc<MetadataView>) -> Vec<Action> {
+        self.view = view;
+        let leads = self.membership.as_ref().is_some_and(ClassicMembership::is_leader);
+        let Some(topic) = self.assigned_for.changed(&self.view).filter(|_| leads).cloned() else {
+            return Vec::new();
+        };
+        // The new counts are what the next assignment is made for, so one change causes one rebalance.
+        self.assigned_for =
+            AssignedFor::of(self.assigned_for.topics().cloned().collect::<Vec<_>>(), &self.view);
+        let reason = format!("the number of partitions of `{topic}` changed");
+        self.with_group(now, |membership| membership.handle_rejoin(now, &reason))
+    }
+}

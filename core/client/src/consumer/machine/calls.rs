@@ -1,0 +1,158 @@
+//! What the application asks for: topics or partitions, commits, seeks, pauses, the end.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Application, ConsumerMachine};
+use crate::consumer::committer::CommitTicket;
+use crate::consumer::subscription::Subscription;
+use crate::consumer::types::{
+    AssignmentEpoch, OffsetAndMetadata, Position, RequestId, Timestamp, TopicName, TopicPartition,
+};
+
+impl ConsumerMachine {
+    /// Subscribes to topics as a member of the group, in place of whatever was wanted before.
+    pub fn handle_subscribe(&mut self, now: Timestamp, topics: BTreeSet<TopicName>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.drop_manual(&mut actions);
+        actions.push(Action::WantTopics(topics.clone()));
+        self.subscription = if topics.is_empty() {
+            Subscription::None
+        } else {
+            Subscription::Topics(topics.clone())
+        };
+        if let Some(membership) = &mut self.membership {
+            let group = membership.handle_subscription(now, topics);
+            self.apply_group(now, group, &mut actions);
+        }
+        actions
+    }
+
+    /// Takes partitions by hand; of those taken by hand before, the ones kept go on where they are.
+    /// What the group gave is given back at once: asking for it says that the application is done.
+    pub fn handle_assign(
+        &mut self,
+        now: Timestamp,
+        partitions: BTreeSet<TopicPartition>,
+        application: &dyn Application,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if matches!(self.subscription, Subscription::Topics(_))
+            && let Some(membership) = &mut self.membership
+        {
+            let group = membership.handle_subscription(now, BTreeSet::new());
+            self.apply_group(now, group, &mut actions);
+        }
+        if let Some(ticket) = self.revocation.as_ref().map(|it| it.ticket) {
+            actions.extend(self.handle_given_back(now, ticket, application));
+            // What is to be committed leaves before the goodbye; its answer is not waited for.
+            self.advance_commits(now, &mut actions);
+            actions
+                .extend(self.with_group(now, |membership| membership.handle_revoked(now, ticket)));
+        }
+        let held: BTreeSet<_> =
+            self.positions.iter().map(|(partition, _)| partition.clone()).collect();
+        self.disown(held.difference(&partitions).cloned().collect(), &mut actions);
+        let added: Vec<_> = partitions.difference(&held).cloned().collect();
+        self.subscription = Subscription::Partitions(partitions);
+        actions.push(Action::WantTopics(self.subscription.topics()));
+        actions.push(Action::Own(self.positions.assign(added)));
+        actions
+    }
+
+    /// Takes the application's wish to commit; `Action::CommitDone` follows.
+    pub fn handle_commit(
+        &mut self,
+        now: Timestamp,
+        offsets: Vec<(TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>)>,
+        timeout_ms: Option<i64>,
+    ) -> CommitTicket {
+        let deadline = now.saturating_add(timeout_ms.unwrap_or(self.config.api_timeout_ms));
+        self.committer.commit(offsets, deadline)
+    }
+
+    /// Takes that the application has finished with the partitions of a revocation.
+    pub fn handle_given_back(
+        &mut self,
+        now: Timestamp,
+        ticket: RequestId,
+        application: &dyn Application,
+    ) -> Vec<Action> {
+        let Some(revocation) =
+            self.revocation.as_mut().filter(|it| it.ticket == ticket && !it.given_back)
+        else {
+            return Vec::new();
+        };
+        revocation.given_back = true;
+        if self.config.auto_commit_interval_ms.is_some() {
+            let partitions = revocation.partitions.clone();
+            self.auto_commit(now, application, Some(&partitions));
+        }
+        Vec::new()
+    }
+
+    /// Reads on at an offset; nothing happens if the partition is not owned.
+    pub fn handle_seek(
+        &mut self,
+        now: Timestamp,
+        partition: &TopicPartition,
+        position: Position,
+    ) -> Option<Vec<Action>> {
+        let mut actions = Vec::new();
+        let start = self.positions.seek(partition, position)?;
+        self.apply_positions(now, vec![start], &mut actions);
+        Some(actions)
+    }
+
+    /// Reads on at an offset looked up by time; returns whether the partition is owned.
+    pub fn handle_seek_to_time(&mut self, partition: &TopicPartition, time: i64) -> bool {
+        self.positions.seek_to_time(partition, time)
+    }
+
+    /// Pauses or resumes a partition; returns whether it is owned.
+    pub fn handle_pause(&mut self, partition: &TopicPartition, paused: bool) -> bool {
+        self.positions.set_paused(partition, paused)
+    }
+
+    /// Asks the group for a rebalance.
+    pub fn handle_rejoin(&mut self, now: Timestamp, reason: &str) -> Vec<Action> {
+        self.with_group(now, |membership| membership.handle_rejoin(now, reason))
+    }
+
+    /// Takes that the application polls, after it had let `max.poll.interval.ms` pass.
+    pub fn handle_poll(&mut self, now: Timestamp) -> Vec<Action> {
+        self.with_group(now, |membership| membership.handle_poll(now))
+    }
+
+    /// Gives everything back, commits what is to be committed and leaves; `Action::Closed` follows.
+    pub fn handle_close(
+        &mut self,
+        now: Timestamp,
+        leave: bool,
+        application: &dyn Application,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.closing = true;
+        self.left = false;
+        if self.subscription.is_manual() && self.config.auto_commit_interval_ms.is_some() {
+            self.auto_commit(now, application, None);
+        }
+        match &mut self.membership {
+            Some(membership) => {
+                let group = membership.handle_close(now, leave);
+                self.apply_group(now, group, &mut actions);
+            }
+            None => self.left = true,
+        }
+        // Whoever closes is done with everything, even if the guard of a revocation lies unread.
+        if let Some(ticket) = self.revocation.as_ref().map(|it| it.ticket) {
+            actions.extend(self.handle_given_back(now, ticket, application));
+        }
+        actions
+    }
+
+    pub(super) fn drop_manual(&mut self, actions: &mut Vec<Action>) {
+        if let Subscription::Partitions(partitions) = std::mem::take(&mut self.subscription) {
+            self.disown(partitions, actions);
+        }
+    }
+}

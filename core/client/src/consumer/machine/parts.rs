@@ -1,0 +1,170 @@
+//! What the parts decided, turned into actions, and passed on from one part to the next.
+
+use std::collections::BTreeSet;
+
+use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
+
+use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
+use crate::consumer::committer::CommitAction;
+use crate::consumer::membership::{ClassicMembership, GroupAction};
+use crate::consumer::offsets::{list_offsets_request, offsets_request};
+use crate::consumer::positions::PositionAction;
+use crate::consumer::types::{IsolationLevel, Timestamp, TopicPartition};
+
+impl ConsumerMachine {
+    pub(super) fn with_group(
+        &mut self,
+        now: Timestamp,
+        act: impl FnOnce(&mut ClassicMembership) -> Vec<GroupAction>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(membership) = &mut self.membership {
+            let group = act(membership);
+            self.apply_group(now, group, &mut actions);
+        }
+        actions
+    }
+
+    pub(super) fn apply_group(
+        &mut self,
+        now: Timestamp,
+        group: Vec<GroupAction>,
+        actions: &mut Vec<Action>,
+    ) {
+        for action in group {
+            match action {
+                GroupAction::FindCoordinator(id) => actions.push(Action::FindCoordinator(id)),
+                GroupAction::Send { id, coordinator, request } => {
+                    actions.push(Action::Group { id, coordinator, request });
+                }
+                GroupAction::Assign { id, protocol, members } => {
+                    actions.push(Action::Assign { id, protocol, members });
+                }
+                GroupAction::Rebalancing(reason) => {
+                    actions.push(Action::Event(GroupEvent::Rebalancing { reason }));
+                }
+                GroupAction::Revoke { ticket, partitions, deadline } => {
+                    self.positions.mark_revoking(&partitions);
+                    actions.push(Action::StopDelivery(partitions.clone()));
+                    self.revocation = Some(Revocation {
+                        ticket,
+                        partitions: partitions.clone(),
+                        given_back: false,
+                    });
+                    actions.push(Action::Event(GroupEvent::Revoking {
+                        ticket,
+                        partitions,
+                        deadline,
+                    }));
+                }
+                GroupAction::Released(partitions) => {
+                    self.revocation = None;
+                    self.disown(partitions.clone(), actions);
+                    actions.push(Action::Event(GroupEvent::Revoked { partitions }));
+                }
+                GroupAction::Lost { partitions, reason } => {
+                    self.revocation = None;
+                    self.disown(partitions.clone(), actions);
+                    actions.push(Action::Event(GroupEvent::Lost { partitions, reason }));
+                }
+                GroupAction::Assigned { added, owned, generation } => {
+                    if self.auto_commit_at <= now {
+                        self.auto_commit_at =
+                            now + self.config.auto_commit_interval_ms.unwrap_or(0);
+                    }
+                    actions.push(Action::Own(self.positions.assign(added.iter().cloned())));
+                    actions.push(Action::Event(GroupEvent::Assigned { added, owned, generation }));
+                }
+                GroupAction::Failed(error) => actions.push(Action::Fault(Fault::Group(error))),
+                GroupAction::Left => self.left = true,
+            }
+        }
+    }
+
+    pub(super) fn apply_positions(
+        &mut self,
+        now: Timestamp,
+        found: Vec<PositionAction>,
+        actions: &mut Vec<Action>,
+    ) {
+        for action in found {
+            match action {
+                PositionAction::FetchCommitted { id, partitions } => {
+                    if let Some(coordinator) = self.coordinator() {
+                        let request = self.offsets_request(&partitions);
+                        actions.push(Action::FetchCommitted { id, coordinator, request });
+                    }
+                }
+                PositionAction::ListOffsets { id, node, partitions } => {
+                    let request = list_offsets_request(&partitions, self.config.fetch.isolation);
+                    actions.push(Action::ListOffsets { id, node, request });
+                }
+                PositionAction::RefreshMetadata => self.want_metadata(now, actions),
+                PositionAction::Start { partition, position_epoch, position, .. } => {
+                    actions.push(Action::Start { partition, position_epoch, position });
+                }
+                PositionAction::Undecided { partition, out_of_range } => {
+                    actions.push(Action::Fault(Fault::NoOffset { partition, out_of_range }));
+                }
+                PositionAction::Failed { partition, code } => {
+                    actions.push(Action::Fault(Fault::Partition { partition, code }));
+                }
+            }
+        }
+    }
+
+    pub(super) fn apply_commits(
+        &mut self,
+        now: Timestamp,
+        commits: Vec<CommitAction>,
+        actions: &mut Vec<Action>,
+    ) {
+        for action in commits {
+            match action {
+                CommitAction::Send { id, coordinator, request } => {
+                    actions.push(Action::Commit { id, coordinator, request });
+                }
+                CommitAction::Done { ticket, failures } => {
+                    actions.push(Action::CommitDone { ticket, failures });
+                }
+                CommitAction::CoordinatorLost(node) => {
+                    actions.extend(self.with_group(now, |membership| {
+                        membership.handle_coordinator_lost(now, node)
+                    }));
+                }
+                CommitAction::MembershipError { generation, code } => {
+                    actions.extend(self.with_group(now, |membership| {
+                        membership.handle_commit_error(now, generation, code)
+                    }));
+                }
+            }
+        }
+    }
+
+    pub(super) fn disown(
+        &mut self,
+        partitions: BTreeSet<TopicPartition>,
+        actions: &mut Vec<Action>,
+    ) {
+        if partitions.is_empty() {
+            return;
+        }
+        self.positions.release(&partitions);
+        self.auto_committed.retain(|partition, _| !partitions.contains(partition));
+        actions.push(Action::Disown(partitions));
+    }
+
+    /// Asks for a new picture, but not again and again while one is on its way.
+    pub(super) fn want_metadata(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if now >= self.metadata_wanted_at {
+            self.metadata_wanted_at = now + self.config.retry_backoff_ms;
+            actions.push(Action::RefreshMetadata);
+        }
+    }
+
+    pub(super) fn offsets_request(&self, partitions: &[TopicPartition]) -> OffsetFetchRequest {
+        let group_id = self.group_id.clone();
+        let stable = self.config.fetch.isolation == IsolationLevel::ReadCommitted;
+        offsets_request(group_id, partitions, stable, &self.view)
+    }
+}

@@ -1,0 +1,153 @@
+//! Giving back and leaving: what the application has to finish with first, and how the group hears.
+
+use std::collections::BTreeSet;
+
+use super::{After, ClassicMembership, GroupAction, LostReason, State};
+use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
+
+impl ClassicMembership {
+    /// Takes that the application has given the partitions of a revocation back.
+    pub fn handle_revoked(&mut self, now: Timestamp, ticket: RequestId) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if let State::Revoking { ticket: open, .. } = &self.state
+            && *open == ticket
+        {
+            self.finish_revocation(now, true, &mut actions);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
+    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.is_idle() || matches!(self.state, State::Leaving(_)) {
+            return actions;
+        }
+        self.lose(LostReason::PollInterval, &mut actions);
+        // A static member stays known until its session ends (KIP-345), so it has nothing to say.
+        if let (Some(coordinator), None) = (self.coordinator(), &self.config.group_instance_id)
+            && !self.member_id.is_empty()
+        {
+            let id = RequestId(self.ids.advance());
+            let request = self.leave_request("the application stopped polling");
+            actions.push(GroupAction::Send { id, coordinator, request });
+        }
+        self.reset_generation(true);
+        self.state = State::AwaitingPoll;
+        actions
+    }
+
+    /// Takes that the application polls: a member that left for not polling joins again.
+    pub fn handle_poll(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.state == State::AwaitingPoll && !self.subscription.is_empty() {
+            self.prepare(now, "the application polls again".to_owned(), &mut actions);
+            self.advance(now, &mut actions);
+        }
+        actions
+    }
+
+    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
+    /// `leave` it says nothing, and the coordinator keeps the place until the session ends.
+    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
+        self.says_goodbye = leave && self.config.group_instance_id.is_none();
+        let mut actions = Vec::new();
+        self.subscription.clear();
+        self.start_leaving(now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    pub(super) fn revoke(
+        &mut self,
+        now: Timestamp,
+        partitions: BTreeSet<TopicPartition>,
+        after: After,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        if partitions.is_empty() {
+            match after {
+                After::Join => self.state = State::Ready,
+                After::Leave => self.send_leave(actions),
+            }
+            return;
+        }
+        let ticket = RequestId(self.ids.advance());
+        let deadline = now + i64::from(self.config.rebalance_timeout_ms);
+        actions.push(GroupAction::Revoke { ticket, partitions: partitions.clone(), deadline });
+        self.state = State::Revoking { ticket, partitions, deadline, after };
+    }
+
+    pub(super) fn finish_revocation(
+        &mut self,
+        now: Timestamp,
+        in_time: bool,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let State::Revoking { partitions, after, .. } =
+            std::mem::replace(&mut self.state, State::Ready)
+        else {
+            return;
+        };
+        for partition in &partitions {
+            self.owned.remove(partition);
+        }
+        if in_time {
+            actions.push(GroupAction::Released(partitions));
+        } else {
+            actions.push(GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut });
+        }
+        // What the application subscribed to meanwhile decides where to go.
+        let after = if self.subscription.is_empty() { After::Leave } else { after };
+        self.revoke(now, BTreeSet::new(), after, actions);
+    }
+
+    pub(super) fn start_leaving(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        self.rejoin = None;
+        match &mut self.state {
+            State::Idle => actions.push(GroupAction::Left),
+            State::AwaitingPoll | State::Failed => {
+                self.state = State::Idle;
+                actions.push(GroupAction::Left);
+            }
+            State::Leaving(_) => {}
+            State::Revoking { partitions, after, .. } if *partitions == self.owned => {
+                *after = After::Leave;
+            }
+            State::Revoking { .. }
+            | State::Ready
+            | State::Joining(_)
+            | State::Assigning(_)
+            | State::Syncing(_)
+            | State::Stable => {
+                let all = self.owned.clone();
+                self.revoke(now, all, After::Leave, actions);
+            }
+        }
+    }
+
+    pub(super) fn send_leave(&mut self, actions: &mut Vec<GroupAction>) {
+        self.heartbeat.outstanding = None;
+        if let (Some(coordinator), true) =
+            (self.coordinator(), self.says_goodbye && !self.member_id.is_empty())
+        {
+            let id = RequestId(self.ids.advance());
+            self.state = State::Leaving(id);
+            let request = self.leave_request("the consumer is closing or has unsubscribed");
+            actions.push(GroupAction::Send { id, coordinator, request });
+        } else {
+            self.left(actions);
+        }
+    }
+
+    pub(super) fn left(&mut self, actions: &mut Vec<GroupAction>) {
+        self.reset_generation(true);
+        self.state = State::Idle;
+        actions.push(GroupAction::Left);
+        // The application may have subscribed again while the leave was on its way.
+        if !self.subscription.is_empty() {
+            self.state = State::Ready;
+        }
+    }
+}
