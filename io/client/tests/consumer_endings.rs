@@ -6,59 +6,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use kohort::consumer::{CommitError, Consumer, ConsumerBuilder, TopicPartition};
-use kohort::producer::{Producer, ProducerRecord};
-use support::{bootstrap, create_topic, unique};
-
-/// How long a state may take to come about before the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A member with a session so long that only a goodbye explains a quick take-over.
-fn member(servers: &str, group: &str) -> ConsumerBuilder {
-    Consumer::builder()
-        .bootstrap_servers(servers)
-        .group_id(group)
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .set("session.timeout.ms", "60000")
-        .set("heartbeat.interval.ms", "200")
-}
+use kohort::consumer::{CommitError, Consumer, FetchStatus, TopicPartition};
+use support::{PATIENCE, bootstrap, create_topic, member, own, produce, read_until, unique};
 
 fn zero(topic: &str) -> TopicPartition {
     TopicPartition::new(topic, 0)
-}
-
-async fn produce(servers: &str, topic: &str, count: usize) {
-    let producer = Producer::builder().set("bootstrap.servers", servers).build().unwrap();
-    for _ in 0..count {
-        let record = ProducerRecord::to(topic).value("v").partition(0);
-        drop(producer.send(record).await.unwrap());
-    }
-    producer.close(PATIENCE).await.unwrap();
-}
-
-/// Polls until `count` records came; returns the offset of the first.
-async fn read(consumer: &Consumer, count: usize) -> i64 {
-    let deadline = Instant::now() + PATIENCE;
-    let (mut first, mut read) = (-1, 0);
-    while read < count {
-        assert!(Instant::now() < deadline, "{read} read: {:?}", consumer.health().await);
-        let records = consumer.poll(Duration::from_millis(50)).await.unwrap();
-        if read == 0 {
-            first = records.iter().next().map_or(-1, |record| record.offset);
-        }
-        read += records.iter().count();
-    }
-    first
-}
-
-/// Polls until the consumer owns `count` partitions.
-async fn own(consumer: &Consumer, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    while consumer.assignment().len() != count {
-        assert!(Instant::now() < deadline, "not in time: {:?}", consumer.health().await);
-        consumer.poll(Duration::from_millis(20)).await.unwrap();
-    }
 }
 
 #[tokio::test]
@@ -66,20 +18,19 @@ async fn a_dropped_consumer_commits_and_leaves_at_once() {
     let servers = bootstrap();
     let (topic, group) = (unique("dropped"), unique("group"));
     create_topic(&servers, &topic, 1).await;
-    produce(&servers, &topic, 10).await;
+    produce(&servers, &topic, 1, 0, 10).await;
     let start = || {
         let consumer = member(&servers, &group).set("enable.auto.commit", "true").build().unwrap();
         consumer.subscribe([&topic]).unwrap();
         consumer
     };
     let first = start();
-    read(&first, 10).await;
+    read_until(&first, |read| read.len() == 10).await;
     drop(first);
-    let dropped = Instant::now();
-    produce(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 10, 1).await;
     let second = start();
-    assert_eq!(read(&second, 1).await, 10, "what was processed is committed");
-    assert!(dropped.elapsed() < Duration::from_secs(20), "{:?}", dropped.elapsed());
+    let read = read_until(&second, |read| !read.is_empty()).await;
+    assert_eq!(read, [(0, 10)], "what was processed is committed");
     assert!(second.close(PATIENCE).await);
 }
 
@@ -88,14 +39,14 @@ async fn a_commit_of_the_application_is_not_undone_by_auto_commit() {
     let servers = bootstrap();
     let (topic, group) = (unique("undone"), unique("group"));
     create_topic(&servers, &topic, 1).await;
-    produce(&servers, &topic, 10).await;
+    produce(&servers, &topic, 1, 0, 10).await;
     let consumer = member(&servers, &group)
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "300")
         .build()
         .unwrap();
     consumer.subscribe([&topic]).unwrap();
-    read(&consumer, 10).await;
+    read_until(&consumer, |read| read.len() == 10).await;
     consumer.commit_sync().await.unwrap();
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
@@ -134,8 +85,9 @@ async fn a_partition_assigned_by_hand_after_the_group_had_it_is_read() {
             consumer.unsubscribe().await.unwrap();
         }
         consumer.assign([zero(&topic)]).await.unwrap();
-        produce(&servers, &topic, 3).await;
-        assert_eq!(read(&consumer, 3).await, 0);
+        produce(&servers, &topic, 1, 0, 3).await;
+        let read = read_until(&consumer, |read| read.len() >= 3).await;
+        assert_eq!(read, [(0, 0), (0, 1), (0, 2)]);
         assert_eq!(consumer.assignment(), BTreeSet::from([zero(&topic)]));
         consumer.commit_sync().await.unwrap();
         assert!(consumer.close(PATIENCE).await);
@@ -162,19 +114,17 @@ async fn a_guard_that_nobody_drops_holds_up_neither_close_nor_drop() {
             .unwrap()
             .partitions
             .values()
-            .any(|it| matches!(it, kohort::consumer::FetchStatus::Revoking))
+            .any(|it| matches!(it, FetchStatus::Revoking))
         {
             assert!(Instant::now() < deadline, "nothing is revoked");
             second.poll(Duration::from_millis(20)).await.unwrap();
         }
-        let ended = Instant::now();
         if close {
             assert!(first.close(PATIENCE).await);
         } else {
             drop(first);
         }
         own(&second, 2).await;
-        assert!(ended.elapsed() < Duration::from_secs(10), "{:?}", ended.elapsed());
         drop(events);
         assert!(second.close(PATIENCE).await);
     }

@@ -60,10 +60,13 @@ impl Broker {
 
     /// Starts Kafka with a second listener that advertises another port, where a proxy may be put;
     /// returns the ports of both.
-    pub(crate) fn start_kafka_with_proxied_listener(places: &Places) -> Result<(Self, u16, u16)> {
+    pub(crate) fn start_kafka_with_proxied_listener(
+        places: &Places,
+        properties: Properties,
+    ) -> Result<(Self, u16, u16)> {
         let (listener, proxy) = (free_port()?, free_port()?);
-        let mut broker =
-            Self::prepare(Kind::Kafka, places, KAFKA_JVM, Some((listener, proxy)), &[])?;
+        let proxied = Some((listener, proxy));
+        let mut broker = Self::prepare(Kind::Kafka, places, KAFKA_JVM, proxied, properties)?;
         broker.launch()?;
         Ok((broker, listener, proxy))
     }

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::broker::{Broker, Kind};
+use crate::broker::{Broker, Kind, Properties};
 use crate::places::Places;
 use crate::suite;
 
 /// Runs everything; returns whether all passed.
 pub(crate) fn run(places: &Places) -> Result<bool> {
-    let (broker, listener, proxy) = Broker::start_kafka_with_proxied_listener(places)?;
+    let (broker, listener, proxy) = Broker::start_kafka_with_proxied_listener(places, PROPERTIES)?;
     let mut passed = true;
     for (package, tests) in TESTS {
         let started = Instant::now();
@@ -37,9 +37,15 @@ pub(crate) fn run(places: &Places) -> Result<bool> {
     Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
 }
 
+/// What the tests give their own broker: see `io/client/tests/support/brokers.rs`.
+const PROPERTIES: Properties =
+    &[("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "1000")];
+
 /// The integration tests, by package.
-const TESTS: [(&str, &[&str]); 2] =
-    [("kohort", &["connection", "producer", "admin", "consumer"]), ("kohort-cli", &["commands"])];
+const TESTS: [(&str, &[&str]); 2] = [
+    ("kohort", &["connection", "producer", "admin", "consumer", "consumer_endings"]),
+    ("kohort-cli", &["commands"]),
+];
 
 /// The tests that need a broker of ours whatever they are given: package, name, why.
 const ONLY_ON_OURS: [(&str, &str, &str); 1] = [(

@@ -1,0 +1,160 @@
+//! Brokers of our own, each on a thread of its own, and a proxy that cuts connections to one.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use kohort_client_core::backoff::Jitter;
+
+/// Returns the servers to test against: those of `KOHORT_TEST_BOOTSTRAP`, else a broker of our own
+/// that lives as long as the process.
+pub fn bootstrap() -> String {
+    static OWN: OnceLock<String> = OnceLock::new();
+    std::env::var("KOHORT_TEST_BOOTSTRAP").unwrap_or_else(|_| {
+        OWN.get_or_init(|| {
+            let broker = OwnBroker::start(folder(), 0, None);
+            let servers = broker.servers();
+            std::mem::forget(broker);
+            servers
+        })
+        .clone()
+    })
+}
+
+/// A broker that advertises a proxy in place of itself, and the proxy. With
+/// `KOHORT_TEST_PROXIED=19394:19395` it is a listener on the first port that advertises the second.
+pub fn proxied() -> (Option<OwnBroker>, CuttingProxy) {
+    if let Ok(ports) = std::env::var("KOHORT_TEST_PROXIED") {
+        let (target, listen) = ports.split_once(':').unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", listen.parse::<u16>().unwrap())).unwrap();
+        return (None, CuttingProxy::start(listener, target.parse().unwrap(), 42));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broker = OwnBroker::start(folder(), 0, Some(port));
+    let proxy = CuttingProxy::start(listener, broker.port, 42);
+    (Some(broker), proxy)
+}
+
+/// Returns an empty folder inside the build's own.
+pub fn folder() -> PathBuf {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep()
+}
+
+/// A broker on a thread of its own; it stops when this is dropped.
+pub struct OwnBroker {
+    pub port: u16,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl OwnBroker {
+    pub fn start(data: PathBuf, port: u16, advertised: Option<u16>) -> Self {
+        let (ready, started) = std::sync::mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            runtime.unwrap().block_on(async {
+                let mut builder = kohort_broker::Broker::builder()
+                    .listen(format!("127.0.0.1:{port}"))
+                    .data_dir(&data);
+                for (name, value) in PROPERTIES {
+                    builder = builder.set(name, value);
+                }
+                if let Some(port) = advertised {
+                    let listener = format!("PLAINTEXT://127.0.0.1:{port}");
+                    builder = builder.set("advertised.listeners", &listener);
+                }
+                let broker = builder.start().await.unwrap();
+                ready.send(broker.local_addr().port()).unwrap();
+                let _ = stopped.await;
+                broker.shutdown().await.unwrap();
+            });
+        });
+        let port = started.recv().unwrap();
+        Self { port, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A proxy that cuts each connection after some bytes of the broker's answers.
+pub struct CuttingProxy {
+    port: u16,
+    cutting: Arc<AtomicBool>,
+    cuts: Arc<AtomicUsize>,
+}
+
+impl CuttingProxy {
+    fn start(listener: TcpListener, target: u16, seed: u64) -> Self {
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let cutting = Arc::new(AtomicBool::new(false));
+        let port = listener.local_addr().unwrap().port();
+        let (counted, cuts_now) = (cuts.clone(), cutting.clone());
+        std::thread::spawn(move || {
+            let mut random = Jitter::seeded(seed);
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                // Enough for the handshake most of the time, and some answers after it.
+                let budget = 500 + (random.next_u64() % 8000) as usize;
+                let budget = if cuts_now.load(Ordering::Relaxed) { budget } else { usize::MAX };
+                let (from_client, to_server) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || forward(from_client, to_server, usize::MAX));
+                let counted = counted.clone();
+                std::thread::spawn(move || {
+                    forward(server, client, budget);
+                    counted.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Self { port, cutting, cuts }
+    }
+
+    pub fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Decides whether connections made from now on are cut.
+    pub fn cut(&self, cut: bool) {
+        self.cutting.store(cut, Ordering::Relaxed);
+    }
+
+    pub fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
+    }
+}
+
+/// Copies until the end or until the budget is used up, then closes both sides.
+fn forward(mut from: TcpStream, mut to: TcpStream, mut budget: usize) {
+    let mut buffer = [0; 4096];
+    while budget > 0 {
+        let most = buffer.len().min(budget);
+        match from.read(&mut buffer[..most]) {
+            Ok(read) if read > 0 && to.write_all(&buffer[..read]).is_ok() => budget -= read,
+            _ => break,
+        }
+    }
+    let _ = from.shutdown(std::net::Shutdown::Both);
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+/// No test waits for members that do not come, and a member that falls silent is missed soon.
+/// `tests/interop/src/client.rs` gives Kafka the same.
+const PROPERTIES: [(&str, &str); 2] =
+    [("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "1000")];
