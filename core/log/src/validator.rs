@@ -146,6 +146,9 @@ fn only_batch(records: &Bytes) -> Result<BatchRef<'_>, InvalidBatch> {
 
 fn check_client_header(header: &BatchHeader) -> Result<(), InvalidBatch> {
     let refuse = |message: String| Err(invalid(ErrorCode::INVALID_RECORD, message));
+    if header.base_offset != 0 {
+        return refuse(format!("the batch has the base offset {}, not 0", header.base_offset));
+    }
     if header.record_count <= 0 {
         return refuse(format!("the batch has {} records", header.record_count));
     }
@@ -319,6 +322,10 @@ fn invalid(code: ErrorCode, message: String) -> InvalidBatch {
 fn batch_error(error: BatchError) -> InvalidBatch {
     let code = match &error {
         BatchError::BadCrc { .. } | BatchError::BadLength { .. } => ErrorCode::CORRUPT_MESSAGE,
+        // Formats 0 and 1 were once good; one that never was is taken for damage.
+        BatchError::UnsupportedMagic { magic } if !matches!(magic, 0 | 1) => {
+            ErrorCode::CORRUPT_MESSAGE
+        }
         BatchError::UnknownCompression { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
         _ => ErrorCode::INVALID_RECORD,
     };

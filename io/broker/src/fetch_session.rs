@@ -131,7 +131,7 @@ impl FetchSessions {
         now: Timestamp,
     ) -> i32 {
         let mut sessions = self.0.lock();
-        if read.is_empty() || !make_room(&mut sessions, slots, now) {
+        if !make_room(&mut sessions, slots, now) {
             return NO_SESSION;
         }
         let id = loop {

@@ -33,7 +33,7 @@ impl Partition {
     /// Checks the leader epoch a client believes in; -1 believes in none.
     pub(crate) fn check_epoch(&self, current: i32) -> Result<(), ErrorCode> {
         let own = self.log.leader_epoch();
-        if current < 0 || current == own {
+        if current == -1 || current == own {
             Ok(())
         } else if current < own {
             Err(ErrorCode::FENCED_LEADER_EPOCH)

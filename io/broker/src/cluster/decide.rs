@@ -58,6 +58,8 @@ impl NewTopic {
 /// The most partitions one request may add: each costs memory and files for good.
 const PARTITIONS_PER_REQUEST: i32 = 10_000;
 const TOPIC_NAME_MAX: usize = 249;
+/// What tools take for the log of metadata, which is no topic.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Says why a name cannot be a topic's, if it cannot.
 pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
@@ -89,6 +91,10 @@ pub(crate) fn create_topic(
     id: Uuid,
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     check_topic_name(&topic.name)?;
+    if topic.name == METADATA_TOPIC {
+        let message = format!("'{METADATA_TOPIC}' is the name of Kafka's own log of metadata.");
+        return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
+    }
     if state.topics.contains_key(&topic.name) {
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
@@ -235,7 +241,7 @@ fn partitions_of_new_topic(
 fn check_partition_count(added: i32) -> Result<(), ApiError> {
     if added > PARTITIONS_PER_REQUEST {
         let message = format!("A request may add at most {PARTITIONS_PER_REQUEST} partitions.");
-        return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
+        return Err(ApiError::new(ErrorCode::POLICY_VIOLATION, message));
     }
     Ok(())
 }
@@ -322,8 +328,9 @@ mod tests {
             topic
         };
         for (topic, code) in [
+            (changed(|t| t.name = METADATA_TOPIC.to_owned()), ErrorCode::INVALID_REQUEST),
             (changed(|t| t.partitions = 0), ErrorCode::INVALID_PARTITIONS),
-            (changed(|t| t.partitions = i32::MAX), ErrorCode::INVALID_PARTITIONS),
+            (changed(|t| t.partitions = i32::MAX), ErrorCode::POLICY_VIOLATION),
             (changed(|t| t.replication_factor = 0), ErrorCode::INVALID_REPLICATION_FACTOR),
             (changed(|t| t.replication_factor = 2), ErrorCode::INVALID_REPLICATION_FACTOR),
             (

@@ -11,6 +11,7 @@ use kohort_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse}
 use std::sync::Arc;
 
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) fn handle(
     node: &Arc<Node>,
@@ -18,12 +19,21 @@ pub(crate) fn handle(
     request: DescribeClusterRequest,
 ) -> Answer {
     let endpoint_type = request.endpoint_type;
-    if endpoint_type != BROKERS {
+    let refusal = match endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => Some((
+            ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+            "The request was sent to a broker, not to a controller.".to_owned(),
+        )),
+        other => Some((
+            ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
+            format!("There are no endpoints of type {other}."),
+        )),
+    };
+    if let Some((error_code, message)) = refusal {
         return context.answer(&DescribeClusterResponse {
-            error_code: ErrorCode::MISMATCHED_ENDPOINT_TYPE,
-            error_message: Some(
-                "The request was sent to a broker, not to a controller.".to_owned(),
-            ),
+            error_code,
+            error_message: Some(message),
             ..DescribeClusterResponse::default()
         });
     }

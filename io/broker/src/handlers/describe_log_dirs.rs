@@ -26,6 +26,8 @@ pub(crate) fn handle(
                 let topic = node.metadata.topics.named(&wanted.topic)?;
                 Some(describe(&topic, |index| wanted.partitions.contains(&index)))
             })
+            // Nothing is said of a topic without a partition that was asked for.
+            .filter(|topic| !topic.partitions.is_empty())
             .collect(),
     };
     let result = DescribeLogDirsResult { log_dir: node.data_dir.clone(), topics, ..volume(node) };

@@ -25,13 +25,19 @@ pub(crate) fn handle(
     let limit =
         request.response_partition_limit.min(node.config().max_request_partition_size_limit);
     let all = request.topics.is_empty();
+    if let Some(cursor) = &request.cursor
+        && (cursor.partition_index < 0
+            || !(all || request.topics.iter().any(|topic| topic.name == cursor.topic_name)))
+    {
+        return context.answer(&refused(request));
+    }
     let names: BTreeSet<String> = if all {
         node.metadata.topics.all().iter().map(|topic| topic.name.to_string()).collect()
     } else {
         request.topics.into_iter().map(|topic| topic.name).collect()
     };
     let (first, mut from) = match request.cursor {
-        Some(cursor) => (cursor.topic_name, cursor.partition_index.max(0)),
+        Some(cursor) => (cursor.topic_name, cursor.partition_index),
         None => (String::new(), 0),
     };
     let mut room = limit.max(1);
@@ -65,6 +71,17 @@ pub(crate) fn handle(
     context.answer(&response)
 }
 
+/// Answers a cursor that no response can have held: each topic is told so.
+fn refused(request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let topic = |name| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::INVALID_REQUEST,
+        name: Some(name),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    };
+    let topics = request.topics.into_iter().map(|wanted| topic(wanted.name)).collect();
+    DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() }
+}
+
 fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     let error_code = match check_topic_name(name) {
         Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -73,6 +90,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code,
         name: Some(name.to_owned()),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

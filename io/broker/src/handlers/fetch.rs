@@ -32,6 +32,9 @@ use std::time::Duration;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+/// The version from which readers are told where the leader they are wrong about is (KIP-951).
+const LEADER_SINCE: i16 = 16;
+
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) -> Answer {
     let plan = match node.sessions.plan(&request, context.version, node.clock.now()) {
         Ok(plan) => plan,
@@ -220,7 +223,7 @@ impl Work {
                 if in_range {
                     tracing::error!(partition = %partition.log.id(), %error, "a partition could not be read");
                 }
-                (failed(index, error.code()), Records::default())
+                (unread(index, error.code()), Records::default())
             }
         }
     }
@@ -234,16 +237,20 @@ impl Work {
         let index = wanted.partition;
         if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch) {
             let leader_epoch = partition.log.leader_epoch();
-            return Some(PartitionData {
-                current_leader: LeaderIdAndEpoch { leader_id: self.node.id, leader_epoch },
-                ..failed(index, error_code)
-            });
+            let current_leader = match error_code {
+                ErrorCode::FENCED_LEADER_EPOCH if self.version >= LEADER_SINCE => {
+                    LeaderIdAndEpoch { leader_id: self.node.id, leader_epoch }
+                }
+                // One who knows a later epoch than we do learns nothing from ours.
+                _ => LeaderIdAndEpoch::default(),
+            };
+            return Some(PartitionData { current_leader, ..unread(index, error_code) });
         }
         if wanted.last_fetched_epoch < 0 {
             return None;
         }
         match partition.log.end_offset_for_epoch(wanted.last_fetched_epoch) {
-            None => Some(failed(index, ErrorCode::OFFSET_OUT_OF_RANGE)),
+            None => Some(unread(index, ErrorCode::OFFSET_OUT_OF_RANGE)),
             Some((epoch, end_offset))
                 if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset =>
             {
@@ -252,7 +259,7 @@ impl Work {
                     last_stable_offset: partition.log.high_watermark(),
                     log_start_offset: partition.log.log_start_offset(),
                     diverging_epoch: EpochEndOffset { epoch, end_offset },
-                    ..failed(index, ErrorCode::NONE)
+                    ..unread(index, ErrorCode::NONE)
                 })
             }
             Some(_) => None,
@@ -345,7 +352,12 @@ impl TopicCursor {
     }
 }
 
-/// Answers without records.
+/// Answers for a partition that is there, without records.
+fn unread(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    PartitionData { aborted_transactions: None, ..failed(partition_index, error_code) }
+}
+
+/// Answers for a partition that is not there.
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,

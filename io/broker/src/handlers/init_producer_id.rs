@@ -24,6 +24,9 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: InitProducerId
         }
         None => {}
     }
+    if (request.producer_id == -1) != (request.producer_epoch == -1) {
+        return context.answer(&refused(ErrorCode::INVALID_REQUEST));
+    }
     let node = Arc::clone(node);
     context.answer_later(async move {
         match node.producer_ids.next(&node.controller).await {

@@ -16,6 +16,7 @@ use kohort_protocol::messages::metadata::{
 };
 use kohort_protocol::messages::{MetadataRequest, MetadataResponse};
 use kohort_protocol::{ErrorCode, Uuid};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: MetadataRequest) -> Answer {
@@ -85,7 +86,12 @@ fn respond(
             node.metadata.topics.all().iter().map(|topic| describe(node, topic, options)).collect()
         }
         Some(wanted) => {
-            wanted.into_iter().map(|topic| answer_one(node, context, topic, options)).collect()
+            let mut seen = HashSet::new();
+            wanted
+                .into_iter()
+                .filter(|topic| seen.insert((topic.topic_id, topic.name.clone())))
+                .map(|topic| answer_one(node, context, topic, options))
+                .collect()
         }
     };
     let endpoint = node.endpoint(context);

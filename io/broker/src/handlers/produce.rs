@@ -15,11 +15,13 @@ use crate::partition::Partition;
 use crate::request::{Answer, Context, Response};
 use bytes::Bytes;
 use kohort_log::validator::AppendOrigin;
+use kohort_protocol::compression::Compression;
 use kohort_protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
 use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
+use kohort_protocol::records::BatchHeader;
 use kohort_protocol::{ErrorCode, VersionRange};
 use kohort_storage::{AppendError, StorageError};
 use std::sync::Arc;
@@ -34,6 +36,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// What a producer says of its patience is about replicas, which are not waited for here; a sync of a
 /// busy disk may take longer than it says.
 const PATIENCE_MIN: Duration = Duration::from_secs(5);
+/// The version from which producers may use zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
+/// The version from which topics are named by id (KIP-516).
+const IDS_SINCE: i16 = 13;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ProduceRequest) -> Answer {
     let acks = request.acks;
@@ -91,6 +97,9 @@ impl Work {
         for TopicProduceData { name, topic_id, partition_data } in topic_data {
             let topic = match refusal {
                 Some(error) => Err(error),
+                None if context.version >= IDS_SINCE && topic_id.is_zero() => {
+                    Err(ErrorCode::UNKNOWN_TOPIC_ID)
+                }
                 None => find(node, &name, topic_id, admin),
             };
             let mut partition_responses = Vec::with_capacity(partition_data.len());
@@ -100,13 +109,19 @@ impl Work {
                     base_offset: -1,
                     ..PartitionProduceResponse::default()
                 };
+                let records = records.unwrap_or_default();
                 let partition = topic.as_ref().map_err(|error| *error).and_then(|topic| {
-                    topic.partition(index).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                    let partition = topic.partition(index).cloned();
+                    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    if context.version < ZSTD_SINCE && is_zstd(&records) {
+                        return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+                    }
+                    Ok(partition)
                 });
                 match partition {
                     Ok(partition) => {
                         let place = (responses.len(), partition_responses.len());
-                        todo.push((place.0, place.1, partition, records.unwrap_or_default()));
+                        todo.push((place.0, place.1, partition, records));
                     }
                     Err(error) => response.error_code = error,
                 }
@@ -152,7 +167,7 @@ impl Work {
                 Err(error) => {
                     partition.counters.produce_requests.add(1);
                     partition.counters.failed_produce_requests.add(1);
-                    fail(response, &error);
+                    fail(response, &error, partition.log.log_start_offset());
                 }
             }
         }
@@ -209,8 +224,18 @@ fn find(
     Ok(topic)
 }
 
-fn fail(response: &mut PartitionProduceResponse, error: &AppendError) {
+fn is_zstd(records: &[u8]) -> bool {
+    BatchHeader::parse(records)
+        .and_then(|header| header.compression())
+        .is_ok_and(|compression| compression == Compression::Zstd)
+}
+
+fn fail(response: &mut PartitionProduceResponse, error: &AppendError, log_start_offset: i64) {
     response.error_code = error.code();
+    if !matches!(error.code(), ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::CORRUPT_MESSAGE) {
+        // As Kafka: the log was looked at, so its start is known.
+        response.log_start_offset = log_start_offset;
+    }
     response.error_message = Some(error.to_string());
     if let AppendError::Invalid(invalid) = error {
         let records = invalid.records.iter().map(|record| BatchIndexAndErrorMessage {
