@@ -50,10 +50,9 @@ pub(crate) fn alter_configs(
     for ConfigChange { name, operation, value } in changes {
         let given = value.as_deref();
         let next = match operation {
-            ConfigOperation::Delete => {
-                check_known(resource.kind, name)?;
-                None
-            }
+            // What has no value stays without one, also under a name nobody knows.
+            ConfigOperation::Delete if check_known(resource.kind, name).is_err() => continue,
+            ConfigOperation::Delete => None,
             ConfigOperation::Set => Some(given.ok_or_else(|| null_value(name))?.to_owned()),
             ConfigOperation::Append | ConfigOperation::Subtract => {
                 let items = given.ok_or_else(|| null_value(name))?;

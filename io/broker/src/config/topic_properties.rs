@@ -119,8 +119,8 @@ topic_properties! {
     = "remote.log.delete.on.disable", Kind::Bool, "false", NONE, InertLive;
     /// Concerns tiered storage, which is not served here.
     = "remote.storage.enable", Kind::Bool, "false", NONE, InertLive;
-    /// How many bytes of a partition are kept; -1 is all.
-    retention_bytes: i64 = "retention.bytes", Kind::Long(-1, LONG), "-1", &[("log.retention.bytes", 1)], Live;
+    /// How many bytes of a partition are kept; -1 is all, as is any other negative number.
+    retention_bytes: i64 = "retention.bytes", Kind::Long(i64::MIN, LONG), "-1", &[("log.retention.bytes", 1)], Live;
     /// How long records are kept; -1 is for ever.
     retention_ms: i64 = "retention.ms", Kind::Long(-1, LONG), "604800000", &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE), ("log.retention.hours", HOUR)], Live;
     /// The size at which a log segment is closed.
@@ -162,7 +162,28 @@ pub fn check_topic_property(name: &str, value: &str) -> Result<String, String> {
     property
         .kind
         .check(value)
+        .and_then(|value| check_further(name, &value).map(|()| value))
         .map_err(|reason| format!("Invalid value {value} for configuration {name}: {reason}"))
+}
+
+/// Checks what a type and a range do not tell.
+fn check_further(name: &str, value: &str) -> Result<(), String> {
+    let is_replica = |item: &str| {
+        item.split_once(':').is_some_and(|(partition, broker)| {
+            partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok()
+        })
+    };
+    let reason = match name {
+        "compression.gzip.level" if value == "0" => "Value must be between 1 and 9 or equal to -1",
+        "follower.replication.throttled.replicas" | "leader.replication.throttled.replicas"
+            if value != "*" && !split_list(value).all(is_replica) =>
+        {
+            "It must be * or a list of PARTITION:BROKER"
+        }
+        "remote.storage.enable" if value == "true" => "Tiered storage is not served here",
+        _ => return Ok(()),
+    };
+    Err(reason.to_owned())
 }
 
 /// Returns the value in force of a topic property.
@@ -211,6 +232,21 @@ mod tests {
         for property in TOPIC_PROPERTIES {
             assert!(property.kind.check(property.default).is_ok(), "{}", property.name);
         }
+    }
+
+    #[test]
+    fn what_kafka_refuses_beyond_type_and_range_is_refused() {
+        for (name, good, bad) in [
+            ("compression.gzip.level", "-1", "0"),
+            ("follower.replication.throttled.replicas", "0:1,1:1", "0"),
+            ("leader.replication.throttled.replicas", "*", "none"),
+            ("remote.storage.enable", "false", "true"),
+            ("cleanup.policy", "", "delete,"),
+        ] {
+            assert!(check_topic_property(name, good).is_ok(), "{name}");
+            assert!(check_topic_property(name, bad).is_err(), "{name}");
+        }
+        assert!(check_topic_property("retention.bytes", "-2").is_ok());
     }
 
     #[test]

@@ -79,6 +79,10 @@ impl Kind {
                 }
             }
             Kind::List(words) => {
+                let gaps = text.contains(',') && text.split(',').any(|item| item.trim().is_empty());
+                if gaps && !words.is_empty() {
+                    return Err("An item of the list is empty".to_owned());
+                }
                 let items: Vec<&str> = split_list(text).collect();
                 match items.iter().find(|item| !words.is_empty() && !words.contains(item)) {
                     Some(_) => Err(one_of(words)),

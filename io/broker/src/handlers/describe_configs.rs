@@ -34,7 +34,6 @@ pub(crate) fn handle(
             // An empty list stands for all, as in Kafka's own client.
             let wanted = wanted.filter(|keys| !keys.is_empty());
             let result = DescribeConfigsResult {
-                error_message: None,
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name.clone(),
                 ..DescribeConfigsResult::default()
