@@ -8,8 +8,9 @@
 //! 2. A new topic id is a new topic: its epochs start over (KIP-516).
 //! 3. A topic an answer does not mention keeps its place, unless the answer was for all topics.
 //! 4. An answer without brokers changes nothing: a broker that starts says so for a moment.
+//! 5. What is wrong with a topic stays known until an answer describes it or it is not wanted any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_protocol::messages::metadata::{
@@ -27,7 +28,10 @@ pub struct MetadataView {
     /// The node the cluster names as its controller, or -1.
     pub controller_id: i32,
     brokers: BTreeMap<i32, Broker>,
+    /// Whether the latest answer was for every topic: only then a topic that is not here is nowhere.
+    pub complete: bool,
     topics: BTreeMap<Arc<str>, Arc<TopicView>>,
+    errors: BTreeMap<Arc<str>, ErrorCode>,
     names_by_id: BTreeMap<[u8; 16], Arc<str>>,
 }
 
@@ -74,6 +78,15 @@ pub struct PartitionView {
     pub offline_replicas: Vec<i32>,
 }
 
+/// What a client wants to know about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topics {
+    /// Topics by name.
+    Some(BTreeSet<Arc<str>>),
+    /// Every topic there is: for patterns and lists.
+    All,
+}
+
 /// What a request asked for, which decides what the answer may remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetadataScope {
@@ -107,8 +120,10 @@ impl MetadataView {
             next.controller_id = response.controller_id;
             next.cluster_id.clone_from(&response.cluster_id);
         }
-        if scope == MetadataScope::AllTopics {
+        next.complete = scope == MetadataScope::AllTopics;
+        if next.complete {
             next.topics.clear();
+            next.errors.clear();
             next.names_by_id.clear();
         }
         for topic in &response.topics {
@@ -117,12 +132,16 @@ impl MetadataView {
                 errors.topics.push((Arc::from(name), topic.error_code));
                 if !may_return(topic.error_code) {
                     next.forget(name);
+                } else if let Some(known) = self.topic(name) {
+                    next.insert(known.clone());
                 }
+                next.errors.insert(Arc::from(name), topic.error_code);
                 continue;
             }
+            next.errors.remove(name);
             let view = topic_of(topic, self.topics.get(name).map(Arc::as_ref));
             errors.leaderless |= view.partitions.iter().any(|partition| partition.leader < 0);
-            next.insert(view);
+            next.insert(Arc::new(view));
         }
         (next, errors)
     }
@@ -147,7 +166,9 @@ impl MetadataView {
     #[must_use]
     pub fn retain_topics(&self, keep: impl Fn(&str) -> bool) -> Self {
         let mut next = self.clone();
+        next.complete = false;
         next.topics.retain(|name, _| keep(name));
+        next.errors.retain(|name, _| keep(name));
         next.names_by_id.retain(|_, name| keep(name));
         next
     }
@@ -186,6 +207,16 @@ impl MetadataView {
         self.names_by_id.get(&id.0).and_then(|name| self.topics.get(name))
     }
 
+    /// Returns the topics the latest answer about them could not describe, with why.
+    pub fn topic_errors(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, ErrorCode)> {
+        self.errors.iter().map(|(name, code)| (name, *code))
+    }
+
+    /// Returns why the latest answer about a topic could not describe it.
+    pub fn topic_error(&self, name: &str) -> Option<ErrorCode> {
+        self.errors.get(name).copied()
+    }
+
     /// Returns a partition of a topic.
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionView> {
         self.topics.get(topic)?.partition(partition)
@@ -196,12 +227,12 @@ impl MetadataView {
         self.broker(self.partition(topic, partition)?.leader)
     }
 
-    fn insert(&mut self, topic: TopicView) {
+    fn insert(&mut self, topic: Arc<TopicView>) {
         self.forget(&topic.name);
         if topic.id != Uuid::ZERO {
             self.names_by_id.insert(topic.id.0, topic.name.clone());
         }
-        self.topics.insert(topic.name.clone(), Arc::new(topic));
+        self.topics.insert(topic.name.clone(), topic);
     }
 
     fn forget(&mut self, name: &str) {
@@ -365,6 +396,10 @@ mod tests {
         let failed = |error_code| vec![MetadataResponseTopic { error_code, ..topic("t", 0, &[]) }];
         let kept = merge(&view, failed(ErrorCode::LEADER_NOT_AVAILABLE));
         assert!(kept.topic("t").is_some());
+        assert_eq!(kept.topic_error("t"), Some(ErrorCode::LEADER_NOT_AVAILABLE));
+        assert!(merge(&kept, vec![topic("t", 1, &[(1, 0)])]).topic_error("t").is_none());
+        let all = answer(failed(ErrorCode::LEADER_NOT_AVAILABLE));
+        assert!(view.merge(&all, MetadataScope::AllTopics).0.topic("t").is_some());
         for last in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION] {
             let gone = merge(&view, failed(last));
             assert!(gone.topic("t").is_none());

@@ -68,14 +68,14 @@ impl<H> Default for Buffer<H> {
 }
 
 impl<H> Buffer<H> {
-    /// Starts an ownership, without a position yet.
+    /// Starts an ownership, without a position yet. What was paused in one before stays so.
     pub fn assign(&mut self, partition: TopicPartition, epoch: AssignmentEpoch) {
         let cell = Cell {
             epoch,
             position_epoch: None,
             chunks: VecDeque::new(),
             bytes: 0,
-            paused: false,
+            paused: self.is_paused(&partition),
             revoking: false,
             given_back: false,
             queued: self.turn.contains(&partition),

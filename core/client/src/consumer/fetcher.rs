@@ -130,6 +130,8 @@ pub enum FetchStatus {
     NoOffset,
     /// It has no leader, or the leader's address is unknown.
     NoLeader,
+    /// The cluster cannot or will not describe its topic.
+    NoTopic(ErrorCode),
     /// An error makes it, or its broker, wait a moment.
     BackingOff,
     /// The broker holds an earlier fetch that does not name it; it is in the next one.
@@ -324,10 +326,14 @@ impl Fetcher {
         if self.in_flight.values().any(in_flight) {
             return Some(FetchStatus::InFlight);
         }
+        let no_topic = view.topic(&partition.topic).is_none();
+        let no_topic = no_topic.then(|| view.topic_error(&partition.topic)).flatten();
         Some(if slot.revoking {
             FetchStatus::Revoking
         } else if slot.paused {
             FetchStatus::Paused
+        } else if let Some(code) = no_topic {
+            FetchStatus::NoTopic(code)
         } else if slot.is_undecided() {
             FetchStatus::NoOffset
         } else if slot.fetch_position().is_none() {

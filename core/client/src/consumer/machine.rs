@@ -17,13 +17,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kohort_protocol::ErrorCode;
+
 use super::committer::{CommitContext, Committer};
 use super::fetcher::{FetchStatus, Fetcher};
 use super::membership::ClassicMembership;
 use super::positions::{Positions, PositionsConfig};
 use super::subscription::{AssignedFor, Subscription};
-use super::types::{AssignmentEpoch, RequestId, Timestamp, TopicPartition};
-use crate::metadata::MetadataView;
+use super::types::{AssignmentEpoch, RequestId, Timestamp, TopicName, TopicPartition};
+use crate::metadata::{MetadataView, Topics};
 pub use types::{Action, Application, Fault, GroupEvent, MachineConfig};
 
 /// See the [module](self).
@@ -38,6 +40,12 @@ pub struct ConsumerMachine {
     subscription: Subscription,
     view: Arc<MetadataView>,
     assigned_for: AssignedFor,
+    /// What the members of a group this one leads want.
+    group_topics: BTreeSet<TopicName>,
+    /// What the picture of the cluster has been asked to cover.
+    wanted: Topics,
+    /// The final errors about topics the application has been told.
+    topic_errors: BTreeMap<TopicName, ErrorCode>,
     revocation: Option<Revocation>,
     auto_commit_at: Timestamp,
     auto_committed: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
@@ -102,6 +110,9 @@ impl ConsumerMachine {
             subscription: Subscription::None,
             view: Arc::default(),
             assigned_for: AssignedFor::default(),
+            group_topics: BTreeSet::new(),
+            wanted: Topics::Some(BTreeSet::new()),
+            topic_errors: BTreeMap::new(),
             revocation: None,
             auto_commit_at: 0,
             auto_committed: BTreeMap::new(),
@@ -118,6 +129,7 @@ impl ConsumerMachine {
     /// Decides what to do next; called after every event, once its actions were carried out.
     pub fn advance(&mut self, now: Timestamp, application: &dyn Application) -> Vec<Action> {
         let mut actions = self.with_group(now, |membership| membership.handle_timeout(now));
+        self.forget_group_topics(&mut actions);
         self.check_poll_interval(now, application, &mut actions);
         self.check_auto_commit(now, application);
         self.advance_commits(now, &mut actions);
@@ -204,6 +216,13 @@ impl ConsumerMachine {
         Some((identity.member_id, identity.generation))
     }
 
+    /// Returns the topics wanted that the cluster cannot or will not describe, with why.
+    pub fn topic_errors(&self) -> BTreeMap<TopicName, ErrorCode> {
+        let wanted = self.subscription.topics();
+        let wanted = wanted.into_iter();
+        wanted.filter_map(|topic| Some((topic.clone(), self.view.topic_error(&topic)?))).collect()
+    }
+
     /// Returns what is wanted.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
@@ -229,6 +248,7 @@ impl ConsumerMachine {
 
 mod answers;
 mod calls;
+mod cluster;
 mod parts;
 mod processed;
 mod types;

@@ -28,6 +28,7 @@ pub mod types;
 mod walk;
 
 pub use machine::{Action, ConsumerMachine, MachineConfig};
+pub use subscription::Pattern;
 pub use types::{
     AssignmentEpoch, IsolationLevel, OffsetAndMetadata, OffsetReset, Position, PositionEpoch,
     RequestId, Timestamp, TopicName, TopicPartition,

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kohort_protocol::ErrorCode;
+use kohort_protocol::{ErrorCode, Uuid};
 
 use super::types::{
     AssignmentEpoch, Counter, OffsetReset, Position, PositionEpoch, RequestId, Retry, Timestamp,
@@ -111,6 +111,8 @@ pub struct Slot {
     pub paused: bool,
     /// Whether it is being given back.
     pub revoking: bool,
+    /// The topic's id as first seen in this ownership, or zero.
+    topic_id: Uuid,
     state: State,
     retry_at: Timestamp,
 }
@@ -171,6 +173,7 @@ impl Positions {
                 position_epoch,
                 paused: false,
                 revoking: false,
+                topic_id: Uuid::ZERO,
                 state: State::Unknown,
                 retry_at: 0,
             };
@@ -178,6 +181,28 @@ impl Positions {
             taken.push((partition, epoch));
         }
         taken
+    }
+
+    /// Looks at the topics' ids. A new id under an old name is another topic (KIP-516), whose offsets
+    /// have nothing to do with those known: its partitions are taken anew, as if just assigned.
+    pub fn see_topics(&mut self, view: &MetadataView) -> Vec<(TopicPartition, AssignmentEpoch)> {
+        let mut anew = Vec::new();
+        for (partition, slot) in &mut self.slots {
+            let Some(id) = view.topic(&partition.topic).map(|topic| topic.id) else { continue };
+            if id == Uuid::ZERO || slot.topic_id == id || slot.revoking {
+                continue;
+            }
+            let known = std::mem::replace(&mut slot.topic_id, id);
+            if known == Uuid::ZERO {
+                continue;
+            }
+            slot.epoch = AssignmentEpoch(self.epochs.advance());
+            slot.position_epoch = PositionEpoch(self.epochs.advance());
+            slot.state = State::Unknown;
+            slot.retry_at = 0;
+            anew.push((partition.clone(), slot.epoch));
+        }
+        anew
     }
 
     /// Gives partitions up.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client_core::backoff::{Backoff, Jitter};
-use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView};
+use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView, Topics};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -22,15 +22,6 @@ use tokio::time::Instant;
 use super::{ClusterError, ClusterOptions};
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
 use crate::net::{BrokerConnection, NetError, Pool, Purpose};
-
-/// What a client wants to know about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topics {
-    /// Topics by name.
-    Some(BTreeSet<Arc<str>>),
-    /// Every topic there is: for patterns and lists.
-    All,
-}
 
 /// Keeps the picture; see the module.
 #[derive(Debug)]
@@ -50,7 +41,8 @@ pub(super) struct Refresher {
 #[derive(Debug)]
 struct Wanted {
     topics: Topics,
-    errors: BTreeMap<Arc<str>, ErrorCode>,
+    /// Topics that questions under way are about, with how many hold each.
+    held: BTreeMap<Arc<str>, usize>,
     /// Counts the requests for an answer; the task answers all up to the number it saw.
     requests: u64,
     /// Whether one of them need not wait for the back-off.
@@ -63,6 +55,41 @@ struct Wanted {
 struct Completed {
     requests: u64,
     error: Option<ClusterError>,
+}
+
+/// Keeps topics in the picture that a question is about, until it is dropped.
+#[derive(Debug)]
+pub struct HeldTopics {
+    refresher: Arc<Refresher>,
+    topics: BTreeSet<Arc<str>>,
+}
+
+impl Drop for HeldTopics {
+    fn drop(&mut self) {
+        {
+            let mut wanted = self.refresher.wanted.lock();
+            for topic in &self.topics {
+                if let Some(holders) = wanted.held.get_mut(topic) {
+                    *holders -= 1;
+                    if *holders == 0 {
+                        wanted.held.remove(topic);
+                    }
+                }
+            }
+        }
+        self.refresher.drop_unfollowed();
+    }
+}
+
+impl Wanted {
+    fn all(&self) -> Topics {
+        match &self.topics {
+            Topics::Some(followed) => {
+                Topics::Some(followed.iter().chain(self.held.keys()).cloned().collect())
+            }
+            Topics::All => Topics::All,
+        }
+    }
 }
 
 impl Refresher {
@@ -83,7 +110,7 @@ impl Refresher {
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             wanted: Mutex::new(Wanted {
                 topics: Topics::Some(BTreeSet::new()),
-                errors: BTreeMap::new(),
+                held: BTreeMap::new(),
                 requests: 1,
                 at_once: true,
                 jitter: Jitter::seeded(seed.rotate_left(17)),
@@ -102,7 +129,7 @@ impl Refresher {
     }
 
     pub(super) fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
-        self.wanted.lock().errors.get(topic).copied()
+        self.view.borrow().topic_error(topic)
     }
 
     pub(super) fn follow<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) {
@@ -125,11 +152,25 @@ impl Refresher {
     }
 
     pub(super) fn unfollow(&self, topic: &str) {
-        let mut wanted = self.wanted.lock();
-        if let Topics::Some(followed) = &mut wanted.topics {
+        if let Topics::Some(followed) = &mut self.wanted.lock().topics {
             followed.remove(topic);
         }
-        wanted.errors.remove(topic);
+        self.drop_unfollowed();
+    }
+
+    pub(super) fn hold(self: &Arc<Self>, topics: BTreeSet<Arc<str>>) -> HeldTopics {
+        let view = self.view();
+        let missing = topics.iter().any(|topic| view.topic(topic).is_none());
+        {
+            let mut wanted = self.wanted.lock();
+            for topic in &topics {
+                *wanted.held.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        if missing {
+            self.request(true);
+        }
+        HeldTopics { refresher: self.clone(), topics }
     }
 
     pub(super) fn set_topics(&self, topics: Topics) {
@@ -145,7 +186,6 @@ impl Refresher {
             if wanted.topics == topics {
                 return;
             }
-            wanted.errors.clear();
             wanted.topics = topics;
         }
         if known {
@@ -198,7 +238,7 @@ impl Refresher {
             let (number, topics) = {
                 let mut wanted = self.wanted.lock();
                 wanted.at_once = false;
-                (wanted.requests, wanted.topics.clone())
+                (wanted.requests, wanted.all())
             };
             let outcome = self.attempt(&topics).await;
             last = Some(Instant::now());
@@ -300,19 +340,16 @@ impl Refresher {
         }
         self.pool.retain(|id| next.broker(id).is_some());
         let settled = errors.topics.iter().all(|(_, code)| !code.is_retriable());
-        {
-            let mut wanted = self.wanted.lock();
-            wanted.errors = errors.topics.into_iter().collect();
-        }
         self.view.send_replace(Arc::new(next));
         self.drop_unfollowed();
         settled && !errors.leaderless
     }
 
     fn drop_unfollowed(&self) {
-        let Topics::Some(names) = self.wanted.lock().topics.clone() else { return };
+        let Topics::Some(names) = self.wanted.lock().all() else { return };
         self.view.send_if_modified(|view| {
-            let extra = view.topics().any(|topic| !names.contains(&topic.name));
+            let extra = view.topics().any(|topic| !names.contains(&topic.name))
+                || view.topic_errors().any(|(topic, _)| !names.contains(topic));
             if extra {
                 *view = Arc::new(view.retain_topics(|name| names.contains(name)));
             }

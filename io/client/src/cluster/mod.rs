@@ -23,7 +23,7 @@
 
 mod metadata;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_client_core::backoff::Backoff;
@@ -38,8 +38,9 @@ use tokio::sync::watch;
 use crate::config::CommonConfig;
 use crate::net::stream::Dialer;
 use crate::net::{BrokerConnection, ConnectionOptions, Driver, NetError, Pool, Purpose};
+pub use kohort_client_core::metadata::Topics;
+pub use metadata::HeldTopics;
 use metadata::Refresher;
-pub use metadata::Topics;
 
 /// The cluster as one client sees it. Clones share everything.
 #[derive(Debug, Clone)]
@@ -161,9 +162,15 @@ impl Cluster {
         self.refresher.follow(topics);
     }
 
-    /// Takes a topic out of those that are followed: it turned out not to exist.
+    /// Takes a topic out of those that are followed: it turned out not to exist, or is not needed.
     pub fn unfollow_topic(&self, topic: &str) {
         self.refresher.unfollow(topic);
+    }
+
+    /// Adds topics to the picture for as long as the returned guard lives; unknown ones are asked for at
+    /// once.
+    pub fn hold_topics(&self, topics: BTreeSet<Arc<str>>) -> HeldTopics {
+        self.refresher.hold(topics)
     }
 
     /// Replaces what is followed. Topics that are no longer followed leave the picture.

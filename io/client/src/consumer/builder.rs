@@ -145,6 +145,7 @@ impl ConsumerBuilder {
                 api_timeout: config.common.default_api_timeout,
                 retry_backoff: config.common.retry_backoff,
                 read_committed: isolation == IsolationLevel::ReadCommitted,
+                exclude_internal_topics: config.exclude_internal_topics,
             },
         })
     }

@@ -1,6 +1,7 @@
 //! What can go wrong, by operation, with the facts and whether trying again may help.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client_core::consumer::TopicPartition;
@@ -24,6 +25,15 @@ pub enum PollError {
         partition: TopicPartition,
         /// The offset that is out of range, if there was one.
         out_of_range: Option<i64>,
+    },
+    /// The cluster refuses to say anything about a topic that is subscribed to or assigned: this member
+    /// may not read it, or no topic can have that name. Told once; the other topics go on.
+    #[error("topic `{topic}` cannot be read: {code}")]
+    Topic {
+        /// The topic.
+        topic: Arc<str>,
+        /// What the broker says.
+        code: ErrorCode,
     },
     /// A broker refuses a partition.
     #[error("`{partition}` cannot be read: {code}")]
@@ -119,6 +129,14 @@ pub enum ConsumerError {
         /// The partition.
         partition: TopicPartition,
     },
+    /// The pattern is no regular expression.
+    #[error("`{pattern}` is no pattern for topics: {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Subscribing and committing need a `group.id`.
     #[error("this needs a group.id")]
     NoGroup,
@@ -153,7 +171,7 @@ impl ConsumerError {
             Self::TimedOut { .. } => true,
             Self::Partition { code, .. } => code.is_retriable(),
             Self::Cluster(error) => error.is_retriable(),
-            Self::NotAssigned { .. } | Self::NoGroup | Self::Closed => false,
+            Self::NotAssigned { .. } | Self::Pattern { .. } | Self::NoGroup | Self::Closed => false,
         }
     }
 }

@@ -49,6 +49,12 @@ pub enum RebalanceEvent {
         /// Why.
         reason: LostReason,
     },
+    /// Topics were deleted and created again while this consumer owned these partitions of them. What it
+    /// had of the old ones is dropped, and reading starts as it does for partitions just assigned.
+    Recreated {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+    },
     /// The application did not poll for longer than `max.poll.interval.ms`, so the consumer left its
     /// group. It joins again with the next poll.
     PollIntervalExceeded {

@@ -236,7 +236,7 @@ async fn known_topics(
     if known(&view) {
         return Ok(view);
     }
-    cluster.follow_topics(partitions.iter().map(|partition| partition.topic.clone()));
+    let _held = cluster.hold_topics(partitions.iter().map(|it| it.topic.clone()).collect());
     let view = cluster.refresh().await?;
     match partitions.iter().find(|partition| view.topic(&partition.topic).is_none()) {
         Some(partition) => {

@@ -43,6 +43,7 @@ mod credits;
 mod error;
 mod events;
 mod lookup;
+mod pattern;
 mod records;
 mod requests;
 mod shared;
@@ -65,6 +66,7 @@ pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::membership::LostReason;
 use kohort_client_core::consumer::reader::Reader;
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
+use kohort_protocol::ErrorCode;
 pub use lookup::OffsetAndTimestamp;
 use parking_lot::Mutex;
 pub use records::{Iter, OwnedRecord, Record, Records};
@@ -96,6 +98,7 @@ pub(crate) struct Settings {
     pub(crate) api_timeout: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) read_committed: bool,
+    pub(crate) exclude_internal_topics: bool,
 }
 
 /// How to close a consumer.
@@ -119,6 +122,9 @@ impl Default for CloseOptions {
 pub struct Health {
     /// What each partition is doing, or why it is not being fetched.
     pub partitions: BTreeMap<TopicPartition, FetchStatus>,
+    /// The topics wanted that the cluster cannot or will not describe, with why: one that does not
+    /// exist (yet) is asked for again and again, without a word from [`Consumer::poll`].
+    pub topics: BTreeMap<Arc<str>, ErrorCode>,
     /// The member's id and generation, while it has one.
     pub member: Option<(String, i32)>,
     /// The coordinator's node, while it is known.
@@ -144,6 +150,29 @@ impl Consumer {
         }
         let topics = topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect();
         self.send(Command::Subscribe(topics))
+    }
+
+    /// Joins the group for whichever topics match a regular expression, now and later, in place of
+    /// whatever was subscribed or assigned before. The whole name has to match; new topics are noticed
+    /// within `metadata.max.age.ms`. The broker's own topics match only without
+    /// `exclude.internal.topics`. While no topic matches, the consumer is outside the group.
+    ///
+    /// ```no_run
+    /// # fn f(consumer: &kohort::consumer::Consumer) -> Result<(), kohort::consumer::ConsumerError> {
+    /// consumer.subscribe_pattern(r"orders-(eu|us)-\d+")?;
+    /// # Ok(()) }
+    /// ```
+    pub fn subscribe_pattern(&self, pattern: &str) -> Result<(), ConsumerError> {
+        if self.settings.group_id.is_none() {
+            return Err(ConsumerError::NoGroup);
+        }
+        let pattern = pattern::compile(pattern, self.settings.exclude_internal_topics)?;
+        self.send(Command::SubscribePattern(pattern))
+    }
+
+    /// Returns the topics subscribed to or assigned from: of a pattern, those that match by now.
+    pub async fn subscription(&self) -> Result<BTreeSet<Arc<str>>, ConsumerError> {
+        Ok(self.ask(Command::Status).await?.topics)
     }
 
     /// Leaves the group, or drops the assigned partitions.
@@ -333,6 +362,7 @@ impl Consumer {
         let status = self.ask(Command::Status).await?;
         Ok(Health {
             partitions: status.partitions,
+            topics: status.topic_errors,
             member: status.member,
             coordinator: status.coordinator,
             buffered_bytes: status.used_bytes,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use kohort_client_core::consumer::RequestId;
 use kohort_client_core::consumer::fetcher::FetchPlan;
-use kohort_client_core::consumer::group_protocol::topics_of;
 use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse};
 use kohort_client_core::metadata::Broker;
 use kohort_protocol::messages::fetch::FetchResponse;
@@ -134,11 +133,10 @@ impl Requests {
         });
     }
 
-    /// Sees to it that the metadata covers what any member of the group wants.
+    /// Gets a picture for the leader to assign by; what it has to cover was said before.
     pub(super) fn group_topics(&self, id: RequestId, members: Vec<JoinGroupResponseMember>) {
         let cluster = self.cluster.clone();
         self.reply_with(async move {
-            cluster.follow_topics(topics_of(&members));
             if let Err(error) = cluster.refresh().await {
                 tracing::warn!(%error, "the group's partitions are assigned by older metadata");
             }

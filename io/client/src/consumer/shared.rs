@@ -9,7 +9,7 @@ use std::time::Instant;
 use kohort_client_core::consumer::buffer::Buffer;
 use kohort_client_core::consumer::machine::{Application, Fault};
 use kohort_client_core::consumer::{
-    AssignmentEpoch, Position, RequestId, Timestamp, TopicPartition,
+    AssignmentEpoch, Position, RequestId, Timestamp, TopicName, TopicPartition,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) group: Option<PollError>,
+    pub(super) topics: BTreeMap<TopicName, PollError>,
     pub(super) partitions: BTreeMap<TopicPartition, PollError>,
 }
 
@@ -114,6 +115,9 @@ impl Shared {
                 let error = PollError::Partition { partition: partition.clone(), code };
                 faults.partitions.insert(partition, error);
             }
+            Fault::Topic { topic, code } => {
+                faults.topics.insert(topic.clone(), PollError::Topic { topic, code });
+            }
             Fault::Group(error) => faults.group = Some(PollError::Group(error)),
             _ => {}
         }
@@ -124,7 +128,12 @@ impl Shared {
     /// Returns what the application has to be told, once.
     pub(super) fn take_fault(&self) -> Option<PollError> {
         let mut faults = self.faults.lock();
-        faults.group.take().or_else(|| faults.partitions.pop_first().map(|(_, error)| error))
+        let faults = &mut *faults;
+        faults
+            .group
+            .take()
+            .or_else(|| faults.topics.pop_first().map(|(_, error)| error))
+            .or_else(|| faults.partitions.pop_first().map(|(_, error)| error))
     }
 }
 

@@ -12,10 +12,11 @@ use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::GroupEvent;
 use kohort_client_core::consumer::reader::Progress;
 use kohort_client_core::consumer::{
-    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Position, RequestId, TopicName,
-    TopicPartition,
+    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Pattern, Position, RequestId,
+    TopicName, TopicPartition,
 };
 use kohort_client_core::metadata::{Broker, MetadataView};
+use kohort_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -29,6 +30,7 @@ use crate::net::Driver;
 /// What the application asks for.
 pub(super) enum Command {
     Subscribe(BTreeSet<TopicName>),
+    SubscribePattern(Pattern),
     Assign(BTreeSet<TopicPartition>, oneshot::Sender<()>),
     Seek(TopicPartition, SeekTo, oneshot::Sender<bool>),
     Pause(Vec<TopicPartition>, bool, oneshot::Sender<Result<(), TopicPartition>>),
@@ -62,6 +64,8 @@ pub(super) type CommitDone = Box<dyn FnOnce(Vec<(TopicPartition, CommitFailure)>
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     pub(super) partitions: BTreeMap<TopicPartition, FetchStatus>,
+    pub(super) topics: BTreeSet<TopicName>,
+    pub(super) topic_errors: BTreeMap<TopicName, ErrorCode>,
     pub(super) member: Option<(String, i32)>,
     pub(super) coordinator: Option<i32>,
     pub(super) used_bytes: i64,
@@ -168,6 +172,11 @@ impl Task {
                     self.finish_given(clock);
                 }
             }
+            Command::SubscribePattern(pattern) => {
+                self.shared.touch();
+                let actions = self.machine.handle_subscribe_pattern(now, pattern);
+                self.execute(clock, actions, None);
+            }
             Command::Assign(partitions, done) => {
                 let actions = self.machine.handle_assign(now, partitions, &*self.shared);
                 self.execute(clock, actions, None);
@@ -214,6 +223,8 @@ impl Task {
             Command::Status(done) => {
                 let _ = done.send(Status {
                     partitions: self.machine.status(now, &*self.shared),
+                    topics: self.machine.subscription().topics(),
+                    topic_errors: self.machine.topic_errors(),
                     member: self.machine.identity(),
                     coordinator: self.machine.coordinator(),
                     used_bytes: self.shared.credits.used(),
@@ -285,7 +296,7 @@ impl Task {
                 }
                 Action::Fetch(plan) => self.requests.fetch(plan),
                 Action::RefreshMetadata => self.cluster.refresh_soon(),
-                Action::WantTopics(topics) => self.cluster.set_topics(Topics::Some(topics)),
+                Action::WantTopics(topics) => self.want_topics(topics),
                 Action::LeaderLearnt { partition, node, epoch } => {
                     self.cluster.learn_leader(&partition.topic, partition.partition, node, epoch);
                 }
@@ -338,6 +349,13 @@ impl Task {
         }
     }
 
+    fn want_topics(&mut self, topics: Topics) {
+        if let Topics::Some(names) = &topics {
+            self.shared.faults.lock().topics.retain(|topic, _| names.contains(topic));
+        }
+        self.cluster.set_topics(topics);
+    }
+
     fn event(&mut self, clock: Clock, event: GroupEvent) {
         tracing::debug!(?event, "group event");
         let event = match event {
@@ -347,6 +365,10 @@ impl Task {
             }
             GroupEvent::Revoked { partitions } => RebalanceEvent::Revoked { partitions },
             GroupEvent::Lost { partitions, reason } => RebalanceEvent::Lost { partitions, reason },
+            GroupEvent::Recreated { partitions } => {
+                tracing::warn!(?partitions, "deleted and created again: reading starts over");
+                RebalanceEvent::Recreated { partitions }
+            }
             GroupEvent::PollIntervalExceeded { idle_ms } => {
                 self.shared.away.store(true, Ordering::SeqCst);
                 // The application may have begun to poll just now, and poll for long.

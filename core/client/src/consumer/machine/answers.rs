@@ -1,7 +1,5 @@
 //! What brokers answered, and the new pictures of the cluster.
 
-use std::sync::Arc;
-
 use kohort_protocol::messages::fetch::FetchResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::ListOffsetsResponse;
@@ -16,7 +14,6 @@ use crate::consumer::membership::{ClassicMembership, GroupResponse};
 use crate::consumer::offsets::{read_listed, read_offsets};
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{RequestId, Timestamp};
-use crate::metadata::MetadataView;
 
 impl ConsumerMachine {
     /// Takes the coordinator's node.
@@ -151,19 +148,5 @@ impl ConsumerMachine {
             self.want_metadata(now, &mut actions);
         }
         actions
-    }
-
-    /// Takes a new picture of the cluster.
-    pub fn handle_metadata(&mut self, now: Timestamp, view: Arc<MetadataView>) -> Vec<Action> {
-        self.view = view;
-        let leads = self.membership.as_ref().is_some_and(ClassicMembership::is_leader);
-        let Some(topic) = self.assigned_for.changed(&self.view).filter(|_| leads).cloned() else {
-            return Vec::new();
-        };
-        // The new counts are what the next assignment is made for, so one change causes one rebalance.
-        self.assigned_for =
-            AssignedFor::of(self.assigned_for.topics().cloned().collect::<Vec<_>>(), &self.view);
-        let reason = format!("the number of partitions of `{topic}` changed");
-        self.with_group(now, |membership| membership.handle_rejoin(now, &reason))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Application, ConsumerMachine};
 use crate::consumer::committer::CommitTicket;
-use crate::consumer::subscription::Subscription;
+use crate::consumer::subscription::{Pattern, Subscription};
 use crate::consumer::types::{
     AssignmentEpoch, OffsetAndMetadata, Position, RequestId, Timestamp, TopicName, TopicPartition,
 };
@@ -12,14 +12,42 @@ use crate::consumer::types::{
 impl ConsumerMachine {
     /// Subscribes to topics as a member of the group, in place of whatever was wanted before.
     pub fn handle_subscribe(&mut self, now: Timestamp, topics: BTreeSet<TopicName>) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.drop_manual(&mut actions);
-        actions.push(Action::WantTopics(topics.clone()));
-        self.subscription = if topics.is_empty() {
+        let wanted = if topics.is_empty() {
             Subscription::None
         } else {
             Subscription::Topics(topics.clone())
         };
+        self.subscribe(now, wanted, topics)
+    }
+
+    /// Subscribes to whichever topics match, now and later, as a member of the group. While none does,
+    /// there is nothing to be a member for.
+    pub fn handle_subscribe_pattern(&mut self, now: Timestamp, pattern: Pattern) -> Vec<Action> {
+        // An older picture may lack topics that an answer on its way brings: partitions owned through
+        // the earlier subscription would be given back for nothing.
+        let topics = if self.view.complete {
+            pattern.resolve(&self.view)
+        } else {
+            self.held_topics(&pattern)
+        };
+        self.subscribe(now, Subscription::Pattern(pattern, topics.clone()), topics)
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Timestamp,
+        wanted: Subscription,
+        topics: BTreeSet<TopicName>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.drop_manual(&mut actions);
+        self.subscription = wanted;
+        self.topic_errors.clear();
+        self.want_topics(&mut actions);
+        if !self.topic_errors().is_empty() {
+            // What was wrong may not be any more: the application asks anew, and so is the cluster.
+            actions.push(Action::RefreshMetadata);
+        }
         if let Some(membership) = &mut self.membership {
             let group = membership.handle_subscription(now, topics);
             self.apply_group(now, group, &mut actions);
@@ -36,7 +64,7 @@ impl ConsumerMachine {
         application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
-        if matches!(self.subscription, Subscription::Topics(_))
+        if matches!(self.subscription, Subscription::Topics(_) | Subscription::Pattern(..))
             && let Some(membership) = &mut self.membership
         {
             let group = membership.handle_subscription(now, BTreeSet::new());
@@ -54,8 +82,9 @@ impl ConsumerMachine {
         self.disown(held.difference(&partitions).cloned().collect(), &mut actions);
         let added: Vec<_> = partitions.difference(&held).cloned().collect();
         self.subscription = Subscription::Partitions(partitions);
-        actions.push(Action::WantTopics(self.subscription.topics()));
-        actions.push(Action::Own(self.positions.assign(added)));
+        self.topic_errors.clear();
+        self.want_topics(&mut actions);
+        self.own(added, &mut actions);
         actions
     }
 

@@ -6,9 +6,11 @@ use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
 
 use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
 use crate::consumer::committer::CommitAction;
+use crate::consumer::group_protocol::topics_of;
 use crate::consumer::membership::{ClassicMembership, GroupAction};
 use crate::consumer::offsets::{list_offsets_request, offsets_request};
 use crate::consumer::positions::PositionAction;
+use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{IsolationLevel, Timestamp, TopicPartition};
 
 impl ConsumerMachine {
@@ -38,7 +40,15 @@ impl ConsumerMachine {
                     actions.push(Action::Group { id, coordinator, request });
                 }
                 GroupAction::Assign { id, protocol, members } => {
+                    self.group_topics = topics_of(&members);
+                    self.want_topics(actions);
                     actions.push(Action::Assign { id, protocol, members });
+                }
+                GroupAction::Watch { members } => {
+                    self.group_topics = topics_of(&members);
+                    self.want_topics(actions);
+                    self.assigned_for = AssignedFor::unseen(self.group_topics.iter().cloned());
+                    self.assigned_for.learn(&self.view);
                 }
                 GroupAction::Rebalancing(reason) => {
                     actions.push(Action::Event(GroupEvent::Rebalancing { reason }));
@@ -72,7 +82,7 @@ impl ConsumerMachine {
                         self.auto_commit_at =
                             now + self.config.auto_commit_interval_ms.unwrap_or(0);
                     }
-                    actions.push(Action::Own(self.positions.assign(added.iter().cloned())));
+                    self.own(added.iter().cloned(), actions);
                     actions.push(Action::Event(GroupEvent::Assigned { added, owned, generation }));
                 }
                 GroupAction::Failed(error) => actions.push(Action::Fault(Fault::Group(error))),
@@ -139,6 +149,16 @@ impl ConsumerMachine {
                 }
             }
         }
+    }
+
+    pub(super) fn own(
+        &mut self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Own(self.positions.assign(partitions)));
+        // Whose topics they are is seen at once, so that a topic created anew is noticed later.
+        self.positions.see_topics(&self.view);
     }
 
     pub(super) fn disown(

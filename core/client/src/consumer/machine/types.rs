@@ -15,6 +15,7 @@ use crate::consumer::types::{
     AssignmentEpoch, OffsetReset, Position, PositionEpoch, RequestId, Timestamp, TopicName,
     TopicPartition,
 };
+use crate::metadata::Topics;
 
 /// How the whole consumer behaves.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ pub enum Action {
     /// Get a new picture of the cluster.
     RefreshMetadata,
     /// The topics the picture has to cover.
-    WantTopics(BTreeSet<TopicName>),
+    WantTopics(Topics),
     /// A leader was named by another answer (KIP-951).
     LeaderLearnt {
         /// The partition.
@@ -117,7 +118,8 @@ pub enum Action {
         /// Its epoch.
         epoch: i32,
     },
-    /// Partitions are owned from now on.
+    /// Partitions are owned from now on; one that was before is another log now, its topic having been
+    /// created anew, and stays paused if it was.
     Own(Vec<(TopicPartition, AssignmentEpoch)>),
     /// Reading a partition starts or starts anew.
     Start {
@@ -188,6 +190,12 @@ pub enum GroupEvent {
         /// Why.
         reason: LostReason,
     },
+    /// Topics were deleted and created again while these partitions of them were owned: reading starts
+    /// as it does for partitions just assigned.
+    Recreated {
+        /// The partitions.
+        partitions: BTreeSet<TopicPartition>,
+    },
     /// The application has not polled in time, so the member left; it returns with the next poll.
     PollIntervalExceeded {
         /// How long it has not polled, in milliseconds.
@@ -210,6 +218,14 @@ pub enum Fault {
     Partition {
         /// The partition.
         partition: TopicPartition,
+        /// What the broker said.
+        code: ErrorCode,
+    },
+    /// The cluster refuses to say anything about a topic that is wanted, and asking again is not
+    /// expected to help.
+    Topic {
+        /// The topic.
+        topic: TopicName,
         /// What the broker said.
         code: ErrorCode,
     },

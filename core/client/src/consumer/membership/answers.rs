@@ -42,6 +42,9 @@ impl ClassicMembership {
                         members: answer.members,
                     });
                 } else {
+                    if self.leader {
+                        actions.push(GroupAction::Watch { members: answer.members });
+                    }
                     self.send_sync(now, Vec::new(), actions);
                 }
             }

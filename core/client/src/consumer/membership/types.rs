@@ -142,6 +142,12 @@ pub enum GroupAction {
         /// All members with their subscriptions.
         members: Vec<JoinGroupResponseMember>,
     },
+    /// This member leads, and keeps the assignment that somebody else made (a static leader that comes
+    /// back, KIP-814): only watch the partition counts of the members' topics.
+    Watch {
+        /// All members with their subscriptions.
+        members: Vec<JoinGroupResponseMember>,
+    },
     /// Take these partitions back from the application, commit what it processed, and then call
     /// [`handle_revoked`](super::ClassicMembership::handle_revoked). Their data must not be delivered any more.
     Revoke {

@@ -1,0 +1,118 @@
+//! What a new picture of the cluster changes, and what the picture has to cover.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Action, ConsumerMachine, Fault, GroupEvent};
+use crate::consumer::membership::ClassicMembership;
+use crate::consumer::subscription::{AssignedFor, Pattern, Subscription};
+use crate::consumer::types::{Timestamp, TopicName};
+use crate::metadata::{MetadataView, Topics};
+
+impl ConsumerMachine {
+    /// Takes a new picture of the cluster.
+    pub fn handle_metadata(&mut self, now: Timestamp, view: Arc<MetadataView>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.view = view;
+        self.report_topic_errors(&mut actions);
+        self.take_anew(&mut actions);
+        self.match_topics(now, &mut actions);
+        self.watch_counts(now, &mut actions);
+        actions
+    }
+
+    /// Tells the application of wanted topics that asking again will not bring: each time one gets a
+    /// final error it did not have.
+    fn report_topic_errors(&mut self, actions: &mut Vec<Action>) {
+        if self.view.topic_errors().len() == 0 && self.topic_errors.is_empty() {
+            return;
+        }
+        let mut errors = self.topic_errors();
+        errors.retain(|_, code| !code.is_retriable());
+        for (topic, code) in &errors {
+            if self.topic_errors.get(topic) != Some(code) {
+                actions.push(Action::Fault(Fault::Topic { topic: topic.clone(), code: *code }));
+            }
+        }
+        self.topic_errors = errors;
+    }
+
+    /// Starts over with partitions whose topic was deleted and created again.
+    fn take_anew(&mut self, actions: &mut Vec<Action>) {
+        let anew = self.positions.see_topics(&self.view);
+        if anew.is_empty() {
+            return;
+        }
+        let partitions: BTreeSet<_> = anew.iter().map(|(partition, _)| partition.clone()).collect();
+        self.auto_committed.retain(|partition, _| !partitions.contains(partition));
+        actions.push(Action::Own(anew));
+        actions.push(Action::Event(GroupEvent::Recreated { partitions }));
+    }
+
+    /// Subscribes to the topics that match by now.
+    fn match_topics(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let Subscription::Pattern(pattern, topics) = &mut self.subscription else { return };
+        // A picture of some topics says nothing about the others.
+        if !self.view.complete {
+            return;
+        }
+        let matching = pattern.resolve(&self.view);
+        if matching == *topics {
+            return;
+        }
+        topics.clone_from(&matching);
+        actions.extend(
+            self.with_group(now, |membership| membership.handle_subscription(now, matching)),
+        );
+    }
+
+    /// Joins again, as the group's leader, when a topic's partitions are not as many as were assigned.
+    fn watch_counts(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if !self.leads() {
+            return;
+        }
+        self.assigned_for.learn(&self.view);
+        let Some(topic) = self.assigned_for.changed(&self.view).cloned() else { return };
+        // The new counts are what the next assignment is made for, so one change causes one rebalance.
+        self.assigned_for =
+            AssignedFor::of(self.assigned_for.topics().cloned().collect::<Vec<_>>(), &self.view);
+        let reason = format!("the number of partitions of `{topic}` changed");
+        actions.extend(self.with_group(now, |membership| membership.handle_rejoin(now, &reason)));
+    }
+
+    /// Returns the topics of owned partitions that match: what is known before the first picture of all
+    /// topics.
+    pub(super) fn held_topics(&self, pattern: &Pattern) -> BTreeSet<TopicName> {
+        let held: BTreeSet<_> = self.positions.iter().map(|(it, _)| it.topic.clone()).collect();
+        held.into_iter().filter(|topic| (pattern.matches)(topic)).collect()
+    }
+
+    /// Says what the picture has to cover, if that is not what it covers already: as a group's leader,
+    /// what any member wants.
+    pub(super) fn want_topics(&mut self, actions: &mut Vec<Action>) {
+        let wanted = match &self.subscription {
+            Subscription::Pattern(..) => Topics::All,
+            named => {
+                let mut topics = named.topics();
+                topics.extend(self.group_topics.iter().cloned());
+                Topics::Some(topics)
+            }
+        };
+        if wanted != self.wanted {
+            self.wanted = wanted.clone();
+            actions.push(Action::WantTopics(wanted));
+        }
+    }
+
+    /// What other members want is followed only by their leader.
+    pub(super) fn forget_group_topics(&mut self, actions: &mut Vec<Action>) {
+        if !self.group_topics.is_empty() && !self.leads() {
+            self.group_topics.clear();
+            self.want_topics(actions);
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.membership.as_ref().is_some_and(ClassicMembership::is_leader)
+    }
+}
