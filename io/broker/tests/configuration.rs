@@ -43,13 +43,13 @@ fn document() -> String {
         let synonyms: Vec<String> = synonyms.iter().map(|(name, _)| code(name)).collect();
         row(&mut out, &[&topic_name(property), &synonyms.join(", "), doc]);
     }
-    out.push_str("\n## Not acted upon yet\n\n");
-    out.push_str(NOT_YET);
+    out.push_str("\n## Without effect\n\n");
+    out.push_str(WITHOUT_EFFECT);
     out.push_str("| name | type | default | range | meaning |\n|---|---|---|---|---|\n");
     for property in APPLIED_PROPERTIES.iter().filter(|property| property.effect.is_inert()) {
         row(&mut out, &[&name(property), &property.doc]);
     }
-    out.push_str("\nOf topics, these have no effect, or none yet:\n\n");
+    out.push_str("\nOf topics, these have no effect:\n\n");
     out.push_str("| name | type | default | range | meaning |\n|---|---|---|---|---|\n");
     for property in TOPIC_PROPERTIES.iter().filter(|property| property.effect.is_inert()) {
         row(&mut out, &[&topic_name(property), &property.doc]);
@@ -79,12 +79,12 @@ Of two names for one thing, the finer one counts: `log.dirs` over `log.dir`, `lo
 `log.roll.ms` over `log.roll.hours`. `node.id` and `broker.id` stand for each other and must agree.
 
 Of `listeners`, those in `controller.listener.names` are passed over; the others must speak PLAINTEXT, by their name or by
-`listener.security.protocol.map`, and all of them are served. A listener that speaks SSL or SASL is refused: neither is served
-yet. A client is told the address in `advertised.listeners` for the listener it came by, else that listener's own address, and
+`listener.security.protocol.map`, and all of them are served. A listener that speaks SSL or SASL is refused: neither is served.
+A client is told the address in `advertised.listeners` for the listener it came by, else that listener's own address, and
 where that is every address, the one it came by.
 ";
 
-const NOT_YET: &str = "\
+const WITHOUT_EFFECT: &str = "\
 These are checked, kept and described, and change nothing. A broker that is started with one says so.
 
 ";

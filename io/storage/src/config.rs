@@ -162,7 +162,8 @@ pub enum FlushMode {
 /// Who does the work behind appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// Three threads: one commits, one writes segments, checkpoints and prepares files, one compacts.
+    /// Three threads: one commits, one writes segments and prepares files, one compacts; and one more
+    /// while a checkpoint is taken.
     Threads,
     /// The caller, step by step, through [`LogDir::step_commit`](crate::LogDir::step_commit),
     /// [`LogDir::step_flush`](crate::LogDir::step_flush),

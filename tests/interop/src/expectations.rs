@@ -1,5 +1,6 @@
-//! The tests that do not pass on our broker yet, each with the reason. Nothing is skipped: each runs,
-//! and one that passes is reported, so that its line is taken out. On Kafka everything passes.
+//! The tests that may fail on our broker, each with the reason; there are none. Nothing is skipped: a
+//! test that is listed runs, and if it passes that is reported, so that its line is taken out. On Kafka
+//! everything passes.
 
 use crate::broker::Kind;
 

@@ -1,7 +1,7 @@
 //! Rules about the text of sources and documents.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use kohort_tidy::{files, text};
 
@@ -86,6 +86,70 @@ fn every_decision_says_context_decision_and_consequence() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn decisions_are_numbered_once() {
+    let mut numbers: Vec<String> = files()
+        .unwrap()
+        .iter()
+        .filter(|file| file.starts_with("docs/decisions"))
+        .filter_map(|file| Some(file.file_name()?.to_str()?.get(..4)?.to_owned()))
+        .collect();
+    let all = numbers.len();
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), all, "two decisions have one number: {numbers:?}");
+}
+
+/// Links from one document to another, and paths in backticks that begin with one of our folders.
+#[test]
+fn every_path_a_document_names_exists() {
+    let known = files().unwrap();
+    let exists = |path: &Path| known.iter().any(|file| file.starts_with(path));
+    let mut problems = Vec::new();
+    for document in known.iter().filter(|file| file.extension().is_some_and(|it| it == "md")) {
+        let content = text(document).unwrap();
+        let folder = document.parent().unwrap();
+        let links = content.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = links.filter(|link| !link.contains("://")).map(|link| (folder, link));
+        let paths = content.split('`').skip(1).step_by(2).filter(|word| is_our_path(word));
+        let paths = paths.map(|path| (Path::new(""), path));
+        for (from, path) in links.chain(paths) {
+            let path = path.split('#').next().unwrap().trim_end_matches('/');
+            // A decision may be named by its number alone.
+            let numbered = path.starts_with("docs/decisions/")
+                && known.iter().any(|file| file.to_str().unwrap().starts_with(path));
+            if !numbered && !path.is_empty() && !exists(&plain(&from.join(path))) {
+                problems.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "these do not exist:\n{}", problems.join("\n"));
+}
+
+fn is_our_path(word: &str) -> bool {
+    let mut parts = word.split('/');
+    let ours = parts.next().is_some_and(|first| {
+        ["core", "docs", "examples", "io", "tests", "xtask", ".ci"].contains(&first)
+    });
+    let written_out =
+        |part: &str| part.chars().all(|it| it.is_ascii_alphanumeric() || "._-".contains(it));
+    ours && word.contains('/') && parts.all(written_out)
+}
+
+/// Takes `..` out of a path.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
 }
 
 #[test]

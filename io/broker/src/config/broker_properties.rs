@@ -31,7 +31,7 @@ pub enum Effect {
     AtStart,
     /// Read whenever it is needed, so it can be altered while the broker runs.
     Live,
-    /// Never: it has no meaning for a broker that is alone, or none yet.
+    /// Never: it has no meaning for a broker that is alone.
     Inert,
     /// Never here either, though Kafka lets it be altered while the broker runs.
     InertLive,

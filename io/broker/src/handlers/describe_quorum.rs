@@ -11,11 +11,8 @@ use kohort_protocol::messages::describe_quorum::{
     DescribeQuorumResponseTopic, ReplicaState,
 };
 use kohort_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
-use kohort_storage::METADATA_TOPIC_ID;
+use kohort_storage::{METADATA_TOPIC, METADATA_TOPIC_ID};
 use std::sync::Arc;
-
-/// What clients call the metadata log.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: DescribeQuorumRequest) -> Answer {
     let topics = request.topics.into_iter().map(|topic| {
