@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address to listen on, over `listeners`; port 0 picks a free one [default: 127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     listen: Option<String>,
     /// Folder that holds the log, over `log.dirs`; made if it does not exist [default: kohort-data]
     #[arg(long, value_name = "DIR")]
@@ -39,6 +39,13 @@ enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+fn host_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("it is not HOST:PORT with a port of 0 to 65535".to_owned()),
+    }
 }
 
 /// Serves until it is told to stop.

@@ -9,7 +9,9 @@ pub(crate) mod topic;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kohort::admin::{Admin, AdminError};
@@ -61,6 +63,24 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
         .context("cannot start the runtime")?
         .block_on(future)
 }
+
+/// Runs a command that asks the cluster something. A broker that is not there is waited for: if there
+/// is no answer for a while, that is said.
+pub(crate) fn ask<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    block_on(async {
+        let mut future = pin!(future);
+        // Losing the race drops nothing but the timer.
+        tokio::select! {
+            answer = &mut future => return answer,
+            () = tokio::time::sleep(WORD_AFTER) => {}
+        }
+        eprintln!("kohort: no answer so far; still trying, as long as --timeout allows");
+        future.await
+    })
+}
+
+/// Whoever waits this long at a prompt wants to know what for.
+const WORD_AFTER: Duration = Duration::from_secs(3);
 
 /// Splits `name=value` as given to `--set` and `--config`.
 pub(crate) fn name_value(text: &str) -> Result<(String, String), String> {

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use kohort::TopicPartition;
 use kohort::admin::{Admin, ConfigResource, ConfigSource, NewTopic, OffsetSpec};
 
-use super::{Cluster, block_on, name_value};
+use super::{Cluster, ask, name_value};
 use crate::output::{Table, or_dash, print};
 
 /// Create, list, describe and delete topics.
@@ -65,7 +65,7 @@ enum Verb {
 
 /// Runs one verb.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    block_on(async move {
+    ask(async move {
         match args.verb {
             Verb::Create { name, partitions, replication_factor, config, cluster } => {
                 let mut topic = NewTopic::new(&name);

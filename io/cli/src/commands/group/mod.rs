@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Cluster, block_on};
+use super::{Cluster, ask};
 use crate::output::{Table, or_dash};
 
 /// List, describe, reset and delete consumer groups.
@@ -40,7 +40,7 @@ enum Verb {
 
 /// Runs one verb.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    block_on(async move {
+    ask(async move {
         match args.verb {
             Verb::List { cluster } => {
                 let mut table = Table::new(&["GROUP", "TYPE", "PROTOCOL", "STATE"]);
