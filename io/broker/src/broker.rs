@@ -13,6 +13,7 @@ use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
 use crate::partition::cleaner_config;
 use crate::producer_ids::ProducerIds;
+use crate::request_memory::RequestMemory;
 use crate::shard_task::ShardLoad;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
@@ -255,6 +256,7 @@ impl BrokerBuilder {
             sessions: FetchSessions::default(),
             groups,
             metrics,
+            request_memory: RequestMemory::new(typed.queued_max_request_bytes).map(Arc::new),
             stopping: stopping.clone(),
         });
         if let Some(http) = &http {

@@ -9,9 +9,12 @@
 //! at once, so that one fdatasync serves many. Responses always leave in the order of their
 //! requests.
 //!
-//! Everything is bounded: the size of a request, the requests in flight, and the bytes waiting to
-//! be sent: while a peer does not read its responses, its requests are not read either. What a
-//! peer does wrong ends its own connection with one line in the log, and nothing else.
+//! Everything is bounded: the size of a request, how long it may take to arrive, the requests in
+//! flight, the bytes of all connections' requests together (see [`request_memory`]), and the bytes
+//! waiting to be sent: while a peer does not read its responses, its requests are not read either. What
+//! a peer does wrong ends its own connection with one line in the log, and nothing else.
+//!
+//! [`request_memory`]: crate::request_memory
 
 use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::{FrameReader, SMALL_BUFFER};
@@ -20,6 +23,7 @@ use crate::metrics::{Kind, Stage};
 use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
 use crate::request::{Answer, Ends, Response};
+use crate::request_memory::{Held, Share};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -82,13 +86,15 @@ pub(crate) async fn serve(
     let connection = Connection {
         frames: FrameReader::new(config.socket_request_max_bytes as usize),
         idle_after: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
-        node,
-        ends,
+        memory: Share::new(node.request_memory.as_ref()),
         in_flight: VecDeque::new(),
         received: Instant::now(),
+        frame_begun: Instant::now(),
         overlap: None,
         outgoing: Outgoing::default(),
         muted_until: None,
+        node,
+        ends,
     };
     drop(config);
     let node = Arc::clone(&connection.node);
@@ -123,9 +129,13 @@ struct Connection {
     node: Arc<Node>,
     ends: Ends,
     frames: FrameReader,
-    in_flight: VecDeque<(Answer, Timing)>,
+    /// The next request's part of `queued.max.request.bytes`.
+    memory: Share,
+    in_flight: VecDeque<(Answer, Timing, Option<Held>)>,
     /// When the last bytes arrived: the requests in them wait since then.
     received: Instant,
+    /// Since when the request that has only begun to arrive could do so.
+    frame_begun: Instant,
     /// The class of what is in flight.
     overlap: Option<Overlap>,
     outgoing: Outgoing,
@@ -153,14 +163,17 @@ impl Connection {
                 return End::Quiet("the broker is stopping");
             }
             let muted_until = self.muted_until;
-            let wants_bytes = open && muted_until.is_none() && !self.frames.has_frame();
+            let wants_bytes =
+                open && muted_until.is_none() && !self.frames.has_frame() && self.has_memory();
+            let inside_frame = self.frames.is_inside_frame();
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
             tokio::select! {
                 biased;
                 response = first(&mut self.in_flight), if !self.in_flight.is_empty() => {
                     last_active = Instant::now();
-                    let (_, timing) = self.in_flight.pop_front().expect("the first was answered");
+                    let (_, timing, _held) =
+                        self.in_flight.pop_front().expect("the first was answered");
                     if self.in_flight.is_empty() {
                         self.overlap = None;
                     }
@@ -187,21 +200,42 @@ impl Connection {
                         Ok(_) => {
                             last_active = Instant::now();
                             self.received = last_active;
+                            if !inside_frame {
+                                self.frame_begun = last_active;
+                            }
                         }
                         Err(error) => return error.into(),
                     }
                 }
+                () = self.memory.wait(), if open && self.memory.is_waiting() => {
+                    last_active = Instant::now();
+                    self.frame_begun = last_active;
+                }
                 () = unmuted(muted_until), if muted_until.is_some() => {
                     self.muted_until = None;
                     last_active = Instant::now();
+                    self.frame_begun = last_active;
                 }
                 () = stopped.as_mut(), if open => open = false,
                 () = idle.as_mut(), if self.idle_after.is_some() => {
+                    let now = Instant::now();
                     let deadline = self.idle_deadline(last_active);
-                    if deadline <= Instant::now() && self.in_flight.is_empty() {
-                        return End::Idle;
+                    if self.in_flight.is_empty() && !self.memory.is_waiting() {
+                        if deadline <= now {
+                            return End::Idle;
+                        }
+                        // A byte now and then keeps a connection, but not a request.
+                        if wants_bytes
+                            && self.frames.is_inside_frame()
+                            && self.idle_deadline(self.frame_begun) <= now
+                        {
+                            return End::Fault(
+                                "a request did not arrive whole within connections.max.idle.ms"
+                                    .to_owned(),
+                            );
+                        }
                     }
-                    idle.as_mut().reset(deadline.max(Instant::now() + IDLE_CHECK_MIN));
+                    idle.as_mut().reset(deadline.max(now + IDLE_CHECK_MIN));
                 }
             }
         }
@@ -216,12 +250,15 @@ impl Connection {
             && self.outgoing.responses() < RESPONSES_MAX
             && self.muted_until.is_none()
             && self.may_start_next()
+            && self.has_memory()
         {
             let frame = match self.frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => return Err(End::Fault(error.to_string())),
             };
+            self.frame_begun = self.received;
+            let held = self.memory.take();
             let started = now.unwrap_or_else(Instant::now);
             let Started { kind, overlap, answer } =
                 dispatch::start(&self.node, frame, self.ends)
@@ -237,7 +274,10 @@ impl Connection {
                     self.send(response, timing)?;
                 }
                 answer => {
-                    self.in_flight.push_back((answer, timing));
+                    // What others hold on to of their requests is small, and may be for minutes.
+                    let api = &dispatch::APIS[usize::from(kind.api)];
+                    let held = held.filter(|_| api.overlap == Overlap::Produce);
+                    self.in_flight.push_back((answer, timing, held));
                     self.overlap = Some(overlap);
                 }
             }
@@ -297,6 +337,18 @@ impl Connection {
         }
     }
 
+    /// Tells whether the next request may be read on, or started if it is small. What lies in the
+    /// buffer of small requests is not counted until then, and only if it carries records.
+    fn has_memory(&mut self) -> bool {
+        if !self.memory.is_limited() {
+            return true;
+        }
+        let frames = &self.frames;
+        let produce = || frames.peek_api_key().map(dispatch::overlap) == Some(Overlap::Produce);
+        let length = frames.large_length().or_else(|| frames.small_length().filter(|_| produce()));
+        length.is_none_or(|length| self.memory.covers(length))
+    }
+
     fn idle_deadline(&self, last_active: Instant) -> Instant {
         last_active + self.idle_after.unwrap_or(NEVER).min(NEVER)
     }
@@ -315,8 +367,8 @@ async fn unmuted(until: Option<Instant>) {
 }
 
 /// Waits for the answer at the head of the queue.
-async fn first(in_flight: &mut VecDeque<(Answer, Timing)>) -> Response {
-    let Some((answer, _)) = in_flight.front_mut() else { return Response::Silence };
+async fn first(in_flight: &mut VecDeque<(Answer, Timing, Option<Held>)>) -> Response {
+    let Some((answer, ..)) = in_flight.front_mut() else { return Response::Silence };
     match answer {
         Answer::Later(future) | Answer::Blocked(future) => future.as_mut().await,
         Answer::Ready(response) => std::mem::replace(response, Response::Silence),

@@ -80,6 +80,20 @@ impl FrameReader {
         }
     }
 
+    /// Returns the length of the large frame that has begun.
+    pub(crate) fn large_length(&self) -> Option<usize> {
+        self.large.as_ref().map(|large| large.length)
+    }
+
+    /// Returns the length of the next whole frame, if it is a small one.
+    pub(crate) fn small_length(&self) -> Option<usize> {
+        if self.large.is_some() {
+            return None;
+        }
+        let length = frame_length(*self.small.first_chunk::<LENGTH_BYTES>()?, self.limit).ok()?;
+        (self.small.len() - LENGTH_BYTES >= length).then_some(length)
+    }
+
     /// Returns whether the peer is in the middle of a frame.
     pub(crate) fn is_inside_frame(&self) -> bool {
         self.large.is_some() || !self.small.is_empty()

@@ -55,6 +55,7 @@ mod purgatory;
 mod quota;
 mod random;
 mod request;
+mod request_memory;
 mod shard_task;
 
 pub use broker::{Broker, BrokerBuilder, StartError, StopError};

@@ -10,6 +10,7 @@ use crate::groups::Groups;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::request::Context;
+use crate::request_memory::RequestMemory;
 use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::LogDir;
 use std::fmt;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: Groups,
     pub(crate) metrics: Arc<Metrics>,
+    /// Nothing where requests may take as much memory as they like.
+    pub(crate) request_memory: Option<Arc<RequestMemory>>,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }

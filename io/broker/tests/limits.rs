@@ -3,10 +3,13 @@
 
 mod common;
 
-use common::{Client, batch, fetch_request, start, start_with, values};
+use common::scraping::{scrape, value};
+use common::{Client, PATIENCE, batch, fetch_request, produce_request, start, start_with, values};
 use kohort_protocol::frame::encode_request;
-use kohort_protocol::messages::ApiVersionsRequest;
+use kohort_protocol::messages::{ApiVersionsRequest, ProduceRequest};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::{sleep, timeout};
 
 /// Opens a connection that is certainly accepted.
 async fn greeted(address: std::net::SocketAddr) -> Client {
@@ -89,5 +92,59 @@ async fn hundreds_of_idle_connections_do_not_delay_a_request_or_the_stop() {
     running.broker.shutdown().await.unwrap();
     for client in &mut idle {
         client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bytes_allowed_in_memory_wait_and_small_ones_go_on() {
+    let running = start_with(|builder| {
+        builder
+            .set("metrics.listener", "127.0.0.1:0")
+            .set("socket.request.max.bytes", "150000")
+            .set("queued.max.request.bytes", "200000")
+    })
+    .await;
+    let address = running.broker.local_addr();
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    // One has begun and takes its whole length.
+    let mut begun = Client::connect(address).await;
+    begun.stream.write_all(&150_000_u32.to_be_bytes()).await.unwrap();
+    let used = async || value(&scrape(&running).await, "kafka_network_socketserver_memorypoolused");
+    while used().await != Some(150_000.0) {}
+    // So this one is not read, and then none with records.
+    let mut large = Client::connect(address).await;
+    let records = batch(&[&"x".repeat(100_000)]);
+    let request = produce_request("t", 0, -1, records);
+    let id = large.send(&request, 12).await;
+    let waited = async || value(&scrape(&running).await, "kohort_requests_waited_for_memory_total");
+    while waited().await != Some(1.0) {}
+    let mut small = Client::connect(address).await;
+    let small_request = produce_request("t", 0, -1, batch(&["a"]));
+    let small_id = small.send(&small_request, 12).await;
+    while waited().await != Some(2.0) {}
+    // Those without go on.
+    greeted(address).await;
+    client.describe("t", false).await;
+    drop(begun);
+    for (client, id) in [(&mut large, id), (&mut small, small_id)] {
+        let response = client.receive::<ProduceRequest>(id, 12).await;
+        assert!(response.responses[0].partition_responses[0].error_code.is_ok(), "{response:?}");
+    }
+    assert_eq!(used().await, Some(0.0));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_byte_by_byte_for_ever_is_ended() {
+    let running = start_with(|builder| builder.set("connections.max.idle.ms", "200")).await;
+    for length in [100_u32, 1 << 20] {
+        let mut slow = running.client().await;
+        slow.stream.write_all(&length.to_be_bytes()).await.unwrap();
+        let trickle = async {
+            while slow.stream.write_all(&[0]).await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, trickle).await.unwrap();
     }
 }

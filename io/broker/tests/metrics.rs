@@ -6,58 +6,17 @@ mod common;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Running, batch, start_with};
+use common::batch;
+use common::scraping::{address, get, observed, raw, scrape, value};
 use kohort_broker::{METRICS, MetricFamily};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
-
-async fn observed() -> Running {
-    start_with(|builder| builder.set("metrics.listener", "127.0.0.1:0")).await
-}
-
-fn address(running: &Running) -> SocketAddr {
-    running.broker.metrics_addr().unwrap()
-}
-
-/// Sends `request` as it is and returns all that comes back.
-async fn raw(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut answer = Vec::new();
-    // A peer that is refused early may find the connection closed while it writes or reads.
-    let _ = stream.write_all(request).await;
-    let _ = timeout(common::PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-    String::from_utf8(answer).unwrap()
-}
-
-/// Returns the status line and the body of what is found at `path`.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let answer = raw(address, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
-}
-
-async fn scrape(running: &Running) -> String {
-    let (status, body) = get(address(running), "/metrics").await;
-    assert_eq!(status, "HTTP/1.1 200 OK");
-    body
-}
-
-/// Returns the value of the series written as `series`.
-fn value(scrape: &str, series: &str) -> Option<f64> {
-    let line = scrape
-        .lines()
-        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
-    line.rsplit_once(' ').unwrap().1.parse().ok()
-}
 
 #[tokio::test]
 async fn what_is_produced_and_read_is_counted_by_topic_and_by_request() {

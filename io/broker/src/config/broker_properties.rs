@@ -111,6 +111,8 @@ broker_properties! {
 
     /// The largest request, in bytes, that is read from a connection.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", Kind::Int(1, INT), Some("104857600"), AtStart;
+    /// How many bytes of requests may be in memory at once, over all connections: those that arrive, and those with records until they are on disk. Further ones are read when there is room. 0 or less: no limit; else at least socket.request.max.bytes.
+    queued_max_request_bytes: i64 = "queued.max.request.bytes", Kind::Long(-LONG, LONG), Some("-1"), AtStart;
     /// How many connections may be open at once.
     max_connections: i32 = "max.connections", Kind::Int(0, INT), Some("2147483647"), Live;
     /// How many connections may be open at once from one address.
@@ -119,7 +121,7 @@ broker_properties! {
     max_connections_per_ip_overrides: Vec<String> = "max.connections.per.ip.overrides", Kind::AddressLimits, Some(""), Live;
     /// How many connections are accepted in a second; those beyond wait.
     max_connection_creation_rate: i32 = "max.connection.creation.rate", Kind::Int(0, INT), Some("2147483647"), Live;
-    /// A connection on which nothing happened for this long is closed; negative never closes.
+    /// A connection on which nothing happened for this long is closed, and one whose request takes longer to arrive; negative never closes.
     connections_max_idle_ms: i64 = "connections.max.idle.ms", Kind::Long(-LONG, LONG), Some("600000"), AtStart;
     /// How many connections the kernel may hold before they are accepted.
     socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Kind::Int(1, INT), Some("50"), AtStart;

@@ -190,7 +190,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("offsets.topic.replication.factor", Kind::Short(1, 32767), Some("3"), false),
     inert("principal.builder.class", Kind::Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), true),
     inert("producer.purgatory.purge.interval.requests", Kind::Int(-INT, INT), Some("1000"), false),
-    inert("queued.max.request.bytes", Kind::Long(-LONG, LONG), Some("-1"), false),
     inert("queued.max.requests", Kind::Int(1, INT), Some("500"), false),
     inert("remote.fetch.max.wait.ms", Kind::Int(1, INT), Some("500"), true),
     inert("remote.list.offsets.request.timeout.ms", Kind::Long(1, LONG), Some("30000"), true),

@@ -140,6 +140,11 @@ impl Settings {
             let roles = config.process_roles.join(",");
             return Err(invalid("process.roles", &roles, "a broker is all there is to start"));
         }
+        let queued = config.queued_max_request_bytes;
+        if queued > 0 && queued < i64::from(config.socket_request_max_bytes) {
+            let reason = "one request of socket.request.max.bytes must find room in it";
+            return Err(invalid("queued.max.request.bytes", &queued.to_string(), reason));
+        }
         for provider in &config.config_providers {
             let place = format!("${{{provider}:");
             if let Some((name, value)) = self.at_start.iter().find(|(_, v)| v.contains(&place)) {
@@ -299,6 +304,7 @@ mod tests {
             "node.id=1\nbroker.id=2",
             "process.roles=controller",
             "config.providers=env\nlog.dirs=${env:DATA}",
+            "queued.max.request.bytes=1000\nsocket.request.max.bytes=1001",
         ] {
             let mut settings = Settings::default();
             settings.set_all(file.as_bytes()).unwrap();

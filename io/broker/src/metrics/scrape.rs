@@ -5,6 +5,7 @@ use super::requests::Stage;
 use super::table;
 use super::{PartitionCounters, health, lag, process};
 use crate::node::Node;
+use crate::request_memory::RequestMemory;
 use kohort_protocol::ApiKey;
 use kohort_storage::LogCounters;
 use std::sync::Arc;
@@ -97,6 +98,12 @@ fn write_connections(node: &Node, page: &mut Page) {
     refused.value(&[&"max.connections.per.ip"], connections.refused_address.get());
     refused.value(&[&"open files"], connections.refused_descriptors.get());
     page.single(&table::CONNECTIONS_FAULTY, connections.faulty.get());
+    // Without a limit as Kafka tells it: there is room for whatever can be counted.
+    let memory = node.request_memory.as_deref();
+    let (limit, used) = memory.map_or((i64::MAX as usize, 0), RequestMemory::limit_and_used);
+    page.single(&table::REQUEST_MEMORY_USED, used);
+    page.single(&table::REQUEST_MEMORY_AVAILABLE, limit - used);
+    page.single(&table::REQUESTS_WAITED, memory.map_or(0, |memory| memory.waited.get()));
 }
 
 /// One of a partition's numbers.

@@ -111,6 +111,12 @@ metrics! {
     CONNECTIONS_REFUSED: Counter "kohort_connections_refused_total", "connections", ["limit"];
     /// Connections the broker ended for what the peer sent.
     CONNECTIONS_FAULTY: Counter "kohort_connections_faulty_total", "connections", [];
+    /// Bytes of requests in memory, as far as queued.max.request.bytes counts them; 0 where it sets no limit.
+    REQUEST_MEMORY_USED: Gauge "kafka_network_socketserver_memorypoolused", "bytes", [];
+    /// Bytes of requests there is still room for under queued.max.request.bytes.
+    REQUEST_MEMORY_AVAILABLE: Gauge "kafka_network_socketserver_memorypoolavailable", "bytes", [];
+    /// Requests that were not read at once because of queued.max.request.bytes.
+    REQUESTS_WAITED: Counter "kohort_requests_waited_for_memory_total", "requests", [];
 
     /// Partitions served.
     PARTITION_COUNT: Gauge "kafka_server_replicamanager_partitioncount", "partitions", [];

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+pub(crate) mod scraping;
+
 use bytes::Bytes;
 use kohort_broker::{Broker, BrokerBuilder};
 use kohort_protocol::compression::Compressor;
