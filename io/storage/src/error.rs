@@ -13,7 +13,7 @@ use kohort_protocol::ErrorCode;
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process, or another part of this one, has it open.
-    #[error("the data folder {} is in use by {owner}", path.display())]
+    #[error("the data folder {} is in use by {owner}: end that, or use another folder", path.display())]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum OpenError {
         owner: String,
     },
     /// The folder holds something, but not a log of ours.
-    #[error("{} holds no log of Kohort: {reason}", path.display())]
+    #[error("{} holds no log of Kohort: {reason}; give the folder of a Kohort broker, or for a new one an empty folder", path.display())]
     NotALog {
         /// The folder.
         path: PathBuf,
@@ -42,13 +42,30 @@ pub enum OpenError {
     #[error(transparent)]
     Corrupt(Box<Corruption>),
     /// The disk refused.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}: {source}{}", path.display(), advice(source))]
     Io {
         /// What was used.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Returns what to do about it, to follow what the system said, where that alone would not tell.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; the user who runs this must own the data folder and everything in it"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it for writing, or use a folder on another file system"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room there, or use a folder on another file system"
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "; a folder is needed there",
+        _ => "",
+    }
 }
 
 /// Damage found while opening a folder: where, what, and what to do.

@@ -558,6 +558,14 @@ pub(crate) fn dir_name(id: &PartitionId) -> String {
     name
 }
 
+/// Tells whether a folder may be named so because it is a partition's.
+pub(crate) fn is_dir_name(name: &str) -> bool {
+    let is_id = |id: &str| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.rsplit_once('.').filter(|(_, id)| is_id(id)).is_some_and(|(partition, _)| {
+        partition.rsplit_once('-').is_some_and(|(_, index)| index.parse::<i32>().is_ok())
+    })
+}
+
 /// Checks that a topic name has no character that means something in a path. The broker's own check
 /// is stricter about words; this one keeps the disk safe whatever the broker does.
 pub(crate) fn check_topic_name(name: &str) -> Result<(), StorageError> {

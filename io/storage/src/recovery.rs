@@ -22,7 +22,7 @@ use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file};
 use crate::error::{Corruption, OpenError};
 use crate::flush::{FlushError, flush_partition};
 use crate::log_dir::{LOCK, PARTITIONS, Partitions, WAL};
-use crate::partition_log::{PartitionId, PartitionLog, Restored, dir_name};
+use crate::partition_log::{PartitionId, PartitionLog, Restored, dir_name, is_dir_name};
 use crate::shared::{Hot, Shared};
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, encode_control, for_each_entry};
 use crate::wal::file::FilePool;
@@ -90,10 +90,7 @@ pub(crate) fn lock_folder(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLoc
 fn check_is_new(disk: &dyn Disk, config: &LogDirConfig, names: &[String]) -> Result<(), OpenError> {
     let path = &config.path;
     let ours = [LOCK, WAL, PARTITIONS, "checkpoint.new", "lost+found"];
-    if let Some(foreign) = names.iter().find(|name| !ours.contains(&name.as_str())) {
-        let reason = format!("there is `{foreign}`, and no file `{CHECKPOINT_FILE}`");
-        return Err(OpenError::NotALog { path: path.clone(), reason });
-    }
+    let foreign = || names.iter().find(|name| !ours.contains(&name.as_str()));
     let missing = |found: String| {
         corrupt(
             path,
@@ -126,6 +123,10 @@ fn check_is_new(disk: &dyn Disk, config: &LogDirConfig, names: &[String]) -> Res
                 return Err(missing(format!("{} with {frames} commits", file.path.display())));
             }
         }
+    }
+    if let Some(foreign) = foreign() {
+        let reason = format!("there is `{foreign}`, and no file `{CHECKPOINT_FILE}`");
+        return Err(OpenError::NotALog { path: path.clone(), reason });
     }
     Ok(())
 }
@@ -480,7 +481,8 @@ fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot) {
 }
 
 /// Removes folders of partitions that are not there any more: their deletion was interrupted, or they
-/// were deleted before anything was durable.
+/// were deleted before anything was durable. What is not named as a partition's folder is somebody
+/// else's, and stays.
 fn remove_strays(
     disk: &dyn Disk,
     path: &Path,
@@ -490,7 +492,9 @@ fn remove_strays(
     let known: BTreeSet<String> = partitions.values().map(|p| dir_name(p.id())).collect();
     let mut removed = Vec::new();
     for name in disk.list(&dir).map_err(io_at(&dir))? {
-        if !known.contains(&name) {
+        if !known.contains(&name) && !is_dir_name(&name) {
+            tracing::warn!(path = %dir.join(&name).display(), "not a partition's folder: left as it is");
+        } else if !known.contains(&name) {
             disk.remove_dir_all(&dir.join(&name)).map_err(io_at(&dir))?;
             tracing::info!(folder = name, "removed the rest of a deleted partition");
             removed.push(name);

@@ -59,7 +59,7 @@ fn second_opening_of_a_folder_is_refused_with_the_owner() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the data folder {} is in use by process {}",
+            "the data folder {} is in use by process {}: end that, or use another folder",
             folder.path().display(),
             std::process::id()
         )
@@ -75,6 +75,37 @@ fn folder_with_something_else_in_it_is_not_touched() {
     let error = LogDir::open(LogDirConfig::new(folder.path())).unwrap_err();
     assert!(matches!(error, OpenError::NotALog { .. }), "{error}");
     assert!(error.to_string().contains("meta.properties"), "{error}");
+}
+
+#[test]
+fn lost_checkpoint_is_damage_also_beside_a_file_of_somebody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    dir.shutdown().unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    std::fs::remove_file(folder.path().join("checkpoint")).unwrap();
+    let error = LogDir::open(LogDirConfig::new(folder.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains("kohort log repair"), "{error}");
+}
+
+#[test]
+fn folders_among_the_partitions_that_are_not_named_as_one_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    dir.shutdown().unwrap();
+    let partitions = folder.path().join("partitions");
+    let stray = partitions.join(format!("t-1.{}", "0a".repeat(16)));
+    let foreign = partitions.join("backup-1");
+    for path in [&stray, &foreign] {
+        std::fs::create_dir(path).unwrap();
+    }
+    let (dir, report) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    assert_eq!(report.folders_removed, [stray.file_name().unwrap().to_str().unwrap()]);
+    assert!(foreign.is_dir() && !stray.exists());
+    dir.shutdown().unwrap();
 }
 
 #[test]

@@ -24,7 +24,10 @@ const UNPACKED_MAX: usize = 1 << 26;
 
 /// Why the metadata could not be read.
 #[derive(Debug, Error)]
-#[error("the metadata log cannot be read at offset {offset}: {reason}")]
+#[error(
+    "the metadata log, which every topic and setting is in, cannot be read at offset {offset}: {reason}; \
+     `kohort log verify` on the data folder shows what is damaged, `kohort log repair` keeps the rest"
+)]
 pub struct LoadError {
     /// Where reading ended.
     pub offset: i64,
