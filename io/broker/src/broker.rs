@@ -196,7 +196,7 @@ impl BrokerBuilder {
         self.settings.complete()?;
         let typed = self.settings.typed();
         let plan = Listeners::new(&typed)?;
-        name_inert(&self.settings, &plan.passed_over);
+        tell_settings(&self.settings, &plan.passed_over);
         let data_dir = data_dir(self.data_dir, &typed)?;
         let mut sockets = Vec::with_capacity(plan.served.len());
         let mut listeners = Vec::with_capacity(plan.served.len());
@@ -265,7 +265,8 @@ impl BrokerBuilder {
         }
         let serving = tokio::spawn(listener::run(Arc::clone(&node), sockets, stopping));
         for Listening { name, address, .. } in &node.listeners {
-            info!(listener = name, %address, data = %data_dir.display(), node_id = node.id, "broker ready");
+            let version = env!("CARGO_PKG_VERSION");
+            info!(listener = name, %address, data = %data_dir.display(), node_id = node.id, version, "broker ready");
         }
         Ok(Broker { node, stop: StopOnDrop(stop), failure, serving, http })
     }
@@ -337,8 +338,13 @@ async fn open_log_dir(
     Ok(log_dir)
 }
 
-/// Names what was set and has no effect, in one line.
-fn name_inert(settings: &Settings, listeners: &[String]) {
+/// Tells what was set, in one line, and names what of it has no effect, in another.
+fn tell_settings(settings: &Settings, listeners: &[String]) {
+    let applied: Vec<String> =
+        settings.applied().map(|(name, value)| format!("{name}={value}")).collect();
+    if !applied.is_empty() {
+        info!(settings = applied.join(", "), "settings");
+    }
     let listeners = listeners.iter().map(|name| format!("listeners ({name})"));
     let names: Vec<String> = settings.inert().map(str::to_owned).chain(listeners).collect();
     if !names.is_empty() {

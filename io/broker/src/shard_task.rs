@@ -508,13 +508,24 @@ fn announce(effect: &GroupEffect) {
             0 => String::new(),
             omitted => format!(" and {omitted} more"),
         };
+        // As strings, which are quoted: clients choose them, and a line break in one must not look like
+        // a line of the log.
+        let cause = format!("{}{more}", causes.join(", "));
         info!(
-            group = %rebalance.group,
+            group = shortened(&rebalance.group),
             generation = rebalance.generation,
             members = rebalance.members_after.len(),
             took_ms = rebalance.ended - rebalance.started,
-            cause = format!("{}{more}", causes.join(", ")),
+            cause = shortened(&cause),
             "group rebalanced"
         );
     }
 }
+
+/// Returns as much of a client's text as a line of the log may have.
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().nth(LOGGED_MAX).map_or(text.len(), |(end, _)| end);
+    &text[..end]
+}
+
+const LOGGED_MAX: usize = 1000;

@@ -38,15 +38,15 @@ async fn no_bytes_make_the_broker_panic_or_hang_or_grow() {
         PANICS.fetch_add(1, Ordering::Relaxed);
         usual_hook(panic);
     }));
-    let running =
-        start_with(|builder| builder.set("socket.request.max.bytes", &REQUEST_MAX.to_string()))
-            .await;
-    let address = running.broker.local_addr();
-    let mut witness = running.client().await;
-    witness.create_topic("t", 3).await;
-    let before = resident();
     for seed in first..first + number("KOHORT_HOSTILE_ROUNDS", 1) {
         println!("KOHORT_HOSTILE_SEED={seed}");
+        let request_max = REQUEST_MAX.to_string();
+        let running =
+            start_with(|builder| builder.set("socket.request.max.bytes", &request_max)).await;
+        let address = running.broker.local_addr();
+        let mut witness = running.client().await;
+        witness.create_topic("t", 3).await;
+        let before = resident();
         let mut dice = Dice::new(seed);
         for key in KEYS {
             for bytes in attacks(&mut dice, key) {
@@ -57,11 +57,11 @@ async fn no_bytes_make_the_broker_panic_or_hang_or_grow() {
                 assert_eq!(panics, 0, "seed {seed}, API {key}: {}", hex(&bytes));
             }
         }
+        let grown = resident().saturating_sub(before);
+        assert!(grown < GROWTH_MAX, "seed {seed}: grew by {grown} bytes");
+        running.broker.shutdown().await.unwrap();
+        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "seed {seed}: while stopping");
     }
-    let grown = resident().saturating_sub(before);
-    assert!(grown < GROWTH_MAX, "grew by {grown} bytes");
-    running.broker.shutdown().await.unwrap();
-    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }
 
 /// Sends `bytes` and no more, and sees the connection to its end.

@@ -190,6 +190,13 @@ impl Settings {
         self.sources(property.name).map(|(_, value)| value).next().or(property.default)
     }
 
+    /// Returns the properties set at start that change something here, with their values. None of them
+    /// is a secret.
+    pub(crate) fn applied(&self) -> impl Iterator<Item = (&str, &str)> {
+        let set = self.at_start.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        set.filter(|(name, _)| property(name).is_some_and(|property| !property.effect.is_inert()))
+    }
+
     /// Returns the properties set at start that change nothing here.
     pub fn inert(&self) -> impl Iterator<Item = &str> {
         let names = self.at_start.keys().map(String::as_str);

@@ -55,6 +55,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_MAX)
         .enable_all()
         .build()
         .context("cannot start the runtime")?
@@ -71,6 +72,10 @@ fn raise_open_files_limit() {
 
 /// Beyond a few threads the broker waits for the disk, not for a processor.
 const WORKERS_MAX: usize = 8;
+
+/// Threads that wait for the disk on behalf of readers. They come as readers need them and stay while
+/// there are readers; more at once only wait for each other at the disk.
+const BLOCKING_MAX: usize = 64;
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let mut builder = Broker::builder();
