@@ -8,7 +8,10 @@ use kohort_coordinator::{GroupConfig, GroupRecord, GroupShard, Shard};
 use kohort_protocol::compression::Decompressor;
 use kohort_storage::{PartitionLog, Snapshot};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+
+/// From when on loading is worth a line in the log.
+const LONG_LOAD: Duration = Duration::from_millis(500);
 
 /// A shard as its log makes it, and what that took.
 #[derive(Debug)]
@@ -61,13 +64,17 @@ pub(super) fn load(partition: &Partition, config: &GroupConfig) -> Result<Loaded
         log_records,
         took: began.elapsed(),
     };
-    if snapshot_records + log_records > 0 {
+    let took_ms = u64::try_from(load.took.as_millis()).unwrap_or(u64::MAX);
+    // There are fifty of them at each start: only what takes long is worth a line.
+    if load.took >= LONG_LOAD {
         info!(
             partition = load.partition,
-            snapshot_records,
-            log_records,
-            took_ms = u64::try_from(load.took.as_millis()).unwrap_or(u64::MAX),
-            "group coordinator loaded"
+            snapshot_records, log_records, took_ms, "group coordinator loaded"
+        );
+    } else if snapshot_records + log_records > 0 {
+        debug!(
+            partition = load.partition,
+            snapshot_records, log_records, took_ms, "group coordinator loaded"
         );
     }
     Ok(Loaded { shard, end: read.end, snapshot_bytes, log_bytes: read.bytes, load })
