@@ -225,8 +225,8 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             let head = document.find("|---|").expect("the document has a table");
             let head = document[head..].find('\n').expect("a line has an end") + head + 1;
-            document.truncate(head);
-            document.extend(expected.iter().map(|row| format!("{row}\n")));
+            let tail = document[head..].find("\n\n").map_or(document.len(), |at| head + at + 1);
+            document.replace_range(head..tail, &(expected.join("\n") + "\n"));
             std::fs::write(path, &document).expect("the document can be written");
         }
         let rows: Vec<&str> = document

@@ -92,8 +92,8 @@ These are checked, kept and described, and change nothing. A broker that is star
 const OTHERS: &str = "\
 They concern replication, the controller quorum, tiered storage, security, the JVM, or protocols that are not served. A Kafka
 broker's own file may set them: they are checked by type, described as Kafka describes them, and change nothing here. So are
-names that begin with `listener.name.`, `config.providers.`, `rsm.config.` or `rlmm.config.`, and those that Kafka 4 has dropped,
-`zookeeper.*` among them.
+names that begin with `listener.name.`, `config.providers.`, `rsm.config.` or `rlmm.config.`, those that Kafka 4 has dropped,
+`zookeeper.*` among them, and what an authorizer reads: `super.users` and `allow.everyone.if.no.acl.found`.
 
 ";
 

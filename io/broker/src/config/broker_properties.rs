@@ -94,6 +94,8 @@ broker_properties! {
     process_roles: Vec<String> = "process.roles", Kind::List(&["broker", "controller"]), Some("broker,controller"), AtStart;
     /// Where values of the form ${provider:key} come from. None is served: with one, such values are refused.
     config_providers: Vec<String> = "config.providers", Kind::List(&[]), Some(""), AtStart;
+    /// Who decides what clients may do. Everybody may do everything here, so a file that names an authorizer is refused.
+    authorizer_class_name: String = "authorizer.class.name", Kind::Text, Some(""), AtStart;
     /// Where `/metrics` and `/health` are answered, as HOST:PORT; nowhere when not set. A property of Kohort's own.
     metrics_listener: Option<String> = "metrics.listener", Kind::Text, None, AtStart;
     /// This broker's number in metadata.

@@ -50,10 +50,16 @@ const RETIRED: &[&str] = &[
     "reserved.broker.max.id",
 ];
 
+/// What Kafka's own authorizer reads. Without one, which is refused, it means nothing.
+const AUTHORIZERS: &[&str] = &["allow.everyone.if.no.acl.found", "super.users"];
+
 /// Returns whether a name that is in no table is one that a Kafka broker's file may hold all the same.
 pub(super) fn is_passed_over(name: &str) -> bool {
     let starts = |prefix: &&str| name.starts_with(*prefix) && name.len() > prefix.len();
-    PREFIXES.iter().any(starts) || name.starts_with("zookeeper.") || RETIRED.contains(&name)
+    PREFIXES.iter().any(starts)
+        || name.starts_with("zookeeper.")
+        || RETIRED.contains(&name)
+        || AUTHORIZERS.contains(&name)
 }
 
 /// Every property of Kafka 4.3 that this broker accepts and does not act upon.
@@ -64,7 +70,6 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("alter.config.policy.class.name", Kind::Class, None, false),
     inert("alter.log.dirs.replication.quota.window.num", Kind::Int(1, INT), Some("11"), false),
     inert("alter.log.dirs.replication.quota.window.size.seconds", Kind::Int(1, INT), Some("1"), false),
-    inert("authorizer.class.name", Kind::Text, Some(""), false),
     inert("auto.leader.rebalance.enable", Kind::Bool, Some("true"), false),
     inert("background.threads", Kind::Int(1, INT), Some("10"), true),
     inert("broker.heartbeat.interval.ms", Kind::Int(-INT, INT), Some("2000"), false),

@@ -145,6 +145,11 @@ impl Settings {
             let reason = "one request of socket.request.max.bytes must find room in it";
             return Err(invalid("queued.max.request.bytes", &queued.to_string(), reason));
         }
+        if !config.authorizer_class_name.is_empty() {
+            let reason = "there is no authorizer here: everybody may do everything; leave it out if \
+                          that is meant";
+            return Err(invalid("authorizer.class.name", &config.authorizer_class_name, reason));
+        }
         for provider in &config.config_providers {
             let place = format!("${{{provider}:");
             if let Some((name, value)) = self.at_start.iter().find(|(_, v)| v.contains(&place)) {
@@ -310,6 +315,7 @@ mod tests {
         for file in [
             "node.id=1\nbroker.id=2",
             "process.roles=controller",
+            "authorizer.class.name=a.b.Authorizer\nsuper.users=User:a",
             "config.providers=env\nlog.dirs=${env:DATA}",
             "queued.max.request.bytes=1000\nsocket.request.max.bytes=1001",
         ] {
