@@ -145,7 +145,11 @@ async fn elections_are_not_needed() {
         let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         assert_eq!(codes, [ErrorCode::ELECTION_NOT_NEEDED, unknown]);
     }
-    request.topic_partitions = None;
+    request.election_type = 2;
+    let response = client.call(&request, 2).await;
+    assert_eq!(response.error_code, ErrorCode::INVALID_REQUEST);
+    assert_eq!(response.replica_election_results[0].partition_result.len(), 2);
+    (request.election_type, request.topic_partitions) = (0, None);
     let response = client.call(&request, 2).await;
     assert!(response.replica_election_results[0].partition_result.is_empty());
 }
@@ -164,8 +168,9 @@ async fn partitions_stay_in_the_one_data_folder() {
     let results = client.call(&request, 2).await.results;
     let codes: Vec<_> =
         results[0].partitions.iter().map(|partition| partition.error_code).collect();
-    let not_there = ErrorCode::LOG_DIR_NOT_FOUND;
-    assert_eq!(codes, [ErrorCode::NONE, ErrorCode::REPLICA_NOT_AVAILABLE, not_there, not_there]);
+    let (no_folder, no_partition) =
+        (ErrorCode::LOG_DIR_NOT_FOUND, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(codes, [ErrorCode::NONE, no_partition, no_folder, no_folder]);
 }
 
 #[tokio::test]

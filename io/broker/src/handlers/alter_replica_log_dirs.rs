@@ -27,7 +27,7 @@ pub(crate) fn handle(
                 let exists = found.as_ref().is_ok_and(|t| t.partition(partition_index).is_some());
                 let error_code = match (dir.path == node.data_dir, exists) {
                     (false, _) => ErrorCode::LOG_DIR_NOT_FOUND,
-                    (true, false) => ErrorCode::REPLICA_NOT_AVAILABLE,
+                    (true, false) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                     (true, true) => ErrorCode::NONE,
                 };
                 AlterReplicaLogDirPartitionResult { partition_index, error_code }

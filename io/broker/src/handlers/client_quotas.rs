@@ -94,7 +94,6 @@ pub(crate) fn describe(
         values: quotas.iter().map(|(key, &value)| ValueData { key: key.clone(), value }).collect(),
     });
     context.answer(&DescribeClientQuotasResponse {
-        error_message: None,
         entries: Some(entries.collect()),
         ..DescribeClientQuotasResponse::default()
     })

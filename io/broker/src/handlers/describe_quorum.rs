@@ -29,7 +29,6 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: DescribeQuorum
         port: endpoint.port as u16,
     };
     context.answer(&DescribeQuorumResponse {
-        error_message: None,
         topics: topics.collect(),
         nodes: vec![DescribeQuorumResponseNode { node_id: node.id, listeners: vec![listener] }],
         ..DescribeQuorumResponse::default()
@@ -39,7 +38,6 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: DescribeQuorum
 fn describe(node: &Node, topic: &str, partition_index: i32) -> DescribeQuorumResponsePartition {
     let response = DescribeQuorumResponsePartition {
         partition_index,
-        error_message: None,
         ..DescribeQuorumResponsePartition::default()
     };
     let log = node.log_dir.partition(METADATA_TOPIC_ID, 0);

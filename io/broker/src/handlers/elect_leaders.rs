@@ -14,10 +14,7 @@ const UNCLEAN: i8 = 1;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ElectLeadersRequest) -> Answer {
     if !(0..=UNCLEAN).contains(&request.election_type) {
-        return context.answer(&ElectLeadersResponse {
-            error_code: ErrorCode::INVALID_REQUEST,
-            ..ElectLeadersResponse::default()
-        });
+        return context.answer(&refused(request));
     }
     // Of all partitions, those that need no election are not listed.
     let all =
@@ -35,6 +32,26 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ElectLeadersRe
         replica_election_results,
         ..ElectLeadersResponse::default()
     })
+}
+
+/// Answers a kind of election that does not exist, for each partition.
+fn refused(request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let message = format!("There are no elections of type {}.", request.election_type);
+    let refused = |partition_id| PartitionResult {
+        partition_id,
+        error_code: ErrorCode::INVALID_REQUEST,
+        error_message: Some(message.clone()),
+    };
+    let topics = request.topic_partitions.unwrap_or_default().into_iter();
+    let results = topics.map(|topic| ReplicaElectionResult {
+        topic: topic.topic,
+        partition_result: topic.partitions.into_iter().map(refused).collect(),
+    });
+    ElectLeadersResponse {
+        error_code: ErrorCode::INVALID_REQUEST,
+        replica_election_results: results.collect(),
+        ..ElectLeadersResponse::default()
+    }
 }
 
 fn elect(node: &Node, topic: &str, partition_id: i32) -> PartitionResult {

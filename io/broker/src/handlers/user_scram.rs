@@ -74,7 +74,6 @@ pub(crate) fn describe(
     let results = wanted.into_iter().map(|(user, times)| {
         let result = DescribeUserScramCredentialsResult {
             user: user.to_owned(),
-            error_message: None,
             ..DescribeUserScramCredentialsResult::default()
         };
         let failed = |error_code, what: &str| DescribeUserScramCredentialsResult {
@@ -97,7 +96,6 @@ pub(crate) fn describe(
         }
     });
     context.answer(&DescribeUserScramCredentialsResponse {
-        error_message: None,
         results: results.collect(),
         ..DescribeUserScramCredentialsResponse::default()
     })
