@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use bytes::Bytes;
 use kohort_protocol::Uuid;
 use kohort_protocol::compression::{Compression, Compressor};
-use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, batches};
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord, RecordView, batches};
 use kohort_storage::{
     AppendError, AppendInfo, AppendOrigin, Isolation, PartitionId, PartitionLog, StorageError,
 };
@@ -76,13 +76,31 @@ pub struct Found {
 }
 
 /// Reads all records of a compacted log from `offset` on.
-pub fn read_compacted(partition: &PartitionLog, mut offset: i64, max_bytes: usize) -> Vec<Found> {
+pub fn read_compacted(partition: &PartitionLog, offset: i64, max_bytes: usize) -> Vec<Found> {
     let mut found = Vec::new();
+    read_each(partition, offset, max_bytes, |record| {
+        found.push(Found {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.unwrap().to_vec(),
+            value: record.value.map(<[u8]>::to_vec),
+        });
+    });
+    found
+}
+
+/// Reads from `offset` to the end, checks that every batch is sound, and hands on the records.
+fn read_each(
+    partition: &PartitionLog,
+    mut offset: i64,
+    max_bytes: usize,
+    mut each: impl FnMut(&RecordView<'_>),
+) {
     loop {
         let info = partition.read(offset, max_bytes, true, Isolation::ReadUncommitted).unwrap();
         if info.records.is_empty() {
             assert_eq!(offset, info.high_watermark, "reads end at the high watermark only");
-            return found;
+            return;
         }
         for batch in batches(&info.records) {
             let batch = batch.unwrap();
@@ -93,12 +111,7 @@ pub fn read_compacted(partition: &PartitionLog, mut offset: i64, max_bytes: usiz
             for record in batch.records(&mut decompressor, &mut buffer, 1 << 20).unwrap() {
                 let record = record.unwrap();
                 if record.offset >= offset {
-                    found.push(Found {
-                        offset: record.offset,
-                        timestamp: record.timestamp,
-                        key: record.key.unwrap().to_vec(),
-                        value: record.value.map(<[u8]>::to_vec),
-                    });
+                    each(&record);
                 }
             }
             offset = batch.header().next_offset();
@@ -126,30 +139,10 @@ pub fn append_durably(partition: &PartitionLog, batch: Bytes) -> AppendInfo {
 }
 
 /// Reads all records from `offset` on: their offsets and values.
-pub fn read_all(
-    partition: &PartitionLog,
-    mut offset: i64,
-    max_bytes: usize,
-) -> Vec<(i64, Vec<u8>)> {
+pub fn read_all(partition: &PartitionLog, offset: i64, max_bytes: usize) -> Vec<(i64, Vec<u8>)> {
     let mut found = Vec::new();
-    loop {
-        let info = partition.read(offset, max_bytes, true, Isolation::ReadUncommitted).unwrap();
-        if info.records.is_empty() {
-            assert_eq!(offset, info.high_watermark, "reads end at the high watermark only");
-            return found;
-        }
-        for batch in batches(&info.records) {
-            let batch = batch.unwrap();
-            batch.verify_crc().unwrap();
-            let mut buffer = Vec::new();
-            let mut decompressor = kohort_protocol::compression::Decompressor::default();
-            for record in batch.records(&mut decompressor, &mut buffer, 1 << 20).unwrap() {
-                let record = record.unwrap();
-                if record.offset >= offset {
-                    found.push((record.offset, record.value.unwrap().to_vec()));
-                }
-            }
-            offset = batch.header().next_offset();
-        }
-    }
+    read_each(partition, offset, max_bytes, |record| {
+        found.push((record.offset, record.value.unwrap().to_vec()));
+    });
+    found
 }
