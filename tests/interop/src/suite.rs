@@ -196,8 +196,10 @@ impl Run {
     }
 }
 
-/// What the broker does now and then, it does here some times a second.
+/// What the broker does now and then, it does here some times a second; and a new group waits for more
+/// members for half a second instead of three.
 const PROPERTIES: Properties = &[
+    ("group.initial.rebalance.delay.ms", "500"),
     ("log.initial.task.delay.ms", "100"),
     ("log.retention.check.interval.ms", "300"),
     ("log.cleaner.backoff.ms", "100"),
