@@ -10,6 +10,7 @@
 //! 4. An answer without brokers changes nothing: a broker that starts says so for a moment.
 //! 5. What is wrong with a topic stays known until an answer describes it or it is not wanted any more.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -158,6 +159,20 @@ impl MetadataView {
             known.leader = leader;
             known.leader_epoch = epoch;
             next.version += 1;
+        }
+        next
+    }
+
+    /// Returns the picture with brokers that an answer named added (KIP-951); those known keep their
+    /// address, which metadata decides.
+    #[must_use]
+    pub fn with_brokers(&self, brokers: &[Broker]) -> Self {
+        let mut next = self.clone();
+        for broker in brokers {
+            if let Entry::Vacant(place) = next.brokers.entry(broker.id) {
+                place.insert(broker.clone());
+                next.version = self.version + 1;
+            }
         }
         next
     }

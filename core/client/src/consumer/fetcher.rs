@@ -11,23 +11,25 @@
 //! are checked, decompressed and read where the application takes them.
 //!
 //! Fetch sessions (KIP-227) are left out so far: every request names its partitions, and the
-//! session fields say so. Fetching from followers (KIP-392) is prepared by [`FetchConfig::rack`].
+//! session fields say so. A leader that is far away names a replica in our rack (KIP-392), which is read
+//! for a while; whatever goes wrong there is settled with the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kohort_protocol::messages::fetch::{
-    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, NodeEndpoint,
+    PartitionData,
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::positions::Positions;
+use super::positions::{Positions, Slot};
 use super::types::{
     AssignmentEpoch, Counter, IsolationLevel, Position, PositionEpoch, RequestId, Timestamp,
     TopicPartition,
 };
 use super::walk::walk_batches;
-use crate::metadata::MetadataView;
+use crate::metadata::{Broker, MetadataView};
 
 /// How records are fetched.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct FetchConfig {
     pub rack: String,
     /// How long a broker that failed is left alone, in milliseconds.
     pub retry_backoff_ms: i64,
+    /// How long the replica a leader named is read before the leader is asked again, in milliseconds.
+    pub preferred_replica_ms: i64,
 }
 
 /// A fetch to send.
@@ -106,8 +110,10 @@ pub struct FetchOutcome {
     pub out_of_range: Vec<(TopicPartition, PositionEpoch)>,
     /// Partitions an error holds up, with whether anybody but the application can mend it.
     pub errors: Vec<(TopicPartition, ErrorCode)>,
-    /// Leaders the answer names (KIP-951): partition, node and epoch.
+    /// Newer leaders the answer names (KIP-951): partition, node and epoch.
     pub leaders: Vec<(TopicPartition, i32, i32)>,
+    /// Where nodes the answer names are.
+    pub brokers: Vec<Broker>,
     /// Whether the cluster's picture is too old.
     pub refresh_metadata: bool,
 }
@@ -126,6 +132,8 @@ pub enum FetchStatus {
     Revoking,
     /// Its committed offset, or an offset by time, is being looked up.
     FindingPosition,
+    /// Its leader changed: whether the new one still has what was read is being asked (KIP-320).
+    Validating,
     /// It has no offset and no policy: the application has to seek.
     NoOffset,
     /// It has no leader, or the leader's address is unknown.
@@ -168,6 +176,16 @@ struct Asked {
     epoch: AssignmentEpoch,
     position_epoch: PositionEpoch,
     position: Position,
+    leader_epoch: i32,
+}
+
+impl Asked {
+    /// Whether an answer still says where the partition's reading goes on.
+    fn is_for(&self, slot: &Slot) -> bool {
+        slot.position_epoch == self.position_epoch
+            && slot.fetch_position() == Some(self.position)
+            && slot.checked_epoch() <= self.leader_epoch
+    }
 }
 
 /// The smallest answer worth asking for.
@@ -202,7 +220,7 @@ impl Fetcher {
         // Brokers of which a partition is full. A fetch without it could keep the broker busy long
         // after the application has emptied it, so the broker waits for the application instead.
         let mut full: BTreeSet<i32> = BTreeSet::new();
-        let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked, i32)>> = BTreeMap::new();
+        let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked)>> = BTreeMap::new();
         let (mut paused_bytes, mut takeable) = (0, false);
         for (partition, slot) in positions.iter() {
             let waiting = buffered(partition);
@@ -215,7 +233,7 @@ impl Fetcher {
             if slot.paused || slot.revoking || now < slot.retry_at() {
                 continue;
             }
-            let Some((node, leader_epoch)) = leader(view, partition) else {
+            let Some((node, leader_epoch)) = source(now, view, partition, slot) else {
                 planned.leaderless = true;
                 continue;
             };
@@ -225,8 +243,13 @@ impl Fetcher {
             if self.is_full(waiting) {
                 full.insert(node);
             }
-            let asked = Asked { epoch: slot.epoch, position_epoch: slot.position_epoch, position };
-            ready.entry(node).or_default().push((partition.clone(), asked, leader_epoch));
+            let asked = Asked {
+                epoch: slot.epoch,
+                position_epoch: slot.position_epoch,
+                position,
+                leader_epoch,
+            };
+            ready.entry(node).or_default().push((partition.clone(), asked));
         }
         for (node, mut partitions) in ready {
             if full.contains(&node) {
@@ -251,7 +274,7 @@ impl Fetcher {
                 size = FETCH_BYTES_MIN.min(size);
             }
             partitions
-                .sort_by_key(|(partition, _, _)| self.served.get(partition).copied().unwrap_or(0));
+                .sort_by_key(|(partition, _)| self.served.get(partition).copied().unwrap_or(0));
             let plan = self.send(node, partitions, size, view);
             planned.fetches.push(plan);
         }
@@ -274,6 +297,7 @@ impl Fetcher {
             outcome.refresh_metadata = true;
             return outcome;
         }
+        outcome.brokers = response.node_endpoints.into_iter().filter_map(broker).collect();
         for topic in response.responses {
             let by_id = flight.topic_ids.get(&topic.topic_id.0).map(|it| it.topic.clone());
             let name = by_id.unwrap_or_else(|| topic.topic.as_str().into());
@@ -282,11 +306,9 @@ impl Fetcher {
                     TopicPartition { topic: name.clone(), partition: data.partition_index };
                 let Some(asked) = flight.partitions.get(&partition) else { continue };
                 // A seek, a reset or a revocation since makes this answer worthless; so does another
-                // leader's answer to the same question, when leadership moved while this one came.
-                let current = positions.get(&partition).is_some_and(|slot| {
-                    slot.position_epoch == asked.position_epoch
-                        && slot.fetch_position() == Some(asked.position)
-                });
+                // leader's answer to the same question, when leadership moved while this one came; and
+                // so does the newer leader itself, whose log may not have what the old one sent.
+                let current = positions.get(&partition).is_some_and(|slot| asked.is_for(slot));
                 if current {
                     self.partition_answered(now, partition, *asked, data, positions, &mut outcome);
                 }
@@ -296,8 +318,15 @@ impl Fetcher {
     }
 
     /// Takes that a broker did not answer.
-    pub fn handle_failure(&mut self, now: Timestamp, node: i32, id: RequestId) {
+    pub fn handle_failure(
+        &mut self,
+        now: Timestamp,
+        node: i32,
+        id: RequestId,
+        positions: &mut Positions,
+    ) {
         if self.land(node, id).is_some() {
+            positions.avoid(node);
             self.retry_at.insert(node, now + self.config.retry_backoff_ms);
         }
     }
@@ -318,10 +347,7 @@ impl Fetcher {
     ) -> Option<FetchStatus> {
         let slot = positions.get(partition)?;
         let in_flight = |flight: &Flight| {
-            flight
-                .partitions
-                .get(partition)
-                .is_some_and(|asked| asked.position_epoch == slot.position_epoch)
+            flight.partitions.get(partition).is_some_and(|asked| asked.is_for(slot))
         };
         if self.in_flight.values().any(in_flight) {
             return Some(FetchStatus::InFlight);
@@ -336,6 +362,8 @@ impl Fetcher {
             FetchStatus::NoTopic(code)
         } else if slot.is_undecided() {
             FetchStatus::NoOffset
+        } else if slot.is_validating() {
+            FetchStatus::Validating
         } else if slot.fetch_position().is_none() {
             FetchStatus::FindingPosition
         } else if self.is_full(buffered) {
@@ -343,7 +371,7 @@ impl Fetcher {
         } else if now < slot.retry_at() {
             FetchStatus::BackingOff
         } else {
-            match leader(view, partition) {
+            match source(now, view, partition, slot) {
                 None => FetchStatus::NoLeader,
                 Some((node, _)) if self.in_flight.contains_key(&node) => FetchStatus::BrokerBusy,
                 Some((node, _)) if self.retry_at.get(&node).is_some_and(|at| now < *at) => {
@@ -371,7 +399,7 @@ impl Fetcher {
     fn send(
         &mut self,
         node: i32,
-        partitions: Vec<(TopicPartition, Asked, i32)>,
+        partitions: Vec<(TopicPartition, Asked)>,
         size: i64,
         view: &MetadataView,
     ) -> FetchPlan {
@@ -379,12 +407,11 @@ impl Fetcher {
         let mut flight =
             Flight { id, reserved: size, partitions: BTreeMap::new(), topic_ids: BTreeMap::new() };
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for (partition, asked, leader_epoch) in partitions {
+        for (partition, asked) in partitions {
             let wanted = FetchPartition {
                 partition: partition.partition,
-                current_leader_epoch: leader_epoch,
+                current_leader_epoch: asked.leader_epoch,
                 fetch_offset: asked.position.offset,
-
                 partition_max_bytes: self.config.partition_max_bytes,
                 ..FetchPartition::default()
             };
@@ -438,6 +465,16 @@ impl Fetcher {
     ) {
         match data.error_code {
             ErrorCode::NONE => {
+                let preferred = data.preferred_read_replica;
+                if preferred >= 0 {
+                    let known = positions.get(&partition).and_then(|slot| slot.preferred(now));
+                    if known == Some(preferred) {
+                        // We could not go where we were sent: nobody has told us of that broker yet.
+                        positions.back_off(now, &partition);
+                        outcome.refresh_metadata = true;
+                    }
+                    positions.prefer(&partition, preferred, now + self.config.preferred_replica_ms);
+                }
                 let records = data.records.unwrap_or_default();
                 let walked = walk_batches(&records);
                 let next = match walked.next {
@@ -467,19 +504,22 @@ impl Fetcher {
                     aborted: data.aborted_transactions.unwrap_or_default(),
                 });
             }
+            // A replica may lag behind its leader, who has the last word.
+            ErrorCode::OFFSET_OUT_OF_RANGE
+                if positions.prefer_leader(&partition, asked.position_epoch) => {}
             ErrorCode::OFFSET_OUT_OF_RANGE => {
                 outcome.out_of_range.push((partition, asked.position_epoch));
             }
             code => {
-                positions.back_off(now, &partition);
+                positions.prefer_leader(&partition, asked.position_epoch);
                 let leader = data.current_leader;
-                if leader.leader_id >= 0 {
-                    outcome.leaders.push((
-                        partition.clone(),
-                        leader.leader_id,
-                        leader.leader_epoch,
-                    ));
+                if leader.leader_id >= 0 && leader.leader_epoch > asked.leader_epoch {
+                    // Nothing is to be found out first: the new leader is asked at once.
+                    let (node, epoch) = (leader.leader_id, leader.leader_epoch);
+                    outcome.leaders.push((partition, node, epoch));
+                    return;
                 }
+                positions.back_off(now, &partition);
                 outcome.refresh_metadata = true;
                 if !code.is_retriable() {
                     outcome.errors.push((partition, code));
@@ -489,10 +529,24 @@ impl Fetcher {
     }
 }
 
-fn leader(view: &MetadataView, partition: &TopicPartition) -> Option<(i32, i32)> {
+/// Returns the node to read a partition from, and its leader's epoch.
+fn source(
+    now: Timestamp,
+    view: &MetadataView,
+    partition: &TopicPartition,
+    slot: &Slot,
+) -> Option<(i32, i32)> {
     let known = view.partition(&partition.topic, partition.partition)?;
+    if let Some(node) = slot.preferred(now).filter(|node| view.broker(*node).is_some()) {
+        return Some((node, known.leader_epoch));
+    }
     view.broker(known.leader)?;
     Some((known.leader, known.leader_epoch))
+}
+
+fn broker(node: NodeEndpoint) -> Option<Broker> {
+    let port = u16::try_from(node.port).ok()?;
+    Some(Broker { id: node.node_id, host: node.host, port, rack: node.rack })
 }
 
 #[cfg(test)]

@@ -9,10 +9,14 @@ use kohort_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse,
 };
+use kohort_protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopic,
+};
 use kohort_protocol::{ErrorCode, Uuid};
 
 use super::group_protocol::by_topic;
-use super::positions::CommittedAnswer;
+use super::positions::{CommittedAnswer, EpochEnd};
 use super::types::{IsolationLevel, Position, TopicName, TopicPartition};
 use crate::metadata::MetadataView;
 
@@ -113,6 +117,42 @@ pub fn list_offsets_request(
             .collect(),
         ..ListOffsetsRequest::default()
     }
+}
+
+/// Asks where epochs ended: each partition with the epoch in question and the leader epoch known.
+pub fn epoch_ends_request(
+    partitions: &[(TopicPartition, i32, i32)],
+) -> OffsetForLeaderEpochRequest {
+    let mut topics: BTreeMap<&TopicName, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
+    for (it, leader_epoch, current_leader_epoch) in partitions {
+        topics.entry(&it.topic).or_default().push(OffsetForLeaderPartition {
+            partition: it.partition,
+            current_leader_epoch: *current_leader_epoch,
+            leader_epoch: *leader_epoch,
+        });
+    }
+    let topic = |(name, partitions): (&TopicName, Vec<OffsetForLeaderPartition>)| {
+        OffsetForLeaderTopic { topic: name.to_string(), partitions }
+    };
+    OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.into_iter().map(topic).collect() }
+}
+
+/// Reads where epochs ended: `None` where the leader knows neither the epoch nor one before it.
+pub fn read_epoch_ends(answer: OffsetForLeaderEpochResponse) -> Vec<(TopicPartition, EpochEnd)> {
+    let mut ends = Vec::new();
+    for topic in answer.topics {
+        let name: TopicName = topic.topic.into();
+        for it in topic.partitions {
+            let known = it.end_offset >= 0 && it.leader_epoch >= 0;
+            let end = Position { offset: it.end_offset, leader_epoch: Some(it.leader_epoch) };
+            let answer = match it.error_code {
+                ErrorCode::NONE => Ok(known.then_some(end)),
+                code => Err(code),
+            };
+            ends.push((TopicPartition { topic: name.clone(), partition: it.partition }, answer));
+        }
+    }
+    ends
 }
 
 /// Reads offsets by time: `None` where no record is that young.

@@ -11,6 +11,9 @@
 //! error, retriable or not, never does: it is tried again, and reported if it is not retriable. A
 //! reset that a failed lookup could cause would skip or repeat records without anyone's wish.
 //!
+//! A position that was found under an earlier leader is checked with the new one before reading goes on
+//! (`validation.rs`).
+//!
 //! Each ownership has its [`AssignmentEpoch`], each start of reading its [`PositionEpoch`]; answers
 //! carry them, and what belongs to an earlier one is dropped.
 
@@ -57,6 +60,26 @@ pub enum PositionAction {
         node: i32,
         /// The partitions with the time (or [`EARLIEST`], [`LATEST`]) and the leader epoch known.
         partitions: Vec<(TopicPartition, i64, i32)>,
+    },
+    /// Ask a leader where epochs ended; answer with [`Positions::handle_epoch_ends`].
+    AskEpochEnds {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The leader.
+        node: i32,
+        /// The partitions with the epoch in question and the leader epoch known.
+        partitions: Vec<(TopicPartition, i32, i32)>,
+    },
+    /// The log was cut before the position: records that were read are not in it any more.
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where reading was.
+        position: Position,
+        /// The first offset known to differ, if one is.
+        diverges_at: Option<i64>,
+        /// Whether reading goes on by itself, or the application has to seek.
+        goes_on: bool,
     },
     /// The cluster's picture is too old to go on.
     RefreshMetadata,
@@ -113,6 +136,10 @@ pub struct Slot {
     pub revoking: bool,
     /// The topic's id as first seen in this ownership, or zero.
     topic_id: Uuid,
+    /// The leader epoch the position was last held against.
+    checked_epoch: i32,
+    /// The replica the leader sent us to, and until when (KIP-392).
+    preferred: Option<(i32, Timestamp)>,
     state: State,
     retry_at: Timestamp,
 }
@@ -129,6 +156,10 @@ enum State {
     Listing(RequestId, i64),
     /// Fetching goes on here.
     Ready(Position),
+    /// The leader has to be asked whether its log still has what leads up to here.
+    Unchecked(Position),
+    /// It is being asked.
+    Checking(RequestId, Position),
     /// Only a seek helps.
     Undecided,
 }
@@ -143,6 +174,8 @@ pub struct Positions {
     retry: Retry,
     /// When committed offsets may be asked for again.
     committed_retry_at: Timestamp,
+    /// The picture whose leaders the positions were last held against, unless one started since.
+    seen: Option<u64>,
 }
 
 impl Positions {
@@ -156,6 +189,7 @@ impl Positions {
             epochs: Counter::default(),
             retry,
             committed_retry_at: 0,
+            seen: None,
         }
     }
 
@@ -174,6 +208,8 @@ impl Positions {
                 paused: false,
                 revoking: false,
                 topic_id: Uuid::ZERO,
+                checked_epoch: NO_EPOCH,
+                preferred: None,
                 state: State::Unknown,
                 retry_at: 0,
             };
@@ -186,6 +222,8 @@ impl Positions {
     /// Looks at the topics' ids. A new id under an old name is another topic (KIP-516), whose offsets
     /// have nothing to do with those known: its partitions are taken anew, as if just assigned.
     pub fn see_topics(&mut self, view: &MetadataView) -> Vec<(TopicPartition, AssignmentEpoch)> {
+        // Leaders may be others as well.
+        self.seen = None;
         let mut anew = Vec::new();
         for (partition, slot) in &mut self.slots {
             let Some(id) = view.topic(&partition.topic).map(|topic| topic.id) else { continue };
@@ -199,6 +237,8 @@ impl Positions {
             slot.epoch = AssignmentEpoch(self.epochs.advance());
             slot.position_epoch = PositionEpoch(self.epochs.advance());
             slot.state = State::Unknown;
+            slot.checked_epoch = NO_EPOCH;
+            slot.preferred = None;
             slot.retry_at = 0;
             anew.push((partition.clone(), slot.epoch));
         }
@@ -358,7 +398,8 @@ impl Positions {
                 continue;
             };
             match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
-                Ok(Some(position)) => actions.push(self.start(&partition, position)),
+                // The leader itself has just said so: nothing is left to check with it.
+                Ok(Some(position)) => actions.push(self.start_checked(&partition, position)),
                 // Both ends exist always: an answer without one is asked for again, after a while.
                 Ok(None) if time < 0 => {
                     failed = true;
@@ -417,6 +458,7 @@ impl Positions {
                 actions.push(PositionAction::FetchCommitted { id, partitions });
             }
         }
+        actions.extend(self.check_epochs(now, view));
         let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64, i32)>> = BTreeMap::new();
         let mut leaderless = BTreeSet::new();
         for (partition, slot) in &self.slots {
@@ -445,8 +487,11 @@ impl Positions {
         }
         for (node, partitions) in by_leader {
             let id = RequestId(self.ids.advance());
-            for (partition, time, _) in &partitions {
+            for (partition, time, leader_epoch) in &partitions {
                 self.set_state(partition, State::Listing(id, *time));
+                if let Some(slot) = self.slots.get_mut(partition) {
+                    slot.checked_epoch = *leader_epoch;
+                }
             }
             actions.push(PositionAction::ListOffsets { id, node, partitions });
         }
@@ -461,7 +506,7 @@ impl Positions {
                 State::Unknown if coordinator && !slot.revoking => {
                     Some(self.committed_retry_at.max(slot.retry_at))
                 }
-                State::Reset(_) if !slot.revoking => Some(slot.retry_at),
+                State::Reset(_) | State::Unchecked(_) if !slot.revoking => Some(slot.retry_at),
                 State::Ready(_) if slot.retry_at > now => Some(slot.retry_at),
                 _ => None,
             })
@@ -489,9 +534,21 @@ impl Positions {
             epoch = slot.epoch;
             slot.position_epoch = position_epoch;
             slot.state = State::Ready(position);
+            slot.checked_epoch = NO_EPOCH;
             slot.retry_at = 0;
         }
+        self.seen = None;
         PositionAction::Start { partition: partition.clone(), epoch, position_epoch, position }
+    }
+
+    /// Starts at a position that the leader asked last has named.
+    fn start_checked(&mut self, partition: &TopicPartition, position: Position) -> PositionAction {
+        let checked = self.slots.get(partition).map_or(NO_EPOCH, |slot| slot.checked_epoch);
+        let start = self.start(partition, position);
+        if let Some(slot) = self.slots.get_mut(partition) {
+            slot.checked_epoch = checked;
+        }
+        start
     }
 
     fn reset(
@@ -526,6 +583,21 @@ impl Slot {
         }
     }
 
+    /// Whether the position is held against a new leader's log.
+    pub fn is_validating(&self) -> bool {
+        matches!(self.state, State::Unchecked(_) | State::Checking(..))
+    }
+
+    /// Returns the newest leader epoch the position was held against.
+    pub fn checked_epoch(&self) -> i32 {
+        self.checked_epoch
+    }
+
+    /// Returns the replica to read from instead of the leader.
+    pub fn preferred(&self, now: Timestamp) -> Option<i32> {
+        self.preferred.filter(|(_, until)| now < *until).map(|(node, _)| node)
+    }
+
     /// Whether only a seek of the application can start this partition.
     pub fn is_undecided(&self) -> bool {
         self.state == State::Undecided
@@ -536,6 +608,12 @@ impl Slot {
         self.retry_at
     }
 }
+
+/// No leader epoch: what brokers before KIP-320 know.
+const NO_EPOCH: i32 = -1;
+
+mod validation;
+pub use validation::EpochEnd;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -59,6 +59,10 @@ impl Application for Polling {
         0
     }
 
+    fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
+        None
+    }
+
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         Vec::new()
     }
@@ -75,6 +79,8 @@ pub struct World {
     pub topics: BTreeMap<&'static str, Topic>,
     /// What the group has committed.
     pub committed: BTreeMap<TopicPartition, i64>,
+    /// The leader epoch of what is committed, or -1.
+    pub committed_epoch: i32,
     /// Whether the group's leader is told to keep an assignment that it is given back here.
     pub kept_assignment: Option<Vec<TopicPartition>>,
     view: MetadataView,
@@ -112,6 +118,7 @@ impl World {
                 isolation: IsolationLevel::ReadUncommitted,
                 rack: String::new(),
                 retry_backoff_ms: 100,
+                preferred_replica_ms: 300_000,
             },
             auto_commit_interval_ms: None,
             max_poll_interval_ms: 300_000,
@@ -126,6 +133,7 @@ impl World {
             machine: ConsumerMachine::new(config),
             topics: BTreeMap::new(),
             committed: BTreeMap::new(),
+            committed_epoch: -1,
             kept_assignment: None,
             view: MetadataView::default(),
             generation: 0,
@@ -252,7 +260,7 @@ impl World {
                                 .get(&TopicPartition::new(topic.name.as_str(), *index))
                                 .copied()
                                 .unwrap_or(-1),
-                            committed_leader_epoch: -1,
+                            committed_leader_epoch: self.committed_epoch,
                             ..Default::default()
                         };
                         OffsetFetchResponseTopics {

@@ -217,6 +217,17 @@ impl Refresher {
         }
     }
 
+    pub(super) fn learn_brokers(&self, brokers: &[Broker]) {
+        self.view.send_if_modified(|view| {
+            let next = view.with_brokers(brokers);
+            let newer = next.version > view.version;
+            if newer {
+                *view = Arc::new(next);
+            }
+            newer
+        });
+    }
+
     pub(super) fn learn_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) {
         self.view.send_if_modified(|view| {
             let next = view.with_leader(topic, partition, leader, epoch);

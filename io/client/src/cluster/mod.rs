@@ -195,6 +195,11 @@ impl Cluster {
         self.refresher.topic_error(topic)
     }
 
+    /// Takes over where brokers are that a Produce or Fetch answer named (KIP-951).
+    pub fn learn_brokers(&self, brokers: &[Broker]) {
+        self.refresher.learn_brokers(brokers);
+    }
+
     /// Takes over a leader that a Produce or Fetch answer named (KIP-951).
     pub fn learn_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) {
         self.refresher.learn_leader(topic, partition, leader, epoch);

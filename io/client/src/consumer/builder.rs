@@ -189,6 +189,7 @@ fn machine_config(config: &ConsumerConfig, budget_bytes: u64, seed: u64) -> Mach
             isolation: isolation(config),
             rack: config.common.client_rack.clone().unwrap_or_default(),
             retry_backoff_ms,
+            preferred_replica_ms: ms(config.common.metadata_max_age),
         },
         max_poll_interval_ms: ms(config.max_poll_interval),
         api_timeout_ms: ms(config.common.default_api_timeout),

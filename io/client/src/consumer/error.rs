@@ -26,6 +26,17 @@ pub enum PollError {
         /// The offset that is out of range, if there was one.
         out_of_range: Option<i64>,
     },
+    /// A new leader's log lacks records that were read (an unclean election), and `auto.offset.reset` is
+    /// `none`: seek.
+    #[error("the log of `{partition}` was cut before offset {offset}{}, and auto.offset.reset is none", show_divergence(*.diverges_at))]
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset the application would have been given.
+        offset: i64,
+        /// The first offset known to differ.
+        diverges_at: Option<i64>,
+    },
     /// The cluster refuses to say anything about a topic that is subscribed to or assigned: this member
     /// may not read it, or no topic can have that name. Told once; the other topics go on.
     #[error("topic `{topic}` cannot be read: {code}")]
@@ -174,6 +185,10 @@ impl ConsumerError {
             Self::NotAssigned { .. } | Self::Pattern { .. } | Self::NoGroup | Self::Closed => false,
         }
     }
+}
+
+fn show_divergence(offset: Option<i64>) -> String {
+    offset.map(|offset| format!(" (at {offset})")).unwrap_or_default()
 }
 
 fn show_offset(offset: Option<i64>) -> String {

@@ -49,6 +49,17 @@ pub enum RebalanceEvent {
         /// Why.
         reason: LostReason,
     },
+    /// A new leader's log lacks records that the application was given or was about to be (an unclean
+    /// election, KIP-320): what is at their offsets now are others. Reading goes on where the logs part,
+    /// or where `auto.offset.reset` says if nobody knows; with `none`, poll reports it instead.
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset the application would have been given.
+        offset: i64,
+        /// The first offset known to differ.
+        diverges_at: Option<i64>,
+    },
     /// Topics were deleted and created again while this consumer owned these partitions of them. What it
     /// had of the old ones is dropped, and reading starts as it does for partitions just assigned.
     Recreated {

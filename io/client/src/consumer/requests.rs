@@ -16,6 +16,9 @@ use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use kohort_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
 use kohort_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
+use kohort_protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+};
 use kohort_protocol::{ErrorCode, Request};
 use tokio::sync::mpsc;
 
@@ -29,6 +32,7 @@ pub(super) enum Reply {
     Commit(RequestId, Option<OffsetCommitResponse>),
     Offsets(RequestId, Option<OffsetFetchResponse>),
     Listed(RequestId, Option<ListOffsetsResponse>),
+    EpochEnds(RequestId, Result<OffsetForLeaderEpochResponse, ErrorCode>),
     Fetched { node: i32, id: RequestId, answer: Option<FetchResponse> },
     GroupTopics { id: RequestId, members: Vec<JoinGroupResponseMember> },
 }
@@ -121,6 +125,29 @@ impl Requests {
         self.reply_with(async move {
             let leader = cluster.view().broker(node).cloned();
             Reply::Listed(id, ask(&cluster, leader, Purpose::General, &request, timeout).await)
+        });
+    }
+
+    pub(super) fn epoch_ends(
+        &self,
+        id: RequestId,
+        node: i32,
+        request: OffsetForLeaderEpochRequest,
+    ) {
+        let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
+        self.reply_with(async move {
+            let answer = async {
+                let view = cluster.view();
+                let leader = view.broker(node).ok_or(ErrorCode::BROKER_NOT_AVAILABLE)?;
+                let connected = cluster.connection_to(leader, Purpose::General).await;
+                let connection = connected.map_err(|_| ErrorCode::NETWORK_EXCEPTION)?;
+                let version = connection
+                    .version::<OffsetForLeaderEpochRequest>()
+                    .map_err(|_| ErrorCode::UNSUPPORTED_VERSION)?;
+                let answer = connection.send_at(version, &request, timeout).await;
+                answer.map_err(|_| ErrorCode::NETWORK_EXCEPTION)
+            };
+            Reply::EpochEnds(id, answer.await)
         });
     }
 

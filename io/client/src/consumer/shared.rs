@@ -111,6 +111,11 @@ impl Shared {
                 let error = PollError::NoOffset { partition: partition.clone(), out_of_range };
                 faults.partitions.insert(partition, error);
             }
+            Fault::Truncated { partition, offset, diverges_at } => {
+                let error =
+                    PollError::Truncated { partition: partition.clone(), offset, diverges_at };
+                faults.partitions.insert(partition, error);
+            }
             Fault::Partition { partition, code } => {
                 let error = PollError::Partition { partition: partition.clone(), code };
                 faults.partitions.insert(partition, error);
@@ -144,6 +149,10 @@ impl Application for Shared {
 
     fn used_bytes(&self) -> i64 {
         self.credits.used()
+    }
+
+    fn consumed(&self, partition: &TopicPartition) -> Option<Position> {
+        self.buffer.lock().given(partition)?.1
     }
 
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {

@@ -255,6 +255,9 @@ impl Task {
             Reply::Commit(id, answer) => self.machine.handle_committed(now, id, answer),
             Reply::Offsets(id, answer) => self.machine.handle_offsets(now, id, answer),
             Reply::Listed(id, answer) => self.machine.handle_listed(now, id, answer),
+            Reply::EpochEnds(id, answer) => {
+                self.machine.handle_epoch_ends(now, id, answer, &*self.shared)
+            }
             Reply::Fetched { node, id, answer } => {
                 let bytes = answer.as_ref().map_or(0, |answer| {
                     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
@@ -294,9 +297,13 @@ impl Task {
                 Action::ListOffsets { id, node, request } => {
                     self.requests.list_offsets(id, node, request);
                 }
+                Action::AskEpochEnds { id, node, request } => {
+                    self.requests.epoch_ends(id, node, request);
+                }
                 Action::Fetch(plan) => self.requests.fetch(plan),
                 Action::RefreshMetadata => self.cluster.refresh_soon(),
                 Action::WantTopics(topics) => self.want_topics(topics),
+                Action::BrokersLearnt(brokers) => self.cluster.learn_brokers(&brokers),
                 Action::LeaderLearnt { partition, node, epoch } => {
                     self.cluster.learn_leader(&partition.topic, partition.partition, node, epoch);
                 }
@@ -365,6 +372,10 @@ impl Task {
             }
             GroupEvent::Revoked { partitions } => RebalanceEvent::Revoked { partitions },
             GroupEvent::Lost { partitions, reason } => RebalanceEvent::Lost { partitions, reason },
+            GroupEvent::Truncated { partition, offset, diverges_at } => {
+                tracing::warn!(%partition, offset, ?diverges_at, "the log was cut: records are lost");
+                RebalanceEvent::Truncated { partition, offset, diverges_at }
+            }
             GroupEvent::Recreated { partitions } => {
                 tracing::warn!(?partitions, "deleted and created again: reading starts over");
                 RebalanceEvent::Recreated { partitions }

@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kohort_client_core::metadata::Broker;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
 use kohort_client_core::producer::{Failure, OutBatch, Payload, SendRequest, Verdict};
 use kohort_protocol::compression::{Compression, Compressor};
 use kohort_protocol::messages::init_producer_id::InitProducerIdRequest;
 use kohort_protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData,
 };
 use kohort_protocol::{ErrorCode, Request, Uuid};
@@ -255,6 +256,16 @@ impl Sender {
             for partition in &topic.partition_responses {
                 answers.insert((name, partition.index), partition);
             }
+        }
+        let broker = |node: &NodeEndpoint| {
+            let port = u16::try_from(node.port).ok()?;
+            let (host, rack) = (node.host.clone(), node.rack.clone());
+            Some(Broker { id: node.node_id, host, port, rack })
+        };
+        let named = answer.iter().flat_map(|answer| &answer.node_endpoints);
+        let named: Vec<_> = named.filter_map(broker).collect();
+        if !named.is_empty() {
+            self.shared.cluster.learn_brokers(&named);
         }
         let mut stale = false;
         for batch in &sent {

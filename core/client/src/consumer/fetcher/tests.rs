@@ -21,6 +21,7 @@ fn config() -> FetchConfig {
         isolation: IsolationLevel::ReadUncommitted,
         rack: String::new(),
         retry_backoff_ms: 100,
+        preferred_replica_ms: 300_000,
     }
 }
 

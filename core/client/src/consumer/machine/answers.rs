@@ -1,17 +1,20 @@
 //! What brokers answered, and the new pictures of the cluster.
 
+use std::sync::Arc;
+
 use kohort_protocol::messages::fetch::FetchResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::ListOffsetsResponse;
 use kohort_protocol::messages::offset_commit::OffsetCommitResponse;
 use kohort_protocol::messages::offset_fetch::OffsetFetchResponse;
+use kohort_protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use kohort_protocol::{ErrorCode, Uuid};
 
 use super::{Action, Application, ConsumerMachine, Fault};
 use crate::consumer::committer::CommitContext;
 use crate::consumer::group_protocol::topics_of;
 use crate::consumer::membership::{ClassicMembership, GroupResponse};
-use crate::consumer::offsets::{read_listed, read_offsets};
+use crate::consumer::offsets::{read_epoch_ends, read_listed, read_offsets};
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{RequestId, Timestamp};
 
@@ -112,6 +115,22 @@ impl ConsumerMachine {
         actions
     }
 
+    /// Takes where epochs ended, or that the leader did not answer.
+    pub fn handle_epoch_ends(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: Result<OffsetForLeaderEpochResponse, ErrorCode>,
+        application: &dyn Application,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let consumed = |partition: &_| application.consumed(partition);
+        let answer = answer.map(read_epoch_ends);
+        let found = self.positions.handle_epoch_ends(now, id, answer, &consumed);
+        self.apply_positions(now, found, &mut actions);
+        actions
+    }
+
     /// Takes records, or that the broker did not answer.
     pub fn handle_fetched(
         &mut self,
@@ -123,7 +142,7 @@ impl ConsumerMachine {
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(answer) = answer else {
-            self.fetcher.handle_failure(now, node, id);
+            self.fetcher.handle_failure(now, node, id, &mut self.positions);
             self.want_metadata(now, &mut actions);
             return actions;
         };
@@ -132,7 +151,14 @@ impl ConsumerMachine {
         for (partition, code) in outcome.errors {
             actions.push(Action::Fault(Fault::Partition { partition, code }));
         }
+        if !outcome.leaders.is_empty() {
+            self.view = Arc::new(self.view.with_brokers(&outcome.brokers));
+            actions.push(Action::BrokersLearnt(outcome.brokers));
+        }
         for (partition, node, epoch) in outcome.leaders {
+            // Seen here at once, so that the old leader is not asked again until the shell knows.
+            let (topic, index) = (&partition.topic, partition.partition);
+            self.view = Arc::new(self.view.with_leader(topic, index, node, epoch));
             actions.push(Action::LeaderLearnt { partition, node, epoch });
         }
         for (partition, epoch) in outcome.out_of_range {

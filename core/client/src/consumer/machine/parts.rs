@@ -8,7 +8,7 @@ use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
 use crate::consumer::committer::CommitAction;
 use crate::consumer::group_protocol::topics_of;
 use crate::consumer::membership::{ClassicMembership, GroupAction};
-use crate::consumer::offsets::{list_offsets_request, offsets_request};
+use crate::consumer::offsets::{epoch_ends_request, list_offsets_request, offsets_request};
 use crate::consumer::positions::PositionAction;
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{IsolationLevel, Timestamp, TopicPartition};
@@ -108,6 +108,18 @@ impl ConsumerMachine {
                 PositionAction::ListOffsets { id, node, partitions } => {
                     let request = list_offsets_request(&partitions, self.config.fetch.isolation);
                     actions.push(Action::ListOffsets { id, node, request });
+                }
+                PositionAction::AskEpochEnds { id, node, partitions } => {
+                    let request = epoch_ends_request(&partitions);
+                    actions.push(Action::AskEpochEnds { id, node, request });
+                }
+                PositionAction::Truncated { partition, position, diverges_at, goes_on } => {
+                    let offset = position.offset;
+                    actions.push(if goes_on {
+                        Action::Event(GroupEvent::Truncated { partition, offset, diverges_at })
+                    } else {
+                        Action::Fault(Fault::Truncated { partition, offset, diverges_at })
+                    });
                 }
                 PositionAction::RefreshMetadata => self.want_metadata(now, actions),
                 PositionAction::Start { partition, position_epoch, position, .. } => {

@@ -7,6 +7,7 @@ use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::ListOffsetsRequest;
 use kohort_protocol::messages::offset_commit::OffsetCommitRequest;
 use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
+use kohort_protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 
 use crate::consumer::committer::{CommitFailure, CommitTicket};
 use crate::consumer::fetcher::{Delivery, FetchConfig, FetchPlan};
@@ -15,7 +16,7 @@ use crate::consumer::types::{
     AssignmentEpoch, OffsetReset, Position, PositionEpoch, RequestId, Timestamp, TopicName,
     TopicPartition,
 };
-use crate::metadata::Topics;
+use crate::metadata::{Broker, Topics};
 
 /// How the whole consumer behaves.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub trait Application {
     fn buffered(&self, partition: &TopicPartition) -> usize;
     /// Returns how many bytes of the budget are in use.
     fn used_bytes(&self) -> i64;
+    /// Returns where the application is in a partition: the next record it takes.
+    fn consumed(&self, partition: &TopicPartition) -> Option<Position>;
     /// Returns what the application has processed.
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)>;
     /// Returns since when the application has not polled, or `None` while it is polling.
@@ -103,6 +106,15 @@ pub enum Action {
         /// What to send.
         request: ListOffsetsRequest,
     },
+    /// Ask a leader where epochs ended.
+    AskEpochEnds {
+        /// The number the answer carries.
+        id: RequestId,
+        /// The leader.
+        node: i32,
+        /// What to send.
+        request: OffsetForLeaderEpochRequest,
+    },
     /// Fetch records.
     Fetch(FetchPlan),
     /// Get a new picture of the cluster.
@@ -118,6 +130,8 @@ pub enum Action {
         /// Its epoch.
         epoch: i32,
     },
+    /// Brokers were named by another answer (KIP-951).
+    BrokersLearnt(Vec<Broker>),
     /// Partitions are owned from now on; one that was before is another log now, its topic having been
     /// created anew, and stays paused if it was.
     Own(Vec<(TopicPartition, AssignmentEpoch)>),
@@ -190,6 +204,16 @@ pub enum GroupEvent {
         /// Why.
         reason: LostReason,
     },
+    /// A new leader's log lacks records that were read: what is at their offsets now are others. Reading
+    /// goes on where the logs part, or where the reset policy says if nobody knows.
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset the application would have taken.
+        offset: i64,
+        /// The first offset known to differ.
+        diverges_at: Option<i64>,
+    },
     /// Topics were deleted and created again while these partitions of them were owned: reading starts
     /// as it does for partitions just assigned.
     Recreated {
@@ -213,6 +237,15 @@ pub enum Fault {
         partition: TopicPartition,
         /// The offset that is out of range, if there was one.
         out_of_range: Option<i64>,
+    },
+    /// A new leader's log lacks records that were read, and the reset policy is `none`.
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset the application would have taken.
+        offset: i64,
+        /// The first offset known to differ.
+        diverges_at: Option<i64>,
     },
     /// A broker refuses a partition; it is tried again all the same.
     Partition {
