@@ -9,6 +9,7 @@ use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
 use crate::housekeeping::{self, Intervals};
 use crate::listener;
+use crate::log_pace::LogPace;
 use crate::metrics::{HttpServer, Metrics};
 use crate::node::{Listening, Node};
 use crate::partition::cleaner_config;
@@ -256,6 +257,7 @@ impl BrokerBuilder {
             sessions: FetchSessions::default(),
             groups,
             metrics,
+            fault_lines: LogPace::default(),
             request_memory: RequestMemory::new(typed.queued_max_request_bytes).map(Arc::new),
             stopping: stopping.clone(),
         });

@@ -12,7 +12,7 @@
 //! Everything is bounded: the size of a request, how long it may take to arrive, the requests in
 //! flight, the bytes of all connections' requests together (see [`request_memory`]), and the bytes
 //! waiting to be sent: while a peer does not read its responses, its requests are not read either. What
-//! a peer does wrong ends its own connection with one line in the log, and nothing else.
+//! a peer does wrong ends its own connection, and nothing else.
 //!
 //! [`request_memory`]: crate::request_memory
 
@@ -110,7 +110,11 @@ pub(crate) async fn serve(
         }
         End::Fault(reason) => {
             counters.faulty.add(1);
-            warn!(%peer, reason, "connection closed");
+            if node.fault_lines.allows() {
+                warn!(%peer, reason, "connection closed; kohort_connections_faulty_total counts them all");
+            } else {
+                debug!(%peer, reason, "connection closed");
+            }
         }
     }
 }

@@ -46,6 +46,7 @@ mod groups;
 mod handlers;
 mod housekeeping;
 mod listener;
+mod log_pace;
 mod metrics;
 mod node;
 mod outgoing;

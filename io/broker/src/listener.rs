@@ -3,6 +3,7 @@
 use crate::admission::{Admission, Pace};
 use crate::connection;
 use crate::descriptors;
+use crate::log_pace::LogPace;
 use crate::node::Node;
 use crate::request::Ends;
 use std::future::poll_fn;
@@ -41,7 +42,7 @@ pub(crate) async fn run(
     let bearable = descriptors::shares().connections;
     let admission = Admission::default();
     let mut pace = Pace::new(Instant::now());
-    let mut refusing = false;
+    let refusal_lines = LogPace::default();
     let mut number = 0;
     let for_connections = stopping.clone();
     loop {
@@ -56,21 +57,19 @@ pub(crate) async fn run(
                         Ok(place) => place,
                         Err(refusal) => {
                             node.metrics.connections.refused(refusal);
-                            if !refusing {
+                            if refusal_lines.allows() {
                                 let (limit, value) = refusal.limit();
                                 warn!(
                                     peer = %ends.peer,
                                     limit,
                                     value,
-                                    "connection refused: as many are open as the limit allows; more \
-                                     refusals are counted in kohort_connections_refused_total"
+                                    "connection refused: as many are open as the limit allows; \
+                                     kohort_connections_refused_total counts them all"
                                 );
                             }
-                            refusing = true;
                             continue;
                         }
                     };
-                    refusing = false;
                     number += 1;
                     let serving = connection::serve(
                         Arc::clone(&node),

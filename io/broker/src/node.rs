@@ -7,6 +7,7 @@ use crate::cluster::topics::Topic;
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::fetch_session::FetchSessions;
 use crate::groups::Groups;
+use crate::log_pace::LogPace;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::request::Context;
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: Groups,
     pub(crate) metrics: Arc<Metrics>,
+    /// How often the log tells of connections that end for what their peer did.
+    pub(crate) fault_lines: LogPace,
     /// Nothing where requests may take as much memory as they like.
     pub(crate) request_memory: Option<Arc<RequestMemory>>,
     /// Turns true when the broker stops.

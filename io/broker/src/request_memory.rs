@@ -9,15 +9,13 @@
 //!
 //! Not counted: what lies in each connection's buffer of small requests.
 
+use crate::log_pace::LogPace;
 use crate::metrics::Counter;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tracing::warn;
 
 /// The room there is for requests.
@@ -27,9 +25,7 @@ pub(crate) struct RequestMemory {
     limit: usize,
     /// Requests that had to wait.
     pub(crate) waited: Counter,
-    begun: Instant,
-    /// Second since `begun` from which on the next one that waits is worth a line in the log.
-    silent_until: AtomicU64,
+    lines: LogPace,
 }
 
 /// A request's part of the room. It is free again when this is dropped.
@@ -37,9 +33,6 @@ pub(crate) struct RequestMemory {
 pub(crate) struct Held {
     _permit: OwnedSemaphorePermit,
 }
-
-/// How long the log says no more of it after it did.
-const SILENCE: Duration = Duration::from_secs(60);
 
 impl RequestMemory {
     /// Returns room for that many bytes, or nothing where there is no limit.
@@ -50,8 +43,7 @@ impl RequestMemory {
             room: Arc::new(Semaphore::new(limit)),
             limit,
             waited: Counter::default(),
-            begun: Instant::now(),
-            silent_until: AtomicU64::new(0),
+            lines: LogPace::default(),
         })
     }
 
@@ -62,19 +54,11 @@ impl RequestMemory {
 
     fn note_wait(&self) {
         self.waited.add(1);
-        let now = self.begun.elapsed().as_secs();
-        let until = self.silent_until.load(Ordering::Relaxed);
-        let next = now + SILENCE.as_secs();
-        if now >= until
-            && self
-                .silent_until
-                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
+        if self.lines.allows() {
             warn!(
                 limit = self.limit,
-                "requests wait to be read: as many bytes are in memory as queued.max.request.bytes \
-                 allows; kohort_requests_waited_for_memory_total counts them"
+                "a request waits to be read: as many bytes are in memory as queued.max.request.bytes \
+                 allows; kohort_requests_waited_for_memory_total counts them all"
             );
         }
     }
