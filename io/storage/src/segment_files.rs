@@ -73,7 +73,7 @@ impl PartitionLog {
             };
             if !known {
                 remove(disk.remove_file(&dir.join(&file)))?;
-                tracing::info!(partition = %self.id(), file, "removed what no checkpoint names");
+                tracing::debug!(partition = %self.id(), file, "removed what no checkpoint names");
             }
         }
         self.untidy.store(false, Ordering::Release);
