@@ -14,9 +14,13 @@ use kohort_protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequestCursor, TopicRequest,
 };
 use kohort_protocol::messages::metadata::MetadataRequestTopic;
+use kohort_protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kohort_protocol::messages::{
     DeleteTopicsRequest, DescribeClusterRequest, DescribeLogDirsRequest,
-    DescribeTopicPartitionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest,
+    DescribeTopicPartitionsRequest, InitProducerIdRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use kohort_protocol::{ErrorCode, Uuid};
@@ -127,23 +131,27 @@ async fn a_session_may_begin_empty() {
 }
 
 #[tokio::test]
-async fn a_leader_epoch_below_minus_1_is_fenced() {
+async fn a_leader_epoch_below_minus_1_is_fenced_but_for_a_fetch() {
     let running = start().await;
     let mut client = running.client().await;
-    client.create_topic("t", 1).await;
-    let id = client.describe("t", false).await.topic_id;
-    for (epoch, error, leader) in [
-        (-2, ErrorCode::FENCED_LEADER_EPOCH, 1),
-        (7, ErrorCode::UNKNOWN_LEADER_EPOCH, -1),
-        (-1, ErrorCode::NONE, -1),
-    ] {
+    let topic_id = client.create_topic("t", 1).await;
+    let epochs = [(-2, ErrorCode::NONE), (7, ErrorCode::UNKNOWN_LEADER_EPOCH)];
+    for (epoch, expected) in epochs {
         let mut request = fetch_request("", &[(0, 0)]);
-        request.topics[0].topic_id = id;
+        request.topics[0].topic_id = topic_id;
         request.topics[0].partitions[0].current_leader_epoch = epoch;
         let response = client.call(&request, 16).await;
         let data = &response.responses[0].partitions[0];
-        assert_eq!((data.error_code, data.current_leader.leader_id), (error, leader));
+        assert_eq!((data.error_code, data.current_leader.leader_id), (expected, -1));
     }
+    let partition = OffsetForLeaderPartition { current_leader_epoch: -2, ..Default::default() };
+    let request = OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions: vec![partition] }],
+        ..OffsetForLeaderEpochRequest::default()
+    };
+    let response = client.call(&request, 4).await;
+    let code = response.topics[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::FENCED_LEADER_EPOCH);
 }
 
 fn named(name: Option<&str>, topic_id: Uuid) -> DeleteTopicState {

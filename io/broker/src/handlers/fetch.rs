@@ -235,7 +235,8 @@ impl Work {
         wanted: &FetchPartition,
     ) -> Option<PartitionData> {
         let index = wanted.partition;
-        if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch) {
+        // Unlike elsewhere, any negative number stands for none, as in Kafka.
+        if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch.max(-1)) {
             let leader_epoch = partition.log.leader_epoch();
             let current_leader = match error_code {
                 ErrorCode::FENCED_LEADER_EPOCH if self.version >= LEADER_SINCE => {

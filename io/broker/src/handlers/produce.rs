@@ -232,7 +232,12 @@ fn is_zstd(records: &[u8]) -> bool {
 
 fn fail(response: &mut PartitionProduceResponse, error: &AppendError, log_start_offset: i64) {
     response.error_code = error.code();
-    if !matches!(error.code(), ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::CORRUPT_MESSAGE) {
+    if !matches!(
+        error.code(),
+        ErrorCode::MESSAGE_TOO_LARGE
+            | ErrorCode::RECORD_LIST_TOO_LARGE
+            | ErrorCode::CORRUPT_MESSAGE
+    ) {
         // As Kafka: the log was looked at, so its start is known.
         response.log_start_offset = log_start_offset;
     }
