@@ -4,6 +4,7 @@
 //! zeroed and mapped anew. A buffer here goes back to its pool when the last reader lets go of it. What
 //! the pool keeps is bounded, and let go of when nothing needed it for a while.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub(crate) struct BufferPool {
 
 #[derive(Default)]
 struct State {
-    kept: Vec<AlignedBuf>,
+    /// The one given back last is the last.
+    kept: VecDeque<AlignedBuf>,
     bytes: usize,
     last_used: Option<Instant>,
 }
@@ -54,19 +56,33 @@ impl BufferPool {
         state.last_used = Some(Instant::now());
         let fits = |kept: &AlignedBuf| (capacity..=2 * capacity).contains(&kept.capacity());
         let at = state.kept.iter().rposition(fits)?;
-        let mut buffer = state.kept.remove(at);
+        let mut buffer = state.kept.remove(at)?;
         state.bytes -= buffer.capacity();
         buffer.clear();
         Some(buffer)
     }
 
+    /// Keeps a buffer. Where there is no room for it, those go that lay there longest: they are of
+    /// sizes that are not asked for now.
     fn give_back(&self, buffer: AlignedBuf) {
         let capacity = buffer.capacity();
-        let mut state = self.state.lock();
-        if capacity >= KEPT_MIN && state.bytes + capacity <= self.kept_bytes_max {
-            state.bytes += capacity;
-            state.kept.push(buffer);
+        if !(KEPT_MIN..=self.kept_bytes_max).contains(&capacity) {
+            return;
         }
+        let mut surplus = Vec::new();
+        {
+            let mut state = self.state.lock();
+            while state.bytes + capacity > self.kept_bytes_max
+                && let Some(oldest) = state.kept.pop_front()
+            {
+                state.bytes -= oldest.capacity();
+                surplus.push(oldest);
+            }
+            state.bytes += capacity;
+            state.kept.push_back(buffer);
+        }
+        // Without the lock: the system takes its time to take memory back.
+        drop(surplus);
     }
 
     /// Lets go of everything kept, unless something was asked for within the time given.
@@ -74,7 +90,7 @@ impl BufferPool {
         let mut state = self.state.lock();
         if state.last_used.is_none_or(|last| last.elapsed() >= time) {
             state.bytes = 0;
-            state.kept = Vec::new();
+            state.kept = VecDeque::new();
         }
     }
 }
@@ -130,6 +146,19 @@ impl fmt::Debug for PooledBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_of_sizes_no_longer_asked_for_make_room_for_those_that_are() {
+        let pool = BufferPool::new(1 << 20);
+        let small: Vec<_> = (0..8).map(|_| pool.take(128 << 10)).collect();
+        drop(small);
+        let large = pool.take(512 << 10);
+        let at = large.as_slice().as_ptr();
+        drop(large);
+        assert_eq!(pool.take(512 << 10).as_slice().as_ptr(), at);
+        let kept = pool.state.lock().bytes;
+        assert!(kept <= 1 << 20, "{kept} bytes are kept");
+    }
 
     #[test]
     fn a_buffer_is_used_again_and_holds_nothing_of_its_former_life() {
