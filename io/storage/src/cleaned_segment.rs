@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kohort_log::sparse_index::ENTRY_BYTES;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
 
@@ -168,7 +169,7 @@ impl<'a> CleanedSegment<'a> {
             header.max_timestamp = -1;
         }
         self.active.note(&header, 0);
-        self.active.write(batch)?;
+        self.active.write(Bytes::copy_from_slice(batch))?;
         self.unsynced += batch.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;

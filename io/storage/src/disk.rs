@@ -68,6 +68,14 @@ pub trait DiskFile: Debug + Send + Sync {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     /// Writes all of `data` at `position`.
     fn write_at(&self, data: &[u8], position: u64) -> io::Result<()>;
+    /// Writes all pieces, one after another, from `position` on.
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut position: u64) -> io::Result<()> {
+        for piece in pieces {
+            self.write_at(piece, position)?;
+            position += piece.len() as u64;
+        }
+        Ok(())
+    }
     /// Makes all written data, and the length, durable.
     fn sync(&self) -> io::Result<()>;
     /// Returns the length of the file.

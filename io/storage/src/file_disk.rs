@@ -1,7 +1,7 @@
 //! The real disk: files of the operating system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, IoSliceMut, Read, Seek, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -115,6 +115,9 @@ impl Disk for FileDisk {
 /// stretches, so that what is missing is rarely smaller.
 const PROBE_INTERVAL: usize = 64 << 10;
 
+/// How many pieces are written by one call: as many as Linux takes.
+const PIECES_MAX: usize = 1024;
+
 #[derive(Debug)]
 struct RealFile(File);
 
@@ -134,6 +137,26 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, data: &[u8], position: u64) -> io::Result<()> {
         self.0.write_all_at(data, position)
+    }
+
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut position: u64) -> io::Result<()> {
+        for pieces in pieces.chunks(PIECES_MAX) {
+            let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|p| IoSlice::new(p)).collect();
+            let mut left = &mut slices[..];
+            IoSlice::advance_slices(&mut left, 0);
+            while !left.is_empty() {
+                match rustix::io::pwritev(&self.0, left, position) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        IoSlice::advance_slices(&mut left, written);
+                        position += written as u64;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -192,6 +215,19 @@ mod tests {
         }
         drop(held);
         FileDisk.lock(&path).expect("a released lock can be taken");
+    }
+
+    #[test]
+    fn pieces_lie_one_after_another_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileDisk.open(&dir.path().join("f"), OpenMode::Write).unwrap();
+        let pieces: Vec<Vec<u8>> = (0..3000_usize).map(|i| vec![i as u8; i % 7]).collect();
+        let slices: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        file.write_pieces_at(&slices, 5).unwrap();
+        let whole = pieces.concat();
+        let mut back = vec![1; 5 + whole.len()];
+        assert_eq!(file.read_at(&mut back, 0).unwrap(), back.len());
+        assert_eq!(back, [&[0; 5], &whole[..]].concat());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use kohort_log::roll::{ActiveSegment, IncomingBatch, must_roll};
 use kohort_log::sparse_index::{ENTRY_BYTES, IndexBuilder};
 use kohort_log::{PartitionConfig, Timestamp};
@@ -20,7 +21,7 @@ use crate::partition_log::{Chunk, PartitionLog};
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::wal::writer::{is_no_space, is_out_of_handles};
 
-/// Small batches are gathered up to this size before they are written.
+/// Batches are gathered up to this size, without copying them, before they are written.
 const WRITE_BYTES: usize = 1 << 20;
 
 /// Why records could not be written to segments.
@@ -108,7 +109,9 @@ fn write_chunks(
     partition.tidy()?;
     if !has_dir {
         create_dir(partition, &dir)?;
-        partition.state.lock().has_dir = true;
+        let mut state = partition.state.lock();
+        state.has_dir = true;
+        state.new_dir = true;
     }
     let mut writer = SegmentWriter {
         partition,
@@ -132,6 +135,8 @@ fn write_chunks(
 #[derive(Debug)]
 pub(crate) struct Unsynced {
     partition: Arc<PartitionLog>,
+    /// Whether no sync has covered the file yet that tells whose the folder is.
+    new_dir: bool,
     segments: Vec<(SegmentName, u32)>,
 }
 
@@ -140,7 +145,9 @@ pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
     let state = partition.state.lock();
     let written = state.segments.iter().filter(|(_, meta)| meta.unsynced);
     let segments: Vec<_> = written.map(|(&base, meta)| (meta.name(base), meta.bytes)).collect();
-    (!segments.is_empty()).then(|| Unsynced { partition: Arc::clone(partition), segments })
+    let new_dir = state.new_dir;
+    let any = new_dir || !segments.is_empty();
+    any.then(|| Unsynced { partition: Arc::clone(partition), new_dir, segments })
 }
 
 impl Unsynced {
@@ -154,6 +161,7 @@ impl Unsynced {
             return Ok(());
         }
         synced?;
+        state.new_dir = false;
         for (name, bytes) in &self.segments {
             if let Some(meta) = state.segments.get_mut(&name.base_offset)
                 && meta.generation == name.generation
@@ -168,6 +176,9 @@ impl Unsynced {
     fn sync_files(&self) -> Result<(), io::Error> {
         let partition = &*self.partition;
         let dir = partition.dir();
+        if self.new_dir {
+            partition.shared.disk.open(&dir.join(PARTITION_FILE), OpenMode::Existing)?.sync()?;
+        }
         for &(segment, _) in &self.segments {
             for (kind, path) in [
                 (FileKind::Records, records_path(&dir, segment)),
@@ -182,8 +193,12 @@ impl Unsynced {
     }
 }
 
-/// Creates a partition's folder with the file that tells whose it is.
-pub(crate) fn create_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
+/// Creates a partition's folder with the file that tells whose it is. Nothing of it is durable: as long
+/// as no checkpoint says that there is a folder, it is made anew.
+pub(crate) fn create_dir(
+    partition: &PartitionLog,
+    dir: &Path,
+) -> Result<Arc<dyn DiskFile>, FlushError> {
     let disk = &partition.shared.disk;
     disk.create_dir_all(dir)?;
     let id = partition.id();
@@ -194,8 +209,7 @@ pub(crate) fn create_dir(partition: &PartitionLog, dir: &Path) -> Result<(), Flu
     let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
     file.set_len(0)?;
     file.write_at(content.as_bytes(), 0)?;
-    file.sync()?;
-    Ok(())
+    Ok(file)
 }
 
 /// The file in a partition's folder that tells which partition it is.
@@ -218,7 +232,8 @@ pub(crate) struct Active {
     records: Arc<dyn DiskFile>,
     index: Arc<dyn DiskFile>,
     builder: IndexBuilder,
-    gathered: Vec<u8>,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
     entries: Vec<u8>,
 }
 
@@ -231,7 +246,7 @@ impl SegmentWriter<'_> {
             let batch = batch.map_err(|error| FlushError::Failed(io::Error::other(error)))?;
             let header = *batch.header();
             if self.must_roll(&header, at - from) {
-                self.write_bytes(&chunk.bytes[from..at])?;
+                self.write_bytes(chunk.bytes.slice(from..at))?;
                 from = at;
                 self.roll(header.base_offset)?;
             }
@@ -239,7 +254,7 @@ impl SegmentWriter<'_> {
             active.note(&header, (at - from) as u32);
             at += header.size_in_bytes();
         }
-        self.write_bytes(&chunk.bytes[from..at])
+        self.write_bytes(chunk.bytes.slice(from..at))
     }
 
     fn must_roll(&self, header: &BatchHeader, not_written: usize) -> bool {
@@ -260,7 +275,7 @@ impl SegmentWriter<'_> {
         must_roll(&self.config, &segment, &incoming, self.now)
     }
 
-    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<(), FlushError> {
         match &mut self.active {
             Some(active) if !bytes.is_empty() => active.write(bytes),
             _ => Ok(()),
@@ -311,7 +326,7 @@ impl Active {
         let builder =
             IndexBuilder::new(index_interval_bytes, meta.last_indexed, meta.max_timestamp);
         let (gathered, entries) = (Vec::new(), Vec::new());
-        Active { base, meta, records, index, builder, gathered, entries }
+        Active { base, meta, records, index, builder, gathered, gathered_bytes: 0, entries }
     }
 
     /// Writes what is gathered and makes everything durable. Only for files nobody relies on yet: that the
@@ -327,7 +342,7 @@ impl Active {
 
     /// Size including what is gathered but not written.
     fn size(&self) -> u32 {
-        self.meta.bytes + self.gathered.len() as u32
+        self.meta.bytes + self.gathered_bytes as u32
     }
 
     /// Takes note of a batch that lies `ahead` bytes after the end.
@@ -344,25 +359,23 @@ impl Active {
         self.meta.max_timestamp = self.builder.max_timestamp();
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), FlushError> {
-        if self.gathered.len() + bytes.len() > WRITE_BYTES {
+    /// Adds whole batches, which are written together with others.
+    pub(crate) fn write(&mut self, bytes: Bytes) -> Result<(), FlushError> {
+        if self.gathered_bytes + bytes.len() > WRITE_BYTES {
             self.write_gathered()?;
         }
-        if bytes.len() >= WRITE_BYTES / 4 && self.gathered.is_empty() {
-            self.records.write_at(bytes, u64::from(self.meta.bytes))?;
-            self.meta.bytes += bytes.len() as u32;
-            self.meta.unsynced = true;
-        } else {
-            self.gathered.extend_from_slice(bytes);
-        }
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(bytes);
         Ok(())
     }
 
     fn write_gathered(&mut self) -> Result<(), FlushError> {
         if !self.gathered.is_empty() {
-            self.records.write_at(&self.gathered, u64::from(self.meta.bytes))?;
-            self.meta.bytes += self.gathered.len() as u32;
+            let pieces: Vec<&[u8]> = self.gathered.iter().map(AsRef::as_ref).collect();
+            self.records.write_pieces_at(&pieces, u64::from(self.meta.bytes))?;
+            self.meta.bytes += self.gathered_bytes as u32;
             self.meta.unsynced = true;
+            self.gathered_bytes = 0;
             self.gathered.clear();
         }
         Ok(())

@@ -132,6 +132,8 @@ pub(crate) struct PartitionState {
     pub(crate) uncleanable: bool,
     /// Whether the partition's folder exists on disk.
     pub(crate) has_dir: bool,
+    /// Whether it was made since the last checkpoint, which has to make it durable.
+    pub(crate) new_dir: bool,
     /// Places where sequential readers go on: (segment, offset, position).
     pub(crate) read_hints: VecDeque<(SegmentName, i64, u32)>,
     pub(crate) deleted: bool,

@@ -117,10 +117,12 @@ impl PartitionLog {
         }
         let dir = self.dir();
         // Writing segments makes the folder again, which does no harm: it does not know of this one.
-        create_dir(self, &dir).map_err(|error| {
+        let of_folder = create_dir(self, &dir).map_err(|error| {
             let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
             self.refused(source)
         })?;
+        // A checkpoint may count on it already.
+        of_folder.sync().map_err(|error| self.refused(error))?;
         let file = self.open(STAGED, OpenMode::Write).map_err(|error| self.refused(error))?;
         file.set_len(0).map_err(|error| self.refused(error))?;
         Ok(SnapshotWriter { partition: Arc::clone(self), file, length: 0, crc: 0 })
