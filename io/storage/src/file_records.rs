@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kohort_protocol::records::BatchHeader;
@@ -68,6 +69,8 @@ pub struct FileRecords {
     file: Arc<dyn DiskFile>,
     position: u64,
     length: usize,
+    /// When all of it was last seen in the operating system's memory.
+    seen: Instant,
     _lent: Lent,
 }
 
@@ -102,7 +105,8 @@ impl FileRecords {
     /// Tells whether the next `length` bytes are in the operating system's memory, so that sending
     /// them will not wait for the disk.
     pub fn is_cached(&self, length: usize) -> bool {
-        self.file.is_cached(self.position, length.min(self.length)).unwrap_or(true)
+        self.seen.elapsed() < SEEN_LASTS
+            || self.file.is_cached(self.position, length.min(self.length)).unwrap_or(true)
     }
 
     /// Returns what brings the next `length` bytes into the operating system's memory. It waits for
@@ -122,6 +126,11 @@ impl FileRecords {
         }
     }
 }
+
+/// How long what was seen in the operating system's memory is taken to be there still: long enough for
+/// a reader that takes what it asked for, who is thus not asked about twice. Should it be gone sooner,
+/// sending waits for the disk.
+const SEEN_LASTS: Duration = Duration::from_millis(100);
 
 /// The buffer for bytes that are only read to be in memory.
 const LOAD_BUFFER: usize = 128 << 10;
@@ -179,6 +188,8 @@ impl PartitionLog {
             return Ok(None);
         }
         let Some(lent) = self.shared.lending.lend() else { return Ok(None) };
+        // Before the check, which takes its time.
+        let seen = Instant::now();
         if !(cached && self.state.lock().is_checked(open, from..to)) {
             let sound = open.check(from..to)?;
             self.state.lock().note_checked(open, from..sound.to);
@@ -191,7 +202,7 @@ impl PartitionLog {
         }
         let file = Arc::clone(&open.file);
         let length = (to - from) as usize;
-        Ok(Some(FileRecords { file, position: u64::from(from), length, _lent: lent }))
+        Ok(Some(FileRecords { file, position: u64::from(from), length, seen, _lent: lent }))
     }
 }
 
