@@ -22,13 +22,14 @@ use crate::listener::stopped;
 use crate::metrics::{Kind, Stage};
 use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
+use crate::quiet::Quiet;
 use crate::request::{Answer, Ends, Response};
 use crate::request_memory::{Held, Share};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -152,9 +153,8 @@ impl Connection {
     async fn run(mut self, stream: &mut TcpStream, mut stopping: watch::Receiver<bool>) -> End {
         let (mut reader, writer) = stream.split();
         let mut last_active = Instant::now();
-        let mut idle = pin!(sleep_until(self.idle_deadline(last_active)));
-        // One wait for all: a new one each time round would take a lock each time.
-        let mut stopped = pin!(stopped(&mut stopping));
+        let mut idle = Quiet::new(sleep_until(self.idle_deadline(last_active)));
+        let mut stopped = Quiet::new(stopped(&mut stopping));
         let mut open = true;
         loop {
             if open
@@ -162,6 +162,18 @@ impl Connection {
                 && let Err(end) = self.start_requests()
             {
                 return end;
+            }
+            // Unless more may be answered at once, and leave with it.
+            if self.in_flight.is_empty() && !self.outgoing.is_empty() {
+                match self.outgoing.try_write(writer.as_ref()) {
+                    Ok(true) => {
+                        last_active = self.count_sent();
+                        // What was held back because so much waited to be sent may start now.
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(error) => return error.into(),
+                }
             }
             if !open && self.in_flight.is_empty() && self.outgoing.is_empty() {
                 return End::Quiet("the broker is stopping");
@@ -190,10 +202,7 @@ impl Connection {
                     if let Err(error) = written {
                         return error.into();
                     }
-                    last_active = Instant::now();
-                    while let Some(timing) = self.outgoing.next_sent() {
-                        self.count(timing, last_active);
-                    }
+                    last_active = self.count_sent();
                 }
                 received = fill(&mut reader, &mut self.frames), if wants_bytes => {
                     match received {
@@ -220,8 +229,8 @@ impl Connection {
                     last_active = Instant::now();
                     self.frame_begun = last_active;
                 }
-                () = stopped.as_mut(), if open => open = false,
-                () = idle.as_mut(), if self.idle_after.is_some() => {
+                () = &mut stopped, if open => open = false,
+                () = &mut idle, if self.idle_after.is_some() => {
                     let now = Instant::now();
                     let deadline = self.idle_deadline(last_active);
                     if self.in_flight.is_empty() && !self.memory.is_waiting() {
@@ -239,7 +248,7 @@ impl Connection {
                             );
                         }
                     }
-                    idle.as_mut().reset(deadline.max(now + IDLE_CHECK_MIN));
+                    idle.set(sleep_until(deadline.max(now + IDLE_CHECK_MIN)));
                 }
             }
         }
@@ -316,6 +325,15 @@ impl Connection {
         }
         self.outgoing.note_end(timing);
         Ok(())
+    }
+
+    /// Counts the responses that have been written whole. Returns when that was.
+    fn count_sent(&mut self) -> Instant {
+        let now = Instant::now();
+        while let Some(timing) = self.outgoing.next_sent() {
+            self.count(timing, now);
+        }
+        now
     }
 
     /// Counts a request that is over.

@@ -18,7 +18,7 @@ use kohort_coordinator::{
     partition_for, split,
 };
 use kohort_protocol::ErrorCode;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,8 @@ pub(crate) struct Groups {
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
     shared: Arc<SharedByShards>,
-    shards: Mutex<BTreeMap<i32, Shard>>,
+    /// Read for each request, written when a shard starts.
+    shards: RwLock<BTreeMap<i32, Shard>>,
 }
 
 /// One shard at work.
@@ -136,9 +137,9 @@ impl Groups {
             metrics,
             stopping,
             shared: Arc::default(),
-            shards: Mutex::default(),
+            shards: RwLock::default(),
         };
-        let topic = groups.metadata.topics.named(OFFSETS_TOPIC);
+        let topic = groups.topic();
         for partition in topic.iter().flat_map(|topic| &topic.partitions) {
             if partition.log.log_end_offset() > partition.log.log_start_offset() {
                 groups.shard(partition);
@@ -147,9 +148,9 @@ impl Groups {
         groups
     }
 
-    /// Returns whether the topic of committed offsets exists.
-    pub(crate) fn has_topic(&self) -> bool {
-        self.metadata.topics.named(OFFSETS_TOPIC).is_some()
+    /// Returns the topic of committed offsets, if it exists.
+    pub(crate) fn topic(&self) -> Option<Arc<Topic>> {
+        self.metadata.topics.named(OFFSETS_TOPIC)
     }
 
     /// Creates the topic of committed offsets if need be.
@@ -159,27 +160,27 @@ impl Groups {
         topic: NewTopic,
     ) -> ErrorCode {
         let created = controller.create(vec![topic], false).await;
-        if self.has_topic() || created.iter().all(Result::is_ok) {
+        if self.topic().is_some() || created.iter().all(Result::is_ok) {
             ErrorCode::NONE
         } else {
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         }
     }
 
-    /// Hands a request to the shards of its groups, without waiting.
+    /// Hands a request to the shards of its groups, without waiting. `topic` is that of committed
+    /// offsets; without it nobody is asked.
     pub(crate) fn try_send_all(
         &self,
-        context: &RequestContext,
+        topic: Option<&Topic>,
+        context: RequestContext,
         request: GroupRequest,
     ) -> Result<Answers, Unsent> {
-        let Some(topic) = self.metadata.topics.named(OFFSETS_TOPIC) else {
-            return Ok(Answers::Several(Vec::new()));
-        };
+        let Some(topic) = topic else { return Ok(Answers::Several(Vec::new())) };
         let partitions = topic.partitions.len() as i32;
         if let Some(group) = request.only_group() {
             let index = partition_for(group, partitions);
             let (call, answer) = call(context, request);
-            return match self.try_send(&topic, index, call) {
+            return match self.try_send(topic, index, call) {
                 None => Ok(Answers::One(answer)),
                 Some(call) => Err(Unsent { sent: Vec::new(), rest: vec![(index, call, answer)] }),
             };
@@ -189,15 +190,15 @@ impl Groups {
         let holds_groups = |index: i32| {
             let log = topic.partition(index).map(|partition| &partition.log);
             log.is_some_and(|log| log.log_end_offset() > log.log_start_offset())
-                || self.shards.lock().contains_key(&index)
+                || self.shards.read().contains_key(&index)
         };
         let (mut sent, mut rest) = (Vec::new(), Vec::new());
         for (index, request) in split(request, partitions) {
             if listing && !holds_groups(index) {
                 continue;
             }
-            let (call, answer) = call(context, request);
-            match self.try_send(&topic, index, call) {
+            let (call, answer) = call(context.clone(), request);
+            match self.try_send(topic, index, call) {
                 None => sent.push(answer),
                 Some(call) => rest.push((index, call, answer)),
             }
@@ -207,11 +208,18 @@ impl Groups {
 
     /// Hands a call to a shard, or gives it back if its queue is full.
     fn try_send(&self, topic: &Topic, index: i32, call: ShardCall) -> Option<ShardCall> {
-        let Some(shard) = self.shard_of(topic, index) else {
-            call.refuse(ErrorCode::NOT_COORDINATOR);
-            return None;
+        let shards = self.shards.read();
+        let sent = if let Some(shard) = shards.get(&index) {
+            shard.calls.try_send(call)
+        } else {
+            drop(shards);
+            let Some(partition) = topic.partition(index) else {
+                call.refuse(ErrorCode::NOT_COORDINATOR);
+                return None;
+            };
+            self.shard(partition).try_send(call)
         };
-        match shard.try_send(call) {
+        match sent {
             Ok(()) => None,
             Err(mpsc::error::TrySendError::Full(call)) => Some(call),
             Err(mpsc::error::TrySendError::Closed(call)) => {
@@ -222,12 +230,8 @@ impl Groups {
     }
 
     /// Hands a request to the shards of its groups, waiting for room.
-    pub(crate) async fn send_all(
-        &self,
-        context: &RequestContext,
-        request: GroupRequest,
-    ) -> Answers {
-        match self.try_send_all(context, request) {
+    pub(crate) async fn send_all(&self, context: RequestContext, request: GroupRequest) -> Answers {
+        match self.try_send_all(self.topic().as_deref(), context, request) {
             Ok(answers) => answers,
             Err(unsent) => self.send_rest(unsent).await,
         }
@@ -237,7 +241,7 @@ impl Groups {
     pub(crate) async fn send_rest(&self, unsent: Unsent) -> Answers {
         let Unsent { mut sent, rest } = unsent;
         for (index, call, answer) in rest {
-            let topic = self.metadata.topics.named(OFFSETS_TOPIC);
+            let topic = self.topic();
             let refused = match topic.and_then(|topic| self.shard_of(&topic, index)) {
                 Some(shard) => shard.send(call).await.err().map(|unsent| unsent.0),
                 None => Some(call),
@@ -252,11 +256,11 @@ impl Groups {
 
     /// Returns the ways to ask each shard what there is in it.
     pub(crate) fn surveys(&self) -> Vec<Surveys> {
-        self.shards.lock().values().map(|shard| Surveys(shard.surveys.clone())).collect()
+        self.shards.read().values().map(|shard| Surveys(shard.surveys.clone())).collect()
     }
 
     fn shard_of(&self, topic: &Topic, index: i32) -> Option<mpsc::Sender<ShardCall>> {
-        if let Some(shard) = self.shards.lock().get(&index) {
+        if let Some(shard) = self.shards.read().get(&index) {
             return Some(shard.calls.clone());
         }
         Some(self.shard(topic.partition(index)?))
@@ -264,7 +268,7 @@ impl Groups {
 
     /// Returns the shard of a partition, starting it if need be.
     fn shard(&self, partition: &Arc<Partition>) -> mpsc::Sender<ShardCall> {
-        let mut shards = self.shards.lock();
+        let mut shards = self.shards.write();
         shards
             .entry(partition.index)
             .or_insert_with(|| {
@@ -292,7 +296,7 @@ impl Groups {
 
     /// Waits until the shards, which have been told to stop, are done, but not for ever.
     pub(crate) async fn stopped(&self) {
-        let shards = std::mem::take(&mut *self.shards.lock());
+        let shards = std::mem::take(&mut *self.shards.write());
         let all = async {
             for shard in shards.into_values() {
                 // A task that panicked is done, too.
@@ -313,8 +317,8 @@ impl Groups {
 }
 
 /// Makes the call of a request, and its answer to come.
-fn call(context: &RequestContext, request: GroupRequest) -> (ShardCall, PendingAnswer) {
+fn call(context: RequestContext, request: GroupRequest) -> (ShardCall, PendingAnswer) {
     let (reply, receiver) = oneshot::channel();
-    let call = GroupCall { context: context.clone(), request };
+    let call = GroupCall { context, request };
     (ShardCall { call, reply }, PendingAnswer(receiver))
 }

@@ -53,6 +53,7 @@ mod outgoing;
 mod partition;
 mod producer_ids;
 mod purgatory;
+mod quiet;
 mod quota;
 mod random;
 mod request;

@@ -96,6 +96,36 @@ impl Outgoing {
         self.ends.len()
     }
 
+    /// Writes as much as the socket takes now, if that is bytes from memory alone. Returns whether it
+    /// took any.
+    pub(crate) fn try_write(&mut self, socket: &TcpStream) -> io::Result<bool> {
+        if self.pieces.iter().any(|piece| matches!(piece, Piece::File(_))) {
+            return Ok(false);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            if let Piece::Bytes(bytes) = piece {
+                *slice = IoSlice::new(bytes);
+            }
+            count += 1;
+        }
+        let written = match &slices[..count] {
+            [] => return Ok(false),
+            [only] => socket.try_write(only),
+            all => socket.try_write_vectored(all),
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                self.advance(written);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes as much as the socket takes at once. Cancel-safe.
     pub(crate) async fn write(&mut self, socket: &TcpStream) -> io::Result<()> {
         let written = match self.pieces.front() {
@@ -136,7 +166,11 @@ impl Outgoing {
         }
         loop {
             socket.writable().await?;
-            match socket.try_write_vectored(&slices[..count]) {
+            let written = match &slices[..count] {
+                [only] => socket.try_write(only),
+                all => socket.try_write_vectored(all),
+            };
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return written,
             }

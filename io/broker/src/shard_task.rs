@@ -20,6 +20,7 @@ use crate::cluster::metadata::Metadata;
 use crate::listener::stopped;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
+use crate::quiet::{Gate, Quiet};
 use crate::random;
 use batch::BatchWriter;
 use kohort_coordinator::{
@@ -30,7 +31,8 @@ use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
 use parking_lot::Mutex;
 use snapshots::{Snapshots, Step};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -92,7 +94,7 @@ pub(crate) struct ShardTask {
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
-    callers: BTreeMap<u64, oneshot::Sender<GroupResponse>>,
+    callers: HashMap<u64, oneshot::Sender<GroupResponse>>,
     next_caller: u64,
     /// What each batch in flight holds back, the oldest first.
     held: VecDeque<Held>,
@@ -158,7 +160,7 @@ impl ShardTask {
             clock,
             metadata,
             metrics,
-            callers: BTreeMap::new(),
+            callers: HashMap::new(),
             next_caller: 0,
             held: VecDeque::new(),
             appended,
@@ -267,7 +269,10 @@ impl ShardTask {
         surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> End {
-        let mut changes = self.metadata.changes.subscribe();
+        let mut changed = Quiet::new(next_change(self.metadata.changes.subscribe()));
+        let mut stopped = Quiet::new(stopped(stopping));
+        let (mut at_calls, mut at_surveys, mut at_completions) =
+            (Gate::default(), Gate::default(), Gate::default());
         let now = self.clock.now();
         let mut round = Round::default();
         round.take(shard, |shard| shard.handle_loaded(now));
@@ -285,8 +290,10 @@ impl ShardTask {
             // the topic that was just created, and a session must end when its time is over.
             tokio::select! {
                 biased;
-                () = stopped(stopping) => return End::Stopping,
-                Some(completed) = self.completions.recv() => match completed {
+                () = &mut stopped => return End::Stopping,
+                Some(completed) = poll_fn(|context| {
+                    at_completions.poll(context, |inner| self.completions.poll_recv(inner))
+                }) => match completed {
                     Ok(()) => {
                         let held = self.held.pop_front().expect("each batch in flight holds something");
                         self.release(held);
@@ -302,11 +309,16 @@ impl ShardTask {
                     }
                 },
                 // Nothing changes by it, so nothing follows.
-                Some(Survey { after, offsets_max, reply }) = surveys.recv() => {
+                Some(Survey { after, offsets_max, reply }) = poll_fn(|context| {
+                    at_surveys.poll(context, |inner| surveys.poll_recv(inner))
+                }) => {
                     let _ = reply.send(shard.survey(after.as_deref(), offsets_max));
                     continue;
                 }
-                Ok(()) = changes.changed(), if may_append => self.learn_topics(shard, &mut round),
+                changes = &mut changed, if may_append => {
+                    changed.set(next_change(changes));
+                    self.learn_topics(shard, &mut round);
+                }
                 () = timer.rings(), if may_append => {
                     let now = self.clock.now();
                     while round.records.len() < RECORDS_PER_BATCH
@@ -319,7 +331,9 @@ impl ShardTask {
                     Step::Gather => self.snapshots.gather(shard, self.end),
                     Step::Ended(result) => self.snapshots.end(result),
                 },
-                Some(call) = calls.recv(), if may_append => {
+                Some(call) = poll_fn(|context| {
+                    at_calls.poll(context, |inner| calls.poll_recv(inner))
+                }), if may_append => {
                     let now = self.clock.now();
                     self.decide(shard, &mut round, now, call);
                     for _ in 1..CALLS_PER_BATCH {
@@ -467,6 +481,15 @@ impl ShardTask {
     }
 }
 
+/// Waits until the topics have changed.
+async fn next_change(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
+    if changes.changed().await.is_err() {
+        // Nobody is left to change them.
+        pending::<()>().await;
+    }
+    changes
+}
+
 /// Takes no further calls and refuses those that are there.
 fn refuse_queued(calls: &mut mpsc::Receiver<ShardCall>) {
     calls.close();
@@ -493,9 +516,18 @@ impl Round {
         for record in &outcome.records {
             shard.replay(record);
         }
-        self.records.extend(outcome.records);
-        self.held.replies.extend(outcome.replies);
-        self.held.effects.extend(outcome.effects);
+        append(&mut self.records, outcome.records);
+        append(&mut self.held.replies, outcome.replies);
+        append(&mut self.held.effects, outcome.effects);
+    }
+}
+
+/// Adds `more`, or takes it over as it is: mostly a round is one outcome.
+fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
+    if list.is_empty() {
+        *list = more;
+    } else {
+        list.append(&mut more);
     }
 }
 

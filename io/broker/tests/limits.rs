@@ -148,3 +148,22 @@ async fn a_request_that_comes_byte_by_byte_for_ever_is_ended() {
         timeout(PATIENCE, trickle).await.unwrap();
     }
 }
+
+/// More than may be under way, and more answers than may wait to be sent, in one write.
+#[tokio::test]
+async fn requests_held_back_while_answers_wait_are_answered_after_them() {
+    const REQUESTS: usize = 3000;
+    let running = start().await;
+    let mut client = running.client().await;
+    let request = ApiVersionsRequest::default();
+    let mut requests = Vec::new();
+    for id in 0..REQUESTS {
+        requests.extend_from_slice(&encode_request(&request, 0, id as i32, None).unwrap());
+    }
+    client.stream.write_all(&requests).await.unwrap();
+    for id in 0..REQUESTS {
+        let answer = timeout(PATIENCE, client.frame()).await.unwrap().unwrap();
+        assert_eq!(answer[..4], (id as i32).to_be_bytes());
+    }
+    running.broker.shutdown().await.unwrap();
+}

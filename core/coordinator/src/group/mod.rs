@@ -246,8 +246,13 @@ impl Shard for GroupShard {
     fn replay(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::OffsetCommit { group, topic, partition, value } => {
-                let entry = entry_of(&mut self.groups, group);
-                entry.offsets.put(&mut self.topic_names, topic, *partition, value);
+                let names = &mut self.topic_names;
+                if let Some(entry) = self.groups.get_mut(group) {
+                    entry.offsets.put(names, topic, *partition, value);
+                } else {
+                    let entry = entry_of(&mut self.groups, group);
+                    entry.offsets.put(names, topic, *partition, value);
+                }
             }
             GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
                 if let Some(entry) = self.groups.get_mut(group) {

@@ -35,7 +35,8 @@ pub(crate) fn handle(
         connection: ConnectionId(context.connection),
     };
     let listing = matches!(request, GroupRequest::ListGroups(_));
-    if !listing && !node.groups.has_topic() {
+    let topic = node.groups.topic();
+    if !listing && topic.is_none() {
         let node = Arc::clone(node);
         return Answer::Blocked(Box::pin(async move {
             let topic = crate::groups::offsets_topic(&node.config());
@@ -43,11 +44,11 @@ pub(crate) fn handle(
             if !error.is_ok() {
                 return encode(&context, &request.refuse(context.version, error));
             }
-            let answers = node.groups.send_all(&caller, request).await;
+            let answers = node.groups.send_all(caller, request).await;
             finish(&context, answers).await
         }));
     }
-    match node.groups.try_send_all(&caller, request) {
+    match node.groups.try_send_all(topic.as_deref(), caller, request) {
         Ok(Answers::One(answer)) => Answer::Later(Box::pin(async move {
             match answer.response().await {
                 Some(response) => encode(&context, &response),

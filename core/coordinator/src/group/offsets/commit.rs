@@ -11,6 +11,7 @@ use kohort_protocol::messages::offset_commit::{
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
+use super::{GroupOffsets, TopicOffsets};
 use crate::config::GroupConfig;
 use crate::group::record::{CommittedOffset, GroupRecord, LONGEST_NAME};
 use crate::group::request::RequestContext;
@@ -39,15 +40,23 @@ pub(crate) fn commit(
     } else {
         Ok(())
     };
+    let entry = entry.as_deref();
     let group = entry.map_or_else(|| request.group_id.as_str().into(), |entry| entry.id.clone());
+    let offsets = entry.map(|entry| &entry.offsets);
 
     // A negative time leaves the retention to the broker; only versions 2 to 4 can choose.
     let expiry = (request.retention_time_ms >= 0)
         .then(|| turn.now.saturating_add(request.retention_time_ms));
 
-    let mut response = OffsetCommitResponse::default();
+    let positions = topics.iter().map(|(topic, _)| topic.partitions.len()).sum();
+    turn.outcome.records.reserve_exact(positions);
+    let mut response = OffsetCommitResponse {
+        topics: Vec::with_capacity(topics.len()),
+        ..OffsetCommitResponse::default()
+    };
     for (topic, found) in topics {
         let mut answer = topic_response(version, topic);
+        let name = found.map(|found| own_name(offsets, found));
         for partition in &topic.partitions {
             let result = found
                 .and_then(|found| check_partition(found, partition).map(|()| found))
@@ -57,10 +66,10 @@ pub(crate) fn commit(
                 partition_index: partition.partition_index,
                 error_code: result.err().unwrap_or(ErrorCode::NONE),
             });
-            if let Ok(found) = result {
+            if let (Ok(found), Ok(name)) = (result, name) {
                 turn.outcome.records.push(GroupRecord::OffsetCommit {
                     group: Arc::clone(&group),
-                    topic: found.name.clone(),
+                    topic: Arc::clone(name),
                     partition: partition.partition_index,
                     value: CommittedOffset {
                         offset: partition.committed_offset,
@@ -77,6 +86,14 @@ pub(crate) fn commit(
         response.topics.push(answer);
     }
     response
+}
+
+/// Returns the topic's name as this shard keeps it, if the group has committed to the topic before. The
+/// image's own is shared by all shards, and counting the references to it would pass its memory to and
+/// fro between the processors for each position.
+fn own_name<'a>(offsets: Option<&'a GroupOffsets>, topic: &'a TopicImage) -> &'a Arc<str> {
+    let known = offsets.and_then(|offsets| offsets.topic(&topic.name));
+    known.map_or(&topic.name, TopicOffsets::name)
 }
 
 /// Asks the group whether it takes the commit. Without a group, only those may commit that do not
