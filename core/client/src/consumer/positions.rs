@@ -11,13 +11,13 @@
 //! error, retriable or not, never does: it is tried again, and reported if it is not retriable. A
 //! reset that a failed lookup could cause would skip or repeat records without anyone's wish.
 //!
-//! A position that was found under an earlier leader is checked with the new one before reading goes on
-//! (`validation.rs`).
+//! Who is asked what is in `lookups.rs`. A position that was found under an earlier leader is checked
+//! with the new one before reading goes on (`validation.rs`).
 //!
 //! Each ownership has its [`AssignmentEpoch`], each start of reading its [`PositionEpoch`]; answers
 //! carry them, and what belongs to an earlier one is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kohort_protocol::{ErrorCode, Uuid};
 
@@ -114,10 +114,6 @@ pub enum PositionAction {
 pub const EARLIEST: i64 = -2;
 /// The timestamp that asks ListOffsets for the log's end.
 pub const LATEST: i64 = -1;
-/// What a partition gets that an answer leaves out, as it does when its topic's id is not known at
-/// the moment: it is asked for again, and nothing is worth telling.
-const LEFT_OUT: ErrorCode = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-
 /// One answer about a committed offset: `None` when nothing is committed.
 pub type CommittedAnswer = Result<Option<Position>, ErrorCode>;
 /// One answer about an offset by time: `None` when no record is that young.
@@ -200,21 +196,9 @@ impl Positions {
     ) -> Vec<(TopicPartition, AssignmentEpoch)> {
         let mut taken = Vec::new();
         for partition in partitions {
-            let epoch = AssignmentEpoch(self.epochs.advance());
-            let position_epoch = PositionEpoch(self.epochs.advance());
-            let slot = Slot {
-                epoch,
-                position_epoch,
-                paused: false,
-                revoking: false,
-                topic_id: Uuid::ZERO,
-                checked_epoch: NO_EPOCH,
-                preferred: None,
-                state: State::Unknown,
-                retry_at: 0,
-            };
-            self.slots.insert(partition.clone(), slot);
-            taken.push((partition, epoch));
+            let slot = Slot::taken(&mut self.epochs);
+            taken.push((partition.clone(), slot.epoch));
+            self.slots.insert(partition, slot);
         }
         taken
     }
@@ -234,12 +218,8 @@ impl Positions {
             if known == Uuid::ZERO {
                 continue;
             }
-            slot.epoch = AssignmentEpoch(self.epochs.advance());
-            slot.position_epoch = PositionEpoch(self.epochs.advance());
-            slot.state = State::Unknown;
-            slot.checked_epoch = NO_EPOCH;
-            slot.preferred = None;
-            slot.retry_at = 0;
+            let taken = Slot::taken(&mut self.epochs);
+            *slot = Slot { topic_id: id, paused: slot.paused, ..taken };
             anew.push((partition.clone(), slot.epoch));
         }
         anew
@@ -338,166 +318,6 @@ impl Positions {
         self.reset(now, partition, Some(position.offset)).into_iter().collect()
     }
 
-    /// Takes the committed offsets asked for, or that the whole request failed.
-    pub fn handle_committed(
-        &mut self,
-        now: Timestamp,
-        id: RequestId,
-        answer: Result<Vec<(TopicPartition, CommittedAnswer)>, ErrorCode>,
-    ) -> Vec<PositionAction> {
-        let mut actions = Vec::new();
-        let asked: Vec<_> = self.waiting_for(|state| state == State::AskingCommitted(id));
-        if asked.is_empty() {
-            return actions;
-        }
-        let mut answers: BTreeMap<_, _> = match answer {
-            Ok(answers) => answers.into_iter().collect(),
-            Err(code) => asked.iter().map(|partition| (partition.clone(), Err(code))).collect(),
-        };
-        let mut failed = false;
-        for partition in asked {
-            // A partition the answer leaves out is asked for again: silence is not "none committed".
-            match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
-                Ok(Some(position)) => actions.push(self.start(&partition, position)),
-                Ok(None) => actions.extend(self.reset(now, &partition, None)),
-                Err(code) => {
-                    failed = true;
-                    self.set_state(&partition, State::Unknown);
-                    if !code.is_retriable() {
-                        actions.push(PositionAction::Failed { partition, code });
-                    }
-                }
-            }
-        }
-        if failed {
-            self.committed_retry_at = now + self.retry.next_ms();
-        } else {
-            self.retry.reset();
-        }
-        actions
-    }
-
-    /// Takes the offsets looked up, or that the whole request failed.
-    pub fn handle_listed(
-        &mut self,
-        now: Timestamp,
-        id: RequestId,
-        answer: Result<Vec<(TopicPartition, ListedAnswer)>, ErrorCode>,
-    ) -> Vec<PositionAction> {
-        let mut actions = Vec::new();
-        let asked: Vec<_> =
-            self.waiting_for(|state| matches!(state, State::Listing(open, _) if open == id));
-        let mut answers: BTreeMap<_, _> = match answer {
-            Ok(answers) => answers.into_iter().collect(),
-            Err(code) => asked.iter().map(|partition| (partition.clone(), Err(code))).collect(),
-        };
-        let mut failed = false;
-        for partition in asked {
-            let Some(State::Listing(_, time)) = self.slots.get(&partition).map(|slot| slot.state)
-            else {
-                continue;
-            };
-            match answers.remove(&partition).unwrap_or(Err(LEFT_OUT)) {
-                // The leader itself has just said so: nothing is left to check with it.
-                Ok(Some(position)) => actions.push(self.start_checked(&partition, position)),
-                // Both ends exist always: an answer without one is asked for again, after a while.
-                Ok(None) if time < 0 => {
-                    failed = true;
-                    self.set_state(&partition, State::Reset(time));
-                    self.back_off(now, &partition);
-                }
-                // No record is that young: the end is the first place where one will be.
-                Ok(None) => self.set_state(&partition, State::Reset(LATEST)),
-                Err(code) => {
-                    failed = true;
-                    self.set_state(&partition, State::Reset(time));
-                    self.back_off(now, &partition);
-                    if !code.is_retriable() {
-                        actions.push(PositionAction::Failed { partition, code });
-                    }
-                }
-            }
-        }
-        if failed {
-            actions.push(PositionAction::RefreshMetadata);
-        }
-        actions
-    }
-
-    /// Asks for whatever is missing. `coordinator` says whether committed offsets can be asked for.
-    pub fn advance(
-        &mut self,
-        now: Timestamp,
-        view: &MetadataView,
-        coordinator: bool,
-    ) -> Vec<PositionAction> {
-        let mut actions = Vec::new();
-        if !self.config.has_group {
-            // Without a group nothing is committed: the policy decides at once.
-            for partition in self.waiting_for(|state| state == State::Unknown) {
-                actions.extend(self.reset(now, &partition, None));
-            }
-        } else if coordinator && now >= self.committed_retry_at {
-            // The newest form of the question names topics by id, so they have to be known.
-            let (partitions, unknown): (Vec<_>, Vec<_>) = self
-                .waiting_for(|state| state == State::Unknown)
-                .into_iter()
-                .filter(|partition| self.slots[partition].retry_at <= now)
-                .partition(|partition| view.topic(&partition.topic).is_some());
-            for partition in &unknown {
-                self.back_off(now, partition);
-            }
-            if !unknown.is_empty() {
-                actions.push(PositionAction::RefreshMetadata);
-            }
-            if !partitions.is_empty() {
-                let id = RequestId(self.ids.advance());
-                for partition in &partitions {
-                    self.set_state(partition, State::AskingCommitted(id));
-                }
-                actions.push(PositionAction::FetchCommitted { id, partitions });
-            }
-        }
-        actions.extend(self.check_epochs(now, view));
-        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64, i32)>> = BTreeMap::new();
-        let mut leaderless = BTreeSet::new();
-        for (partition, slot) in &self.slots {
-            let State::Reset(time) = slot.state else { continue };
-            if slot.revoking || now < slot.retry_at {
-                continue;
-            }
-            match view.partition(&partition.topic, partition.partition) {
-                Some(known) if view.broker(known.leader).is_some() => {
-                    by_leader.entry(known.leader).or_default().push((
-                        partition.clone(),
-                        time,
-                        known.leader_epoch,
-                    ));
-                }
-                _ => {
-                    leaderless.insert(partition.clone());
-                }
-            }
-        }
-        for partition in &leaderless {
-            self.back_off(now, partition);
-        }
-        if !leaderless.is_empty() {
-            actions.push(PositionAction::RefreshMetadata);
-        }
-        for (node, partitions) in by_leader {
-            let id = RequestId(self.ids.advance());
-            for (partition, time, leader_epoch) in &partitions {
-                self.set_state(partition, State::Listing(id, *time));
-                if let Some(slot) = self.slots.get_mut(partition) {
-                    slot.checked_epoch = *leader_epoch;
-                }
-            }
-            actions.push(PositionAction::ListOffsets { id, node, partitions });
-        }
-        actions
-    }
-
     /// Returns when [`advance`](Self::advance) has something to do again without an event.
     pub fn poll_timeout(&self, now: Timestamp, coordinator: bool) -> Option<Timestamp> {
         self.slots
@@ -575,6 +395,21 @@ impl Positions {
 }
 
 impl Slot {
+    /// A partition as it is when it is taken: nothing is known of it.
+    fn taken(epochs: &mut Counter) -> Self {
+        Self {
+            epoch: AssignmentEpoch(epochs.advance()),
+            position_epoch: PositionEpoch(epochs.advance()),
+            paused: false,
+            revoking: false,
+            topic_id: Uuid::ZERO,
+            checked_epoch: NO_EPOCH,
+            preferred: None,
+            state: State::Unknown,
+            retry_at: 0,
+        }
+    }
+
     /// Returns where fetching goes on, once that is known.
     pub fn fetch_position(&self) -> Option<Position> {
         match self.state {
@@ -612,6 +447,7 @@ impl Slot {
 /// No leader epoch: what brokers before KIP-320 know.
 const NO_EPOCH: i32 = -1;
 
+mod lookups;
 mod validation;
 pub use validation::EpochEnd;
 

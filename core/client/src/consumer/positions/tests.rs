@@ -9,9 +9,14 @@ use crate::metadata::MetadataScope;
 
 /// One broker, one topic `t` of two partitions.
 pub(in crate::consumer) fn view() -> MetadataView {
+    view_led_by(1)
+}
+
+/// The same with this leader, of whom nothing is known unless it is the one broker, number 1.
+fn view_led_by(leader_id: i32) -> MetadataView {
     let partition = |index| MetadataResponsePartition {
         partition_index: index,
-        leader_id: 1,
+        leader_id,
         leader_epoch: 5,
         ..Default::default()
     };
@@ -65,6 +70,19 @@ fn reading_starts_at_the_committed_offset() {
         [PositionAction::Start { position: Position { offset: 42, .. }, .. }]
     ));
     assert_eq!(positions.get(&zero()).unwrap().fetch_position(), Some(Position::at(42)));
+}
+
+#[test]
+fn a_position_to_be_checked_with_an_unknown_leader_waits_for_a_newer_picture() {
+    let (mut positions, id) = asking(OffsetReset::Latest);
+    let position = Position { offset: 42, leader_epoch: Some(4) };
+    positions.handle_committed(1, id, Ok(vec![(zero(), Ok(Some(position)))]));
+    let lost = view_led_by(2);
+    assert_eq!(positions.advance(1, &lost, true), [PositionAction::RefreshMetadata]);
+    assert!(positions.advance(1, &lost, true).is_empty(), "it is not asked for at every turn");
+    assert_eq!(positions.poll_timeout(1, true), Some(101));
+    let actions = positions.advance(101, &view(), true);
+    assert!(matches!(actions[..], [PositionAction::AskEpochEnds { node: 1, .. }]), "{actions:?}");
 }
 
 #[test]

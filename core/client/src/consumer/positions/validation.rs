@@ -7,10 +7,9 @@
 //! asked where the old epoch ended. At the position or after it: all is well. Before it: the log was cut,
 //! and the records from there on are others.
 
-use std::collections::BTreeMap;
-
 use kohort_protocol::ErrorCode;
 
+use super::lookups::answered;
 use super::{NO_EPOCH, PositionAction, Positions, State};
 use crate::consumer::types::{
     OffsetReset, Position, PositionEpoch, RequestId, Timestamp, TopicPartition,
@@ -27,31 +26,18 @@ impl Positions {
         &mut self,
         now: Timestamp,
         view: &MetadataView,
-    ) -> Vec<PositionAction> {
+        actions: &mut Vec<PositionAction>,
+    ) {
         if self.seen != Some(view.version) {
             self.see_leaders(view);
         }
-        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i32, i32)>> = BTreeMap::new();
-        for (partition, slot) in &self.slots {
-            let State::Unchecked(position) = slot.state else { continue };
-            if slot.revoking || now < slot.retry_at {
-                continue;
-            }
-            // Without a leader the picture is asked for anew: fetching would need one just as much.
-            let known = view.partition(&partition.topic, partition.partition);
-            if let Some(known) = known.filter(|known| view.broker(known.leader).is_some()) {
-                let epoch = position.leader_epoch.unwrap_or(NO_EPOCH);
-                by_leader.entry(known.leader).or_default().push((
-                    partition.clone(),
-                    epoch,
-                    known.leader_epoch,
-                ));
-            }
-        }
-        let mut actions = Vec::new();
-        for (node, partitions) in by_leader {
+        let question = |state| match state {
+            State::Unchecked(position) => Some(position.leader_epoch.unwrap_or(NO_EPOCH)),
+            _ => None,
+        };
+        for (node, partitions) in self.by_leader(now, view, question, actions) {
             let id = RequestId(self.ids.advance());
-            for (partition, _, _) in &partitions {
+            for (partition, ..) in &partitions {
                 if let Some(slot) = self.slots.get_mut(partition)
                     && let State::Unchecked(position) = slot.state
                 {
@@ -60,7 +46,6 @@ impl Positions {
             }
             actions.push(PositionAction::AskEpochEnds { id, node, partitions });
         }
-        actions
     }
 
     /// Holds every position against the leader there is by now.
@@ -108,25 +93,20 @@ impl Positions {
         let mut actions = Vec::new();
         let asked =
             self.waiting_for(|state| matches!(state, State::Checking(open, _) if open == id));
-        let mut answers: BTreeMap<_, _> = match answer {
-            Ok(answers) => answers.into_iter().collect(),
+        if answer.as_ref().err() == Some(&ErrorCode::UNSUPPORTED_VERSION) {
             // A broker that cannot answer such questions is as good as one that says yes.
-            Err(ErrorCode::UNSUPPORTED_VERSION) => {
-                for partition in asked {
-                    self.checked(&partition);
-                }
-                return actions;
+            for partition in asked {
+                self.checked(&partition);
             }
-            Err(code) => asked.iter().map(|partition| (partition.clone(), Err(code))).collect(),
-        };
+            return actions;
+        }
         let mut failed = false;
-        for partition in asked {
+        for (partition, answer) in answered(asked, answer) {
             let Some(State::Checking(_, position)) = self.slots.get(&partition).map(|it| it.state)
             else {
                 continue;
             };
-            let left_out = Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-            match answers.remove(&partition).unwrap_or(left_out) {
+            match answer {
                 Ok(Some(end)) if end.offset >= position.offset => self.checked(&partition),
                 Ok(end) => {
                     let consumed = consumed(&partition).unwrap_or(position);
@@ -134,11 +114,8 @@ impl Positions {
                 }
                 Err(code) => {
                     failed = true;
-                    self.set_state(&partition, State::Unchecked(position));
-                    self.back_off(now, &partition);
-                    if !code.is_retriable() {
-                        actions.push(PositionAction::Failed { partition, code });
-                    }
+                    let state = State::Unchecked(position);
+                    actions.extend(self.ask_again(now, partition, state, code));
                 }
             }
         }
