@@ -247,16 +247,25 @@ impl Demo {
     /// Kills the member that owns most, so that there is something to take over.
     async fn kill_one(&mut self) -> anyhow::Result<()> {
         let ledger = &self.ledger;
-        let victim = self
+        let (index, victim) = self
             .members
             .iter_mut()
-            .filter(|m| m.alive)
-            .max_by_key(|m| ledger.owned_by(&m.name).len())
+            .enumerate()
+            .filter(|(_, m)| m.alive)
+            .max_by_key(|(_, m)| ledger.owned_by(&m.name).len())
             .context("no member is alive")?;
         let owned = partitions(&self.ledger.owned_by(&victim.name));
         let pid = victim.pid().unwrap_or_default();
         let gone = victim.kill().await?;
         let name = victim.name.clone();
+        // What it reported before its death is still in its pipe, and was done while it owned.
+        while let Some((from, message)) = self.events.recv().await {
+            let last = from == index && matches!(message, FromMember::Ended);
+            self.apply(from, message)?;
+            if last {
+                break;
+            }
+        }
         self.ledger.ended(&name, gone);
         self.screen.say(&format!("{name} (pid {pid}), owner of {owned}, dies by SIGKILL"));
         Ok(())
