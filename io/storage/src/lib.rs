@@ -48,6 +48,7 @@ mod inspect;
 mod log_dir;
 mod lookup;
 mod partition_log;
+mod queue;
 mod read;
 mod recovery;
 mod repair;

@@ -30,9 +30,10 @@ use crate::disk::{DirLock, Disk, Volume};
 use crate::error::{FatalError, OpenError, StorageError};
 use crate::file_disk::FileDisk;
 use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
+use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::retention::RetentionReport;
-use crate::shared::{Done, Pending, PendingEntry, Shared};
+use crate::shared::Shared;
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
 /// The folder below the data folder in which partitions lie.
@@ -381,7 +382,7 @@ impl Drop for FailsOnPanic {
             let fatal = self.0.fail("working behind appends", panicked);
             self.0.close_queue();
             let mut waiting = Vec::new();
-            self.0.take_queued(&mut waiting, false);
+            self.0.queue.take(&mut waiting, false);
             for done in waiting.into_iter().filter_map(|pending| pending.done) {
                 done(Err(StorageError::Fatal(Arc::clone(&fatal))));
             }

@@ -28,8 +28,9 @@ use kohort_protocol::{ErrorCode, Uuid};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{AppendError, StorageError};
+use crate::queue::{BATCH_HEAD, Done, Pending, PendingEntry};
 use crate::segment::{SegmentMeta, SegmentName};
-use crate::shared::{BATCH_HEAD, Hot, Pending, PendingEntry, Shared};
+use crate::shared::{Hot, Shared};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
 /// Which partition: the topic's id makes it unique, its name is for people.
@@ -361,7 +362,7 @@ impl PartitionLog {
         &self,
         state: parking_lot::MutexGuard<'_, PartitionState>,
         last_offset: i64,
-        done: crate::shared::Done,
+        done: Done,
     ) {
         if last_offset < self.high_watermark() {
             drop(state);
@@ -387,7 +388,7 @@ impl PartitionLog {
         let start = self.log_start.fetch_max(offset, Ordering::AcqRel).max(offset);
         state.epochs.truncate_front(start);
         let entry = encode_control(&Entry::LogStart { key: self.key(), offset: start });
-        let done: crate::shared::Done = Box::new(done);
+        let done: Done = Box::new(done);
         self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
         drop(state);
         // Not only when that is durable: files go after a checkpoint, which states the new start as

@@ -9,11 +9,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use bytes::Bytes;
 use kohort_log::validator::AppendOrigin;
 use parking_lot::{Condvar, Mutex};
 
@@ -25,17 +24,11 @@ use crate::error::{AppendError, FatalError, StorageError};
 use crate::file_cache::FileCache;
 use crate::file_records::Lending;
 use crate::partition_log::PartitionLog;
+use crate::queue::{CommitQueue, Pending};
 use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
 use crate::wal::writer::WalPosition;
-
-/// Called once, when an append is durable or will never be.
-pub(crate) type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
-
-/// Bytes of a batch that are set on append and lie outside its checksum: base offset, length and
-/// leader epoch. They are kept apart so that the batch itself need not be copied to change them.
-pub(crate) const BATCH_HEAD: usize = 16;
 
 pub(crate) struct Shared {
     pub(crate) config: LogDirConfig,
@@ -46,9 +39,8 @@ pub(crate) struct Shared {
     pub(crate) lending: Lending,
     pub(crate) salt: u64,
     pub(crate) leader_epoch: AtomicI32,
-    queue: Mutex<Queue>,
-    queue_filled: Condvar,
-    pub(crate) queued_bytes: AtomicUsize,
+    pub(crate) queue: CommitQueue,
+    room_waiters: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     /// Below zero for a moment when a partition is deleted while its records are being committed.
     unflushed_bytes: AtomicIsize,
     /// Space ran out somewhere: clients' appends are refused, the broker's own go on while they can.
@@ -71,52 +63,6 @@ pub(crate) struct Shared {
     pub(crate) cleaning: Cleaning,
     pub(crate) next_uid: AtomicU32,
     pub(crate) counters: Counters,
-}
-
-/// An append or other entry on its way to the log.
-pub(crate) struct Pending {
-    pub(crate) what: PendingEntry,
-    pub(crate) done: Option<Done>,
-}
-
-pub(crate) enum PendingEntry {
-    Append {
-        partition: Arc<PartitionLog>,
-        head: [u8; BATCH_HEAD],
-        /// The batch after its head.
-        body: Bytes,
-        first_offset: i64,
-        next_offset: i64,
-    },
-    /// An encoded entry other than an append.
-    Control(Vec<u8>),
-    /// Nothing to write: done when everything before it is durable.
-    Barrier,
-}
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pending({} bytes)", self.what.bytes())
-    }
-}
-
-impl PendingEntry {
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            PendingEntry::Append { body, .. } => BATCH_HEAD + body.len(),
-            PendingEntry::Control(entry) => entry.len(),
-            PendingEntry::Barrier => 0,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    entries: Vec<Pending>,
-    /// Whether the commit thread sleeps and must be woken.
-    waiting: bool,
-    closed: bool,
-    room_waiters: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// What the background thread has to do.
@@ -165,9 +111,8 @@ impl Shared {
             lending: Lending::default(),
             salt,
             leader_epoch: AtomicI32::new(leader_epoch),
-            queue: Mutex::default(),
-            queue_filled: Condvar::new(),
-            queued_bytes: AtomicUsize::new(0),
+            queue: CommitQueue::default(),
+            room_waiters: Mutex::default(),
             unflushed_bytes: AtomicIsize::new(0),
             disk_full: AtomicBool::new(false),
             commit_stuck: AtomicBool::new(false),
@@ -198,7 +143,7 @@ impl Shared {
         {
             return Err(AppendError::DiskFull);
         }
-        let queued = self.queued_bytes.load(Ordering::Relaxed);
+        let queued = self.queue.bytes();
         let unflushed = self.unflushed();
         // The broker's own records may use twice the room: a coordinator that cannot write must
         // unload its groups, which is worse than a little memory.
@@ -258,45 +203,17 @@ impl Shared {
     /// Puts an entry into the queue. The caller holds its partition's lock, which makes the order of
     /// a partition's entries that of its offsets.
     pub(crate) fn enqueue(&self, pending: Pending) {
-        self.queued_bytes.fetch_add(pending.what.bytes(), Ordering::Relaxed);
-        let wake = {
-            let mut queue = self.queue.lock();
-            if queue.closed {
-                drop(queue);
-                self.queued_bytes.fetch_sub(pending.what.bytes(), Ordering::Relaxed);
-                if let Some(done) = pending.done {
-                    done(Err(self.alive().err().unwrap_or(StorageError::Closed)));
-                }
-                return;
-            }
-            queue.entries.push(pending);
-            std::mem::take(&mut queue.waiting)
-        };
-        if wake {
-            self.queue_filled.notify_one();
+        if let Err(refused) = self.queue.push(pending)
+            && let Some(done) = refused.done
+        {
+            done(Err(self.alive().err().unwrap_or(StorageError::Closed)));
         }
-    }
-
-    /// Takes everything queued into `into`, which is empty. Waits for something if `wait`. Returns
-    /// false when the queue is closed and empty.
-    pub(crate) fn take_queued(&self, into: &mut Vec<Pending>, wait: bool) -> bool {
-        let mut queue = self.queue.lock();
-        while queue.entries.is_empty() {
-            if queue.closed || !wait {
-                return !queue.closed;
-            }
-            queue.waiting = true;
-            self.queue_filled.wait(&mut queue);
-        }
-        std::mem::swap(into, &mut queue.entries);
-        true
     }
 
     /// Ends the queue: what is in it is still committed, nothing more is taken.
     pub(crate) fn close_queue(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        self.queue.lock().closed = true;
-        self.queue_filled.notify_all();
+        self.queue.close();
         self.call_room_waiters();
     }
 
@@ -306,19 +223,18 @@ impl Shared {
 
     /// Calls `waiter` when appends may be tried again, at once if that is now.
     pub(crate) fn when_room(&self, waiter: Box<dyn FnOnce() + Send>) {
-        let mut queue = self.queue.lock();
-        let room = self.has_room() || queue.closed;
-        if room {
-            drop(queue);
+        let mut waiters = self.room_waiters.lock();
+        if self.has_room() || self.queue.is_closed() {
+            drop(waiters);
             waiter();
         } else {
-            queue.room_waiters.push(waiter);
+            waiters.push(waiter);
         }
     }
 
     /// Room is announced at half of the limits, so that those woken do not find it gone at once.
     fn has_room(&self) -> bool {
-        self.queued_bytes.load(Ordering::Relaxed) <= self.config.queue_bytes_max / 2
+        self.queue.bytes() <= self.config.queue_bytes_max / 2
             && self.unflushed() <= self.config.unflushed_bytes_max / 2
     }
 
@@ -330,7 +246,7 @@ impl Shared {
     }
 
     fn call_room_waiters(&self) {
-        let waiters = std::mem::take(&mut self.queue.lock().room_waiters);
+        let waiters = std::mem::take(&mut *self.room_waiters.lock());
         for waiter in waiters {
             waiter();
         }

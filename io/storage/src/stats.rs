@@ -49,7 +49,7 @@ impl LogDir {
         let mut syncs = DurationCounts::default();
         syncs.add(&shared.counters.syncs);
         LogDirStats {
-            queued_bytes: shared.queued_bytes.load(Ordering::Relaxed),
+            queued_bytes: shared.queue.bytes(),
             unflushed_bytes: shared.unflushed(),
             wal_bytes: shared.pool.live_bytes(),
             open_files: shared.files.open_files(),

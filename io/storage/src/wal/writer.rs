@@ -76,6 +76,11 @@ impl WalWriter {
         self.next
     }
 
+    /// Tells whether each frame is synced.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
     /// Returns how long the sync of the frame written last took.
     pub(crate) fn last_sync(&self) -> Duration {
         self.last_sync
