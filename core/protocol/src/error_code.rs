@@ -11,11 +11,6 @@ impl ErrorCode {
     pub const fn is_ok(self) -> bool {
         self.0 == 0
     }
-
-    /// Returns `Err` for every code but [`ErrorCode::NONE`].
-    pub const fn into_result(self) -> Result<(), Self> {
-        if self.is_ok() { Ok(()) } else { Err(self) }
-    }
 }
 
 impl fmt::Display for ErrorCode {

@@ -181,13 +181,6 @@ impl<'a> Reader<'a> {
         Ok(self.frame.slice(start..self.position))
     }
 
-    /// Takes everything that is left without copying it.
-    pub fn take_rest(&mut self) -> Bytes {
-        let start = self.position;
-        self.position = self.end;
-        self.frame.slice(start..self.end)
-    }
-
     /// Reads the tagged fields that end a flexible structure.
     ///
     /// `known` is called with each tag and a reader confined to that field; it answers `false` for

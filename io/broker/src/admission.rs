@@ -4,7 +4,7 @@
 //! Kafka makes room on a full listener by closing the connection that is idle longest; here the new one
 //! is refused, so that nobody can push others out.
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, limit_for_address};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -90,13 +90,6 @@ fn limit_of(address: IpAddr, config: &BrokerConfig) -> usize {
     let overrides = config.max_connections_per_ip_overrides.iter();
     let own = overrides.filter_map(|item| limit_for_address(item)).find(|(of, _)| *of == address);
     own.map_or(config.max_connections_per_ip as usize, |(_, limit)| limit)
-}
-
-/// Reads ADDRESS:LIMIT.
-pub(crate) fn limit_for_address(item: &str) -> Option<(IpAddr, usize)> {
-    let (address, limit) = item.rsplit_once(':')?;
-    let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
-    Some((address.to_canonical(), limit.trim().parse().ok()?))
 }
 
 /// Counts the connections of the current second.

@@ -79,11 +79,6 @@ impl Compression {
         }
     }
 
-    /// Returns the codec with this name, if there is one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|codec| codec.name() == name)
-    }
-
     /// Returns whether Kafka accepts `level` for this codec.
     ///
     /// gzip takes -1 and 1 to 9, lz4 1 to 17, zstd -131072 to 22. Snappy and none have no levels.

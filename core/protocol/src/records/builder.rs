@@ -157,12 +157,6 @@ impl BatchBuilder {
         self.buffer.len().max(BATCH_HEADER_BYTES)
     }
 
-    /// Returns the size of the batch if its records pack to `ratio` of their size.
-    pub fn estimated_size(&self, ratio: f32) -> usize {
-        let payload = self.size_in_bytes() - BATCH_HEADER_BYTES;
-        BATCH_HEADER_BYTES + (payload as f32 * ratio) as usize
-    }
-
     /// Returns what [`size_in_bytes`](Self::size_in_bytes) would be with one more record.
     pub fn size_with(&self, record: &NewRecord<'_>) -> usize {
         let body = self.body_len(record, self.last_offset_delta.saturating_add(1));

@@ -22,6 +22,7 @@ pub use topic_properties::{
     TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, effective, list_with,
 };
 pub use value::Kind;
+pub(crate) use value::limit_for_address;
 
 use std::collections::BTreeMap;
 use thiserror::Error;

@@ -3,8 +3,8 @@
 //! Kafka keeps configuration as text and gives every name a type and a range. [`Kind`] is that
 //! type; [`FromConfig`] turns checked text into the Rust value the broker works with.
 
-use crate::admission::limit_for_address;
 use std::fmt;
+use std::net::IpAddr;
 
 /// The type and range of a property. What [`check`](Self::check) says of a value is what Kafka says:
 /// clients see it.
@@ -184,6 +184,13 @@ impl<T: FromConfig> FromConfig for Option<T> {
     fn from_config(text: Option<&str>) -> Self {
         text.map(|text| T::from_config(Some(text)))
     }
+}
+
+/// Reads ADDRESS:LIMIT.
+pub(crate) fn limit_for_address(item: &str) -> Option<(IpAddr, usize)> {
+    let (address, limit) = item.rsplit_once(':')?;
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+    Some((address.to_canonical(), limit.trim().parse().ok()?))
 }
 
 #[cfg(test)]
