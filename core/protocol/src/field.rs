@@ -12,13 +12,23 @@ pub(crate) trait Field: Sized {
     fn read(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError>;
     fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
 
+    /// Reads the value as the content of a tagged field.
+    fn read_tagged(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        Self::read(reader, version)
+    }
+
+    /// Writes the value as the content of a tagged field.
+    fn write_tagged(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.write(writer, version)
+    }
+
     /// Adds the error codes it holds to `into`, but for those that say that all went well.
     fn collect_errors(&self, into: &mut Vec<ErrorCode>) {
         let _ = into;
     }
 }
 
-/// A structure that may be null, which costs one byte before it.
+/// A structure that may be null, which costs one byte before it: -1 or 1, but 0 or 1 in a tagged field.
 pub(crate) trait Structure: Field {}
 
 macro_rules! plain_field {
@@ -172,6 +182,18 @@ impl<T: Structure> Field for Option<T> {
 
     fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.put_i8(if self.is_some() { 1 } else { -1 });
+        self.iter().try_for_each(|structure| structure.write(writer, version))
+    }
+
+    fn read_tagged(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        match reader.read_uvarint()? {
+            0 => Ok(None),
+            _ => T::read(reader, version).map(Some),
+        }
+    }
+
+    fn write_tagged(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writer.put_uvarint(u32::from(self.is_some()));
         self.iter().try_for_each(|structure| structure.write(writer, version))
     }
 

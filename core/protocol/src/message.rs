@@ -179,7 +179,7 @@ macro_rules! structures {
                 $($crate::message::unless_tagged! { [$($tag)?]
                     if ($versions).contains(&version) {
                         $crate::message::read_field!(
-                            reader, version, value, $name, $field $(, $nullable)?
+                            read, reader, version, value, $name, $field $(, $nullable)?
                         );
                     }
                 })*
@@ -188,7 +188,8 @@ macro_rules! structures {
                         $($crate::message::if_tagged! { [$($tag)?]
                             if _tag == TAG && ($versions).contains(&version) {
                                 $crate::message::read_field!(
-                                    _reader, version, value, $name, $field $(, $nullable)?
+                                    read_tagged, _reader, version, value, $name, $field
+                                    $(, $nullable)?
                                 );
                                 return Ok(true);
                             }
@@ -208,7 +209,7 @@ macro_rules! structures {
                 $($crate::message::unless_tagged! { [$($tag)?]
                     if ($versions).contains(&version) {
                         $crate::message::write_field!(
-                            self, writer, version, $name, $field $(, $nullable)?
+                            write, self, writer, version, $name, $field $(, $nullable)?
                         );
                     }
                 })*
@@ -221,7 +222,8 @@ macro_rules! structures {
                             if self.$field != default {
                                 let mut field = $crate::Writer::for_tagged_field();
                                 $crate::message::write_field!(
-                                    self, &mut field, version, $name, $field $(, $nullable)?
+                                    write_tagged, self, &mut field, version, $name, $field
+                                    $(, $nullable)?
                                 );
                                 tagged.push((TAG, field));
                             }
@@ -273,8 +275,11 @@ macro_rules! structures {
 }
 
 macro_rules! read_field {
-    ($reader:ident, $version:ident, $value:ident, $name:ident, $field:ident $(, $nullable:expr)?) => {
-        $value.$field = $crate::field::Field::read($reader, $version)
+    (
+        $read:ident, $reader:ident, $version:ident, $value:ident, $name:ident, $field:ident
+        $(, $nullable:expr)?
+    ) => {
+        $value.$field = $crate::field::Field::$read($reader, $version)
             .map_err(|error: $crate::DecodeError| {
                 error.in_field(concat!(stringify!($name), ".", stringify!($field)))
             })?;
@@ -288,14 +293,17 @@ macro_rules! read_field {
 }
 
 macro_rules! write_field {
-    ($self:ident, $writer:expr, $version:ident, $name:ident, $field:ident $(, $nullable:expr)?) => {
+    (
+        $write:ident, $self:ident, $writer:expr, $version:ident, $name:ident, $field:ident
+        $(, $nullable:expr)?
+    ) => {
         $(
             if $self.$field.is_none() && !($nullable).contains(&$version) {
                 return Err($crate::field::write_null()
                     .in_field(concat!(stringify!($name), ".", stringify!($field))));
             }
         )?
-        $crate::field::Field::write(&$self.$field, $writer, $version)
+        $crate::field::Field::$write(&$self.$field, $writer, $version)
             .map_err(|error: $crate::EncodeError| {
                 error.in_field(concat!(stringify!($name), ".", stringify!($field)))
             })?;

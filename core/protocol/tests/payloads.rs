@@ -3,10 +3,14 @@
 
 use bytes::Bytes;
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
+use kohort_protocol::messages::group_records::consumer_group::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupRegularExpressionKey, TopicPartitions,
+};
 use kohort_protocol::messages::group_records::{
     GroupMetadataKey, GroupRecordKey, OffsetCommitKey, OffsetCommitValue,
 };
-use kohort_protocol::{DecodeErrorKind, EncodeErrorKind};
+use kohort_protocol::{DecodeErrorKind, EncodeErrorKind, Uuid};
 
 #[test]
 fn a_record_key_begins_with_its_kind() {
@@ -19,12 +23,65 @@ fn a_record_key_begins_with_its_kind() {
     let bytes = group.to_bytes().unwrap();
     assert_eq!(bytes[..], *b"\0\x02\0\x01g");
     assert_eq!(GroupRecordKey::from_bytes(&bytes), Ok(GroupRecordKey::GroupMetadata(group)));
+
+    let member =
+        ConsumerGroupCurrentMemberAssignmentKey { group_id: "g".into(), member_id: "m".into() };
+    let bytes = member.to_bytes().unwrap();
+    assert_eq!(bytes[..], *b"\0\x08\0\x01g\0\x01m");
+    let read = GroupRecordKey::from_bytes(&bytes).unwrap();
+    assert_eq!(read.kind(), 8);
+    assert_eq!(read, GroupRecordKey::ConsumerGroupCurrentMemberAssignment(member));
+
+    let pattern =
+        ConsumerGroupRegularExpressionKey { group_id: "g".into(), regular_expression: ".*".into() };
+    let bytes = pattern.to_bytes().unwrap();
+    assert_eq!(bytes[..], *b"\0\x10\0\x01g\0\x02.*");
+    let read = GroupRecordKey::from_bytes(&bytes).unwrap();
+    assert_eq!(read.kind(), 16);
+    assert_eq!(read, GroupRecordKey::ConsumerGroupRegularExpression(pattern));
+}
+
+#[test]
+fn a_member_of_the_new_protocol_is_told_from_a_classic_one_by_a_null_that_is_written() {
+    let classic = ConsumerGroupMemberMetadataValue::default();
+    let bytes = classic.to_bytes(0).unwrap();
+    assert_eq!(bytes[..], *b"\0\0\0\0\x01\x01\x01\0\xff\xff\xff\xff\0\0");
+    assert_eq!(ConsumerGroupMemberMetadataValue::from_bytes(&bytes), Ok(classic.clone()));
+
+    let consumer = ConsumerGroupMemberMetadataValue { classic_member_metadata: None, ..classic };
+    let bytes = consumer.to_bytes(0).unwrap();
+    assert_eq!(bytes[..], *b"\0\0\0\0\x01\x01\x01\0\xff\xff\xff\xff\0\x01\0\x01\0",);
+    assert_eq!(ConsumerGroupMemberMetadataValue::from_bytes(&bytes), Ok(consumer));
+}
+
+#[test]
+fn partitions_without_epochs_are_read_as_without() {
+    // As Kafka before KIP-1251 wrote them: no tagged field.
+    let mut bytes = vec![7; 16];
+    bytes.extend_from_slice(b"\x02\0\0\0\x05\0");
+    let mut value = b"\0\0\0\0\0\x01\0\0\0\0\0\x02".to_vec();
+    value.extend_from_slice(&bytes);
+    value.extend_from_slice(b"\x01\0");
+    let value = Bytes::from(value);
+    let read = ConsumerGroupCurrentMemberAssignmentValue::from_bytes(&value).unwrap();
+    let expected = TopicPartitions {
+        topic_id: Uuid([7; 16]),
+        partitions: vec![5],
+        assignment_epochs: Some(Vec::new()),
+    };
+    assert_eq!(read.assigned_partitions, [expected]);
+    assert_eq!(read.to_bytes(0), Ok(value));
 }
 
 #[test]
 fn a_record_key_of_another_kind_is_recognised_as_such() {
-    let bytes = Bytes::from_static(b"\0\x03whatever follows");
-    assert_eq!(GroupRecordKey::from_bytes(&bytes), Ok(GroupRecordKey::Unknown(3)));
+    for kind in [9, 12, 17, -1] {
+        let mut bytes = i16::to_be_bytes(kind).to_vec();
+        bytes.extend_from_slice(b"whatever follows");
+        let read = GroupRecordKey::from_bytes(&Bytes::from(bytes)).unwrap();
+        assert_eq!(read, GroupRecordKey::Unknown(kind));
+        assert_eq!(read.kind(), kind);
+    }
     GroupRecordKey::from_bytes(&Bytes::from_static(b"\0")).unwrap_err();
 }
 

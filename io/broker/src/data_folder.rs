@@ -17,6 +17,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+mod consumer_group;
+
 pub use kohort_storage::{OpenError, Problem, RepairReport, VerifyReport};
 
 /// The topic the committed offsets are in.
@@ -71,7 +73,8 @@ fn describe(record: &RecordView<'_>) -> String {
     match GroupRecordKey::from_bytes(&key) {
         Ok(GroupRecordKey::OffsetCommit(key)) => offset_commit(&key, value.as_ref()),
         Ok(GroupRecordKey::GroupMetadata(key)) => group_metadata(&key, value.as_ref()),
-        Ok(GroupRecordKey::Unknown(kind)) => format!("a record of kind {kind}"),
+        Ok(key) => consumer_group::describe(&key, value.as_ref())
+            .unwrap_or_else(|| format!("a record of kind {}", key.kind())),
         Err(error) => format!("a key that cannot be read: {error}"),
     }
 }

@@ -144,7 +144,7 @@ impl GroupRecord {
                     None => Self::GroupMetadataTombstone { group },
                 }
             }
-            GroupRecordKey::Unknown(kind) => Self::Unknown { kind },
+            other => Self::Unknown { kind: other.kind() },
         })
     }
 

@@ -3,13 +3,21 @@
 //! A key begins with two bytes that say which kind of record it is, a value with two bytes of
 //! version. A record without a value is a tombstone: it removes what the key names.
 //!
-//! Kinds that are not declared here (those of KIP-848, share and streams groups) are reported as
+//! Here are committed offsets and classic groups; the kinds of the new group protocol are in
+//! [`consumer_group`]. Kinds that are not declared (those of share and streams groups) are reported as
 //! [`GroupRecordKey::Unknown`], so that a reader can pass over them.
 
 use bytes::Bytes;
 
+use self::consumer_group::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMemberMetadataKey,
+    ConsumerGroupMetadataKey, ConsumerGroupPartitionMetadataKey, ConsumerGroupRegularExpressionKey,
+    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMetadataKey,
+};
 use crate::message::message;
 use crate::{DecodeError, EncodeError, Reader, Uuid, Writer};
+
+pub mod consumer_group;
 
 /// The key of any record of `__consumer_offsets`.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +26,20 @@ pub enum GroupRecordKey {
     OffsetCommit(OffsetCommitKey),
     /// Kind 2: a classic group. The value is a [`GroupMetadataValue`].
     GroupMetadata(GroupMetadataKey),
+    /// Kind 3: the epoch of a group of the new protocol.
+    ConsumerGroupMetadata(ConsumerGroupMetadataKey),
+    /// Kind 4: the topics of such a group, before Kafka 4.1.
+    ConsumerGroupPartitionMetadata(ConsumerGroupPartitionMetadataKey),
+    /// Kind 5: who a member is and what it wants.
+    ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey),
+    /// Kind 6: the epoch of the target assignment.
+    ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey),
+    /// Kind 7: what a member shall have.
+    ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey),
+    /// Kind 8: what a member has.
+    ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey),
+    /// Kind 16: the topics a pattern stands for.
+    ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey),
     /// Another kind, with its number.
     Unknown(i16),
 }
@@ -30,7 +52,38 @@ impl GroupRecordKey {
         match kind {
             0 | 1 => OffsetCommitKey::decode(&mut reader, kind).map(Self::OffsetCommit),
             2 => GroupMetadataKey::decode(&mut reader, kind).map(Self::GroupMetadata),
+            3 => {
+                ConsumerGroupMetadataKey::decode(&mut reader, kind).map(Self::ConsumerGroupMetadata)
+            }
+            4 => ConsumerGroupPartitionMetadataKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupPartitionMetadata),
+            5 => ConsumerGroupMemberMetadataKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupMemberMetadata),
+            6 => ConsumerGroupTargetAssignmentMetadataKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupTargetAssignmentMetadata),
+            7 => ConsumerGroupTargetAssignmentMemberKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupTargetAssignmentMember),
+            8 => ConsumerGroupCurrentMemberAssignmentKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupCurrentMemberAssignment),
+            16 => ConsumerGroupRegularExpressionKey::decode(&mut reader, kind)
+                .map(Self::ConsumerGroupRegularExpression),
             kind => Ok(Self::Unknown(kind)),
+        }
+    }
+
+    /// Returns the number of the kind, as Kafka writes it today.
+    pub fn kind(&self) -> i16 {
+        match self {
+            Self::OffsetCommit(_) => 1,
+            Self::GroupMetadata(_) => 2,
+            Self::ConsumerGroupMetadata(_) => 3,
+            Self::ConsumerGroupPartitionMetadata(_) => 4,
+            Self::ConsumerGroupMemberMetadata(_) => 5,
+            Self::ConsumerGroupTargetAssignmentMetadata(_) => 6,
+            Self::ConsumerGroupTargetAssignmentMember(_) => 7,
+            Self::ConsumerGroupCurrentMemberAssignment(_) => 8,
+            Self::ConsumerGroupRegularExpression(_) => 16,
+            Self::Unknown(kind) => *kind,
         }
     }
 }
@@ -113,22 +166,22 @@ message! {
 }
 
 macro_rules! record_key {
-    ($($name:ident),*) => {$(
+    ($($name:ident),* $(,)?) => {$(
         impl $name {
             /// Writes the record's key in the kind Kafka writes today.
-            pub fn to_bytes(&self) -> Result<Bytes, EncodeError> {
-                with_prefix(Self::VERSIONS.max, |writer, kind| self.encode(writer, kind))
+            pub fn to_bytes(&self) -> Result<Bytes, $crate::EncodeError> {
+                $crate::messages::group_records::with_prefix(Self::VERSIONS.max, |writer, kind| self.encode(writer, kind))
             }
         }
     )*};
 }
 
 macro_rules! record_value {
-    ($($name:ident),*) => {$(
+    ($($name:ident),* $(,)?) => {$(
         impl $name {
             /// Reads a record's value.
-            pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
-                let mut reader = Reader::new(bytes);
+            pub fn from_bytes(bytes: &Bytes) -> Result<Self, $crate::DecodeError> {
+                let mut reader = $crate::Reader::new(bytes);
                 let version = reader
                     .read_i16()
                     .map_err(|error| error.in_field(concat!(stringify!($name), " (version)")))?;
@@ -136,12 +189,14 @@ macro_rules! record_value {
             }
 
             /// Writes a record's value in `version`.
-            pub fn to_bytes(&self, version: i16) -> Result<Bytes, EncodeError> {
-                with_prefix(version, |writer, version| self.encode(writer, version))
+            pub fn to_bytes(&self, version: i16) -> Result<Bytes, $crate::EncodeError> {
+                $crate::messages::group_records::with_prefix(version, |writer, version| self.encode(writer, version))
             }
         }
     )*};
 }
+
+pub(crate) use {record_key, record_value};
 
 record_key! { OffsetCommitKey, GroupMetadataKey }
 record_value! { OffsetCommitValue, GroupMetadataValue }

@@ -43,6 +43,7 @@ macro_rules! apis {
             }
             use consumer_protocol::*;
             use group_records::*;
+            use group_records::consumer_group::*;
             vec![
                 $(message!($request), message!($response),)*
                 message!(ConsumerProtocolSubscription),
@@ -51,6 +52,20 @@ macro_rules! apis {
                 message!(OffsetCommitValue),
                 message!(GroupMetadataKey),
                 message!(GroupMetadataValue),
+                message!(ConsumerGroupMetadataKey),
+                message!(ConsumerGroupMetadataValue),
+                message!(ConsumerGroupPartitionMetadataKey),
+                message!(ConsumerGroupPartitionMetadataValue),
+                message!(ConsumerGroupMemberMetadataKey),
+                message!(ConsumerGroupMemberMetadataValue),
+                message!(ConsumerGroupTargetAssignmentMetadataKey),
+                message!(ConsumerGroupTargetAssignmentMetadataValue),
+                message!(ConsumerGroupTargetAssignmentMemberKey),
+                message!(ConsumerGroupTargetAssignmentMemberValue),
+                message!(ConsumerGroupCurrentMemberAssignmentKey),
+                message!(ConsumerGroupCurrentMemberAssignmentValue),
+                message!(ConsumerGroupRegularExpressionKey),
+                message!(ConsumerGroupRegularExpressionValue),
             ]
         }
 
