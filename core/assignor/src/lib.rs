@@ -1,4 +1,7 @@
-//! Who gets which partitions: Kafka's client-side assignors as pure functions.
+//! Who gets which partitions: Kafka's assignors as pure functions.
+//!
+//! Groups of the new protocol are divided by the coordinator: see [`server`]. What follows is of
+//! classic groups, whose members divide the partitions among themselves.
 //!
 //! The leader of a classic group receives every member's subscription, calls
 //! [`Assignor::assign`] and sends each member its part. Nothing here knows of requests or time, and
@@ -19,6 +22,7 @@ pub mod consumer_protocol;
 mod cooperative_sticky;
 mod range;
 mod round_robin;
+pub mod server;
 mod sticky;
 mod sticky_core;
 mod topics;
