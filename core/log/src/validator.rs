@@ -223,7 +223,7 @@ fn check_timestamps(
     }
     Err(InvalidBatch {
         code: ErrorCode::INVALID_TIMESTAMP,
-        message: "one or more records have been rejected due to invalid timestamp".to_owned(),
+        message: "the timestamps of some records are out of range".to_owned(),
         records: wrong,
     })
 }

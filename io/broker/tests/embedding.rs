@@ -39,7 +39,7 @@ async fn a_broker_that_cannot_be_is_refused_with_the_reason() {
         (
             "num.partitions",
             "no",
-            "`num.partitions` cannot be `no`: Not a number of type INT (range 1 to 2147483647)",
+            "`num.partitions` cannot be `no`: it is not a whole number of 32 bits (range 1 to 2147483647)",
         ),
         (
             "advertised.listeners",

@@ -66,7 +66,7 @@ pub enum GroupRecord {
 pub struct CommittedOffset {
     /// The next offset to consume.
     pub offset: i64,
-    /// The leader epoch of the last consumed record, or -1.
+    /// The epoch of the leader that the last record read came from, or -1.
     pub leader_epoch: i32,
     /// The client's own text; `None` when empty.
     pub metadata: Option<Box<str>>,

@@ -65,20 +65,17 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let reason = if name.is_empty() {
-        "the empty string is not allowed".to_owned()
+        "it is empty".to_owned()
     } else if name == "." || name == ".." {
-        format!("'{name}' is not allowed")
+        format!("`{name}` is a folder's name")
     } else if name.len() > TOPIC_NAME_MAX {
-        format!("the length of '{name}' is longer than the max allowed length {TOPIC_NAME_MAX}")
+        format!("`{name}` is longer than {TOPIC_NAME_MAX} characters")
     } else if !name.chars().all(legal) {
-        format!(
-            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and \
-             '-'"
-        )
+        format!("`{name}` has characters other than ASCII letters, digits, `.`, `_` and `-`")
     } else {
         return Ok(());
     };
-    let message = format!("Topic name is invalid: {reason}");
+    let message = format!("this cannot be a topic's name: {reason}");
     Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message))
 }
 
@@ -92,15 +89,16 @@ pub(crate) fn create_topic(
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     check_topic_name(&topic.name)?;
     if topic.name == METADATA_TOPIC {
-        let message = format!("'{METADATA_TOPIC}' is the name of Kafka's own log of metadata.");
+        let message = format!("`{METADATA_TOPIC}` is the name of Kafka's own log of metadata");
         return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
     }
     if state.topics.contains_key(&topic.name) {
-        let message = format!("Topic '{}' already exists.", topic.name);
+        let message = format!("the topic `{}` exists already", topic.name);
         return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
     }
     if let Some(other) = colliding(state, &topic.name) {
-        let message = format!("Topic '{}' collides with existing topic: {other}", topic.name);
+        let message =
+            format!("`{}` and the topic `{other}` would have the same name in metrics", topic.name);
         return Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
     }
     let partitions = partitions_of_new_topic(settings, node_id, topic)?;
@@ -108,7 +106,7 @@ pub(crate) fn create_topic(
     let mut own = BTreeMap::new();
     for (name, value) in &topic.configs {
         let Some(value) = value else {
-            let message = format!("Null value not supported for topic configs: {name}");
+            let message = format!("`{name}` is null: leave it out to have the default");
             return Err(ApiError::new(ErrorCode::INVALID_CONFIG, message));
         };
         let value = check_topic_property(name, value)
@@ -131,7 +129,7 @@ pub(crate) fn delete_topic(
     if !enabled {
         return Err(ApiError::new(
             ErrorCode::TOPIC_DELETION_DISABLED,
-            "Topic deletion is disabled.",
+            "delete.topic.enable is false on this broker",
         ));
     }
     match state.topic_name(id) {
@@ -151,12 +149,12 @@ pub(crate) fn add_partitions(
     let topic = state.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let have = topic.leader_epochs.len() as i32;
     if count == have {
-        let message = format!("Topic already has {have} partition(s).");
+        let message = format!("it has {have} partitions already");
         return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
     }
     if count < have {
         let message = format!(
-            "The topic {name} currently has {have} partition(s); {count} would not be an increase."
+            "`{name}` has {have} partitions, and their number can only grow: {count} is fewer"
         );
         return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
     }
@@ -164,8 +162,7 @@ pub(crate) fn add_partitions(
     if let Some(assignments) = assignments {
         if assignments.len() as i32 != count - have {
             let message = format!(
-                "Attempted to add {} additional partition(s), but only {} assignment(s) were \
-                 specified.",
+                "{} partitions are to be added, but {} are assigned",
                 count - have,
                 assignments.len()
             );
@@ -187,9 +184,7 @@ fn partitions_of_new_topic(
             (topic.partitions, "numPartitions"),
         ] {
             if given != -1 {
-                let message = format!(
-                    "A manual partition assignment was specified, but {what} was not set to -1."
-                );
+                let message = format!("with an assignment of replicas {what} must be -1");
                 return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
             }
         }
@@ -197,13 +192,11 @@ fn partitions_of_new_topic(
         let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
         indexes.sort_unstable();
         if let Some([twice, _]) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(refused(format!(
-                "Found multiple manual partition assignments for partition {twice}"
-            )));
+            return Err(refused(format!("partition {twice} is assigned twice")));
         }
         if indexes.iter().zip(0..).any(|(index, place)| *index != place) {
             return Err(refused(
-                "partitions should be a consecutive 0-based integer sequence".to_owned(),
+                "the assigned partitions must be 0, 1, 2 and so on, none left out".to_owned(),
             ));
         }
         topic.assignments.iter().try_for_each(|(_, brokers)| check_assignment(node_id, brokers))?;
@@ -213,21 +206,18 @@ fn partitions_of_new_topic(
     if topic.replication_factor < -1 || topic.replication_factor == 0 {
         return Err(ApiError::new(
             ErrorCode::INVALID_REPLICATION_FACTOR,
-            "Replication factor must be larger than 0, or -1 to use the default value.",
+            "the replication factor must be 1, or -1 for the default",
         ));
     }
     if topic.partitions < -1 || topic.partitions == 0 {
         return Err(ApiError::new(
             ErrorCode::INVALID_PARTITIONS,
-            "Number of partitions was set to an invalid non-positive value.",
+            "a topic needs at least one partition, or -1 for the default number",
         ));
     }
     if topic.replication_factor > 1 {
-        let message = format!(
-            "Unable to replicate the partition {0} time(s): The target replication factor of {0} \
-             cannot be reached because only 1 broker(s) are registered.",
-            topic.replication_factor
-        );
+        let message =
+            format!("{} replicas cannot be had: this is the only broker", topic.replication_factor);
         return Err(ApiError::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
     }
     let partitions = match topic.partitions {
@@ -240,7 +230,7 @@ fn partitions_of_new_topic(
 
 fn check_partition_count(added: i32) -> Result<(), ApiError> {
     if added > PARTITIONS_PER_REQUEST {
-        let message = format!("A request may add at most {PARTITIONS_PER_REQUEST} partitions.");
+        let message = format!("one request may add at most {PARTITIONS_PER_REQUEST} partitions");
         return Err(ApiError::new(ErrorCode::POLICY_VIOLATION, message));
     }
     Ok(())
@@ -249,15 +239,15 @@ fn check_partition_count(added: i32) -> Result<(), ApiError> {
 /// Checks where somebody wants a partition: this broker is the only place.
 pub(crate) fn check_assignment(node_id: i32, brokers: &[i32]) -> Result<(), ApiError> {
     let what = if brokers.is_empty() {
-        "an empty replica list".to_owned()
+        "no replica for a partition".to_owned()
     } else if let Some(other) = brokers.iter().filter(|broker| **broker != node_id).min() {
-        format!("broker {other}, but no such broker is registered")
+        format!("broker {other}, which does not exist")
     } else if brokers.len() > 1 {
         format!("the broker {node_id} more than once")
     } else {
         return Ok(());
     };
-    let message = format!("The manual partition assignment includes {what}.");
+    let message = format!("the assignment names {what}");
     Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
 }
 

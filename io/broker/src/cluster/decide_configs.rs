@@ -100,7 +100,7 @@ fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiEr
         ResourceKind::Topic => {
             check_topic_name(&resource.name)?;
             if !state.topics.contains_key(&resource.name) {
-                let message = format!("The topic '{}' does not exist.", resource.name);
+                let message = format!("there is no topic `{}`", resource.name);
                 return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
             }
         }
@@ -112,7 +112,7 @@ fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiEr
 fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
     let reason = match kind {
         ResourceKind::Topic if TopicProperty::named(name).is_none() => {
-            format!("Unknown topic config name: {name}")
+            format!("topics have no property `{name}`")
         }
         ResourceKind::Broker if config::property(name).is_none() => {
             config::unknown(name).to_string()
@@ -136,23 +136,20 @@ fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, A
         return Err(invalid(config::unknown(name).to_string()));
     };
     if !property.effect.is_dynamic() {
-        return Err(refused(format!("Cannot update these configs dynamically: [{name}]")));
+        return Err(refused(format!("{name} is only read at start")));
     }
     if is_of_one_listener(name) {
         return Err(refused(format!(
-            "These security configs can be dynamically updated only per-listener using the listener \
-             prefix: [{name}]"
+            "{name} belongs to a listener: put the listener's prefix before it"
         )));
     }
     if resource.name.is_empty() && is_of_one_broker(name) {
-        return Err(refused(format!(
-            "Cannot update these configs at default cluster level, broker id must be specified: \
-             [{name}]"
-        )));
+        return Err(refused(format!("{name} is each broker's own: name the broker's id")));
     }
-    property.kind.check(value).map_err(|reason| {
-        refused(format!("Invalid value {value} for configuration {name}: {reason}"))
-    })
+    property
+        .kind
+        .check(value)
+        .map_err(|reason| refused(format!("{name} cannot be `{value}`: {reason}")))
 }
 
 /// Keys and certificates: Kafka alters them for one listener at a time.
@@ -194,9 +191,7 @@ pub(super) fn check_topic_values(
     if min <= max {
         return Ok(());
     }
-    let message = format!(
-        "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
-    );
+    let message = format!("min.compaction.lag.ms ({min}) is above max.compaction.lag.ms ({max})");
     Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
 }
 
@@ -225,7 +220,7 @@ fn list_value(
         return Ok(value);
     }
     let operation = if operation == ConfigOperation::Append { "APPEND" } else { "SUBTRACT" };
-    let message = format!("Can't {operation} to key {name} because its type is not LIST.");
+    let message = format!("{operation} is for lists, which {name} is not");
     Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
 }
 

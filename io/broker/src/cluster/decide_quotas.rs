@@ -30,7 +30,7 @@ pub(crate) fn alter_quotas(
         .map(|change| {
             let entity = entity(&change.entity)?;
             if !seen.insert(entity.clone()) {
-                return Err(refused("Ignoring duplicate entity".to_owned()));
+                return Err(refused("this entity comes twice in the request".to_owned()));
             }
             alter_one(state, entity, &change.ops)
         })
@@ -47,7 +47,7 @@ fn alter_one(
     let mut records = Vec::new();
     for (key, value) in ops {
         if !keys.insert(key) {
-            let message = format!("Duplicate quota key {key} not updating quota for this entity");
+            let message = format!("{key} comes twice for this entity: nothing is changed");
             return Err(refused(message));
         }
         if let Some(value) = *value {
@@ -64,19 +64,21 @@ fn alter_one(
 
 fn entity(parts: &[(String, Option<String>)]) -> Result<QuotaEntity, ApiError> {
     if parts.is_empty() {
-        return Err(refused("Invalid empty client quota entity".to_owned()));
+        return Err(refused("a quota must be for a user, a client id or an address".to_owned()));
     }
     let mut entity = QuotaEntity::default();
     for (kind, name) in parts {
         let Some(part) = entity.part_mut(kind) else {
-            return Err(refused(format!("Unhandled client quota entity type: {kind}")));
+            return Err(refused(format!("there are no quotas for a {kind}")));
         };
         if *part != Part::Absent {
-            let message = format!("Invalid client quota entity, duplicate entity entry {kind}");
+            let message = format!("the entity names a {kind} twice");
             return Err(refused(message));
         }
         match name.as_deref() {
-            Some("") => return Err(refused(format!("Empty {kind} not supported"))),
+            Some("") => {
+                return Err(refused(format!("the {kind} is empty: null stands for the default")));
+            }
             Some(name) if name.len() > NAME_MAX => {
                 return Err(refused(format!("The name of the {kind} is too long")));
             }
@@ -87,13 +89,11 @@ fn entity(parts: &[(String, Option<String>)]) -> Result<QuotaEntity, ApiError> {
         Part::Absent => return Ok(entity),
         _ if entity.user != Part::Absent || entity.client_id != Part::Absent => {
             return Err(refused(
-                "Invalid quota entity combination, IP entity should not be combined with User or \
-                 ClientId"
-                    .to_owned(),
+                "a quota is for an address, or for a user and client id, not for both".to_owned(),
             ));
         }
         Part::Named(ip) if ip.parse::<IpAddr>().is_err() => {
-            return Err(refused(format!("{ip} is not a valid IP or resolvable host.")));
+            return Err(refused(format!("{ip} is neither an address nor a host that is known")));
         }
         _ => {}
     }
@@ -109,17 +109,17 @@ fn check_value(entity: &QuotaEntity, key: &str, value: f64) -> Result<(), ApiErr
             Some((i64::MAX as f64, "a LONG"))
         }
         ("request_percentage" | "controller_mutation_rate", Part::Absent) => None,
-        _ => return Err(refused(format!("Invalid configuration key {key}"))),
+        _ => return Err(refused(format!("{key} is no quota of such an entity"))),
     };
     if value.is_nan() || value <= 0.0 {
-        return Err(refused(format!("Quota {key} must be greater than 0")));
+        return Err(refused(format!("{key} must be above 0")));
     }
     let Some((most, name)) = whole_up_to else { return Ok(()) };
     if value > most {
-        return Err(refused(format!("Proposed value for {key} is too large for {name}.")));
+        return Err(refused(format!("{key} is more than a {name} holds")));
     }
     if (value % 1.0).abs() > 1e-6 {
-        return Err(refused(format!("{key} cannot be a fractional value.")));
+        return Err(refused(format!("{key} must be a whole number")));
     }
     Ok(())
 }
@@ -155,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn quotas_are_refused_for_kafkas_reasons() {
+    fn quotas_are_refused_with_the_reason() {
         let rate = &[("producer_byte_rate", Some(5.0))];
         for (change, expected) in [
-            (change(&[], rate), "Invalid empty client quota entity"),
-            (change(&[("group", Some("g"))], rate), "Unhandled client quota entity type: group"),
-            (change(&[("user", Some(""))], rate), "Empty user not supported"),
-            (change(&[("ip", None)], rate), "Invalid configuration key producer_byte_rate"),
-            (change(&[("ip", None), ("user", None)], rate), "IP entity should not be combined"),
-            (change(&[("ip", Some("x y"))], rate), "x y is not a valid IP"),
-            (change(&[("user", None)], &[("producer_byte_rate", Some(0.0))]), "greater than 0"),
-            (change(&[("user", None)], &[("producer_byte_rate", Some(1.5))]), "fractional"),
-            (change(&[("user", None)], &[("nonsense", Some(1.0))]), "Invalid configuration key"),
+            (change(&[], rate), "a quota must be for a user, a client id or an address"),
+            (change(&[("group", Some("g"))], rate), "no quotas for a group"),
+            (change(&[("user", Some(""))], rate), "the user is empty"),
+            (change(&[("ip", None)], rate), "producer_byte_rate is no quota"),
+            (change(&[("ip", None), ("user", None)], rate), "not for both"),
+            (change(&[("ip", Some("x y"))], rate), "x y is neither"),
+            (change(&[("user", None)], &[("producer_byte_rate", Some(0.0))]), "above 0"),
+            (change(&[("user", None)], &[("producer_byte_rate", Some(1.5))]), "whole number"),
+            (change(&[("user", None)], &[("nonsense", Some(1.0))]), "nonsense is no quota"),
         ] {
             let refusal = alter_quotas(&ClusterState::default(), &[change]).remove(0).unwrap_err();
             assert_eq!(refusal.code, ErrorCode::INVALID_REQUEST);

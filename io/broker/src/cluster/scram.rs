@@ -103,7 +103,7 @@ pub(crate) fn alter_credentials(
         outcomes
             .entry(user)
             .and_modify(|earlier| {
-                let message = "A user credential cannot be altered twice in the same request";
+                let message = "the user's credential comes twice in the request";
                 *earlier = Err(ApiError::new(ErrorCode::DUPLICATE_RESOURCE, message));
             })
             .or_insert(outcome);
@@ -125,7 +125,7 @@ fn delete(
     if !state.scram.contains_key(&(deletion.name.clone(), mechanism)) {
         return Err(ApiError::new(
             ErrorCode::RESOURCE_NOT_FOUND,
-            "Attempt to delete a user credential that does not exist",
+            "the user has no such credential",
         ));
     }
     Ok(vec![MetadataRecord::Scram { user: deletion.name.clone(), mechanism, credential: None }])
@@ -135,13 +135,13 @@ fn upsert(upsertion: &ScramCredentialUpsertion) -> Result<Vec<MetadataRecord>, A
     let mechanism = check(&upsertion.name, upsertion.mechanism)?;
     let unacceptable = |message| ApiError::new(ErrorCode::UNACCEPTABLE_CREDENTIAL, message);
     if upsertion.iterations < *ITERATIONS.start() {
-        return Err(unacceptable("Too few iterations"));
+        return Err(unacceptable("too few iterations"));
     }
     if upsertion.iterations > *ITERATIONS.end() {
-        return Err(unacceptable("Too many iterations"));
+        return Err(unacceptable("too many iterations"));
     }
     if upsertion.salt.len().max(upsertion.salted_password.len()) > SECRET_MAX {
-        return Err(unacceptable("The salt or the salted password is too long"));
+        return Err(unacceptable("the salt or the salted password is too long"));
     }
     // A slice of the frame would keep the whole frame in memory.
     let salt = Bytes::copy_from_slice(&upsertion.salt);
@@ -152,12 +152,15 @@ fn upsert(upsertion: &ScramCredentialUpsertion) -> Result<Vec<MetadataRecord>, A
 
 fn check(user: &str, mechanism: i8) -> Result<ScramMechanism, ApiError> {
     if user.is_empty() || user.len() > USER_MAX {
-        let message =
-            if user.is_empty() { "Username must not be empty" } else { "Username too long" };
+        let message = if user.is_empty() {
+            "the user's name is empty"
+        } else {
+            "the user's name is too long"
+        };
         return Err(ApiError::new(ErrorCode::UNACCEPTABLE_CREDENTIAL, message));
     }
     ScramMechanism::from_i8(mechanism).ok_or_else(|| {
-        ApiError::new(ErrorCode::UNSUPPORTED_SASL_MECHANISM, "Unknown SCRAM mechanism")
+        ApiError::new(ErrorCode::UNSUPPORTED_SASL_MECHANISM, "there is no such mechanism")
     })
 }
 

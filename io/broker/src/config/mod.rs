@@ -287,7 +287,7 @@ mod tests {
         );
         assert_eq!(
             settings.set("num.partitions", "0").unwrap_err().to_string(),
-            "`num.partitions` cannot be `0`: Value must be at least 1 (range 1 to 2147483647)"
+            "`num.partitions` cannot be `0`: it must be at least 1 (range 1 to 2147483647)"
         );
     }
 

@@ -158,12 +158,12 @@ impl TopicConfig {
 /// Checks one topic property and returns its value as it will be kept, or why it cannot be.
 pub fn check_topic_property(name: &str, value: &str) -> Result<String, String> {
     let property =
-        TopicProperty::named(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+        TopicProperty::named(name).ok_or_else(|| format!("topics have no property `{name}`"))?;
     property
         .kind
         .check(value)
         .and_then(|value| check_further(name, &value).map(|()| value))
-        .map_err(|reason| format!("Invalid value {value} for configuration {name}: {reason}"))
+        .map_err(|reason| format!("{name} cannot be `{value}`: {reason}"))
 }
 
 /// Checks what a type and a range do not tell.
@@ -174,13 +174,13 @@ fn check_further(name: &str, value: &str) -> Result<(), String> {
         })
     };
     let reason = match name {
-        "compression.gzip.level" if value == "0" => "Value must be between 1 and 9 or equal to -1",
+        "compression.gzip.level" if value == "0" => "it must be -1 or 1 to 9",
         "follower.replication.throttled.replicas" | "leader.replication.throttled.replicas"
             if value != "*" && !split_list(value).all(is_replica) =>
         {
-            "It must be * or a list of PARTITION:BROKER"
+            "it must be * or a list of PARTITION:BROKER"
         }
-        "remote.storage.enable" if value == "true" => "Tiered storage is not served here",
+        "remote.storage.enable" if value == "true" => "tiered storage is not served here",
         _ => return Ok(()),
     };
     Err(reason.to_owned())

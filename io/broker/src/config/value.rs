@@ -6,8 +6,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// The type and range of a property. What [`check`](Self::check) says of a value is what Kafka says:
-/// clients see it.
+/// The type and range of a property. Clients see what [`check`](Self::check) says of a
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// `true` or `false`, in any case.
@@ -56,7 +56,7 @@ impl Kind {
         match self {
             Kind::Bool => match text.to_ascii_lowercase().as_str() {
                 word @ ("true" | "false") => Ok(word.to_owned()),
-                _ => Err("Expected value to be either true or false".to_owned()),
+                _ => Err("it is neither true nor false".to_owned()),
             },
             Kind::Short(low, high) | Kind::Int(low, high) | Kind::Long(low, high) => {
                 let value: i64 = text.parse().map_err(|_| self.not_a_number())?;
@@ -81,7 +81,7 @@ impl Kind {
             Kind::List(words) => {
                 let gaps = text.contains(',') && text.split(',').any(|item| item.trim().is_empty());
                 if gaps && !words.is_empty() {
-                    return Err("An item of the list is empty".to_owned());
+                    return Err("an item of the list is empty".to_owned());
                 }
                 let items: Vec<&str> = split_list(text).collect();
                 match items.iter().find(|item| !words.is_empty() && !words.contains(item)) {
@@ -113,12 +113,12 @@ impl Kind {
 
     fn not_a_number(self) -> String {
         let name = match self {
-            Kind::Short(..) => "SHORT",
-            Kind::Int(..) => "INT",
-            Kind::Long(..) => "LONG",
-            _ => "DOUBLE",
+            Kind::Short(..) => "whole number of 16 bits",
+            Kind::Int(..) => "whole number of 32 bits",
+            Kind::Long(..) => "whole number of 64 bits",
+            _ => "number",
         };
-        format!("Not a number of type {name}")
+        format!("it is not a {name}")
     }
 
     fn type_holds(self, value: i64) -> bool {
@@ -131,7 +131,7 @@ impl Kind {
 }
 
 fn one_of(words: &[&str]) -> String {
-    format!("String must be one of: {}", words.join(", "))
+    format!("it must be one of {}", words.join(", "))
 }
 
 /// Splits Kafka's comma-separated list form.
@@ -141,9 +141,9 @@ pub(crate) fn split_list(text: &str) -> impl Iterator<Item = &str> {
 
 fn in_range<T: PartialOrd + fmt::Display>(value: T, low: T, high: T) -> Result<(), String> {
     if value < low {
-        Err(format!("Value must be at least {low}"))
+        Err(format!("it must be at least {low}"))
     } else if value > high {
-        Err(format!("Value must be no more than {high}"))
+        Err(format!("it must be at most {high}"))
     } else {
         Ok(())
     }
@@ -201,7 +201,7 @@ mod tests {
     fn values_are_checked_and_printed_back_as_kafka_prints_them() {
         assert_eq!(Kind::Bool.check("TRUE"), Ok("true".to_owned()));
         assert_eq!(Kind::Int(0, 10).check(" 7 "), Ok("7".to_owned()));
-        assert_eq!(Kind::Int(1, 10).check("0"), Err("Value must be at least 1".to_owned()));
+        assert_eq!(Kind::Int(1, 10).check("0"), Err("it must be at least 1".to_owned()));
         assert!(Kind::Int(1, 10).check("x").is_err());
         assert_eq!(Kind::List(&["a", "b"]).check("a, b"), Ok("a,b".to_owned()));
         assert!(Kind::List(&["a", "b"]).check("c").is_err());

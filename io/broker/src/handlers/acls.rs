@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(crate) fn describe(_: &Arc<Node>, context: Context, _: DescribeAclsRequest) -> Answer {
     context.answer(&DescribeAclsResponse {
         error_code: ErrorCode::SECURITY_DISABLED,
-        error_message: Some("No Authorizer is configured on the broker".to_owned()),
+        error_message: Some("this broker has no authorizer, so it keeps no ACLs".to_owned()),
         ..DescribeAclsResponse::default()
     })
 }
@@ -42,4 +42,4 @@ pub(crate) fn delete(_: &Arc<Node>, context: Context, request: DeleteAclsRequest
     context.answer(&DeleteAclsResponse { filter_results, ..DeleteAclsResponse::default() })
 }
 
-const NO_AUTHORIZER: &str = "No Authorizer is configured.";
+const NO_AUTHORIZER: &str = "this broker has no authorizer, so it keeps no ACLs";

@@ -48,7 +48,7 @@ pub(crate) fn incremental(
     let wanted = request.resources.into_iter().map(|resource| {
         let changes = resource.configs.into_iter().map(|config| {
             let operation = ConfigOperation::from_i8(config.config_operation).ok_or_else(|| {
-                refused(format!("Unknown operations type {}", config.config_operation))
+                refused(format!("there is no operation {}", config.config_operation))
             })?;
             Ok(ConfigChange { name: config.name, operation, value: config.value })
         });
@@ -94,7 +94,7 @@ async fn alter(node: &Node, wanted: Vec<Wanted>, validate_only: bool) -> Vec<Out
         let once = times[&(resource_type, resource_name.clone())] == 1;
         let checked = edit.and_then(|edit| {
             if !once {
-                return Err(refused("Each resource must appear at most once.".to_owned()));
+                return Err(refused("a resource comes twice in the request".to_owned()));
             }
             check_edit(&edit)?;
             Ok((resource(node, resource_type, &resource_name)?, edit))
@@ -133,30 +133,31 @@ fn check_edit(edit: &ConfigEdit) -> Result<(), ApiError> {
     };
     let mut seen = HashSet::new();
     if !named.iter().all(|(name, _)| seen.insert(*name)) {
-        return Err(refused("Error due to duplicate config keys".to_owned()));
+        return Err(refused("a property comes twice for one resource".to_owned()));
     }
     let nulls: Vec<&str> = named.iter().filter(|(_, null)| *null).map(|(name, _)| *name).collect();
     if nulls.is_empty() {
         return Ok(());
     }
-    Err(refused(format!("Null value not supported for : {}", nulls.join(", "))))
+    Err(refused(format!("these are null, which only a deletion may be: {}", nulls.join(", "))))
 }
 
 /// Returns the resource a request names, if it is one whose properties can be set here.
 fn resource(node: &Node, kind: i8, name: &str) -> Result<Resource, ApiError> {
     let Some(kind) = ResourceKind::from_i8(kind) else {
-        return Err(refused(format!("Unknown resource type {kind}")));
+        return Err(refused(format!("there is no resource type {kind}")));
     };
     match (kind, name.parse::<i32>()) {
         (ResourceKind::Topic, _) if name.is_empty() => {
-            return Err(refused("Default topic resources are not allowed.".to_owned()));
+            return Err(refused(
+                "topics have no defaults of their own: alter those of the broker".to_owned(),
+            ));
         }
         (ResourceKind::Broker, Err(_)) if !name.is_empty() => {
-            return Err(refused(format!("Node id must be an integer, but it is: {name}")));
+            return Err(refused(format!("`{name}` is no broker's id")));
         }
         (ResourceKind::Broker, Ok(id)) if id != node.id => {
-            let message =
-                format!("Unexpected broker id, expected {}, but received {name}", node.id);
+            let message = format!("this is broker {}, not {name}", node.id);
             return Err(refused(message));
         }
         (ResourceKind::Broker, Ok(id)) => return Ok(Resource { kind, name: id.to_string() }),

@@ -119,15 +119,13 @@ impl<'a> Filter<'a> {
         for component in components {
             let kind = component.entity_type.as_str();
             if kind.is_empty() {
-                return Err(refused("Invalid empty entity type.".to_owned()));
+                return Err(refused("the filter names no type of entity".to_owned()));
             }
             if parts.contains_key(kind) {
-                return Err(refused(format!(
-                    "Entity type {kind} cannot appear more than once in the filter."
-                )));
+                return Err(refused(format!("the filter names {kind} twice")));
             }
             if ![USER, CLIENT_ID, IP].contains(&kind) {
-                let message = format!("Unsupported entity type {kind}");
+                let message = format!("there are no quotas for a {kind}");
                 return Err(ApiError::new(ErrorCode::UNSUPPORTED_VERSION, message));
             }
             let wanted = match (component.match_type, component.r#match.as_deref()) {
@@ -135,25 +133,20 @@ impl<'a> Filter<'a> {
                 (1, None) => Wanted::Exactly(None),
                 (2, None) => Wanted::Any,
                 (0, None) => {
-                    let message =
-                        "Request specified MATCH_TYPE_EXACT, but set match string to null.";
+                    let message = "an exact match needs a name";
                     return Err(refused(message.to_owned()));
                 }
                 (given @ (1 | 2), Some(_)) => {
                     let name = if given == 1 { "DEFAULT" } else { "SPECIFIED" };
-                    return Err(refused(format!(
-                        "Request specified MATCH_TYPE_{name}, but also specified a match string."
-                    )));
+                    return Err(refused(format!("a match of {name} takes no name")));
                 }
-                (other, _) => return Err(refused(format!("Unknown match type {other}"))),
+                (other, _) => return Err(refused(format!("there is no match type {other}"))),
             };
             parts.insert(kind, wanted);
         }
         if parts.contains_key(IP) && parts.len() > 1 {
             return Err(refused(
-                "Invalid entity filter component combination. IP filter component should not be \
-                 used with user or clientId filter component."
-                    .to_owned(),
+                "a filter is for addresses, or for users and client ids, not for both".to_owned(),
             ));
         }
         Ok(Self { parts, strict })

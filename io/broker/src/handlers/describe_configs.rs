@@ -80,29 +80,33 @@ fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>
         }
         BROKER if name.is_empty() => Ok(config_entries::default_broker_entries(&settings)),
         BROKER => {
-            check_broker(node, name, " or empty string,")?;
+            check_broker(node, name, " (all of them have the empty name)")?;
             Ok(config_entries::broker_entries(&settings))
         }
-        BROKER_LOGGER if name.is_empty() => Err(refused("Broker id must not be empty".to_owned())),
+        BROKER_LOGGER if name.is_empty() => {
+            Err(refused("loggers are of one broker: name its id".to_owned()))
+        }
         BROKER_LOGGER => {
             check_broker(node, name, "")?;
             Ok(config_entries::logger_entries())
         }
         CLIENT_METRICS if name.is_empty() => {
-            Err(refused("Client metrics subscription name must not be empty".to_owned()))
+            Err(refused("name the subscription of client metrics".to_owned()))
         }
         CLIENT_METRICS => Ok(config_entries::client_metrics_entries()),
-        GROUP if name.is_empty() => Err(refused("Group name must not be empty".to_owned())),
+        GROUP if name.is_empty() => Err(refused("name the group".to_owned())),
         GROUP => Ok(config_entries::group_entries(&settings)),
-        other => Err(refused(format!("Unexpected resource type {other} for resource {name}"))),
+        other => {
+            Err(refused(format!("`{name}` has the resource type {other}, which is not known here")))
+        }
     }
 }
 
 fn check_broker(node: &Node, name: &str, or: &str) -> Result<(), ApiError> {
     let message = match name.parse::<i32>() {
         Ok(id) if id == node.id => return Ok(()),
-        Ok(_) => format!("Unexpected broker id, expected {}{or} but received {name}", node.id),
-        Err(_) => format!("Broker id must be an integer, but it is: {name}"),
+        Ok(_) => format!("this is broker {}{or}, not {name}", node.id),
+        Err(_) => format!("`{name}` is no broker's id"),
     };
     Err(ApiError::new(ErrorCode::INVALID_REQUEST, message))
 }

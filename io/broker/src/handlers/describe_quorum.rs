@@ -44,7 +44,7 @@ fn describe(node: &Node, topic: &str, partition_index: i32) -> DescribeQuorumRes
     let (METADATA_TOPIC, 0, Some(log)) = (topic, partition_index, log) else {
         return DescribeQuorumResponsePartition {
             error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            error_message: Some("This server does not host this topic-partition.".to_owned()),
+            error_message: Some("only the partition of the metadata log has a quorum".to_owned()),
             ..response
         };
     };

@@ -36,7 +36,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ElectLeadersRe
 
 /// Answers a kind of election that does not exist, for each partition.
 fn refused(request: ElectLeadersRequest) -> ElectLeadersResponse {
-    let message = format!("There are no elections of type {}.", request.election_type);
+    let message = format!("there are no elections of type {}", request.election_type);
     let refused = |partition_id| PartitionResult {
         partition_id,
         error_code: ErrorCode::INVALID_REQUEST,
@@ -56,15 +56,12 @@ fn refused(request: ElectLeadersRequest) -> ElectLeadersResponse {
 
 fn elect(node: &Node, topic: &str, partition_id: i32) -> PartitionResult {
     let (error_code, error_message) = match node.topic(topic, Uuid::ZERO) {
-        Err(code) => (code, format!("No such topic as {topic}")),
+        Err(code) => (code, format!("there is no topic `{topic}`")),
         Ok(found) if found.partition(partition_id).is_none() => (
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            format!("No such partition as {topic}-{partition_id}"),
+            format!("there is no partition {topic}-{partition_id}"),
         ),
-        Ok(_) => (
-            ErrorCode::ELECTION_NOT_NEEDED,
-            "Leader election not needed for topic partition.".to_owned(),
-        ),
+        Ok(_) => (ErrorCode::ELECTION_NOT_NEEDED, "it is led by its only replica".to_owned()),
     };
     PartitionResult { partition_id, error_code, error_message: Some(error_message) }
 }

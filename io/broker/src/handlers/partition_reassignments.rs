@@ -52,15 +52,15 @@ fn reassign(node: &Node, name: &str, wanted: &ReassignablePartition) -> Result<(
     let unknown = |what: String| ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, what);
     let index = wanted.partition_index;
     let topic = node.topic(name, Uuid::ZERO);
-    let topic = topic.map_err(|_| unknown(format!("Unable to find a topic named {name}.")))?;
+    let topic = topic.map_err(|_| unknown(format!("there is no topic `{name}`")))?;
     if topic.partition(index).is_none() {
-        return Err(unknown(format!("Unable to find partition {name}:{index}.")));
+        return Err(unknown(format!("there is no partition {name}-{index}")));
     }
     match &wanted.replicas {
         Some(replicas) => check_assignment(node.id, replicas),
         None => Err(ApiError::new(
             ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
-            "No partition reassignment is in progress.",
+            "no reassignment is under way",
         )),
     }
 }

@@ -82,14 +82,10 @@ pub(crate) fn describe(
             ..result.clone()
         };
         match known.get(user) {
-            _ if times > 1 => failed(
-                ErrorCode::DUPLICATE_RESOURCE,
-                "Cannot describe SCRAM credentials for the same user twice in a single request",
-            ),
-            None => failed(
-                ErrorCode::RESOURCE_NOT_FOUND,
-                "Attempt to describe a user credential that does not exist",
-            ),
+            _ if times > 1 => {
+                failed(ErrorCode::DUPLICATE_RESOURCE, "the user comes twice in the request")
+            }
+            None => failed(ErrorCode::RESOURCE_NOT_FOUND, "the user has no credential"),
             Some(infos) => {
                 DescribeUserScramCredentialsResult { credential_infos: infos.clone(), ..result }
             }

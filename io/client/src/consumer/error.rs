@@ -135,7 +135,7 @@ impl From<CommitFailure> for CommitRefusal {
 #[non_exhaustive]
 pub enum ConsumerError {
     /// The partition is not assigned to this consumer.
-    #[error("`{partition}` is not assigned to this consumer")]
+    #[error("this consumer does not own `{partition}`")]
     NotAssigned {
         /// The partition.
         partition: TopicPartition,
