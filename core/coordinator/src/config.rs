@@ -13,6 +13,11 @@ pub struct GroupConfig {
     pub group_initial_rebalance_delay_ms: i32,
     /// `group.max.size`: how many members a classic group may have.
     pub group_max_size: usize,
+    /// `group.disconnect.grace.ms`: how long a member may be missing after its connection closed
+    /// without a leave; negative: as long as its session.
+    pub group_disconnect_grace_ms: i32,
+    /// `group.disconnect.grace.static`: whether that goes for static members, too.
+    pub group_disconnect_grace_static: bool,
     /// `offset.metadata.max.bytes`: the longest text a client may store with a committed offset.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds: how long committed offsets outlive their use.
@@ -28,6 +33,8 @@ impl Default for GroupConfig {
             group_max_session_timeout_ms: 30 * 60_000,
             group_initial_rebalance_delay_ms: 3_000,
             group_max_size: i32::MAX as usize,
+            group_disconnect_grace_ms: 500,
+            group_disconnect_grace_static: false,
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60_000,
             offsets_retention_check_interval_ms: 600_000,

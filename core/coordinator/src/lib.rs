@@ -68,6 +68,7 @@
 //! assert_eq!(response.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
 //! ```
 
+mod clients;
 mod config;
 mod group;
 mod member_ids;
@@ -76,6 +77,7 @@ mod outcome;
 mod shard;
 mod timers;
 
+pub use clients::Clients;
 pub use config::GroupConfig;
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, CommittedOffset, ConnectionId, GroupCall,

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRecord, GroupRequest, GroupResponse,
-    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, TopicImage,
+    ConnectionId, GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupRequest,
+    GroupResponse, GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp,
+    TopicImage,
 };
 use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::messages::leave_group::MemberIdentity;
@@ -54,6 +55,10 @@ enum Step {
     Leave {
         client: usize,
     },
+    /// A client's connection closes. It may be heard of again.
+    Close {
+        client: usize,
+    },
     /// A client commits, in its own generation or `behind` it.
     Commit {
         client: usize,
@@ -85,6 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => client.clone().prop_map(|client| Step::Sync { client }),
         3 => client.clone().prop_map(|client| Step::Heartbeat { client }),
         1 => client.clone().prop_map(|client| Step::Leave { client }),
+        3 => client.clone().prop_map(|client| Step::Close { client }),
         8 => (client, prop_oneof![4 => Just(0), 1 => 1..3])
             .prop_map(|(client, behind)| Step::Commit { client, behind }),
         6 => (1..9_i64).prop_map(|seconds| Step::Advance { seconds }),
@@ -128,12 +134,14 @@ fn the_steps_reach_the_states_that_matter() {
         seen.refused_commits += world.seen.refused_commits;
         seen.fenced += world.seen.fenced;
         seen.failed_appends += world.seen.failed_appends;
+        seen.disconnected += world.seen.disconnected;
     }
     let enough = seen.assignments > 200
         && seen.commits > 200
         && seen.refused_commits > 50
         && seen.fenced > 10
-        && seen.failed_appends > 20;
+        && seen.failed_appends > 20
+        && seen.disconnected > 20;
     assert!(enough, "{seen:?}");
 }
 
@@ -145,6 +153,7 @@ struct Seen {
     refused_commits: usize,
     fenced: usize,
     failed_appends: usize,
+    disconnected: usize,
 }
 
 /// What a client believes.
@@ -171,6 +180,8 @@ struct World {
     /// Offsets whose commit was acknowledged.
     acknowledged: i64,
     next_offset: i64,
+    /// Over which connection each client speaks now.
+    connections: Vec<u64>,
     seen: Seen,
 }
 
@@ -188,6 +199,7 @@ impl World {
             newest: 0,
             acknowledged: -1,
             next_offset: 0,
+            connections: (0..CLIENTS as u64).collect(),
             seen: Seen::default(),
         };
         world.load();
@@ -209,6 +221,7 @@ impl World {
                     generation_id: generation,
                     member_id,
                     group_instance_id: instance(client),
+                    hold_ms: if client.is_multiple_of(2) { 3_000 } else { 0 },
                 };
                 self.send(client, 4, request);
             }
@@ -224,6 +237,12 @@ impl World {
                     ..LeaveGroupRequest::default()
                 };
                 self.send(client, 5, request);
+            }
+            Step::Close { client } => {
+                let connection = ConnectionId(self.connections[client]);
+                self.connections[client] += CLIENTS as u64;
+                let outcome = self.shard.handle_connection_closed(self.now, connection);
+                self.apply(outcome);
             }
             Step::Commit { client, behind } => self.commit(client, behind),
             Step::Advance { seconds } => {
@@ -329,7 +348,7 @@ impl World {
             api_version: version,
             client_id: format!("c{client}").into(),
             client_host: "/h".into(),
-            connection: ConnectionId(client as u64),
+            connection: ConnectionId(self.connections[client]),
         };
         let outcome = self.shard.handle(self.now, from, GroupCall { context, request });
         self.apply(outcome);
@@ -345,6 +364,13 @@ impl World {
         }
         self.held.push_back((self.log.len(), outcome.replies));
         self.release();
+        for effect in outcome.effects {
+            if let GroupEffect::SeekSigns { group, member, since, .. } = effect {
+                let outcome = self.shard.handle_signs(self.now, &group, &member, since % 3 == 0);
+                self.seen.disconnected += usize::from(!outcome.is_empty());
+                self.apply(outcome);
+            }
+        }
     }
 
     /// Lets the replies go whose records, and all before them, are durable.

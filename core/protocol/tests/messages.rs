@@ -18,6 +18,7 @@ fn older_versions_have_plain_lengths_and_flexible_ones_have_varints_and_tags() {
         generation_id: 3,
         member_id: "m".to_owned(),
         group_instance_id: None,
+        hold_ms: 0,
     };
     assert_eq!(encoded(&request, 0)[..], *b"\0\x01g\0\0\0\x03\0\x01m");
     assert_eq!(encoded(&request, 3)[..], *b"\0\x01g\0\0\0\x03\0\x01m\xff\xff");

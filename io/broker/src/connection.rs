@@ -16,6 +16,7 @@
 //!
 //! [`request_memory`]: crate::request_memory
 
+use crate::caller::{Caller, Closed};
 use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::{FrameReader, SMALL_BUFFER};
 use crate::listener::stopped;
@@ -52,7 +53,9 @@ const RESPONSES_MAX: usize = 1024;
 /// Why a connection ended.
 #[derive(Debug)]
 enum End {
-    /// The peer closed it between two requests, or the broker is stopping.
+    /// The peer closed it; maybe inside a request, which is its fault.
+    ClosedByPeer { inside_request: bool },
+    /// It was reset, or the broker is stopping.
     Quiet(&'static str),
     /// Nothing came for too long.
     Idle,
@@ -60,12 +63,23 @@ enum End {
     Fault(String),
 }
 
+impl End {
+    /// Tells who ended the connection, as far as groups are concerned. A process that dies closes its
+    /// connections; networks, and peers that have lost track of them, reset them.
+    fn closed(&self) -> Closed {
+        match self {
+            End::ClosedByPeer { .. } => Closed::ByPeer,
+            End::Quiet(_) | End::Idle | End::Fault(_) => Closed::Otherwise,
+        }
+    }
+}
+
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                End::Quiet("reset by the peer")
-            }
+            io::ErrorKind::ConnectionReset => End::Quiet("reset by the peer"),
+            // To write to a peer is refused that way once it has closed.
+            io::ErrorKind::BrokenPipe => End::ClosedByPeer { inside_request: false },
             _ => End::Fault(error.to_string()),
         }
     }
@@ -83,6 +97,7 @@ pub(crate) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "TCP_NODELAY was refused");
     }
+    let caller = Arc::new(Caller::new(ends.connection));
     let config = node.config();
     let connection = Connection {
         frames: FrameReader::new(config.socket_request_max_bytes as usize),
@@ -94,6 +109,7 @@ pub(crate) async fn serve(
         overlap: None,
         outgoing: Outgoing::default(),
         muted_until: None,
+        caller: Arc::clone(&caller),
         node,
         ends,
     };
@@ -103,7 +119,15 @@ pub(crate) async fn serve(
     counters.created.add(1);
     let end = connection.run(&mut stream, stopping).await;
     counters.closed.add(1);
+    caller.end(&node.groups, end.closed());
+    let end = match end {
+        End::ClosedByPeer { inside_request: true } => {
+            End::Fault("the peer closed inside a request".to_owned())
+        }
+        end => end,
+    };
     match end {
+        End::ClosedByPeer { .. } => debug!(%peer, "connection closed by the peer"),
         End::Quiet(reason) => debug!(%peer, reason, "connection closed"),
         End::Idle => {
             counters.idle.add(1);
@@ -133,6 +157,7 @@ pub(crate) struct Timing {
 struct Connection {
     node: Arc<Node>,
     ends: Ends,
+    caller: Arc<Caller>,
     frames: FrameReader,
     /// The next request's part of `queued.max.request.bytes`.
     memory: Share,
@@ -206,10 +231,10 @@ impl Connection {
                 }
                 received = fill(&mut reader, &mut self.frames), if wants_bytes => {
                     match received {
-                        Ok(0) if self.frames.is_inside_frame() => {
-                            return End::Fault("the peer closed inside a request".to_owned());
+                        Ok(0) => {
+                            let inside_request = self.frames.is_inside_frame();
+                            return End::ClosedByPeer { inside_request };
                         }
-                        Ok(0) => return End::Quiet("closed by the peer"),
                         Ok(_) => {
                             last_active = Instant::now();
                             self.received = last_active;
@@ -274,7 +299,7 @@ impl Connection {
             let held = self.memory.take();
             let started = now.unwrap_or_else(Instant::now);
             let Started { kind, overlap, answer } =
-                dispatch::start(&self.node, frame, self.ends)
+                dispatch::start(&self.node, frame, self.ends, &self.caller)
                     .map_err(|error| End::Fault(error.to_string()))?;
             let handled = Instant::now();
             now = Some(handled);

@@ -3,6 +3,7 @@
 //! [`APIS`] is the one table of what this broker serves: ApiVersions is made from it, so a client is
 //! told exactly what is true. What is not in it ends the connection, as in Kafka.
 
+use crate::caller::Caller;
 use crate::handlers;
 use crate::metrics::Kind;
 use crate::node::Node;
@@ -129,7 +130,12 @@ pub(crate) struct Started {
 }
 
 /// Starts one request.
-pub(crate) fn start(node: &Arc<Node>, frame: Bytes, ends: Ends) -> Result<Started, Unanswerable> {
+pub(crate) fn start(
+    node: &Arc<Node>,
+    frame: Bytes,
+    ends: Ends,
+    caller: &Arc<Caller>,
+) -> Result<Started, Unanswerable> {
     let mut reader = Reader::new(&frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
@@ -150,12 +156,13 @@ pub(crate) fn start(node: &Arc<Node>, frame: Bytes, ends: Ends) -> Result<Starte
         let served = api.accepted;
         return Err(Unanswerable::UnsupportedVersion { key: api.key, version, served });
     }
+    caller.name(&node.groups, header.client_id.as_deref(), ends.peer.ip());
     let context = Context {
         api_key: api.key,
         version,
         correlation_id: header.correlation_id,
         client_id: header.client_id,
-        connection: ends.connection,
+        caller: Arc::clone(caller),
         peer: ends.peer,
         local: ends.local,
         listener: ends.listener,

@@ -4,6 +4,7 @@
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
+use crate::caller::{Caller, Closed};
 use crate::clock::Clock;
 use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
@@ -12,10 +13,10 @@ use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
 use crate::config::BrokerConfig;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
-use crate::shard_task::{ShardCall, ShardLoad, ShardTask, SharedByShards, Survey};
+use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext, SurveyedGroup,
-    partition_for, split,
+    ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext,
+    SurveyedGroup, partition_for, split,
 };
 use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
@@ -48,7 +49,7 @@ pub(crate) struct Groups {
 /// One shard at work.
 #[derive(Debug)]
 struct Shard {
-    calls: mpsc::Sender<ShardCall>,
+    calls: mpsc::Sender<ShardMessage>,
     surveys: mpsc::Sender<Survey>,
     task: JoinHandle<()>,
 }
@@ -126,6 +127,8 @@ impl Groups {
             group_max_session_timeout_ms: config.group_max_session_timeout_ms,
             group_initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             group_max_size: config.group_max_size as usize,
+            group_disconnect_grace_ms: config.group_disconnect_grace_ms,
+            group_disconnect_grace_static: config.group_disconnect_grace_static,
             offset_metadata_max_bytes: config.offset_metadata_max_bytes as usize,
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
@@ -172,6 +175,7 @@ impl Groups {
     pub(crate) fn try_send_all(
         &self,
         topic: Option<&Topic>,
+        caller: &Caller,
         context: RequestContext,
         request: GroupRequest,
     ) -> Result<Answers, Unsent> {
@@ -179,7 +183,9 @@ impl Groups {
         let partitions = topic.partitions.len() as i32;
         if let Some(group) = request.only_group() {
             let index = partition_for(group, partitions);
-            let (call, answer) = call(context, request);
+            let shows = request.speaks_for_a_member()
+                && (caller.speaks_to(index) || request.begins_a_membership());
+            let (call, answer) = call(context, request, shows);
             return match self.try_send(topic, index, call) {
                 None => Ok(Answers::One(answer)),
                 Some(call) => Err(Unsent { sent: Vec::new(), rest: vec![(index, call, answer)] }),
@@ -197,7 +203,7 @@ impl Groups {
             if listing && !holds_groups(index) {
                 continue;
             }
-            let (call, answer) = call(context.clone(), request);
+            let (call, answer) = call(context.clone(), request, false);
             match self.try_send(topic, index, call) {
                 None => sent.push(answer),
                 Some(call) => rest.push((index, call, answer)),
@@ -210,28 +216,33 @@ impl Groups {
     fn try_send(&self, topic: &Topic, index: i32, call: ShardCall) -> Option<ShardCall> {
         let shards = self.shards.read();
         let sent = if let Some(shard) = shards.get(&index) {
-            shard.calls.try_send(call)
+            shard.calls.try_send(call.into())
         } else {
             drop(shards);
             let Some(partition) = topic.partition(index) else {
                 call.refuse(ErrorCode::NOT_COORDINATOR);
                 return None;
             };
-            self.shard(partition).try_send(call)
+            self.shard(partition).try_send(call.into())
         };
         match sent {
             Ok(()) => None,
-            Err(mpsc::error::TrySendError::Full(call)) => Some(call),
-            Err(mpsc::error::TrySendError::Closed(call)) => {
-                call.refuse(ErrorCode::NOT_COORDINATOR);
+            Err(mpsc::error::TrySendError::Full(message)) => message.into_call(),
+            Err(mpsc::error::TrySendError::Closed(message)) => {
+                message.refuse(ErrorCode::NOT_COORDINATOR);
                 None
             }
         }
     }
 
     /// Hands a request to the shards of its groups, waiting for room.
-    pub(crate) async fn send_all(&self, context: RequestContext, request: GroupRequest) -> Answers {
-        match self.try_send_all(self.topic().as_deref(), context, request) {
+    pub(crate) async fn send_all(
+        &self,
+        caller: &Caller,
+        context: RequestContext,
+        request: GroupRequest,
+    ) -> Answers {
+        match self.try_send_all(self.topic().as_deref(), caller, context, request) {
             Ok(answers) => answers,
             Err(unsent) => self.send_rest(unsent).await,
         }
@@ -243,15 +254,56 @@ impl Groups {
         for (index, call, answer) in rest {
             let topic = self.topic();
             let refused = match topic.and_then(|topic| self.shard_of(&topic, index)) {
-                Some(shard) => shard.send(call).await.err().map(|unsent| unsent.0),
-                None => Some(call),
+                Some(shard) => shard.send(call.into()).await.err().map(|unsent| unsent.0),
+                None => Some(call.into()),
             };
-            if let Some(call) = refused {
-                call.refuse(ErrorCode::NOT_COORDINATOR);
+            if let Some(message) = refused {
+                message.refuse(ErrorCode::NOT_COORDINATOR);
             }
             sent.push(answer);
         }
         Answers::Several(sent)
+    }
+
+    /// Takes in that a connection is open under a client's name.
+    pub(crate) fn connection_opened(&self, connection: ConnectionId, id: &str, host: &str) {
+        if self.heeds_connections() {
+            self.shared.clients.lock().opened(self.clock.now(), connection, id, host);
+        }
+    }
+
+    /// Takes in that a connection is over, and tells the shards whose members spoke over it if it was
+    /// the peer that closed it.
+    pub(crate) fn connection_closed(&self, caller: &Caller, closed: Closed) {
+        if !self.heeds_connections() {
+            return;
+        }
+        let connection = caller.connection;
+        self.shared.clients.lock().closed(connection);
+        // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
+        if closed == Closed::Otherwise || *self.stopping.borrow() {
+            return;
+        }
+        let told: Vec<_> = self
+            .shards
+            .read()
+            .iter()
+            .filter(|(index, _)| caller.spoke_to(**index))
+            .map(|(_, shard)| shard.calls.clone())
+            .collect();
+        for shard in told {
+            let message = ShardMessage::ConnectionClosed(connection);
+            if let Err(mpsc::error::TrySendError::Full(message)) = shard.try_send(message) {
+                // After what is queued, as the connection's own last request was.
+                tokio::spawn(async move {
+                    let _ = shard.send(message).await;
+                });
+            }
+        }
+    }
+
+    fn heeds_connections(&self) -> bool {
+        self.config.group_disconnect_grace_ms >= 0
     }
 
     /// Returns the ways to ask each shard what there is in it.
@@ -259,7 +311,7 @@ impl Groups {
         self.shards.read().values().map(|shard| Surveys(shard.surveys.clone())).collect()
     }
 
-    fn shard_of(&self, topic: &Topic, index: i32) -> Option<mpsc::Sender<ShardCall>> {
+    fn shard_of(&self, topic: &Topic, index: i32) -> Option<mpsc::Sender<ShardMessage>> {
         if let Some(shard) = self.shards.read().get(&index) {
             return Some(shard.calls.clone());
         }
@@ -267,7 +319,7 @@ impl Groups {
     }
 
     /// Returns the shard of a partition, starting it if need be.
-    fn shard(&self, partition: &Arc<Partition>) -> mpsc::Sender<ShardCall> {
+    fn shard(&self, partition: &Arc<Partition>) -> mpsc::Sender<ShardMessage> {
         let mut shards = self.shards.write();
         shards
             .entry(partition.index)
@@ -317,8 +369,8 @@ impl Groups {
 }
 
 /// Makes the call of a request, and its answer to come.
-fn call(context: RequestContext, request: GroupRequest) -> (ShardCall, PendingAnswer) {
+fn call(context: RequestContext, request: GroupRequest, shows: bool) -> (ShardCall, PendingAnswer) {
     let (reply, receiver) = oneshot::channel();
     let call = GroupCall { context, request };
-    (ShardCall { call, reply }, PendingAnswer(receiver))
+    (ShardCall { call, reply, shows }, PendingAnswer(receiver))
 }

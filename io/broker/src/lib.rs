@@ -32,6 +32,7 @@
 
 mod admission;
 mod broker;
+mod caller;
 mod clock;
 mod cluster;
 pub mod config;

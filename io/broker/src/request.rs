@@ -1,5 +1,6 @@
 //! What a handler is given besides the request, and what it gives back.
 
+use crate::caller::{Caller, client_host};
 use crate::outgoing::Piece;
 use bytes::Bytes;
 use kohort_protocol::frame::encode_response;
@@ -8,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who asks, in which version, and how the answer finds its way back.
@@ -24,7 +26,7 @@ pub(crate) struct Context {
     /// Where the client is.
     pub(crate) peer: SocketAddr,
     /// Which connection it came over.
-    pub(crate) connection: u64,
+    pub(crate) caller: Arc<Caller>,
     /// Where the client reached us.
     pub(crate) local: SocketAddr,
     /// By which of the listeners.
@@ -34,7 +36,7 @@ pub(crate) struct Context {
 impl Context {
     /// Returns the client's address as Kafka writes it in group descriptions.
     pub(crate) fn client_host(&self) -> String {
-        format!("/{}", self.peer.ip())
+        client_host(self.peer.ip())
     }
 
     /// Answers with `response` now.

@@ -24,8 +24,9 @@ use crate::quiet::{Gate, Quiet};
 use crate::random;
 use batch::BatchWriter;
 use kohort_coordinator::{
-    CauseKind, GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse,
-    GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup, error_for_failed_append,
+    CauseKind, Clients, ConnectionId, GroupCall, GroupConfig, GroupEffect, GroupOutcome,
+    GroupRecord, GroupResponse, GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup,
+    error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
@@ -61,6 +62,8 @@ const RELOAD_REST: Duration = Duration::from_secs(1);
 pub(crate) struct ShardCall {
     pub(crate) call: GroupCall,
     pub(crate) reply: oneshot::Sender<GroupResponse>,
+    /// It shows for the first time whose its connection is, or that its member is new.
+    pub(crate) shows: bool,
 }
 
 impl ShardCall {
@@ -69,6 +72,37 @@ impl ShardCall {
         let version = self.call.context.api_version;
         // Whoever asked may be gone.
         let _ = self.reply.send(self.call.request.refuse(version, error));
+    }
+}
+
+/// What reaches a shard by its queue.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are calls, and a queue holds few")]
+pub(crate) enum ShardMessage {
+    Call(ShardCall),
+    /// The peer closed a connection, after what it had sent over it.
+    ConnectionClosed(ConnectionId),
+}
+
+impl ShardMessage {
+    /// Answers, if somebody waits, that nothing is served here and now.
+    pub(crate) fn refuse(self, error: ErrorCode) {
+        if let Self::Call(call) = self {
+            call.refuse(error);
+        }
+    }
+
+    pub(crate) fn into_call(self) -> Option<ShardCall> {
+        match self {
+            Self::Call(call) => Some(call),
+            Self::ConnectionClosed(_) => None,
+        }
+    }
+}
+
+impl From<ShardCall> for ShardMessage {
+    fn from(call: ShardCall) -> Self {
+        Self::Call(call)
     }
 }
 
@@ -114,6 +148,8 @@ pub(crate) struct SharedByShards {
     /// Set before the shards are stopped if they are to save what spares the next start work.
     orderly: AtomicBool,
     loads: Mutex<Vec<ShardLoad>>,
+    /// Who is connected.
+    pub(crate) clients: Mutex<Clients>,
 }
 
 impl SharedByShards {
@@ -175,7 +211,7 @@ impl ShardTask {
     /// Loads and serves until the broker stops.
     pub(crate) async fn run(
         mut self,
-        mut calls: mpsc::Receiver<ShardCall>,
+        mut calls: mpsc::Receiver<ShardMessage>,
         mut surveys: mpsc::Receiver<Survey>,
         mut stopping: watch::Receiver<bool>,
     ) {
@@ -212,7 +248,7 @@ impl ShardTask {
     /// Loads a shard from the log; meanwhile callers are told so. `None` when the broker stops.
     async fn load(
         &mut self,
-        calls: &mut mpsc::Receiver<ShardCall>,
+        calls: &mut mpsc::Receiver<ShardMessage>,
         surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> Option<GroupShard> {
@@ -265,7 +301,7 @@ impl ShardTask {
     async fn serve(
         &mut self,
         shard: &mut GroupShard,
-        calls: &mut mpsc::Receiver<ShardCall>,
+        calls: &mut mpsc::Receiver<ShardMessage>,
         surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> End {
@@ -275,7 +311,7 @@ impl ShardTask {
             (Gate::default(), Gate::default(), Gate::default());
         let now = self.clock.now();
         let mut round = Round::default();
-        round.take(shard, |shard| shard.handle_loaded(now));
+        self.take(&mut round, shard, |shard| shard.handle_loaded(now));
         self.learn_topics(shard, &mut round);
         if let Err(code) = self.commit(round) {
             return End::Failed(code);
@@ -324,7 +360,7 @@ impl ShardTask {
                     while round.records.len() < RECORDS_PER_BATCH
                         && shard.poll_timeout().is_some_and(|due| due <= now)
                     {
-                        round.take(shard, |shard| shard.handle_timeout(now));
+                        self.take(&mut round, shard, |shard| shard.handle_timeout(now));
                     }
                 }
                 step = self.snapshots.step() => match step {
@@ -357,18 +393,63 @@ impl ShardTask {
         shard: &mut GroupShard,
         round: &mut Round,
         now: Timestamp,
-        call: ShardCall,
+        message: ShardMessage,
     ) {
+        let call = match message {
+            ShardMessage::Call(call) => call,
+            ShardMessage::ConnectionClosed(connection) => {
+                self.take(round, shard, |shard| shard.handle_connection_closed(now, connection));
+                return;
+            }
+        };
         let from = ReplyTo(self.next_caller);
         self.next_caller += 1;
         self.callers.insert(from.0, call.reply);
-        round.take(shard, |shard| shard.handle(now, from, call.call));
+        let shown = call
+            .shows
+            .then(|| (call.call.context.connection, call.call.request.begins_a_membership()));
+        self.take(round, shard, |shard| shard.handle(now, from, call.call));
+        // After the shard has heard it: a connection must not stop being a sign of its member before
+        // the member is back.
+        if let Some((connection, begins)) = shown {
+            let mut clients = self.shared.clients.lock();
+            if begins {
+                clients.began(now, connection);
+            } else {
+                clients.spoke(connection);
+            }
+        }
+    }
+
+    /// Runs one handler, and answers at once what it asks back.
+    fn take(
+        &self,
+        round: &mut Round,
+        shard: &mut GroupShard,
+        handler: impl FnOnce(&mut GroupShard) -> GroupOutcome,
+    ) {
+        let mut outcome = handler(shard);
+        let questions: Vec<_> = outcome
+            .effects
+            .extract_if(.., |effect| matches!(effect, GroupEffect::SeekSigns { .. }))
+            .collect();
+        round.take(shard, outcome);
+        for question in questions {
+            let GroupEffect::SeekSigns { group, member, client_id, client_host, since } = question
+            else {
+                continue;
+            };
+            let signs = self.shared.clients.lock().signs(&client_id, &client_host, since);
+            let now = self.clock.now();
+            let outcome = shard.handle_signs(now, &group, &member, signs);
+            round.take(shard, outcome);
+        }
     }
 
     fn learn_topics(&self, shard: &mut GroupShard, round: &mut Round) {
         let image = self.metadata.image();
         let now = self.clock.now();
-        round.take(shard, |shard| shard.handle_metadata(now, &image));
+        self.take(round, shard, |shard| shard.handle_metadata(now, &image));
     }
 
     /// Appends a round's records, and holds its replies until they and all before them are durable.
@@ -435,6 +516,11 @@ impl ShardTask {
             let expired = rebalance.causes.iter().filter(expired).count();
             self.metrics.groups.rebalances.add(1);
             self.metrics.groups.expired_members.add(expired as u64);
+            let disconnected = |cause: &&RebalanceCause| {
+                matches!(cause.kind, CauseKind::MemberDisconnected { .. })
+            };
+            let disconnected = rebalance.causes.iter().filter(disconnected).count();
+            self.metrics.groups.disconnected_members.add(disconnected as u64);
         }
     }
 
@@ -491,7 +577,7 @@ async fn next_change(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> 
 }
 
 /// Takes no further calls and refuses those that are there.
-fn refuse_queued(calls: &mut mpsc::Receiver<ShardCall>) {
+fn refuse_queued(calls: &mut mpsc::Receiver<ShardMessage>) {
     calls.close();
     while let Ok(call) = calls.try_recv() {
         call.refuse(ErrorCode::NOT_COORDINATOR);
@@ -506,13 +592,8 @@ struct Round {
 }
 
 impl Round {
-    /// Runs one handler, replays its records at once and adds its outcome.
-    fn take(
-        &mut self,
-        shard: &mut GroupShard,
-        handler: impl FnOnce(&mut GroupShard) -> GroupOutcome,
-    ) {
-        let outcome = handler(shard);
+    /// Replays an outcome's records at once and adds it.
+    fn take(&mut self, shard: &mut GroupShard, outcome: GroupOutcome) {
         for record in &outcome.records {
             shard.replay(record);
         }

@@ -178,6 +178,50 @@ async fn two_members_share_a_group_and_one_takes_over_when_the_other_leaves() {
 }
 
 #[tokio::test]
+async fn a_held_heartbeat_tells_of_a_rebalance_when_it_begins() {
+    let running = start().await;
+    let (mut a, mut b) = (running.client().await, running.client().await);
+    let alone = lone_member(&mut a).await;
+    let held = HeartbeatRequest {
+        group_id: GROUP.to_owned(),
+        generation_id: alone.generation_id,
+        member_id: alone.member_id.clone(),
+        // Longer than a test waits for an answer; half the session is still longer than this takes.
+        hold_ms: i32::MAX,
+        ..HeartbeatRequest::default()
+    };
+    let heartbeat = a.send(&held, 4).await;
+    // What comes over another connection finds it there; what follows on its own lets it go.
+    assert_eq!(described_state(&mut b).await, "Stable");
+    let b_id = member_id(&mut b).await;
+    b.send(&join(&b_id), 9).await;
+    let told = a.receive::<HeartbeatRequest>(heartbeat, 4).await;
+    assert_eq!(told.error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+}
+
+#[tokio::test]
+async fn a_held_heartbeat_holds_up_nothing_behind_it() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let alone = lone_member(&mut client).await;
+    let held = HeartbeatRequest {
+        group_id: GROUP.to_owned(),
+        generation_id: alone.generation_id,
+        member_id: alone.member_id.clone(),
+        hold_ms: i32::MAX,
+        ..HeartbeatRequest::default()
+    };
+    let heartbeat = client.send(&held, 4).await;
+    let request = commit(alone.generation_id, &alone.member_id, 42);
+    let commit = client.send(&request, 9).await;
+    let told = client.receive::<HeartbeatRequest>(heartbeat, 4).await;
+    assert_eq!(told.error_code, ErrorCode::NONE);
+    let response = client.receive::<OffsetCommitRequest>(commit, 9).await;
+    assert!(response.topics[0].partitions[0].error_code.is_ok(), "{response:?}");
+}
+
+#[tokio::test]
 async fn commits_members_and_generations_survive_a_restart() {
     let running = start().await;
     let mut client = running.client().await;

@@ -11,6 +11,22 @@ use crate::shard::Timestamp;
 pub enum GroupEffect {
     /// A rebalance ended.
     Rebalance(Box<Rebalance>),
+    /// A member has been absent for the grace since its connection closed. Unlike the others this is
+    /// a question, to be answered at once, whatever becomes of the records before it: with
+    /// [`GroupShard::handle_signs`](crate::GroupShard::handle_signs), by what
+    /// [`Clients::signs`](crate::Clients::signs) says.
+    SeekSigns {
+        /// The group.
+        group: Arc<str>,
+        /// The member.
+        member: Arc<str>,
+        /// The client id it joined with.
+        client_id: Arc<str>,
+        /// The address it joined from.
+        client_host: Arc<str>,
+        /// When its connection closed.
+        since: Timestamp,
+    },
 }
 
 /// One rebalance from its first cause to its end, however many generations it took.
@@ -86,6 +102,11 @@ pub enum CauseKind {
         /// Who.
         member: Arc<str>,
     },
+    /// A member's connection closed without a leave, and it did not come back within the grace.
+    MemberDisconnected {
+        /// Who.
+        member: Arc<str>,
+    },
     /// A member did not rejoin within the rebalance timeout and was dropped.
     MemberDidNotRejoin {
         /// Who.
@@ -147,6 +168,9 @@ impl fmt::Display for CauseKind {
             }
             Self::MemberExpired { member } => {
                 write!(f, "member {member} was silent for longer than its session timeout")
+            }
+            Self::MemberDisconnected { member } => {
+                write!(f, "member {member} closed its connection without leaving")
             }
             Self::MemberDidNotRejoin { member } => {
                 write!(f, "member {member} did not rejoin within the rebalance timeout")

@@ -8,7 +8,9 @@
 mod classic;
 mod describe;
 mod event;
+mod hold;
 mod offsets;
+mod presence;
 mod record;
 mod request;
 mod routing;
@@ -21,12 +23,13 @@ use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
-    SyncGroupRequest,
+    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 
 use self::classic::{ClassicGroup, ClassicState};
+use self::hold::Holders;
 use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
+use self::presence::Heard;
 use self::record::LONGEST_NAME;
 use self::request::{heartbeat_error, join_error, sync_error};
 use self::turn::{TimerKey, Turn};
@@ -56,6 +59,8 @@ pub struct GroupShard {
     groups: Groups,
     topic_names: TopicNames,
     timers: Timers<TimerKey>,
+    heard: Heard,
+    holders: Holders,
     housekeeping: Housekeeping,
 }
 
@@ -104,6 +109,8 @@ impl GroupShard {
             groups: Groups::new(),
             topic_names: TopicNames::default(),
             timers: Timers::default(),
+            heard: Heard::new(),
+            holders: Holders::new(),
             housekeeping: Housekeeping::default(),
         }
     }
@@ -119,9 +126,56 @@ impl GroupShard {
         HardState(stored.collect())
     }
 
+    /// Takes in that the peer closed a connection, and not the broker. Whoever was heard over it last
+    /// has the grace to be heard again; see [`GroupConfig::group_disconnect_grace_ms`].
+    pub fn handle_connection_closed(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+    ) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        self.turn_of(Some(connection), now, &mut outcome, |groups, turn, _| {
+            let_go(groups, turn);
+            for (group, member) in presence::take_heard(turn.heard, connection) {
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
+                    group.handle_connection_closed(turn, &member);
+                }
+            }
+        });
+        outcome
+    }
+
+    /// Answers a [`GroupEffect::SeekSigns`]: whether there are signs of the member.
+    pub fn handle_signs(
+        &mut self,
+        now: Timestamp,
+        group: &str,
+        member: &Arc<str>,
+        signs: bool,
+    ) -> GroupOutcome {
+        let mut outcome = GroupOutcome::new();
+        self.turn(now, &mut outcome, |groups, turn, _| {
+            if let Some(group) = groups.get_mut(group).and_then(GroupEntry::classic_mut) {
+                group.handle_signs(turn, member, signs);
+            }
+        });
+        outcome
+    }
+
     /// Runs one handler with everything it may touch.
     fn turn<T>(
         &mut self,
+        now: Timestamp,
+        outcome: &mut GroupOutcome,
+        handler: impl FnOnce(&mut Groups, &mut Turn<'_>, &mut Housekeeping) -> T,
+    ) -> T {
+        self.turn_of(None, now, outcome, handler)
+    }
+
+    /// The same for what came over a connection.
+    fn turn_of<T>(
+        &mut self,
+        connection: Option<ConnectionId>,
         now: Timestamp,
         outcome: &mut GroupOutcome,
         handler: impl FnOnce(&mut Groups, &mut Turn<'_>, &mut Housekeeping) -> T,
@@ -134,6 +188,9 @@ impl GroupShard {
             timers: &mut self.timers,
             member_ids: &mut self.member_ids,
             outcome,
+            connection,
+            heard: &mut self.heard,
+            holders: &mut self.holders,
         };
         handler(&mut self.groups, &mut turn, &mut self.housekeeping)
     }
@@ -149,12 +206,15 @@ impl Shard for GroupShard {
         let mut outcome = GroupOutcome::new();
         let GroupCall { context, request } = &call;
         let version = context.api_version;
-        self.turn(now, &mut outcome, |groups, turn, _| match request {
+        let connection = Some(context.connection);
+        if self.holders.contains_key(&context.connection) {
+            self.turn_of(connection, now, &mut outcome, |groups, turn, _| let_go(groups, turn));
+        }
+        self.turn_of(connection, now, &mut outcome, |groups, turn, _| match request {
             GroupRequest::JoinGroup(request) => join(groups, turn, from, context, request),
             GroupRequest::SyncGroup(request) => sync(groups, turn, from, request),
             GroupRequest::Heartbeat(request) => {
-                let response = heartbeat(groups, turn, request);
-                turn.reply(from, response);
+                heartbeat(groups, turn, from, request);
             }
             GroupRequest::LeaveGroup(request) => {
                 let response = leave(groups, turn, version, request);
@@ -199,6 +259,16 @@ impl Shard for GroupShard {
             TimerKey::Session { group, member } => {
                 if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
                     group.handle_session_timeout(turn, &member);
+                }
+            }
+            TimerKey::Absence { group, member } => {
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
+                    group.handle_absence_timeout(turn, &member);
+                }
+            }
+            TimerKey::Hold { group, member } => {
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
+                    group.handle_hold_timeout(turn, &member);
                 }
             }
             TimerKey::Phase(group) => {
@@ -267,7 +337,7 @@ impl Shard for GroupShard {
             GroupRecord::GroupMetadataTombstone { group } => {
                 if let Some(entry) = self.groups.get_mut(group) {
                     if let Some(classic) = entry.classic_mut() {
-                        classic.disarm_all(&mut self.timers);
+                        classic.disarm_all(&mut self.timers, &mut self.heard, &mut self.holders);
                     }
                     entry.group = Group::Simple;
                     self.forget_if_vacant(group);
@@ -436,13 +506,20 @@ fn sync(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &SyncG
     }
 }
 
-fn heartbeat(
-    groups: &mut Groups,
-    turn: &mut Turn<'_>,
-    request: &HeartbeatRequest,
-) -> HeartbeatResponse {
-    let result = find(groups, &request.group_id).and_then(|group| group.heartbeat(turn, request));
-    heartbeat_error(result.err().unwrap_or(ErrorCode::NONE))
+fn heartbeat(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &HeartbeatRequest) {
+    match find(groups, &request.group_id) {
+        Ok(group) => group.heartbeat(turn, from, request),
+        Err(error) => turn.reply(from, heartbeat_error(error)),
+    }
+}
+
+/// Answers the heartbeat that is held on this turn's connection, if there is one.
+fn let_go(groups: &mut Groups, turn: &mut Turn<'_>) {
+    let holder = turn.connection.and_then(|connection| turn.holders.get(&connection).cloned());
+    let Some((group, member)) = holder else { return };
+    if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
+        group.release_held(turn, &member, ErrorCode::NONE);
+    }
 }
 
 fn leave(

@@ -9,7 +9,9 @@ use crate::shard::{ReplyTo, Timestamp};
 use crate::timers::Timers;
 
 use super::GroupOutcome;
-use super::request::GroupResponse;
+use super::hold::Holders;
+use super::presence::Heard;
+use super::request::{ConnectionId, GroupResponse};
 
 /// One event being handled.
 pub(crate) struct Turn<'a> {
@@ -19,6 +21,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) timers: &'a mut Timers<TimerKey>,
     pub(crate) member_ids: &'a mut MemberIds,
     pub(crate) outcome: &'a mut GroupOutcome,
+    /// Over which connection the request came that is being handled, if it is one.
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) heard: &'a mut Heard,
+    pub(crate) holders: &'a mut Holders,
 }
 
 impl Turn<'_> {
@@ -32,6 +38,10 @@ impl Turn<'_> {
 pub(crate) enum TimerKey {
     /// The session of a member, or of a pending one.
     Session { group: Arc<str>, member: Arc<str> },
+    /// The grace of a member whose connection closed.
+    Absence { group: Arc<str>, member: Arc<str> },
+    /// The end of the time a heartbeat is held.
+    Hold { group: Arc<str>, member: Arc<str> },
     /// The current phase of a group's rebalance.
     Phase(Arc<str>),
     /// The search for expired offsets.

@@ -3,11 +3,11 @@
 mod parse;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
+    GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
     MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, error_for_failed_append,
 };
 use kohort_protocol::ErrorCode;
@@ -24,6 +24,8 @@ pub(crate) struct World {
     waiting: BTreeMap<ReplyTo, Sender>,
     next_reply: u64,
     next_append_fails_with: Option<ErrorCode>,
+    /// Of which client ids there are signs.
+    signs: BTreeSet<String>,
     names: Names,
 }
 
@@ -45,6 +47,7 @@ impl World {
             waiting: BTreeMap::new(),
             next_reply: 0,
             next_append_fails_with: None,
+            signs: BTreeSet::new(),
             names: Names::default(),
         };
         let output = world.load();
@@ -66,7 +69,7 @@ impl World {
                 let outcome = self.shard.handle_metadata(self.now, &self.image);
                 output.extend(self.apply(outcome));
             }
-            Input::Request { label, version, request } => {
+            Input::Request { label, version, connection, request } => {
                 let from = ReplyTo(self.next_reply);
                 self.next_reply += 1;
                 let client_id = label.trim_end_matches('\'').to_owned();
@@ -74,7 +77,7 @@ impl World {
                     api_version: version,
                     client_host: format!("/{client_id}").into(),
                     client_id: client_id.into(),
-                    connection: ConnectionId(1),
+                    connection,
                 };
                 self.waiting.insert(from, Sender { label, version });
                 let outcome = self.shard.handle(self.now, from, GroupCall { context, request });
@@ -92,6 +95,11 @@ impl World {
                 self.waiting.clear();
                 output.extend(self.restart());
             }
+            Input::Close(connection) => {
+                let outcome = self.shard.handle_connection_closed(self.now, connection);
+                output.extend(self.apply(outcome));
+            }
+            Input::Signs(clients) => self.signs = clients,
             Input::FailAppend(error) => self.next_append_fails_with = Some(error),
             Input::Log(key, value) => {
                 let record =
@@ -148,6 +156,11 @@ impl World {
         }
         for effect in &outcome.effects {
             output.extend(print::effect(&mut self.names, effect));
+            if let GroupEffect::SeekSigns { group, member, client_id, .. } = effect {
+                let signs = self.signs.contains(&**client_id);
+                let outcome = self.shard.handle_signs(self.now, group, member, signs);
+                output.extend(self.apply(outcome));
+            }
         }
         output
     }

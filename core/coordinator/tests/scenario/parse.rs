@@ -6,12 +6,15 @@
 //! join a v5 member=a-1 topics=t           JoinGroup by client `a`; v, session, rebalance, type,
 //!                                         protocols, metadata, note, instance, reason, group may follow
 //! sync a gen=1 member=a-1 assign=a-1:A,b-1:B
-//! heartbeat a gen=1 member=a-1
+//! heartbeat a gen=1 member=a-1            hold=3s may follow
 //! leave a member=a-1 | leave a a-1 @i     by field (v2), or a list of member, member@instance
 //! commit a gen=1 member=a-1 t/0=42 t/1=43:text
 //! fetch a t/0 t/1 | fetch a all           for group=..; repeat group=.. for more groups
 //! delete-offsets a t/0
 //! describe a g h | list a states=.. types=.. | delete-groups a g h
+//! close 2                                 the peer closes connection 2; via=2 with a request says it
+//!                                         came over that one, and not over connection 1
+//! signs a b | signs                       new connections of these client ids have shown nothing yet
 //! advance 10s                             let time pass, timers go off when they are due
 //! restart                                 lose everything but the log
 //! fail-append KAFKA_STORAGE_ERROR         the next append fails
@@ -20,8 +23,12 @@
 //!
 //! The group is `g` unless said otherwise, `-` is the empty name and `long` one of 40 000 bytes. A label may end in `'` to tell a retry from the original.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use kohort_coordinator::{GroupConfig, GroupRequest, MetadataImage, Timestamp, TopicImage};
+use kohort_coordinator::{
+    ConnectionId, GroupConfig, GroupRequest, MetadataImage, Timestamp, TopicImage,
+};
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use kohort_protocol::messages::group_records::{
     GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey,
@@ -51,7 +58,9 @@ use super::Names;
 pub(super) enum Input {
     Config(Box<dyn Fn(&mut GroupConfig)>),
     Topics(MetadataImage),
-    Request { label: String, version: i16, request: GroupRequest },
+    Request { label: String, version: i16, connection: ConnectionId, request: GroupRequest },
+    Close(ConnectionId),
+    Signs(BTreeSet<String>),
     Advance(Timestamp),
     Restart,
     FailAppend(ErrorCode),
@@ -66,6 +75,8 @@ pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
         "config" => config(rest),
         "topics" => Ok(Input::Topics(rest.split_whitespace().map(topic).collect::<Parsed<_>>()?)),
         "advance" => Ok(Input::Advance(duration(rest)?)),
+        "close" => Ok(Input::Close(ConnectionId(number(rest)?))),
+        "signs" => Ok(Input::Signs(rest.split_whitespace().map(str::to_owned).collect())),
         "restart" => Ok(Input::Restart),
         "fail-append" => Ok(Input::FailAppend(error(rest)?)),
         "log" => log(rest),
@@ -162,7 +173,8 @@ fn request(verb: &str, mut words: Words<'_>) -> Parsed<Input> {
         "delete-groups" => (2, delete_groups(&words)),
         _ => return Err(format!("unknown input {verb}")),
     };
-    Ok(Input::Request { label, version: version.unwrap_or(newest), request })
+    let connection = ConnectionId(words.number("via", 1)?);
+    Ok(Input::Request { label, version: version.unwrap_or(newest), connection, request })
 }
 
 fn join(words: &Words<'_>) -> Parsed<GroupRequest> {
@@ -218,6 +230,7 @@ fn heartbeat(words: &Words<'_>) -> Parsed<GroupRequest> {
         generation_id: words.number("gen", -1)?,
         member_id: words.member(),
         group_instance_id: words.instance(),
+        hold_ms: words.millis("hold", 0)?,
     }
     .into())
 }
@@ -287,7 +300,8 @@ fn fetch(words: &Words<'_>, version: i16) -> Parsed<GroupRequest> {
         request.topics = (!all).then(|| places.iter().map(topic).collect());
         return Ok(request.into());
     }
-    let mut groups: Vec<&str> = words.options.iter().map(|(_, group)| *group).collect();
+    let named = words.options.iter().filter(|(name, _)| *name == "group");
+    let mut groups: Vec<&str> = named.map(|(_, group)| *group).collect();
     if groups.is_empty() {
         groups.push("g");
     }
@@ -343,11 +357,17 @@ fn delete_groups(words: &Words<'_>) -> GroupRequest {
 
 fn config(text: &str) -> Parsed<Input> {
     let (name, value) = text.split_once('=').ok_or("a setting is name=value")?;
-    let value = duration(value)?;
+    let value = if value == "-1" { -1 } else { duration(value)? };
     let change: Box<dyn Fn(&mut GroupConfig)> = match name {
         "group.max.size" => Box::new(move |c| c.group_max_size = value as usize),
         "group.initial.rebalance.delay.ms" => {
             Box::new(move |c| c.group_initial_rebalance_delay_ms = value as i32)
+        }
+        "group.disconnect.grace.ms" => {
+            Box::new(move |c| c.group_disconnect_grace_ms = value as i32)
+        }
+        "group.disconnect.grace.static" => {
+            Box::new(move |c| c.group_disconnect_grace_static = value != 0)
         }
         "offset.metadata.max.bytes" => {
             Box::new(move |c| c.offset_metadata_max_bytes = value as usize)

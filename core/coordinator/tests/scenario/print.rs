@@ -104,8 +104,15 @@ fn stored_member(names: &mut Names, member: &ClassicMemberMetadata) -> String {
 }
 
 pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
-    let GroupEffect::Rebalance(rebalance) = effect else {
-        return vec![format!("{effect:?}")];
+    let rebalance = match effect {
+        GroupEffect::Rebalance(rebalance) => rebalance,
+        GroupEffect::SeekSigns { group, member, client_id, client_host, since } => {
+            let line = Line::new(format!("seek {group} {}", names.short(member)))
+                .word(format!("client={client_id} host={client_host}"))
+                .word(format!("since={}", duration(*since)));
+            return vec![line.0];
+        }
+        _ => return vec![format!("{effect:?}")],
     };
     let causes: Vec<_> = rebalance.causes.iter().map(|cause| self::cause(names, cause)).collect();
     let mut list = |members: &[std::sync::Arc<str>]| {
@@ -137,6 +144,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
             ("removed", Some(member), reason.as_deref())
         }
         CauseKind::MemberExpired { member } => ("expired", Some(member), None),
+        CauseKind::MemberDisconnected { member } => ("disconnected", Some(member), None),
         CauseKind::MemberDidNotRejoin { member } => ("did-not-rejoin", Some(member), None),
         CauseKind::MemberDidNotSync { member } => ("did-not-sync", Some(member), None),
         CauseKind::SubscriptionChanged { member, reason } => {

@@ -14,6 +14,9 @@ message! {
         member_id: String [0..],
         /// The name of a static member (KIP-345), or null.
         group_instance_id: Option<String> [3.., nullable 3..],
+        /// For how many milliseconds the coordinator may hold the answer unless something happens
+        /// before. A field of Kohort's own: others pass over it and answer at once.
+        hold_ms: i32 [4.., tag 19272],
     }
 }
 

@@ -233,6 +233,10 @@ broker_properties! {
     group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Kind::Int(0, INT), Some("3000"), AtStart;
     /// How many members a group may have.
     group_max_size: i32 = "group.max.size", Kind::Int(1, INT), Some("2147483647"), AtStart;
+    /// How long a group waits for a member whose connection closed without a leave, before it goes on without it. -1: as long as the member's session. A property of Kohort's own.
+    group_disconnect_grace_ms: i32 = "group.disconnect.grace.ms", Kind::Int(-1, INT), Some("500"), AtStart;
+    /// Whether group.disconnect.grace.ms goes for static members, too. A property of Kohort's own.
+    group_disconnect_grace_static: bool = "group.disconnect.grace.static", Kind::Bool, Some("false"), AtStart;
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use crate::groups::Answers;
 use crate::node::Node;
 use crate::request::{Answer, Context, Response};
-use kohort_coordinator::{ConnectionId, GroupRequest, GroupResponse, RequestContext, merge};
+use kohort_coordinator::{GroupRequest, GroupResponse, RequestContext, merge};
 use kohort_protocol::ApiKey;
 use kohort_protocol::frame::framed;
 use kohort_protocol::header::encode_response_header;
@@ -32,7 +32,7 @@ pub(crate) fn handle(
             _ => Arc::default(),
         },
         client_host: if joining { context.client_host().into() } else { Arc::default() },
-        connection: ConnectionId(context.connection),
+        connection: context.caller.connection,
     };
     let listing = matches!(request, GroupRequest::ListGroups(_));
     let topic = node.groups.topic();
@@ -44,11 +44,11 @@ pub(crate) fn handle(
             if !error.is_ok() {
                 return encode(&context, &request.refuse(context.version, error));
             }
-            let answers = node.groups.send_all(caller, request).await;
+            let answers = node.groups.send_all(&context.caller, caller, request).await;
             finish(&context, answers).await
         }));
     }
-    match node.groups.try_send_all(topic.as_deref(), caller, request) {
+    match node.groups.try_send_all(topic.as_deref(), &context.caller, caller, request) {
         Ok(Answers::One(answer)) => Answer::Later(Box::pin(async move {
             match answer.response().await {
                 Some(response) => encode(&context, &response),

@@ -110,6 +110,7 @@ fn write_counts(
     page.single(&table::REBALANCES, counters.rebalances.get());
     page.single(&table::OFFSET_COMMITS, counters.commits.get());
     page.single(&table::MEMBERS_EXPIRED, counters.expired_members.get());
+    page.single(&table::MEMBERS_DISCONNECTED, counters.disconnected_members.get());
 }
 
 fn write_groups(page: &mut Page, groups: &[GroupRow]) {

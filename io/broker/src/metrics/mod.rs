@@ -75,6 +75,7 @@ pub(crate) struct GroupMetrics {
     pub(crate) rebalances: Counter,
     pub(crate) commits: Counter,
     pub(crate) expired_members: Counter,
+    pub(crate) disconnected_members: Counter,
 }
 
 /// What is counted of one partition.

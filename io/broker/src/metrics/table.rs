@@ -161,6 +161,8 @@ metrics! {
     OFFSET_COMMITS: Counter "kafka_server_group_coordinator_metrics_offset_commit_count", "offsets", [];
     /// Members that were silent for longer than their session timeout.
     MEMBERS_EXPIRED: Counter "kohort_group_members_expired_total", "members", [];
+    /// Members whose connection closed without a leave and who did not come back within group.disconnect.grace.ms.
+    MEMBERS_DISCONNECTED: Counter "kohort_group_members_disconnected_total", "members", [];
     /// Committed offsets beyond the bound of what is listed one by one in a scrape, or of groups with a very long id.
     GROUP_OFFSETS_OMITTED: Gauge "kohort_metrics_group_offsets_omitted", "offsets", [];
     /// Committed offsets whose lag in seconds waits for the next scrape: one reads only so much from disk.

@@ -92,18 +92,25 @@ impl Running {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     next_id: i32,
+    name: &'static str,
 }
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), next_id: 1 }
+        Self { stream: TcpStream::connect(address).await.unwrap(), next_id: 1, name: "test" }
+    }
+
+    /// Gives it another client id.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     /// Sends a request and returns its correlation id.
     pub(crate) async fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
-        let frame = encode_request(request, version, id, Some("test")).unwrap();
+        let frame = encode_request(request, version, id, Some(self.name)).unwrap();
         self.stream.write_all(&frame).await.unwrap();
         id
     }

@@ -1,8 +1,9 @@
 //! Sends the machine's requests and brings the answers back to the task.
 //!
 //! A join and a sync are held back by the coordinator until others have come, so they have a
-//! connection of their own: heartbeats, commits and a leave never wait behind them. Fetches have
-//! another one per broker.
+//! connection of their own: commits and a leave never wait behind them. A heartbeat that may be held
+//! goes over that one, too, on which nothing else happens meanwhile; whatever follows it lets it go.
+//! Fetches have another one per broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,10 @@ impl Requests {
                     .await
                     .map(GroupResponse::Sync),
                 GroupRequest::Heartbeat(beat) => {
-                    ask(&cluster, coordinator, Purpose::General, &beat, prompt)
+                    // A held one has nothing behind it but the join it leads to.
+                    let hold = Duration::from_millis(beat.hold_ms.max(0).unsigned_abs().into());
+                    let purpose = if hold.is_zero() { Purpose::General } else { parked };
+                    ask(&cluster, coordinator, purpose, &beat, prompt + hold)
                         .await
                         .map(GroupResponse::Heartbeat)
                 }

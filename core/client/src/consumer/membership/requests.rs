@@ -98,6 +98,9 @@ impl ClassicMembership {
             generation_id: self.generation,
             member_id: self.member_id.clone(),
             group_instance_id: self.config.group_instance_id.clone(),
+            // To hear of a rebalance when it begins. While something else is under way the answer is
+            // wanted at once, and joins and syncs must not wait behind it.
+            hold_ms: if self.is_stable() { self.config.heartbeat_interval_ms as i32 } else { 0 },
         })
     }
 

@@ -39,6 +39,7 @@ impl ClassicGroup {
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
         self.refresh_session(turn, member_id);
+        self.see(turn, member_id);
         Ok(())
     }
 }

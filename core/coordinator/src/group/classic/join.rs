@@ -19,11 +19,13 @@ use std::sync::Arc;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::JoinGroupRequest;
 
-use super::member::{ClassicMember, Parked, Protocols};
+use super::member::{ClassicMember, Parked, PendingMember, Protocols};
 use super::state::{ClassicGroup, ClassicState};
 use crate::config::GroupConfig;
 use crate::group::check_group_id;
 use crate::group::event::CauseKind;
+use crate::group::hold::Held;
+use crate::group::presence::{Presence, Whose};
 use crate::group::record::LONGEST_NAME;
 use crate::group::request::{RequestContext, join_error};
 use crate::group::turn::{TimerKey, Turn};
@@ -155,12 +157,13 @@ impl ClassicGroup {
         if joining.version() < FIRST_VERSION_THAT_ASKS_FOR_AN_ID {
             self.add_member(turn, joining, member_id);
         } else {
-            let mut alarm = Alarm::default();
+            let mut pending = PendingMember::default();
             let due = turn.now + i64::from(joining.request.session_timeout_ms);
             let key = || TimerKey::session(&self.id, &member_id);
-            turn.timers.arm(&mut alarm, due, key);
+            turn.timers.arm(&mut pending.session, due, key);
+            pending.presence.hear(turn, Whose { group: &self.id, member: &member_id });
             joining.refuse(turn, ErrorCode::MEMBER_ID_REQUIRED, &member_id);
-            self.pending.insert(member_id, alarm);
+            self.pending.insert(member_id, pending);
         }
     }
 
@@ -180,6 +183,7 @@ impl ClassicGroup {
             return;
         };
         let (member_id, unchanged) = (member.id.clone(), member.protocols == joining.protocols);
+        self.hear(turn, &member_id);
         let leads = self.is_leader(&member_id);
         let reason = joining.reason();
         let cause = match self.state {
@@ -227,9 +231,7 @@ impl ClassicGroup {
 
     /// Adds a member that waits for the end of the join phase, which its coming may cause.
     fn add_member(&mut self, turn: &mut Turn<'_>, joining: Joining<'_>, member_id: Arc<str>) {
-        if let Some(mut alarm) = self.pending.remove(&member_id) {
-            turn.timers.disarm(&mut alarm);
-        }
+        self.remove_pending(turn, &member_id);
         if let ClassicState::PreparingRebalance { initial: Some(delay) } = &mut self.state {
             delay.member_added = true;
         }
@@ -245,10 +247,13 @@ impl ClassicGroup {
             session_timeout_ms: joining.request.session_timeout_ms,
             rebalance_timeout_ms: joining.rebalance_timeout_ms(),
             session: Alarm::default(),
+            presence: Presence::default(),
+            held: Held::default(),
             is_new: true,
             parked: joining.parked(),
             protocols: joining.protocols,
         });
+        self.hear(turn, &member_id);
         self.arm_session(turn, &member_id, NEW_MEMBER_JOIN_TIMEOUT_MS);
         self.rebalance_joined_by(turn, &member_id, cause);
     }

@@ -7,6 +7,8 @@ use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::{DecodeError, Reader};
 
+use crate::group::hold::Held;
+use crate::group::presence::Presence;
 use crate::group::record::{ClassicMemberMetadata, own};
 use crate::shard::ReplyTo;
 use crate::timers::Alarm;
@@ -25,10 +27,19 @@ pub(crate) struct ClassicMember {
     pub(super) rebalance_timeout_ms: i32,
     pub(super) protocols: Protocols,
     pub(super) session: Alarm,
+    pub(super) presence: Presence,
+    pub(super) held: Held,
     /// It has not been answered its first JoinGroup yet. Until then it cannot send heartbeats, so
     /// it may be expired even while parked (KAFKA-7610).
     pub(super) is_new: bool,
     pub(super) parked: Parked,
+}
+
+/// One who was given an id with MEMBER_ID_REQUIRED and has not come back with it yet.
+#[derive(Debug, Default)]
+pub(crate) struct PendingMember {
+    pub(super) session: Alarm,
+    pub(super) presence: Presence,
 }
 
 /// A request that is answered later.
@@ -60,6 +71,8 @@ impl ClassicMember {
             rebalance_timeout_ms: metadata.rebalance_timeout_ms,
             protocols: Protocols(vec![(protocol.clone(), metadata.subscription.clone())]),
             session: Alarm::default(),
+            presence: Presence::default(),
+            held: Held::default(),
             is_new: false,
             parked: Parked::Nothing,
         }

@@ -99,9 +99,9 @@ impl ClassicGroup {
     pub(crate) fn handle_session_timeout(&mut self, turn: &mut Turn<'_>, member_id: &Arc<str>) {
         let (now, group) = (turn.now, &self.id);
         let key = || TimerKey::session(group, member_id);
-        if let Some(alarm) = self.pending.get_mut(member_id) {
-            if turn.timers.ring(alarm, now, key) {
-                self.pending.remove(member_id);
+        if let Some(pending) = self.pending.get_mut(member_id) {
+            if turn.timers.ring(&mut pending.session, now, key) {
+                self.remove_pending(turn, member_id);
                 self.maybe_complete_join(turn);
             }
             return;
@@ -157,6 +157,7 @@ impl ClassicGroup {
         if matches!(self.state, ClassicState::CompletingRebalance { .. }) {
             self.refuse_parked_syncs(turn);
         }
+        self.tell_of_rebalance(turn);
         turn.timers.disarm(&mut self.phase);
         if self.is_empty() {
             let delay_ms = i64::from(turn.config.group_initial_rebalance_delay_ms);

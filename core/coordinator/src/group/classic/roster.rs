@@ -5,6 +5,7 @@ use kohort_protocol::ErrorCode;
 
 use super::member::{ClassicMember, Parked, Protocols};
 use super::state::{ClassicGroup, ClassicState};
+use crate::group::presence::Whose;
 use crate::group::request::{join_error, sync_error};
 use crate::group::turn::{TimerKey, Turn};
 
@@ -25,17 +26,18 @@ impl ClassicGroup {
     /// Removes a member or a pending one with its timer. What it had parked is answered with
     /// `error`, so that its owner finds out.
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, member_id: &str, error: ErrorCode) {
-        if let Some(mut alarm) = self.pending.remove(member_id) {
-            turn.timers.disarm(&mut alarm);
-        }
+        self.remove_pending(turn, member_id);
         if !self.members.contains_key(member_id) {
             return;
         }
         self.refuse_parked(turn, member_id, error, "");
+        self.release_held(turn, member_id, error);
         let Some(mut member) = self.members.remove(member_id) else {
             return;
         };
         turn.timers.disarm(&mut member.session);
+        let whose = Whose { group: &self.id, member: &member.id };
+        member.presence.forget(turn.timers, turn.heard, whose);
         self.count_votes(&member.protocols, false);
         if let Some(instance_id) = &member.instance_id {
             self.static_members.remove(instance_id);
@@ -47,6 +49,15 @@ impl ClassicGroup {
         }
         if self.is_leader(member_id) {
             self.leader = self.members.keys().next().cloned();
+        }
+    }
+
+    /// Forgets a pending member, if it is one.
+    pub(super) fn remove_pending(&mut self, turn: &mut Turn<'_>, member_id: &str) {
+        if let Some((member, mut pending)) = self.pending.remove_entry(member_id) {
+            turn.timers.disarm(&mut pending.session);
+            let whose = Whose { group: &self.id, member: &member };
+            pending.presence.forget(turn.timers, turn.heard, whose);
         }
     }
 
@@ -72,6 +83,7 @@ impl ClassicGroup {
         let members: Vec<_> = self.members.keys().cloned().collect();
         for member_id in members {
             self.refuse_parked(turn, &member_id, error, &member_id);
+            self.release_held(turn, &member_id, error);
         }
     }
 
@@ -79,6 +91,7 @@ impl ClassicGroup {
     /// the connection, but is owed an answer all the same (KAFKA-20938).
     pub(super) fn park(&mut self, turn: &mut Turn<'_>, member_id: &str, parked: Parked) {
         self.refuse_parked(turn, member_id, ErrorCode::NOT_COORDINATOR, member_id);
+        self.release_held(turn, member_id, ErrorCode::NONE);
         if let Some(member) = self.members.get_mut(member_id) {
             self.joining += usize::from(matches!(parked, Parked::Join { .. }));
             member.parked = parked;

@@ -8,8 +8,10 @@ use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::describe_groups::DescribedGroupMember;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 
-use super::member::{ClassicMember, Protocols, subscribed_topics};
+use super::member::{ClassicMember, PendingMember, Protocols, subscribed_topics};
 use super::rebalance::RebalanceInProgress;
+use crate::group::hold::Holders;
+use crate::group::presence::{Heard, Whose};
 use crate::group::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord};
 use crate::group::request::for_join_version;
 use crate::group::turn::{TimerKey, Turn};
@@ -39,7 +41,7 @@ pub(crate) struct ClassicGroup {
     /// The member id of each static member, by its instance id.
     pub(super) static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids handed out with MEMBER_ID_REQUIRED whose owners have not come back yet (KIP-394).
-    pub(super) pending: BTreeMap<Arc<str>, Alarm>,
+    pub(super) pending: BTreeMap<Arc<str>, PendingMember>,
     /// How many members wait for the answer to a JoinGroup.
     pub(super) joining: usize,
     /// How many members can speak each protocol.
@@ -388,13 +390,22 @@ impl ClassicGroup {
     }
 
     /// Disarms every timer of the group, which is about to go.
-    pub(crate) fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
+    pub(crate) fn disarm_all(
+        &mut self,
+        timers: &mut Timers<TimerKey>,
+        heard: &mut Heard,
+        holders: &mut Holders,
+    ) {
+        let group = &self.id;
         timers.disarm(&mut self.phase);
-        for alarm in self.pending.values_mut() {
-            timers.disarm(alarm);
+        for (member, pending) in &mut self.pending {
+            timers.disarm(&mut pending.session);
+            pending.presence.forget(timers, heard, Whose { group, member });
         }
-        for member in self.members.values_mut() {
+        for (id, member) in &mut self.members {
             timers.disarm(&mut member.session);
+            member.presence.forget(timers, heard, Whose { group, member: id });
+            member.held.release(timers, holders);
         }
     }
 

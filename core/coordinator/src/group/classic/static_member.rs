@@ -24,6 +24,7 @@ use super::join::Joining;
 use super::member::{Protocols, subscribed_topics};
 use super::state::{ClassicGroup, ClassicState};
 use crate::group::event::CauseKind;
+use crate::group::presence::Whose;
 use crate::group::turn::Turn;
 
 impl ClassicGroup {
@@ -45,6 +46,7 @@ impl ClassicGroup {
             joining.rebalance_timeout_ms(),
             joining.protocols.clone(),
         );
+        self.hear(turn, &new);
         self.refresh_session(turn, &new);
         let same_protocol = self.select_protocol() == self.protocol;
         match self.state {
@@ -76,10 +78,12 @@ impl ClassicGroup {
         new: &Arc<str>,
     ) {
         self.refuse_parked(turn, old, ErrorCode::FENCED_INSTANCE_ID, old);
+        self.release_held(turn, old, ErrorCode::FENCED_INSTANCE_ID);
         let Some(mut member) = self.members.remove(old) else {
             return;
         };
         turn.timers.disarm(&mut member.session);
+        member.presence.forget(turn.timers, turn.heard, Whose { group: &self.id, member: old });
         member.id = new.clone();
         member.client_id = joining.context.client_id.clone();
         member.client_host = joining.context.client_host.clone();

@@ -26,6 +26,7 @@ impl ClassicGroup {
             return;
         }
         let member_id = request.member_id.as_str();
+        self.hear(turn, member_id);
         match &mut self.state {
             ClassicState::Empty => turn.reply(from, sync_error(ErrorCode::UNKNOWN_MEMBER_ID)),
             ClassicState::PreparingRebalance { .. } => {

@@ -1,0 +1,176 @@
+//! Whether a member is there: the connection it was heard over last, and what follows when that one
+//! closes without a word.
+//!
+//! ```text
+//!                 its connection closes                 the grace is over
+//!   heard over c ───────────────────────► absent since ─────────────────► are there signs of it?
+//!        ▲                                    │  ▲                          │ no       │ yes
+//!        └── any request of the member ───────┘  └──── another grace ◄──────┼──────────┘
+//!            over another connection                                        ▼
+//!                                                        gone; after signs, one more grace first
+//! ```
+//!
+//! A process that dies closes its connections; that is how its death is known in milliseconds. A
+//! client that lives and lost its connection opens another at once. What counts as a sign of that is
+//! told in [`Clients`](crate::Clients). The member's ordinary session runs on all the while, so
+//! absence only ever ends a membership earlier. Why this expels nobody who lives:
+//! `docs/decisions/0025-disconnect-grace.md`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::event::GroupEffect;
+use super::request::ConnectionId;
+use super::turn::{TimerKey, Turn};
+use crate::shard::Timestamp;
+use crate::timers::{Alarm, Timers};
+
+/// Who was heard last over which connection: connection, group and member.
+pub(crate) type Heard = BTreeSet<(ConnectionId, Arc<str>, Arc<str>)>;
+
+/// A member in its group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    pub(crate) group: &'a Arc<str>,
+    pub(crate) member: &'a Arc<str>,
+}
+
+impl Whose<'_> {
+    fn over(self, connection: ConnectionId) -> (ConnectionId, Arc<str>, Arc<str>) {
+        (connection, self.group.clone(), self.member.clone())
+    }
+}
+
+/// Where a member was heard last, and its absence if that connection closed.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    connection: Option<ConnectionId>,
+    absence: Option<Box<Absence>>,
+}
+
+#[derive(Debug)]
+struct Absence {
+    since: Timestamp,
+    grace: Alarm,
+    /// There were signs of the member when it was last looked for.
+    hoped_for: bool,
+}
+
+/// What to do about a member that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Nothing yet.
+    Wait,
+    /// Its time is over.
+    Gone,
+}
+
+impl Presence {
+    /// Takes in that the member spoke over the connection of this turn.
+    pub(crate) fn hear(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
+        let Some(connection) = turn.connection else { return };
+        if self.connection == Some(connection) {
+            return;
+        }
+        self.forget(turn.timers, turn.heard, whose);
+        turn.heard.insert(whose.over(connection));
+        self.connection = Some(connection);
+    }
+
+    /// Takes in that the member asked for something that any of its connections may carry.
+    pub(crate) fn see(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
+        if self.absence.is_some() {
+            self.hear(turn, whose);
+        }
+    }
+
+    /// Takes in that the peer closed the connection the member was heard over last.
+    pub(crate) fn lose(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
+        let mut absence = Absence { since: turn.now, grace: Alarm::default(), hoped_for: false };
+        absence.wait(turn, whose);
+        self.absence = Some(Box::new(absence));
+    }
+
+    /// Handles the end of a grace: asks for signs of the member.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        turn: &mut Turn<'_>,
+        whose: Whose<'_>,
+        client_id: &Arc<str>,
+        client_host: &Arc<str>,
+    ) {
+        let Some(absence) = &mut self.absence else { return };
+        if !turn.timers.ring(&mut absence.grace, turn.now, || absence_key(whose)) {
+            return;
+        }
+        turn.outcome.effects.push(GroupEffect::SeekSigns {
+            group: whose.group.clone(),
+            member: whose.member.clone(),
+            client_id: client_id.clone(),
+            client_host: client_host.clone(),
+            since: absence.since,
+        });
+    }
+
+    /// Takes in whether there are signs of the member, whose session may last that long.
+    pub(crate) fn judge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        whose: Whose<'_>,
+        signs: bool,
+        session_timeout_ms: i32,
+    ) -> Absent {
+        let Some(absence) = &mut self.absence else { return Absent::Wait };
+        let over = turn.now >= absence.since + i64::from(session_timeout_ms);
+        if over || (!signs && !absence.hoped_for) {
+            return Absent::Gone;
+        }
+        absence.hoped_for = signs;
+        absence.wait(turn, whose);
+        Absent::Wait
+    }
+
+    /// Lets go of the connection and of the absence: the member goes, or is somewhere else.
+    pub(crate) fn forget(
+        &mut self,
+        timers: &mut Timers<TimerKey>,
+        heard: &mut Heard,
+        whose: Whose<'_>,
+    ) {
+        if let Some(connection) = self.connection.take() {
+            heard.remove(&whose.over(connection));
+        }
+        if let Some(mut absence) = self.absence.take() {
+            timers.disarm(&mut absence.grace);
+        }
+    }
+}
+
+impl Absence {
+    fn wait(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
+        let due = turn.now + i64::from(turn.config.group_disconnect_grace_ms);
+        turn.timers.arm(&mut self.grace, due, || absence_key(whose));
+    }
+}
+
+/// Tells whether a member's session is to end with its connection.
+pub(crate) fn ends_with_connection(turn: &Turn<'_>, is_static: bool) -> bool {
+    turn.config.group_disconnect_grace_ms >= 0
+        && (!is_static || turn.config.group_disconnect_grace_static)
+}
+
+/// Takes out everybody who was heard last over a connection.
+pub(crate) fn take_heard(heard: &mut Heard, connection: ConnectionId) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut taken = Vec::new();
+    let first = (connection, Arc::from(""), Arc::from(""));
+    while let Some(entry) = heard.range(&first..).next().filter(|entry| entry.0 == connection) {
+        let entry = entry.clone();
+        heard.remove(&entry);
+        taken.push((entry.1, entry.2));
+    }
+    taken
+}
+
+fn absence_key(whose: Whose<'_>) -> TimerKey {
+    TimerKey::Absence { group: whose.group.clone(), member: whose.member.clone() }
+}

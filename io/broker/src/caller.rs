@@ -1,0 +1,75 @@
+//! Who is behind a connection, as far as groups are concerned.
+//!
+//! The group coordinator wants to know which connections are open under which client's name, and that
+//! one was closed by its peer over which members spoke. Heartbeats are many: what they cost here is one
+//! look at a number.
+
+use crate::groups::Groups;
+use kohort_coordinator::ConnectionId;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One connection, from its first request on.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) connection: ConnectionId,
+    named: OnceLock<()>,
+    /// The shards whose members spoke over it, one bit for the shards of equal number modulo 64.
+    shards: AtomicU64,
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The peer closed it, as the system does for a process that dies.
+    ByPeer,
+    /// We did, or it was reset, as the network does.
+    Otherwise,
+}
+
+impl Caller {
+    pub(crate) fn new(connection: u64) -> Self {
+        let connection = ConnectionId(connection);
+        Self { connection, named: OnceLock::new(), shards: AtomicU64::new(0) }
+    }
+
+    /// Makes the connection known with the first name its client gives.
+    pub(crate) fn name(&self, groups: &Groups, client_id: Option<&str>, host: IpAddr) {
+        self.named.get_or_init(|| {
+            groups.connection_opened(
+                self.connection,
+                client_id.unwrap_or_default(),
+                &client_host(host),
+            );
+        });
+    }
+
+    /// Takes in that a member of a shard speaks. Returns whether that is new.
+    pub(crate) fn speaks_to(&self, shard: i32) -> bool {
+        let bit = bit(shard);
+        self.shards.load(Ordering::Relaxed) & bit == 0
+            && self.shards.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Tells whether a member of that shard, or of one that shares its bit, spoke.
+    pub(crate) fn spoke_to(&self, shard: i32) -> bool {
+        self.shards.load(Ordering::Relaxed) & bit(shard) != 0
+    }
+
+    /// Makes known that the connection is over.
+    pub(crate) fn end(&self, groups: &Groups, closed: Closed) {
+        if self.named.get().is_some() {
+            groups.connection_closed(self, closed);
+        }
+    }
+}
+
+/// Returns an address as Kafka writes it in group descriptions.
+pub(crate) fn client_host(address: IpAddr) -> String {
+    format!("/{address}")
+}
+
+fn bit(shard: i32) -> u64 {
+    1 << (shard.unsigned_abs() % u64::BITS)
+}
