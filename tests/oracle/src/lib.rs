@@ -1,4 +1,5 @@
-//! Kafka's own generated message classes, in a Java process that answers line by line.
+//! Kafka's own classes, in a Java process that answers line by line: those generated for its
+//! messages ([`Oracle`]) and its coordinator's assignors ([`AssignorOracle`]).
 //!
 //! The classes come from Kafka's jars, which `cargo xtask peers` installs; the environment variable
 //! `KOHORT_PEERS` names the folder they are in.
@@ -11,17 +12,56 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use serde_json::Value;
 
-/// The running Java process. It ends when this value is dropped.
+/// Kafka's classes for messages. The process ends when this value is dropped.
 #[derive(Debug)]
-pub struct Oracle {
+pub struct Oracle(Java);
+
+impl Oracle {
+    /// Starts the process with the jars under `KOHORT_PEERS`.
+    pub fn start() -> Result<Self> {
+        Java::start("Oracle.java").map(Self)
+    }
+
+    /// Has Kafka's class read the bytes to the last one; returns them written again, and as JSON.
+    pub fn decode(&mut self, class: &str, version: i16, bytes: &[u8]) -> Result<(Bytes, Value)> {
+        let answer = self.0.ask(&format!("decode {class} {version} {}", hex(bytes)))?;
+        let (bytes, json) = answer.split_once(' ').context("no JSON in the answer")?;
+        Ok((unhex(bytes)?, serde_json::from_str(json)?))
+    }
+
+    /// Has Kafka's class make a value of the JSON and write it.
+    pub fn encode(&mut self, class: &str, version: i16, json: &Value) -> Result<Bytes> {
+        unhex(&self.0.ask(&format!("encode {class} {version} {json}"))?)
+    }
+}
+
+/// The assignors of Kafka's group coordinator. The process ends when this value is dropped.
+#[derive(Debug)]
+pub struct AssignorOracle(Java);
+
+impl AssignorOracle {
+    /// Starts the process with the jars under `KOHORT_PEERS`.
+    pub fn start() -> Result<Self> {
+        Java::start("Assignors.java").map(Self)
+    }
+
+    /// Has an assignor divide partitions; what question and answer look like is told in
+    /// `java/Assignors.java`.
+    pub fn assign(&mut self, question: &Value) -> Result<Value> {
+        Ok(serde_json::from_str(&self.0.ask(&format!("assign {question}"))?)?)
+    }
+}
+
+/// A running Java process.
+#[derive(Debug)]
+struct Java {
     process: Child,
     questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
-impl Oracle {
-    /// Starts the process with the jars under `KOHORT_PEERS`.
-    pub fn start() -> Result<Self> {
+impl Java {
+    fn start(source: &str) -> Result<Self> {
         let peers = std::env::var_os("KOHORT_PEERS").context(
             "KOHORT_PEERS is not set: run `cargo xtask peers` and set it to the folder of the \
              peers, `target/peers`, or let `cargo xtask test` do both",
@@ -33,7 +73,7 @@ impl Oracle {
         let mut process = Command::new("java")
             .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(libraries.join("*"))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/java/Oracle.java"))
+            .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/java")).join(source))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -41,18 +81,6 @@ impl Oracle {
         let questions = process.stdin.take();
         let answers = process.stdout.take().context("the process has no output")?;
         Ok(Self { process, questions, answers: BufReader::new(answers) })
-    }
-
-    /// Has Kafka's class read the bytes to the last one; returns them written again, and as JSON.
-    pub fn decode(&mut self, class: &str, version: i16, bytes: &[u8]) -> Result<(Bytes, Value)> {
-        let answer = self.ask(&format!("decode {class} {version} {}", hex(bytes)))?;
-        let (bytes, json) = answer.split_once(' ').context("no JSON in the answer")?;
-        Ok((unhex(bytes)?, serde_json::from_str(json)?))
-    }
-
-    /// Has Kafka's class make a value of the JSON and write it.
-    pub fn encode(&mut self, class: &str, version: i16, json: &Value) -> Result<Bytes> {
-        unhex(&self.ask(&format!("encode {class} {version} {json}"))?)
     }
 
     fn ask(&mut self, question: &str) -> Result<String> {
@@ -71,7 +99,7 @@ impl Oracle {
     }
 }
 
-impl Drop for Oracle {
+impl Drop for Java {
     fn drop(&mut self) {
         // The end of its input ends the process.
         drop(self.questions.take());
