@@ -85,6 +85,6 @@ pub use group::{
     Rebalance, RebalanceCause, RequestContext, SnapshotPosition, SurveyedGroup, merge,
     partition_for, split,
 };
-pub use metadata::{MetadataImage, TopicImage};
+pub use metadata::{GroupProperties, MetadataImage, TopicImage};
 pub use outcome::{Outcome, error_for_failed_append};
 pub use shard::{ReplyTo, Shard, Timestamp};

@@ -1,4 +1,5 @@
-//! What a coordinator needs to know of the cluster's topics: names, ids, partition counts.
+//! What a coordinator needs to know of the cluster: its topics by name and id with their partition
+//! counts, and properties that groups have of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +17,26 @@ pub struct TopicImage {
     pub partitions: i32,
 }
 
-/// All topics of the cluster at one moment. Cloning it is cheap.
+/// What a group's own properties say, where they say anything. They are within the broker's bounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupProperties {
+    /// After which silence a consumer group's member is put out.
+    pub consumer_session_timeout_ms: Option<i32>,
+    /// How often a consumer group's members are to say that they live.
+    pub consumer_heartbeat_interval_ms: Option<i32>,
+    /// How long at least lies between two assignments of a consumer group.
+    pub consumer_assignment_interval_ms: Option<i32>,
+}
+
+/// All topics of the cluster at one moment, and all groups' properties. Cloning it is cheap.
 ///
 /// The image is complete: a topic that is not in it does not exist. Coordinators derive deletions
 /// from that, so a deletion whose consequences were lost in a crash is made good by the next image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MetadataImage(Arc<Topics>);
+pub struct MetadataImage {
+    topics: Arc<Topics>,
+    groups: Arc<BTreeMap<Arc<str>, GroupProperties>>,
+}
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Topics {
@@ -32,17 +47,31 @@ struct Topics {
 impl MetadataImage {
     /// Returns the topic of that name.
     pub fn topic(&self, name: &str) -> Option<&TopicImage> {
-        self.0.by_name.get(name)
+        self.topics.by_name.get(name)
     }
 
     /// Returns the topic with that id.
     pub fn topic_by_id(&self, id: Uuid) -> Option<&TopicImage> {
-        self.topic(self.0.names.get(&id)?)
+        self.topic(self.topics.names.get(&id)?)
     }
 
     /// Returns all topics in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &TopicImage> {
-        self.0.by_name.values()
+        self.topics.by_name.values()
+    }
+
+    /// Returns the group's own properties.
+    pub fn group(&self, group: &str) -> GroupProperties {
+        self.groups.get(group).copied().unwrap_or_default()
+    }
+
+    /// Returns the image with these groups' properties in place of those it has.
+    #[must_use]
+    pub fn with_groups(
+        self,
+        groups: impl IntoIterator<Item = (Arc<str>, GroupProperties)>,
+    ) -> Self {
+        Self { groups: Arc::new(groups.into_iter().collect()), ..self }
     }
 }
 
@@ -51,6 +80,6 @@ impl FromIterator<TopicImage> for MetadataImage {
         let by_name: BTreeMap<_, _> =
             topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
         let names = by_name.values().map(|topic| (topic.id, topic.name.clone())).collect();
-        Self(Arc::new(Topics { by_name, names }))
+        Self { topics: Arc::new(Topics { by_name, names }), groups: Arc::default() }
     }
 }

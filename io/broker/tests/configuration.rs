@@ -43,6 +43,8 @@ fn document() -> String {
         let synonyms: Vec<String> = synonyms.iter().map(|(name, _)| code(name)).collect();
         row(&mut out, &[&topic_name(property), &synonyms.join(", "), doc]);
     }
+    out.push_str("\n## Groups\n\n");
+    out.push_str(GROUPS);
     out.push_str("\n## Without effect\n\n");
     out.push_str(WITHOUT_EFFECT);
     out.push_str("| name | type | default | range | meaning |\n|---|---|---|---|---|\n");
@@ -95,6 +97,18 @@ broker's own file may set them: they are checked by type, described as Kafka des
 names that begin with `listener.name.`, `config.providers.`, `rsm.config.` or `rlmm.config.`, those that Kafka 4 has dropped,
 `zookeeper.*` among them, and what an authorizer reads: `super.users` and `allow.everyone.if.no.acl.found`.
 
+";
+
+const GROUPS: &str = "\
+A group may have properties of its own, which IncrementalAlterConfigs sets on a resource of type GROUP (`kafka-configs --group`).
+What it does not say is the broker's. A value beyond the broker's bounds is refused; if a restart changes the bounds, the
+nearest value within them is in force. Those that begin with `share.` or `streams.` are checked and kept, and change nothing.
+
+| name | broker's property | bounds |
+|---|---|---|
+| `consumer.session.timeout.ms` | `group.consumer.session.timeout.ms` | `group.consumer.min.session.timeout.ms`, `group.consumer.max.session.timeout.ms` |
+| `consumer.heartbeat.interval.ms` | `group.consumer.heartbeat.interval.ms` | `group.consumer.min.heartbeat.interval.ms`, `group.consumer.max.heartbeat.interval.ms` |
+| `consumer.assignment.interval.ms` | `group.consumer.assignment.interval.ms` | `group.consumer.min.assignment.interval.ms`, `group.consumer.max.assignment.interval.ms` |
 ";
 
 /// Writes a table's row.

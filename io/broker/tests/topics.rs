@@ -19,12 +19,14 @@ use kohort_protocol::messages::incremental_alter_configs::{AlterConfigsResource,
 use kohort_protocol::messages::{
     AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    MetadataRequest,
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 async fn config_of(
     client: &mut common::Client,
@@ -331,4 +333,34 @@ async fn an_unknown_topic_id_is_told_from_an_unknown_name() {
     };
     let topic = client.call(&request, 12).await.topics.remove(0);
     assert_eq!((topic.error_code, topic.name), (ErrorCode::UNKNOWN_TOPIC_ID, None));
+}
+
+#[tokio::test]
+async fn a_group_s_own_properties_are_kept_described_and_listed() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let name = "consumer.session.timeout.ms";
+    let response =
+        client.call(&change(GROUP, "g", &[(name, 0, Some("50000"))]), 1).await.responses.remove(0);
+    assert!(response.error_code.is_ok(), "{response:?}");
+    let response =
+        client.call(&change(GROUP, "g", &[(name, 0, Some("1"))]), 1).await.responses.remove(0);
+    assert_eq!(response.error_code, ErrorCode::INVALID_CONFIG);
+    assert_eq!(
+        response.error_message.unwrap(),
+        "consumer.session.timeout.ms must be at least group.consumer.min.session.timeout.ms",
+    );
+
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let entry = config_of(&mut client, GROUP, "g", name).await;
+    assert_eq!((entry.value.as_deref(), entry.config_source), (Some("50000"), 8));
+    let entry = config_of(&mut client, GROUP, "another", name).await;
+    assert_eq!((entry.value.as_deref(), entry.config_source), (Some("45000"), 5));
+    let list = ListConfigResourcesRequest { resource_types: vec![GROUP] };
+    let listed = client.call(&list, 1).await.config_resources;
+    assert_eq!(listed.iter().map(|of| &*of.resource_name).collect::<Vec<_>>(), ["g"]);
+
+    client.call(&change(GROUP, "g", &[(name, 1, None)]), 1).await;
+    assert!(client.call(&list, 1).await.config_resources.is_empty());
 }

@@ -220,6 +220,7 @@ impl Controller {
         let mut touched = BTreeSet::new();
         let mut brokers_changed = false;
         let mut topics_changed = false;
+        let mut groups_changed = false;
         let mut quotas_changed = false;
         for record in records {
             match record {
@@ -238,6 +239,7 @@ impl Controller {
                         );
                     }
                     ResourceKind::Broker => brokers_changed = true,
+                    ResourceKind::Group => groups_changed = true,
                 },
                 MetadataRecord::RemoveTopic { id } => {
                     topics_changed = true;
@@ -265,7 +267,7 @@ impl Controller {
         for id in touched {
             self.refresh(id, &mut prepared);
         }
-        if topics_changed {
+        if topics_changed || groups_changed {
             self.metadata.changes.send_modify(|count| *count += 1);
         }
     }

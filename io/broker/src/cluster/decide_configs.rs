@@ -4,7 +4,8 @@ use super::decide::{ApiError, check_topic_name};
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
 use crate::config::{
-    self, Kind, Settings, TopicConfig, TopicProperty, check_topic_property, list_with,
+    self, GroupProperty, Kind, Settings, TopicConfig, TopicProperty, check_group_property,
+    check_group_values, check_topic_property, list_with,
 };
 use kohort_protocol::ErrorCode;
 use std::collections::BTreeMap;
@@ -64,9 +65,7 @@ pub(crate) fn alter_configs(
         let resource = resource.clone();
         records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
     }
-    if resource.kind == ResourceKind::Topic {
-        check_together(current, &records, settings)?;
-    }
+    check_together(resource.kind, current, &records, settings)?;
     Ok(records)
 }
 
@@ -83,9 +82,7 @@ pub(crate) fn replace_configs(
         let value = value.as_deref().ok_or_else(|| null_value(name))?;
         next.insert(name.clone(), check_value(resource, name, value)?);
     }
-    if resource.kind == ResourceKind::Topic {
-        check_topic_values(&next, settings)?;
-    }
+    check_values(resource.kind, &next, settings)?;
     let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
     let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
     let records = next.into_iter().map(|(name, value)| (name, Some(value)));
@@ -104,7 +101,11 @@ fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiEr
                 return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
             }
         }
-        ResourceKind::Broker => {}
+        ResourceKind::Group if resource.name.is_empty() => {
+            let message = "name the group";
+            return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
+        }
+        ResourceKind::Broker | ResourceKind::Group => {}
     }
     Ok(())
 }
@@ -117,6 +118,9 @@ fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
         ResourceKind::Broker if config::property(name).is_none() => {
             config::unknown(name).to_string()
         }
+        ResourceKind::Group if GroupProperty::named(name).is_none() => {
+            format!("groups have no property `{name}`")
+        }
         _ => return Ok(()),
     };
     Err(ApiError::new(ErrorCode::INVALID_CONFIG, reason))
@@ -127,8 +131,10 @@ fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, A
     if value.len() > CONFIG_VALUE_MAX {
         return Err(invalid(format!("{name} is longer than {CONFIG_VALUE_MAX} bytes")));
     }
-    if resource.kind == ResourceKind::Topic {
-        return check_topic_property(name, value).map_err(invalid);
+    match resource.kind {
+        ResourceKind::Topic => return check_topic_property(name, value).map_err(invalid),
+        ResourceKind::Group => return check_group_property(name, value).map_err(invalid),
+        ResourceKind::Broker => {}
     }
     // What is wrong with a broker's property is an invalid request, as in Kafka (KAFKA-13609).
     let refused = |reason: String| ApiError::new(ErrorCode::INVALID_REQUEST, reason);
@@ -164,8 +170,9 @@ fn is_of_one_broker(name: &str) -> bool {
         || matches!(name, "principal.builder.class" | "cordoned.log.dirs")
 }
 
-/// Checks properties of a topic against each other, once `changes` are made to its own.
+/// Checks properties of a resource against each other, once `changes` are made to its own.
 fn check_together(
+    kind: ResourceKind,
     own: Option<&BTreeMap<String, String>>,
     changes: &[MetadataRecord],
     settings: &Settings,
@@ -178,7 +185,20 @@ fn check_together(
             None => drop(own.remove(name)),
         }
     }
-    check_topic_values(&own, settings)
+    check_values(kind, &own, settings)
+}
+
+fn check_values(
+    kind: ResourceKind,
+    own: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    match kind {
+        ResourceKind::Topic => check_topic_values(own, settings),
+        ResourceKind::Group => check_group_values(own, settings)
+            .map_err(|reason| ApiError::new(ErrorCode::INVALID_CONFIG, reason)),
+        ResourceKind::Broker => Ok(()),
+    }
 }
 
 /// Checks a topic's properties against each other.
@@ -271,6 +291,34 @@ mod tests {
             let error = alter_configs(&state, &settings, &resource, &[bad]).unwrap_err();
             assert_eq!(error.code, ErrorCode::INVALID_CONFIG);
         }
+    }
+
+    #[test]
+    fn a_group_s_properties_are_checked_against_the_broker_s_bounds() {
+        let (state, settings) = (ClusterState::default(), Settings::default());
+        let resource = Resource { kind: ResourceKind::Group, name: "g".to_owned() };
+        let alter = |resource: &Resource, name: &str, value: &str| {
+            let change = ConfigChange {
+                name: name.to_owned(),
+                operation: ConfigOperation::Set,
+                value: Some(value.to_owned()),
+            };
+            alter_configs(&state, &settings, resource, &[change])
+        };
+        let records = alter(&resource, "consumer.session.timeout.ms", "50000").unwrap();
+        assert_eq!(records.len(), 1);
+        for (name, value) in [
+            ("consumer.session.timeout.ms", "1000"),
+            ("consumer.heartbeat.interval.ms", "20000"),
+            ("consumer.heartbeat.interval.ms", "x"),
+            ("retention.ms", "1"),
+        ] {
+            let error = alter(&resource, name, value).unwrap_err();
+            assert_eq!(error.code, ErrorCode::INVALID_CONFIG, "{name}={value}");
+        }
+        let nobody = Resource { kind: ResourceKind::Group, name: String::new() };
+        let error = alter(&nobody, "consumer.session.timeout.ms", "50000").unwrap_err();
+        assert_eq!(error.code, ErrorCode::INVALID_REQUEST);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) async fn load(
         let name = Arc::from(name.as_str());
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
     }
-    Ok(Metadata::new(state, topics, &broker))
+    Ok(Metadata::new(state, topics, &broker, (*config.settings()).clone()))
 }
 
 /// What was read of a log.

@@ -1,11 +1,13 @@
 //! The cluster's metadata as everybody reads it. The controller alone writes it.
 
+use super::record::ResourceKind;
 use super::state::ClusterState;
 use super::topics::Topics;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Settings, group_properties};
 use crate::quota::Quotas;
-use kohort_coordinator::MetadataImage;
+use kohort_coordinator::{GroupProperties, MetadataImage};
 use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The cluster's metadata as everybody reads it.
@@ -14,22 +16,29 @@ pub(crate) struct Metadata {
     pub(crate) state: RwLock<ClusterState>,
     pub(crate) topics: Topics,
     pub(crate) quotas: Quotas,
-    /// Counts the changes of the topics, so that coordinators learn of them.
+    /// Counts the changes of the topics and of groups' properties, so that coordinators learn of them.
     pub(crate) changes: watch::Sender<u64>,
-    /// The topics as coordinators see them, and after which change.
+    /// What was set at start, which bounds groups' properties.
+    settings: Settings,
+    /// Topics and groups' properties as coordinators see them, and after which change.
     image: Mutex<Option<(u64, MetadataImage)>>,
 }
 
 impl Metadata {
     /// Puts together what was loaded.
-    pub(super) fn new(state: ClusterState, topics: Topics, config: &BrokerConfig) -> Self {
+    pub(super) fn new(
+        state: ClusterState,
+        topics: Topics,
+        config: &BrokerConfig,
+        settings: Settings,
+    ) -> Self {
         let (samples, seconds) = (config.quota_window_num, config.quota_window_size_seconds);
         let quotas = Quotas::new(state.quotas.clone(), samples, seconds);
         let (state, changes) = (RwLock::new(state), watch::Sender::new(0));
-        Self { state, topics, quotas, changes, image: Mutex::default() }
+        Self { state, topics, quotas, changes, settings, image: Mutex::default() }
     }
 
-    /// Returns the topics as coordinators see them, made once per change however many ask.
+    /// Returns what coordinators know of the cluster, made once per change however many ask.
     pub(crate) fn image(&self) -> MetadataImage {
         let mut cached = self.image.lock();
         // Read before the topics are: an image may be newer than its number says, never older.
@@ -37,10 +46,19 @@ impl Metadata {
         match &*cached {
             Some((made_after, image)) if *made_after == change => image.clone(),
             _ => {
-                let image = self.topics.image();
+                let image = self.topics.image().with_groups(self.group_properties());
                 *cached = Some((change, image.clone()));
                 image
             }
         }
+    }
+
+    fn group_properties(&self) -> impl Iterator<Item = (Arc<str>, GroupProperties)> {
+        let state = self.state.read();
+        let groups = state.configs.iter().filter(|(of, _)| of.kind == ResourceKind::Group);
+        let properties: Vec<_> = groups
+            .map(|(of, own)| (Arc::from(of.name.as_str()), group_properties(own, &self.settings)))
+            .collect();
+        properties.into_iter()
     }
 }

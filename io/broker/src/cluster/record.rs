@@ -48,12 +48,14 @@ pub(crate) enum ResourceKind {
     Topic = 2,
     /// A broker.
     Broker = 4,
+    /// A group; it need not exist.
+    Group = 32,
 }
 
 impl ResourceKind {
     /// Returns the kind of that number.
     pub(crate) fn from_i8(number: i8) -> Option<Self> {
-        [Self::Topic, Self::Broker].into_iter().find(|kind| *kind as i8 == number)
+        [Self::Topic, Self::Broker, Self::Group].into_iter().find(|kind| *kind as i8 == number)
     }
 }
 

@@ -5,6 +5,7 @@
 //! that is not in the tables is refused with the nearest one that is.
 
 mod broker_properties;
+mod group_properties;
 mod inert_properties;
 mod listeners;
 mod live;
@@ -14,6 +15,10 @@ mod topic_properties;
 mod value;
 
 pub use broker_properties::{APPLIED_PROPERTIES, BrokerConfig, Effect, Property};
+pub(crate) use group_properties::{
+    CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, check_group_property, check_group_values,
+    group_properties,
+};
 pub use inert_properties::INERT_PROPERTIES;
 use inert_properties::is_passed_over;
 pub(crate) use listeners::{ListenerConfig, Listeners};
@@ -97,6 +102,8 @@ pub enum Source {
     Default = 5,
     /// A logger's level.
     Logger = 6,
+    /// The group's own.
+    Group = 8,
 }
 
 impl Settings {

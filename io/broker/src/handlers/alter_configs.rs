@@ -1,10 +1,10 @@
 //! AlterConfigs (key 33), versions 0–2, and IncrementalAlterConfigs (key 44), versions 0–1: changes
-//! properties of topics and brokers (KIP-339).
+//! properties of topics, brokers and groups (KIP-339, KIP-848).
 //!
 //! * 33/2 and 44/1 are flexible. The older API replaces all properties of a resource: what a request
 //!   does not name is unset. The newer one sets, deletes, appends to and subtracts from single ones.
 //! * Changes are checked, durable before the answer, and in force with it.
-//! * Properties of groups, client metrics and loggers cannot be set yet.
+//! * Properties of client metrics and loggers cannot be set.
 
 use crate::cluster::command::ConfigEdit;
 use crate::cluster::decide::ApiError;

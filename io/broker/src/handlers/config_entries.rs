@@ -7,10 +7,9 @@
 //! no synonym and counts as a default.
 
 use crate::config::{
-    self, Kind, Property, Settings, Source, TOPIC_PROPERTIES, broker_synonyms, effective,
-    properties,
+    self, CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, Kind, Property, Settings, Source,
+    TOPIC_PROPERTIES, broker_synonyms, effective, properties,
 };
-use crate::handlers::group_properties::{CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty};
 use std::collections::BTreeMap;
 use tracing::level_filters::LevelFilter;
 
@@ -96,34 +95,37 @@ fn broker_entry(property: &'static Property, settings: &Settings) -> Entry {
     }
 }
 
-/// Returns every property of a consumer, share or streams group that has none of its own.
-pub(crate) fn group_entries(settings: &Settings) -> Vec<Entry> {
+/// Returns every property of a consumer, share or streams group that has `own` values.
+pub(crate) fn group_entries(own: &BTreeMap<String, String>, settings: &Settings) -> Vec<Entry> {
     let entry = |property: &GroupProperty| {
-        let brokers = property.broker.and_then(config::property);
-        let synonyms = if let Some(name) = property.broker {
+        let own_value = own.get(property.name);
+        let brokers = if let Some(name) = property.broker {
             said_of(name, settings)
         } else {
             let value = Some(property.default.to_owned());
             vec![(property.name.to_owned(), value, Source::Default)]
         };
-        let value = brokers.and_then(|brokers| settings.value(brokers));
-        plain(property, value.unwrap_or(property.default), synonyms)
+        let own_said =
+            own_value.map(|value| (property.name.to_owned(), Some(value.clone()), Source::Group));
+        let synonyms = own_said.into_iter().chain(brokers).collect();
+        let value = own_value.cloned().unwrap_or_else(|| property.default(settings));
+        plain(property, value, synonyms)
     };
     GROUP_PROPERTIES.iter().map(entry).collect()
 }
 
 /// Returns every property of a subscription to client metrics that does not exist.
 pub(crate) fn client_metrics_entries() -> Vec<Entry> {
-    let entry = |property| plain(property, property.default, Vec::new());
+    let entry = |property| plain(property, property.default.to_owned(), Vec::new());
     CLIENT_METRICS.iter().map(entry).collect()
 }
 
-fn plain(property: &GroupProperty, value: &str, synonyms: Vec<Synonym>) -> Entry {
+fn plain(property: &GroupProperty, value: String, synonyms: Vec<Synonym>) -> Entry {
     Entry {
         name: property.name.to_owned(),
-        value: Some(value.to_owned()),
+        value: Some(value),
         source: in_force(&synonyms),
-        read_only: true,
+        read_only: false,
         kind: Some(property.kind),
         doc: property.doc,
         synonyms,
@@ -206,6 +208,23 @@ mod tests {
         let entry = named(topic_entries(&BTreeMap::new(), &settings), "retention.ms");
         assert_eq!((entry.value.as_deref(), entry.source), (Some("7200000"), Source::Default));
         assert!(entry.synonyms.is_empty());
+    }
+
+    #[test]
+    fn a_group_s_own_value_comes_before_the_broker_s() {
+        let mut settings = Settings::default();
+        settings.set("group.consumer.session.timeout.ms", "50000").unwrap();
+        let name = "consumer.session.timeout.ms";
+        let entry = named(group_entries(&BTreeMap::new(), &settings), name);
+        assert_eq!((entry.value.as_deref(), entry.source), (Some("50000"), Source::Static));
+        let own = BTreeMap::from([(name.to_owned(), "55000".to_owned())]);
+        let entry = named(group_entries(&own, &settings), name);
+        assert_eq!((entry.value.as_deref(), entry.source), (Some("55000"), Source::Group));
+        let brokers = "group.consumer.session.timeout.ms";
+        let expected =
+            [(name, Source::Group), (brokers, Source::Static), (brokers, Source::Default)];
+        assert_eq!(said(&entry), expected);
+        assert!(!entry.read_only);
     }
 
     #[test]

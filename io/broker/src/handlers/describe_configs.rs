@@ -3,8 +3,8 @@
 //!
 //! * 1 adds synonyms; 3 types and documentation; 4 is flexible.
 //! * A topic and this broker return every property Kafka has; "all brokers" (an empty name) returns
-//!   what has been altered for all. A group and a subscription to client metrics return their
-//!   defaults, the broker's logger its level.
+//!   what has been altered for all. A group returns what it has of its own and the broker's values for
+//!   the rest, a subscription to client metrics its defaults, the broker's logger its level.
 
 use super::config_entries::{self, Entry};
 use crate::cluster::decide::{ApiError, check_topic_name};
@@ -62,7 +62,7 @@ const TOPIC: i8 = ResourceKind::Topic as i8;
 const BROKER: i8 = ResourceKind::Broker as i8;
 const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
+const GROUP: i8 = ResourceKind::Group as i8;
 
 fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, ApiError> {
     let name = &resource.resource_name;
@@ -95,7 +95,10 @@ fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>
         }
         CLIENT_METRICS => Ok(config_entries::client_metrics_entries()),
         GROUP if name.is_empty() => Err(refused("name the group".to_owned())),
-        GROUP => Ok(config_entries::group_entries(&settings)),
+        GROUP => {
+            let own = node.metadata.state.read().config(ResourceKind::Group, name);
+            Ok(config_entries::group_entries(&own, &settings))
+        }
         other => {
             Err(refused(format!("`{name}` has the resource type {other}, which is not known here")))
         }

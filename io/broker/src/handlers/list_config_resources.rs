@@ -1,8 +1,8 @@
 //! ListConfigResources (key 74), versions 0–1: what has properties (KIP-1142).
 //!
 //! * 0 lists subscriptions to client metrics alone; 1 lists any type.
-//! * Groups and subscriptions to client metrics are listed when they have properties of their own,
-//!   which none can have here yet.
+//! * Groups and subscriptions to client metrics are listed when they have properties of their own; the
+//!   latter cannot have any here.
 
 use crate::cluster::record::ResourceKind;
 use crate::node::Node;
@@ -16,7 +16,7 @@ const TOPIC: i8 = ResourceKind::Topic as i8;
 const BROKER: i8 = ResourceKind::Broker as i8;
 const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
+const GROUP: i8 = ResourceKind::Group as i8;
 
 pub(crate) fn handle(
     node: &Arc<Node>,
@@ -46,6 +46,11 @@ pub(crate) fn handle(
             BROKER_LOGGER | BROKER => put(node.id.to_string()),
             TOPIC => {
                 node.metadata.topics.all().iter().for_each(|topic| put(topic.name.to_string()));
+            }
+            GROUP => {
+                let state = node.metadata.state.read();
+                let groups = state.configs.keys().filter(|of| of.kind == ResourceKind::Group);
+                groups.for_each(|of| put(of.name.clone()));
             }
             _ => {}
         }

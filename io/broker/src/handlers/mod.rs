@@ -19,7 +19,6 @@ pub(crate) mod describe_topic_partitions;
 pub(crate) mod elect_leaders;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
-mod group_properties;
 pub(crate) mod groups;
 pub(crate) mod init_producer_id;
 pub(crate) mod list_config_resources;
