@@ -10,26 +10,28 @@
 //! Answers are walked, not decoded: the offset to fetch next is in the last batch's header. Records
 //! are checked, decompressed and read where the application takes them.
 //!
-//! Fetch sessions (KIP-227) are left out so far: every request names its partitions, and the
-//! session fields say so. A leader that is far away names a replica in our rack (KIP-392), which is read
-//! for a while; whatever goes wrong there is settled with the leader.
+//! A request says only what changed since the one before ([`session`], KIP-227). A leader that is far
+//! away names a replica in our rack (KIP-392), which is read for a while; whatever goes wrong there is
+//! settled with the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kohort_protocol::messages::fetch::{
-    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, NodeEndpoint,
-    PartitionData,
+    AbortedTransaction, FetchRequest, FetchResponse, NodeEndpoint, PartitionData,
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
 use super::positions::{Positions, Slot};
 use super::types::{
     AssignmentEpoch, Counter, IsolationLevel, Position, PositionEpoch, RequestId, Timestamp,
-    TopicPartition,
+    TopicName, TopicPartition,
 };
 use super::walk::walk_batches;
 use crate::metadata::{Broker, MetadataView};
+use session::{FetchSession, Named, Wanted};
+
+mod session;
 
 /// How records are fetched.
 #[derive(Debug, Clone)]
@@ -156,11 +158,14 @@ pub struct Fetcher {
     config: FetchConfig,
     ids: Counter,
     in_flight: BTreeMap<i32, Flight>,
+    sessions: BTreeMap<i32, FetchSession>,
     retry_at: BTreeMap<i32, Timestamp>,
     /// When each partition last brought data: who waited longest is asked for first, because a
     /// broker fills an answer in the order of the request.
     served: BTreeMap<TopicPartition, u64>,
     clock: u64,
+    /// How many answers in a row said that a partition's disk failed.
+    disk_errors: BTreeMap<TopicPartition, u32>,
 }
 
 #[derive(Debug)]
@@ -168,7 +173,7 @@ struct Flight {
     id: RequestId,
     reserved: i64,
     partitions: BTreeMap<TopicPartition, Asked>,
-    topic_ids: BTreeMap<[u8; 16], TopicPartition>,
+    topic_ids: BTreeMap<[u8; 16], TopicName>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -198,9 +203,11 @@ impl Fetcher {
             config,
             ids: Counter::default(),
             in_flight: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             retry_at: BTreeMap::new(),
             served: BTreeMap::new(),
             clock: 0,
+            disk_errors: BTreeMap::new(),
         }
     }
 
@@ -292,14 +299,19 @@ impl Fetcher {
     ) -> FetchOutcome {
         let mut outcome = FetchOutcome::default();
         let Some(flight) = self.land(node, id) else { return outcome };
+        let session = self.sessions.entry(node).or_default();
+        let begins_anew = session.answered(response.error_code, response.session_id);
         if response.error_code != ErrorCode::NONE {
-            self.retry_at.insert(node, now + self.config.retry_backoff_ms);
-            outcome.refresh_metadata = true;
+            if !begins_anew {
+                self.retry_at.insert(node, now + self.config.retry_backoff_ms);
+            }
+            outcome.refresh_metadata =
+                !begins_anew || response.error_code == ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR;
             return outcome;
         }
         outcome.brokers = response.node_endpoints.into_iter().filter_map(broker).collect();
         for topic in response.responses {
-            let by_id = flight.topic_ids.get(&topic.topic_id.0).map(|it| it.topic.clone());
+            let by_id = flight.topic_ids.get(&topic.topic_id.0).cloned();
             let name = by_id.unwrap_or_else(|| topic.topic.as_str().into());
             for data in topic.partitions {
                 let partition =
@@ -326,6 +338,7 @@ impl Fetcher {
         positions: &mut Positions,
     ) {
         if self.land(node, id).is_some() {
+            self.sessions.entry(node).or_default().unanswered();
             positions.avoid(node);
             self.retry_at.insert(node, now + self.config.retry_backoff_ms);
         }
@@ -406,41 +419,33 @@ impl Fetcher {
         let id = RequestId(self.ids.advance());
         let mut flight =
             Flight { id, reserved: size, partitions: BTreeMap::new(), topic_ids: BTreeMap::new() };
-        let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut wanted = Vec::with_capacity(partitions.len());
         for (partition, asked) in partitions {
-            let wanted = FetchPartition {
-                partition: partition.partition,
-                current_leader_epoch: asked.leader_epoch,
-                fetch_offset: asked.position.offset,
-                partition_max_bytes: self.config.partition_max_bytes,
-                ..FetchPartition::default()
-            };
-            // The broker fills partitions in this order; those of one topic that follow each other
-            // share its entry, and a topic may have several.
-            match topics.last_mut() {
-                Some(topic) if *topic.topic == *partition.topic => topic.partitions.push(wanted),
-                _ => {
-                    let topic_id =
-                        view.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
-                    if topic_id != Uuid::ZERO {
-                        flight.topic_ids.insert(topic_id.0, partition.clone());
-                    }
-                    topics.push(FetchTopic {
-                        topic: partition.topic.to_string(),
-                        topic_id,
-                        partitions: vec![wanted],
-                    });
-                }
+            let topic_id = view.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
+            if topic_id != Uuid::ZERO {
+                flight.topic_ids.insert(topic_id.0, partition.topic.clone());
             }
+            let entry = Wanted {
+                topic_id,
+                offset: asked.position.offset,
+                leader_epoch: asked.leader_epoch,
+                bytes_max: self.config.partition_max_bytes,
+            };
+            wanted.push((partition.clone(), entry));
             flight.partitions.insert(partition, asked);
         }
+        let Named { session_id, session_epoch, topics, forgotten } =
+            self.sessions.entry(node).or_default().name(&wanted);
         self.in_flight.insert(node, flight);
         let request = FetchRequest {
             max_wait_ms: self.config.max_wait_ms,
             min_bytes: self.config.min_bytes,
             max_bytes: size as i32,
             isolation_level: self.config.isolation.wire(),
+            session_id,
+            session_epoch,
             topics,
+            forgotten_topics_data: forgotten,
             rack_id: self.config.rack.clone(),
             ..FetchRequest::default()
         };
@@ -465,6 +470,7 @@ impl Fetcher {
     ) {
         match data.error_code {
             ErrorCode::NONE => {
+                self.disk_errors.remove(&partition);
                 let preferred = data.preferred_read_replica;
                 if preferred >= 0 {
                     let known = positions.get(&partition).and_then(|slot| slot.preferred(now));
@@ -521,13 +527,30 @@ impl Fetcher {
                 }
                 positions.back_off(now, &partition);
                 outcome.refresh_metadata = true;
-                if !code.is_retriable() {
+                if !code.is_retriable() || self.stays_damaged(&partition, code) {
                     outcome.errors.push((partition, code));
                 }
             }
         }
     }
 }
+
+impl Fetcher {
+    /// Counts failures of a leader's disk. The first ones pass when another node takes over; one that
+    /// stays is damage, which no retry mends and which somebody has to hear of.
+    fn stays_damaged(&mut self, partition: &TopicPartition, code: ErrorCode) -> bool {
+        if code != ErrorCode::KAFKA_STORAGE_ERROR {
+            return false;
+        }
+        let errors = self.disk_errors.entry(partition.clone()).or_default();
+        *errors = errors.saturating_add(1);
+        *errors >= DISK_ERRORS_BORNE
+    }
+}
+
+/// How many failures of a disk in a row are kept from the application: with the waits between them
+/// enough for another leader to be elected.
+const DISK_ERRORS_BORNE: u32 = 3;
 
 /// Returns the node to read a partition from, and its leader's epoch.
 fn source(

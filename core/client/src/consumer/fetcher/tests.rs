@@ -176,3 +176,58 @@ fn what_paused_partitions_keep_does_not_stop_the_others() {
     let planned = fetcher.plan(0, &positions, &view(), &kept, 40 << 20);
     assert!(planned.fetches.is_empty() && planned.held_back);
 }
+
+#[test]
+fn a_damaged_segment_is_told_and_not_a_silent_hang() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let damaged = |error_code| PartitionData { error_code, ..data(0, Bytes::new()) };
+    let mut now = 0;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        now += 1_000;
+        let plan = fetcher.plan(now, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+        let response = answer(vec![damaged(ErrorCode::KAFKA_STORAGE_ERROR)]);
+        told.push(fetcher.handle_response(now, 1, plan.id, response, &mut positions).errors);
+        let status = fetcher.status(now, &partition(0), &positions, &view(), 0);
+        assert_eq!(status, Some(FetchStatus::BackingOff));
+    }
+    let damage = vec![(partition(0), ErrorCode::KAFKA_STORAGE_ERROR)];
+    assert_eq!(told, [vec![], vec![], damage.clone(), damage]);
+}
+
+#[test]
+fn a_session_is_used_as_soon_as_the_broker_gives_one_and_begun_anew_without_waiting() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let in_session = |partitions, session_id| FetchResponse { session_id, ..answer(partitions) };
+    let next = |fetcher: &mut Fetcher, positions: &Positions| {
+        fetcher.plan(0, positions, &view(), &|_| 0, 0).fetches.remove(0)
+    };
+    let said = |plan: &FetchPlan| {
+        let partitions = plan.request.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions: Vec<_> = partitions.map(|it| (it.partition, it.fetch_offset)).collect();
+        (plan.request.session_id, plan.request.session_epoch, partitions)
+    };
+    let plan = next(&mut fetcher, &positions);
+    assert_eq!(said(&plan), (0, 0, vec![(0, 10), (1, 10)]));
+    let response = in_session(vec![data(0, batch(10, 5)), data(1, Bytes::new())], 7);
+    fetcher.handle_response(0, 1, plan.id, response, &mut positions);
+    let plan = next(&mut fetcher, &positions);
+    assert_eq!(said(&plan), (7, 1, vec![(0, 15)]), "only what moved");
+    // An answer that leaves a partition out says that there is nothing new of it.
+    let outcome = fetcher.handle_response(0, 1, plan.id, in_session(vec![], 7), &mut positions);
+    assert_eq!(outcome, FetchOutcome::default());
+    positions.seek(&partition(1), Position::at(3));
+    let plan = next(&mut fetcher, &positions);
+    assert_eq!(said(&plan), (7, 2, vec![(1, 3)]));
+    let lost = FetchResponse {
+        error_code: ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+        ..FetchResponse::default()
+    };
+    let outcome = fetcher.handle_response(0, 1, plan.id, lost, &mut positions);
+    assert!(!outcome.refresh_metadata);
+    let plan = next(&mut fetcher, &positions);
+    assert_eq!(said(&plan), (0, 0, vec![(1, 3), (0, 15)]));
+    fetcher.handle_failure(0, 1, plan.id, &mut positions);
+    let plan = fetcher.plan(100, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    assert_eq!(said(&plan).1, 0, "nobody knows what became of it");
+}
