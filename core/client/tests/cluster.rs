@@ -196,3 +196,13 @@ fn a_static_leader_that_keeps_an_assignment_watches_the_partition_counts() {
     world.refresh_some(&["t"]);
     assert_eq!(world.owned(), partitions("t", &[0, 1]));
 }
+
+#[test]
+fn a_start_is_looked_up_as_soon_as_the_leader_is_known() {
+    let mut world = World::with(OffsetReset::Earliest, |config| config.group = None)
+        .topic("t", Topic::new(1, 1));
+    world.assign(&[TopicPartition::new("t", 0)]);
+    assert!(starts(&mut world).is_empty(), "nobody leads it as far as we know");
+    world.refresh_all();
+    assert_eq!(starts(&mut world), [(TopicPartition::new("t", 0), 0)], "no time has passed");
+}

@@ -138,6 +138,8 @@ pub struct Slot {
     preferred: Option<(i32, Timestamp)>,
     state: State,
     retry_at: Timestamp,
+    /// The picture that lacks what is to be known before `retry_at`: a newer one ends the wait.
+    lacking: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -300,6 +302,7 @@ impl Positions {
         let wait = self.config.retry_backoff_ms;
         if let Some(slot) = self.slots.get_mut(partition) {
             slot.retry_at = now + wait;
+            slot.lacking = None;
         }
     }
 
@@ -407,6 +410,7 @@ impl Slot {
             preferred: None,
             state: State::Unknown,
             retry_at: 0,
+            lacking: None,
         }
     }
 
@@ -436,6 +440,11 @@ impl Slot {
     /// Whether only a seek of the application can start this partition.
     pub fn is_undecided(&self) -> bool {
         self.state == State::Undecided
+    }
+
+    /// Whether nothing is to be asked about it yet.
+    fn waits(&self, now: Timestamp, view: &MetadataView) -> bool {
+        now < self.retry_at && self.lacking.is_none_or(|seen| seen == view.version)
     }
 
     /// Returns until when the partition backs off.

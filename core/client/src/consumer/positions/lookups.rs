@@ -151,9 +151,9 @@ impl Positions {
         let (partitions, unknown): (Vec<_>, Vec<_>) = self
             .waiting_for(|state| state == State::Unknown)
             .into_iter()
-            .filter(|partition| self.slots[partition].retry_at <= now)
+            .filter(|partition| !self.slots[partition].waits(now, view))
             .partition(|partition| view.topic(&partition.topic).is_some());
-        self.await_metadata(now, &unknown, actions);
+        self.await_metadata(now, view, &unknown, actions);
         if !partitions.is_empty() {
             let id = RequestId(self.ids.advance());
             for partition in &partitions {
@@ -176,7 +176,7 @@ impl Positions {
         let mut leaderless = Vec::new();
         for (partition, slot) in &self.slots {
             let Some(question) = question(slot.state) else { continue };
-            if slot.revoking || now < slot.retry_at {
+            if slot.revoking || slot.waits(now, view) {
                 continue;
             }
             match view.partition(&partition.topic, partition.partition) {
@@ -189,7 +189,7 @@ impl Positions {
                 }
             }
         }
-        self.await_metadata(now, &leaderless, actions);
+        self.await_metadata(now, view, &leaderless, actions);
         by_leader
     }
 
@@ -197,11 +197,15 @@ impl Positions {
     fn await_metadata(
         &mut self,
         now: Timestamp,
+        view: &MetadataView,
         partitions: &[TopicPartition],
         actions: &mut Vec<PositionAction>,
     ) {
         for partition in partitions {
             self.back_off(now, partition);
+            if let Some(slot) = self.slots.get_mut(partition) {
+                slot.lacking = Some(view.version);
+            }
         }
         if !partitions.is_empty() {
             actions.push(PositionAction::RefreshMetadata);
