@@ -2,7 +2,8 @@
 //! number of records a poll may give.
 //!
 //! A batch is opened once and read where it lies: without compression the records stay in the
-//! answer's own bytes. Control batches, aborted data and holes give nothing, but reading goes on
+//! answer's own bytes. It is checked as a whole before anything of it is handed out: a record that
+//! contradicts its batch is an error that is told, never a record less. Control batches, aborted data and holes give nothing, but reading goes on
 //! after them, so a consumer that has read everything has no lag.
 
 use std::collections::BTreeSet;
@@ -44,6 +45,30 @@ impl<H> Default for Progress<H> {
     }
 }
 
+/// Where unpacked records lie, and who accounts for them.
+pub trait Memory<H> {
+    /// Returns memory to unpack into, best what was used before: it grows as need be.
+    fn spare(&self) -> Vec<u8>;
+    /// Takes memory whose first `filled` bytes are unpacked records, for as long as they are needed.
+    fn keep(&self, memory: Vec<u8>, filled: usize) -> (Bytes, H);
+}
+
+/// How much to open.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// At most so many records: the last batch is split.
+    pub records: usize,
+    /// No further batch once so many bytes of records are open.
+    pub bytes: usize,
+}
+
+impl Limit {
+    /// At most so many records, whatever their size.
+    pub fn records(records: usize) -> Self {
+        Self { records, bytes: usize::MAX }
+    }
+}
+
 /// A batch ready to be walked: borrowed records, no allocation for any of them.
 #[derive(Debug, Clone)]
 pub struct OpenBatch<H> {
@@ -56,7 +81,7 @@ pub struct OpenBatch<H> {
 }
 
 impl<H> OpenBatch<H> {
-    /// Walks over the records; the walk ends early at a record that contradicts its batch.
+    /// Walks over the records.
     pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> + use<'_, H> {
         self.records().map_while(Result::ok).filter(|record| record.offset >= self.first_offset)
     }
@@ -76,7 +101,7 @@ impl<H> OpenBatch<H> {
         self.len() == 0
     }
 
-    /// Walks over the stored records without leaving any out.
+    /// Walks over the stored records without leaving any out. They were checked, so none is an error.
     pub fn records(&self) -> RecordIter<'_> {
         RecordIter::new(&self.header, &self.records)
     }
@@ -84,6 +109,11 @@ impl<H> OpenBatch<H> {
     /// The first offset wanted.
     pub fn first_offset(&self) -> i64 {
         self.first_offset
+    }
+
+    /// Returns how many bytes the records take, unpacked.
+    pub fn size_in_bytes(&self) -> usize {
+        self.records.len()
     }
 }
 
@@ -114,6 +144,8 @@ pub struct Opened<H> {
     pub batches: Vec<OpenBatch<H>>,
     /// How many records they have.
     pub records: usize,
+    /// How many bytes those take.
+    pub bytes: usize,
     /// Where reading goes on.
     pub position: Position,
     /// What is left for the next poll.
@@ -139,26 +171,25 @@ pub struct CorruptBatch {
 pub struct Reader {
     config: ReaderConfig,
     decompressor: Decompressor,
-    scratch: Vec<u8>,
 }
 
 impl Reader {
     /// Starts a reader.
     pub fn new(config: ReaderConfig) -> Self {
-        Self { config, decompressor: Decompressor::new(), scratch: Vec::new() }
+        Self { config, decompressor: Decompressor::new() }
     }
 
-    /// Opens batches of a chunk until they have `limit` records. `charge` accounts for the memory of
-    /// unpacked records.
+    /// Opens batches of a chunk up to a limit.
     pub fn open<H: Clone>(
         &mut self,
         mut chunk: Chunk<H>,
-        limit: usize,
-        charge: &dyn Fn(usize) -> H,
+        limit: Limit,
+        memory: &dyn Memory<H>,
     ) -> Opened<H> {
         let mut opened = Opened {
             batches: Vec::new(),
             records: 0,
+            bytes: 0,
             position: chunk.delivery.position,
             rest: None,
             error: None,
@@ -171,8 +202,8 @@ impl Reader {
                     opened.position = chunk.delivery.next;
                     return opened;
                 }
-                None if opened.records >= limit => break,
-                None => match self.next_batch(&mut chunk, charge) {
+                None if opened.records >= limit.records || opened.bytes >= limit.bytes => break,
+                None => match self.next_batch(&mut chunk, memory) {
                     Ok(Some(batch)) => batch,
                     Ok(None) => {
                         opened.position = chunk.delivery.position;
@@ -184,10 +215,11 @@ impl Reader {
                     }
                 },
             };
-            let room = limit.saturating_sub(opened.records);
+            let room = limit.records.saturating_sub(opened.records);
             let epoch = chunk.delivery.position.leader_epoch;
             if batch.len() <= room {
                 opened.records += batch.len();
+                opened.bytes += batch.size_in_bytes();
                 opened.position =
                     Position { offset: batch.header.next_offset(), leader_epoch: epoch };
                 chunk.delivery.position = opened.position;
@@ -197,6 +229,7 @@ impl Reader {
             match batch.split(room) {
                 Some((front, rest, next)) => {
                     opened.records += front.len();
+                    opened.bytes += front.size_in_bytes();
                     opened.batches.push(front);
                     opened.position =
                         Position { offset: next.max(rest.first_offset), leader_epoch: epoch };
@@ -221,7 +254,7 @@ impl Reader {
     fn next_batch<H: Clone>(
         &mut self,
         chunk: &mut Chunk<H>,
-        charge: &dyn Fn(usize) -> H,
+        memory: &dyn Memory<H>,
     ) -> Result<Option<OpenBatch<H>>, CorruptBatch> {
         let partition = chunk.delivery.partition.clone();
         let corrupt = |offset: i64, why: &dyn std::fmt::Display| CorruptBatch {
@@ -243,12 +276,17 @@ impl Reader {
             let (records, hold) = if compression == Compression::None {
                 (bytes.slice(HEADER..header.size_in_bytes()), chunk.hold.clone())
             } else {
+                let mut space = memory.spare();
                 let unpacked = self
                     .decompressor
-                    .decompress(compression, batch.payload(), &mut self.scratch, UNPACKED_BYTES_MAX)
+                    .decompress(compression, batch.payload(), &mut space, UNPACKED_BYTES_MAX)
                     .map_err(|error| corrupt(header.base_offset, &error))?;
-                (Bytes::copy_from_slice(unpacked), charge(unpacked.len()))
+                let filled = unpacked.len();
+                memory.keep(space, filled)
             };
+            for record in RecordIter::new(&header, &records) {
+                record.map_err(|error| corrupt(header.base_offset, &error))?;
+            }
             Some(OpenBatch { header, records, first_offset: wanted, _hold: hold })
         } else {
             None

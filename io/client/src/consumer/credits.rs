@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use bytes::Bytes;
+use kohort_client_core::consumer::reader::Memory;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Counts the bytes in use, and wakes the network side when it waits for some to come back.
@@ -12,7 +15,12 @@ pub(super) struct Credits {
     /// Set by the network side while it holds fetches back.
     starved: AtomicBool,
     pub(super) wake: Notify,
+    /// Memory that records were unpacked into, for the next ones.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
+
+/// What is kept to unpack into: what a few polls need.
+const SPARE_BYTES: usize = 2 * 1024 * 1024;
 
 impl Credits {
     /// Takes `bytes` for as long as the hold or a clone of it lives.
@@ -36,6 +44,41 @@ impl Credits {
     pub(super) fn made_room(&self) {
         if self.starved.swap(false, Ordering::SeqCst) {
             self.wake.notify_one();
+        }
+    }
+}
+
+impl Memory<Hold> for Arc<Credits> {
+    fn spare(&self) -> Vec<u8> {
+        self.spare.lock().pop().unwrap_or_default()
+    }
+
+    fn keep(&self, memory: Vec<u8>, filled: usize) -> (Bytes, Hold) {
+        let hold = self.take(memory.capacity());
+        (Bytes::from_owner(Unpacked { memory, filled, credits: self.clone() }), hold)
+    }
+}
+
+/// Unpacked records, whose memory is used again.
+struct Unpacked {
+    memory: Vec<u8>,
+    filled: usize,
+    credits: Arc<Credits>,
+}
+
+impl AsRef<[u8]> for Unpacked {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.filled]
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        let mut spare = self.credits.spare.lock();
+        let held: usize = spare.iter().map(Vec::capacity).sum();
+        if held + memory.capacity() <= SPARE_BYTES {
+            spare.push(memory);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kohort_client_core::consumer::TopicPartition;
 use kohort_client_core::consumer::reader::OpenBatch;
-use kohort_protocol::records::{Headers, RecordIter, TimestampType};
+use kohort_protocol::records::{BatchHeader, Headers, RecordIter, TimestampType};
 
 use super::credits::Hold;
 
@@ -92,7 +92,7 @@ impl Records {
 
     /// Walks over all records, partition by partition.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { parts: self.parts.iter(), open: None, read_to_end: Some(&self.read_to_end) }
+        Iter::over(&self.parts, Some(&self.read_to_end))
     }
 
     /// Returns the partitions that have records.
@@ -104,15 +104,21 @@ impl Records {
     pub fn of_partition(&self, partition: &TopicPartition) -> Iter<'_> {
         let at = self.parts.iter().position(|part| part.partition == *partition);
         let parts = at.map_or(&[][..], |at| &self.parts[at..=at]);
-        Iter { parts: parts.iter(), open: None, read_to_end: None }
+        Iter::over(parts, None)
+    }
+
+    /// Walks over the batches: for what is done once for many records.
+    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        self.parts.iter().flat_map(|part| {
+            part.batches.iter().map(|open| Batch { partition: &part.partition, open })
+        })
     }
 
     /// Copies all records out.
     pub fn to_owned_records(&self) -> Vec<OwnedRecord> {
         let mut owned = Vec::with_capacity(self.count);
         for part in &self.parts {
-            let records =
-                Iter { parts: std::slice::from_ref(part).iter(), open: None, read_to_end: None };
+            let records = Iter::over(std::slice::from_ref(part), None);
             owned.extend(records.map(|record| record.with_topic(&part.partition.topic)));
         }
         owned
@@ -128,28 +134,107 @@ impl<'a> IntoIterator for &'a Records {
     }
 }
 
+/// One batch of a poll, as its producer made it.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    partition: &'a TopicPartition,
+    open: &'a OpenBatch<Hold>,
+}
+
+impl<'a> Batch<'a> {
+    /// Returns the partition.
+    pub fn partition(&self) -> &'a TopicPartition {
+        self.partition
+    }
+
+    /// Returns how many records there are; an upper bound in a batch that begins before the position.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Returns what the producer and the broker say of the batch.
+    pub fn header(&self) -> &'a BatchHeader {
+        self.open.header()
+    }
+
+    /// Walks over the records.
+    pub fn iter(&self) -> Iter<'a> {
+        Iter {
+            batches: std::slice::from_ref(self.open).iter(),
+            partition: Some(self.partition),
+            ..Iter::over(&[], None)
+        }
+    }
+}
+
+impl<'a> IntoIterator for &Batch<'a> {
+    type Item = Record<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for Batch<'a> {
+    type Item = Record<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
 /// Walks over the records of a poll.
 #[derive(Debug)]
 pub struct Iter<'a> {
+    /// The batch at hand. Everything else is looked at only between batches.
+    walk: Option<Walk<'a>>,
+    batches: std::slice::Iter<'a, OpenBatch<Hold>>,
+    partition: Option<&'a TopicPartition>,
     parts: std::slice::Iter<'a, Part>,
-    open: Option<OpenPart<'a>>,
     /// Where to leave word that the walk came to its end.
     read_to_end: Option<&'a AtomicBool>,
 }
 
 #[derive(Debug)]
-struct OpenPart<'a> {
-    part: &'a Part,
-    batches: std::slice::Iter<'a, OpenBatch<Hold>>,
-    batch: Option<OpenedBatch<'a>>,
-}
-
-#[derive(Debug)]
-struct OpenedBatch<'a> {
+struct Walk<'a> {
     records: RecordIter<'a>,
     first_offset: i64,
+    topic: &'a str,
+    partition: i32,
     timestamp_type: TimestampType,
     leader_epoch: i32,
+}
+
+impl<'a> Iter<'a> {
+    fn over(parts: &'a [Part], read_to_end: Option<&'a AtomicBool>) -> Self {
+        Self { walk: None, batches: [].iter(), partition: None, parts: parts.iter(), read_to_end }
+    }
+
+    /// Goes on to the next batch; false after the last one.
+    fn advance(&mut self) -> bool {
+        loop {
+            if let (Some(partition), Some(open)) = (self.partition, self.batches.next()) {
+                self.walk = Some(Walk::of(partition, open));
+                return true;
+            }
+            let Some(part) = self.parts.next() else {
+                self.walk = None;
+                if let Some(done) = self.read_to_end.take() {
+                    done.store(true, Ordering::Relaxed);
+                }
+                return false;
+            };
+            self.partition = Some(&part.partition);
+            self.batches = part.batches.iter();
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -158,52 +243,48 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
         loop {
-            if let Some(open) = &mut self.open {
-                if let Some(record) = open.next() {
-                    return Some(record);
-                }
-                self.open = None;
+            if let Some(walk) = &mut self.walk
+                && let Some(record) = walk.next()
+            {
+                return Some(record);
             }
-            let Some(part) = self.parts.next() else {
-                if let Some(done) = self.read_to_end.take() {
-                    done.store(true, Ordering::Relaxed);
-                }
+            if !self.advance() {
                 return None;
-            };
-            self.open = Some(OpenPart { part, batches: part.batches.iter(), batch: None });
+            }
         }
     }
 }
 
-impl<'a> OpenPart<'a> {
+impl<'a> Walk<'a> {
+    fn of(partition: &'a TopicPartition, open: &'a OpenBatch<Hold>) -> Self {
+        Self {
+            records: open.records(),
+            first_offset: open.first_offset(),
+            topic: &partition.topic,
+            partition: partition.partition,
+            timestamp_type: open.header().timestamp_type(),
+            leader_epoch: open.header().partition_leader_epoch,
+        }
+    }
+
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        loop {
-            if let Some(batch) = &mut self.batch {
-                while let Some(Ok(view)) = batch.records.next() {
-                    if view.offset >= batch.first_offset {
-                        return Some(Record {
-                            topic: &self.part.partition.topic,
-                            partition: self.part.partition.partition,
-                            offset: view.offset,
-                            timestamp: view.timestamp,
-                            timestamp_type: batch.timestamp_type,
-                            key: view.key,
-                            value: view.value,
-                            headers: view.headers,
-                            leader_epoch: batch.leader_epoch,
-                        });
-                    }
-                }
+        while let Some(Ok(view)) = self.records.next() {
+            if view.offset >= self.first_offset {
+                return Some(Record {
+                    topic: self.topic,
+                    partition: self.partition,
+                    offset: view.offset,
+                    timestamp: view.timestamp,
+                    timestamp_type: self.timestamp_type,
+                    key: view.key,
+                    value: view.value,
+                    headers: view.headers,
+                    leader_epoch: self.leader_epoch,
+                });
             }
-            let next = self.batches.next()?;
-            self.batch = Some(OpenedBatch {
-                records: next.records(),
-                first_offset: next.first_offset(),
-                timestamp_type: next.header().timestamp_type(),
-                leader_epoch: next.header().partition_leader_epoch,
-            });
         }
+        None
     }
 }
 

@@ -29,6 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::frames::{FramePool, LARGE_BYTES};
 use super::handshake::{decode_body, negotiate, wanted};
 use super::stream::{Dialer, Stream};
 use super::{ApiVersions, NetError};
@@ -49,6 +50,8 @@ pub struct ConnectionOptions {
     pub in_flight_max: usize,
     /// The largest answer that is taken.
     pub response_bytes_max: usize,
+    /// The memory large answers are read into.
+    pub frames: FramePool,
     /// How streams are opened.
     pub dialer: Dialer,
 }
@@ -62,6 +65,7 @@ impl Default for ConnectionOptions {
             idle_max: Duration::from_secs(540),
             in_flight_max: 64,
             response_bytes_max: frame::DEFAULT_MAX_FRAME_BYTES,
+            frames: FramePool::default(),
             dialer: Dialer::default(),
         }
     }
@@ -379,6 +383,17 @@ impl Task {
                 Ok(None) => {}
                 Err(reason) => return self.malformed(reason),
             }
+            if let Some(length) = large_frame(&received) {
+                received.advance(frame::LENGTH_BYTES);
+                match self.options.frames.read(&mut reader, &mut received, length).await {
+                    Ok(Some(frame)) => match self.deliver(frame) {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    },
+                    Ok(None) => return NetError::ClosedByPeer { address: self.address.clone() },
+                    Err(error) => return self.broken(error),
+                }
+            }
             received.reserve(wanted(&received));
             match reader.read_buf(&mut received).await {
                 Ok(0) => return NetError::ClosedByPeer { address: self.address.clone() },
@@ -498,6 +513,12 @@ impl Task {
         let api = self.pending.lock().front().map_or(ApiKey::ApiVersions, |it| it.api);
         NetError::Malformed { address: self.address.clone(), api, reason }
     }
+}
+
+/// Returns the length of the frame at hand if it deserves pooled memory; it was checked before.
+fn large_frame(received: &BytesMut) -> Option<usize> {
+    let prefix = received.first_chunk::<{ frame::LENGTH_BYTES }>()?;
+    usize::try_from(i32::from_be_bytes(*prefix)).ok().filter(|length| *length >= LARGE_BYTES)
 }
 
 /// Writes all frames, many in one system call.

@@ -3,11 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{future::Future, pin::Pin, thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::NetError;
 
@@ -44,11 +46,22 @@ impl Driver {
 
     /// Runs `future` on the thread and returns its result to any runtime. Dropping the returned
     /// future cancels `future` at its next await.
-    pub fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<T, NetError>> + Send + 'static {
+        future: F,
+    ) -> impl Future<Output = Result<T, NetError>> + Send + use<T, F> {
         Run(self.shared.runtime.spawn(future))
+    }
+
+    /// Waits by the thread's own clock: the caller's runtime, if there is one, may have no timers.
+    pub fn sleep_until(&self, at: Instant) -> impl Future<Output = Result<(), NetError>> + use<> {
+        // A timer belongs to the runtime it is made on, so it is made in there.
+        self.run(async move { tokio::time::sleep_until(at).await })
+    }
+
+    /// Waits for a while; see [`sleep_until`](Self::sleep_until).
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), NetError>> + use<> {
+        self.run(async move { tokio::time::sleep(time).await })
     }
 
     /// Starts a task on the thread that nobody needs to await.
@@ -115,6 +128,16 @@ mod tests {
         let driver = Driver::start("a-driver").unwrap();
         let name = block_on(driver.run(async { thread::current().name().map(str::to_owned) }));
         assert_eq!(name.unwrap().as_deref(), Some("a-driver"));
+    }
+
+    #[test]
+    fn a_runtime_without_timers_can_wait_all_the_same() {
+        let driver = Driver::start("a-driver").unwrap();
+        let timerless = Builder::new_current_thread().build().unwrap();
+        let waited = timerless.block_on(async { driver.sleep(Duration::from_millis(1)).await });
+        assert!(waited.is_ok());
+        let until = timerless.block_on(async { driver.sleep_until(Instant::now()).await });
+        assert!(until.is_ok());
     }
 
     #[test]

@@ -92,4 +92,4 @@ pub(super) fn wanted(received: &BytesMut) -> usize {
 /// What one read asks for while the size of the next frame is not known.
 const READ_BYTES: usize = 16 * 1024;
 /// The part of a frame whose room is taken on the peer's word: one partition's fetch.
-const TRUSTED_BYTES: usize = 1024 * 1024;
+pub(super) const TRUSTED_BYTES: usize = 1024 * 1024;

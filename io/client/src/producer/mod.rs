@@ -208,7 +208,7 @@ impl Producer {
                         }
                     }
                     shared.wake.notify_one();
-                    let timer = self.handle.driver.run(tokio::time::sleep_until(deadline));
+                    let timer = self.handle.driver.sleep_until(deadline);
                     tokio::select! {
                         () = freed => {}
                         _ = timer => {
@@ -238,7 +238,7 @@ impl Producer {
     pub async fn close(&self, deadline: Duration) -> Result<(), SendError> {
         let shared = self.handle.shared.clone();
         shared.begin_close();
-        let timer = self.handle.driver.run(tokio::time::sleep(deadline));
+        let timer = self.handle.driver.sleep(deadline);
         tokio::select! {
             () = shared.until_ended() => Ok(()),
             _ = timer => {

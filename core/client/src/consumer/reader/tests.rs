@@ -30,6 +30,20 @@ fn batch(base_offset: i64, count: usize, producer: Option<i64>, codec: Compressi
     builder.build(&options, &mut compressor).to_vec()
 }
 
+/// Memory that is not used again.
+struct Fresh;
+
+impl Memory<()> for Fresh {
+    fn spare(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn keep(&self, mut memory: Vec<u8>, filled: usize) -> (Bytes, ()) {
+        memory.truncate(filled);
+        (memory.into(), ())
+    }
+}
+
 fn marker(offset: i64, producer: i64, kind: MarkerKind) -> Vec<u8> {
     let mut bytes =
         EndTransactionMarker { kind, coordinator_epoch: 0 }.batch(0, producer, 0).to_vec();
@@ -74,7 +88,7 @@ fn check(
 ) {
     let (mut read, mut after) = (Vec::new(), Vec::new());
     loop {
-        let opened = reader.open(chunk, limit, &|_| ());
+        let opened = reader.open(chunk, Limit::records(limit), &Fresh);
         assert_eq!(opened.error, None);
         assert!(opened.records <= limit);
         read.extend(opened.batches.iter().flat_map(OpenBatch::iter).map(|record| record.offset));
@@ -134,11 +148,50 @@ fn a_flipped_byte_stops_the_reading_before_it() {
     bad[last] ^= 1;
     let whole = chunk(&[batch(0, 2, None, Compression::None), bad], 0, 4, &[]);
     let mut reader = reader(IsolationLevel::ReadUncommitted);
-    let opened = reader.open(whole, 500, &|_| ());
+    let opened = reader.open(whole, Limit::records(500), &Fresh);
     assert_eq!((opened.records, opened.position.offset), (2, 2));
     let error = opened.error.unwrap();
     assert_eq!((error.partition, error.offset), (TopicPartition::new("t", 0), 2));
-    let again = reader.open(opened.rest.unwrap(), 500, &|_| ());
+    let again = reader.open(opened.rest.unwrap(), Limit::records(500), &Fresh);
     assert_eq!((again.records, again.position.offset), (0, 2), "it stays there");
     assert!(again.error.is_some());
+}
+
+#[test]
+fn a_record_that_contradicts_its_batch_is_an_error_before_any_of_the_batch_is_given() {
+    for codec in [Compression::None, Compression::Lz4] {
+        let mut good = batch(2, 3, None, Compression::None);
+        // The offset delta of the last record, which has a one-digit value: it repeats the one before.
+        let at = good.len() - 5;
+        assert_eq!(good[at], 4, "the zigzag of 2");
+        good[at] = 2;
+        let mut packed = Vec::new();
+        Compressor::new(codec, None).unwrap().compress(&good[HEADER..], &mut packed);
+        good.truncate(HEADER);
+        good.extend_from_slice(&packed);
+        let length = good.len() as i32 - 12;
+        good[8..12].copy_from_slice(&length.to_be_bytes());
+        good[22] = codec.id();
+        let crc = crc32c::crc32c(&good[21..]);
+        good[17..21].copy_from_slice(&crc.to_be_bytes());
+        let whole = chunk(&[batch(0, 2, None, Compression::None), good], 0, 5, &[]);
+        let opened =
+            reader(IsolationLevel::ReadUncommitted).open(whole, Limit::records(500), &Fresh);
+        assert_eq!((opened.records, opened.position.offset), (2, 2));
+        let error = opened.error.unwrap();
+        assert_eq!(error.offset, 2);
+        assert!(error.why.contains("record 2"), "{}", error.why);
+    }
+}
+
+#[test]
+fn a_limit_in_bytes_ends_at_the_next_whole_batch() {
+    let batches: Vec<_> = (0..4).map(|at| batch(at * 5, 5, None, Compression::None)).collect();
+    let limit = Limit { records: usize::MAX, bytes: 1 };
+    let whole = chunk(&batches, 0, 20, &[]);
+    let mut reader = reader(IsolationLevel::ReadUncommitted);
+    let opened = reader.open(whole, limit, &Fresh);
+    assert_eq!((opened.records, opened.batches.len(), opened.position.offset), (5, 1, 5));
+    let opened = reader.open(opened.rest.unwrap(), Limit { bytes: 60, ..limit }, &Fresh);
+    assert_eq!(opened.position.offset, 15);
 }

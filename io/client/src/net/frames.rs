@@ -1,0 +1,147 @@
+//! Memory for large answers, used again.
+//!
+//! An answer to a fetch takes megabytes, and every page of fresh memory costs a fault when it is first
+//! touched: more than reading the records it holds. So the memory of an answer goes back to its client's
+//! pool when the last record that lies in it is dropped, and the next answer is read into it.
+
+use std::sync::{Arc, Weak};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::handshake::TRUSTED_BYTES;
+
+/// Answers from this size on are read into pooled memory.
+pub(super) const LARGE_BYTES: usize = 64 * 1024;
+
+/// The memory one client's connections share. Clones are the same pool.
+#[derive(Debug, Clone)]
+pub struct FramePool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kept: Mutex<Vec<Vec<u8>>>,
+    bytes_max: usize,
+}
+
+/// What is kept unless it is said otherwise: as much as a consumer's budget is by default, so that no
+/// more is ever kept than was in use at once.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+
+impl Default for FramePool {
+    fn default() -> Self {
+        Self::new(KEPT_BYTES)
+    }
+}
+
+impl FramePool {
+    /// Returns an empty pool that keeps up to `bytes_max` for later.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { inner: Arc::new(Inner { kept: Mutex::default(), bytes_max }) }
+    }
+
+    /// Reads the rest of a frame of `length` bytes, whose beginning has been `received` without what
+    /// precedes the frame; `None` when the stream ends before.
+    pub(super) async fn read(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+        received: &mut BytesMut,
+        length: usize,
+    ) -> std::io::Result<Option<Bytes>> {
+        let mut frame = Frame { bytes: self.take(length), pool: Arc::downgrade(&self.inner) };
+        let bytes = &mut frame.bytes;
+        bytes.extend_from_slice(&received.split_to(received.len().min(length)));
+        while bytes.len() < length {
+            let missing = length - bytes.len();
+            // A length alone never claims much memory: more comes as data does.
+            bytes.reserve(missing.min(TRUSTED_BYTES.max(bytes.len())));
+            if reader.read_buf(&mut bytes.limit(missing)).await? == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Bytes::from_owner(frame)))
+    }
+
+    /// Takes the least memory that is enough, or else the most there is.
+    fn take(&self, wanted: usize) -> Vec<u8> {
+        let mut kept = self.inner.kept.lock();
+        let enough = kept.iter().enumerate().filter(|(_, it)| it.capacity() >= wanted);
+        let best = enough.min_by_key(|(_, it)| it.capacity());
+        let best = best.or_else(|| kept.iter().enumerate().max_by_key(|(_, it)| it.capacity()));
+        let at = best.map(|(at, _)| at);
+        at.map(|at| kept.swap_remove(at)).unwrap_or_default()
+    }
+}
+
+/// An answer, whose memory goes back to its pool.
+struct Frame {
+    bytes: Vec<u8>,
+    pool: Weak<Inner>,
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut kept = pool.kept.lock();
+        let held: usize = kept.iter().map(Vec::capacity).sum();
+        if bytes.capacity() > 0 && held + bytes.capacity() <= pool.bytes_max {
+            kept.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pool: &FramePool, begun: &[u8], rest: &[u8], length: usize) -> Option<Bytes> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut received = BytesMut::from(begun);
+        let mut rest = rest;
+        runtime.block_on(pool.read(&mut rest, &mut received, length)).unwrap()
+    }
+
+    #[test]
+    fn a_frame_ends_where_its_length_says_and_its_memory_serves_the_next_one() {
+        let pool = FramePool::default();
+        let frame = read(&pool, b"ab", b"cdefgh", 5).unwrap();
+        assert_eq!(frame, "abcde");
+        let (slice, memory) = (frame.slice(1..2), frame.as_ptr());
+        drop(frame);
+        let other = read(&pool, b"", b"uvxyz", 5).unwrap();
+        assert_ne!(other.as_ptr(), memory, "a slice of it is alive");
+        drop(slice);
+        assert_eq!(read(&pool, b"", b"fghij", 5).unwrap().as_ptr(), memory);
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_a_frame_gives_none() {
+        assert_eq!(read(&FramePool::default(), b"ab", b"c", 100), None);
+    }
+
+    #[test]
+    fn a_pool_keeps_no_more_than_it_may() {
+        let pool = FramePool::new(10);
+        drop(read(&pool, b"", &[1; 64], 64));
+        assert!(pool.inner.kept.lock().is_empty());
+    }
+
+    #[test]
+    fn a_length_claims_no_memory_before_the_data_comes() {
+        let pool = FramePool::default();
+        assert_eq!(read(&pool, b"", b"abc", 64 << 20), None);
+        let kept = pool.inner.kept.lock();
+        assert!(kept.iter().all(|it| it.capacity() <= 2 * TRUSTED_BYTES));
+    }
+}
