@@ -19,67 +19,99 @@ use crate::tools;
 /// Installs Apache Kafka alone, for a bench that needs no client.
 pub(crate) fn install_kafka(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root.join("tests/interop/java");
-    let jars = jars(workspace, &sources)?;
-    jars.bring_up_to_date(|folder| java_libraries(&sources, folder))
+    jars(workspace, &sources)?.bring_up_to_date()
 }
 
 fn jars(workspace: &Workspace, sources: &Path) -> Result<Peer> {
-    Peer::new("Java libraries", workspace.peers().join("java"), &[sources.join("pom.xml")])
+    let (folder, pom) = (workspace.peers().join("java"), sources.join("pom.xml"));
+    let sources = sources.to_path_buf();
+    Peer::new("Java libraries", folder, &[pom], move |folder| java_libraries(&sources, folder))
 }
 
-/// Installs every peer that is missing or out of date.
+/// Installs every peer of the interop suite that is missing or out of date.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     tools::check()?;
-    let sources = workspace.root.join("tests/interop");
-    let peers = workspace.peers();
-    let jars = jars(workspace, &sources.join("java"))?;
-    let java = Peer::new(
-        "Java driver",
-        peers.join("java-driver"),
-        &[
-            sources.join("java/pom.xml"),
-            sources.join("java/Driver.java"),
-            sources.join("java/Features.java"),
-            sources.join("java/Flows.java"),
-        ],
-    )?;
-    let requirements = sources.join("python/requirements.txt");
-    let python = Peer::new("librdkafka", peers.join("python"), &[requirements])?;
-    let go = Peer::new(
-        "franz-go",
-        peers.join("go"),
-        &[
-            sources.join("go/go.mod"),
-            sources.join("go/go.sum"),
-            sources.join("go/main.go"),
-            sources.join("go/features.go"),
-        ],
-    )?;
-    jars.bring_up_to_date(|folder| java_libraries(&sources.join("java"), folder))?;
-    java.bring_up_to_date(|folder| java_driver(&sources.join("java"), &jars.folder, folder))?;
-    python.bring_up_to_date(|folder| python_environment(&sources.join("python"), folder))?;
-    go.bring_up_to_date(|folder| go_driver(&sources.join("go"), folder))
+    for peer in suite(workspace)? {
+        peer.bring_up_to_date()?;
+    }
+    Ok(())
 }
 
-/// One thing to install: its folder and the text of the files that decide what is in it.
+/// Installs what `bench client` compares us with, as far as this machine can: what it cannot is told,
+/// and left out of the comparison.
+pub(crate) fn install_rivals(workspace: &Workspace) -> Result<()> {
+    let mut peers = suite(workspace)?;
+    let sources = workspace.root.join("tests/interop");
+    let python = workspace.peers().join("python");
+    let reader = sources.join("c/bench_reader.c");
+    let inputs = [reader.clone(), sources.join("python/requirements.txt")];
+    peers.push(Peer::new(
+        "reader of librdkafka",
+        workspace.peers().join("c"),
+        &inputs,
+        move |to| c_reader(&reader, &python, to),
+    )?);
+    for peer in peers {
+        if let Err(error) = peer.bring_up_to_date() {
+            println!("   {}: left out: {error:#}", peer.name);
+        }
+    }
+    Ok(())
+}
+
+/// What the interop suite talks to.
+fn suite(workspace: &Workspace) -> Result<Vec<Peer>> {
+    let sources = workspace.root.join("tests/interop");
+    let peers = workspace.peers();
+    let (java, python, go) = (sources.join("java"), sources.join("python"), sources.join("go"));
+    let jars = jars(workspace, &java)?;
+    let mut java_inputs = vec![java.join("pom.xml")];
+    java_inputs.extend(JAVA_SOURCES.map(|source| java.join(source)));
+    let requirements = python.join("requirements.txt");
+    let go_inputs = ["go.mod", "go.sum", "main.go", "features.go", "bench.go"];
+    let libraries = jars.folder.clone();
+    Ok(vec![
+        jars,
+        Peer::new("Java driver", peers.join("java-driver"), &java_inputs, move |folder| {
+            java_driver(&java, &libraries, folder)
+        })?,
+        Peer::new("librdkafka", peers.join("python"), &[requirements], move |folder| {
+            python_environment(&python, folder)
+        })?,
+        Peer::new("franz-go", peers.join("go"), &go_inputs.map(|it| go.join(it)), move |folder| {
+            go_driver(&go, folder)
+        })?,
+    ])
+}
+
+/// One thing to install: its folder, the text of the files that decide what is in it, and how.
 struct Peer {
     name: &'static str,
     folder: PathBuf,
     stamp: String,
+    install: Install,
 }
 
+/// Puts something into a folder.
+type Install = Box<dyn Fn(&Path) -> Result<()>>;
+
 impl Peer {
-    fn new(name: &'static str, folder: PathBuf, inputs: &[PathBuf]) -> Result<Self> {
+    fn new(
+        name: &'static str,
+        folder: PathBuf,
+        inputs: &[PathBuf],
+        install: impl Fn(&Path) -> Result<()> + 'static,
+    ) -> Result<Self> {
         let mut stamp = String::new();
         for input in inputs {
             let text = fs::read_to_string(input)
                 .with_context(|| format!("cannot read {}", input.display()))?;
             stamp.push_str(&text);
         }
-        Ok(Self { name, folder, stamp })
+        Ok(Self { name, folder, stamp, install: Box::new(install) })
     }
 
-    fn bring_up_to_date(&self, install: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    fn bring_up_to_date(&self) -> Result<()> {
         let stamp = self.folder.join("stamp");
         if fs::read_to_string(&stamp).is_ok_and(|text| text == self.stamp) {
             println!("   {}: up to date", self.name);
@@ -91,7 +123,7 @@ impl Peer {
                 .with_context(|| format!("cannot empty {}", self.folder.display()))?;
         }
         fs::create_dir_all(&self.folder)?;
-        with_retries(self.name, || install(&self.folder))?;
+        with_retries(self.name, || (self.install)(&self.folder))?;
         fs::write(&stamp, &self.stamp)?;
         println!("   {}: installed in {:.1} s", self.name, started.elapsed().as_secs_f64());
         Ok(())
@@ -115,7 +147,7 @@ fn java_driver(sources: &Path, libraries: &Path, folder: &Path) -> Result<()> {
         .arg(libraries.join("libs/*"))
         .arg("-d")
         .arg(folder.join("classes"))
-        .args(["Driver.java", "Features.java", "Flows.java"].map(|source| sources.join(source)));
+        .args(JAVA_SOURCES.map(|source| sources.join(source)));
     run_logged(&mut javac, &folder.join("javac.log"))
 }
 
@@ -135,3 +167,26 @@ fn go_driver(sources: &Path, folder: &Path) -> Result<()> {
     go.current_dir(sources).args(["build", "-o"]).arg(folder.join("driver")).arg(".");
     run_logged(&mut go, &folder.join("go.log"))
 }
+
+fn c_reader(source: &Path, python: &Path, folder: &Path) -> Result<()> {
+    let library = librdkafka(python).context("the wheel of confluent-kafka has no librdkafka")?;
+    let found_in = library.parent().context("a file is in a folder")?;
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(folder.join("bench-reader"));
+    cc.arg(source).arg(&library).arg(format!("-Wl,-rpath,{}", found_in.display()));
+    run_logged(&mut cc, &folder.join("cc.log"))
+}
+
+/// Finds the library, which the wheel has in a folder of its own under a name with a checksum in it.
+fn librdkafka(python: &Path) -> Option<PathBuf> {
+    let below = |folder: &Path, start: &str| {
+        let names = fs::read_dir(folder).ok()?.flatten().map(|it| it.file_name());
+        let name = names.into_iter().find(|name| name.to_string_lossy().starts_with(start))?;
+        Some(folder.join(name))
+    };
+    let packages = below(&python.join("venv/lib"), "python3")?.join("site-packages");
+    below(&packages.join("confluent_kafka.libs"), "librdkafka")
+}
+
+/// What Java's driver and its part in `bench client` are made of.
+const JAVA_SOURCES: [&str; 4] = ["Driver.java", "Features.java", "Flows.java", "BenchReader.java"];

@@ -59,10 +59,13 @@ pub(crate) fn run_chosen(workspace: &Workspace, only: &[String]) -> Result<()> {
 /// Runs `cargo xtask bench`: builds, installs what the bench needs and hands over to the interop
 /// program, optimised since it makes the load.
 pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    if arguments.first().is_some_and(|which| which == "broker") {
-        peers::install_kafka(workspace)?;
-    } else {
-        peers::install(workspace)?;
+    match arguments.first().map(String::as_str) {
+        Some("broker") => peers::install_kafka(workspace)?,
+        Some("client") => {
+            peers::install_rivals(workspace)?;
+            return run_interop(workspace, &["--release"], "bench", arguments);
+        }
+        _ => peers::install(workspace)?,
     }
     build(workspace)?;
     run_interop(workspace, &["--release"], "bench", arguments)

@@ -71,6 +71,10 @@ var (
 )
 
 func main() {
+	if os.Args[1] == "bench-reader" {
+		benchReader(os.Args[2:])
+		return
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::bench::client::{ReaderArguments, ServerArguments};
 use crate::broker::Kind;
 use crate::hub::Client;
 use crate::places::Places;
@@ -65,6 +66,12 @@ enum Command {
         /// The broker to talk to, as `host:port`.
         bootstrap: String,
     },
+    /// Serve a log to the clients of `bench client`.
+    #[command(hide = true)]
+    BenchServer(ServerArguments),
+    /// Be a client of `bench client`.
+    #[command(hide = true)]
+    BenchReader(ReaderArguments),
 }
 
 #[derive(Args)]
@@ -106,12 +113,18 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         bench::run(bench)?;
         return Ok(true);
     }
-    if let Command::Soak(arguments) = &command {
-        return soak::run(arguments);
+    match &command {
+        Command::Soak(arguments) => return soak::run(arguments),
+        Command::BenchServer(arguments) => return bench::client::serve(*arguments).map(|()| true),
+        Command::BenchReader(arguments) => return bench::client::read(arguments).map(|()| true),
+        _ => {}
     }
     let places = Places::find()?;
     match command {
-        Command::Bench(_) | Command::Soak(_) => Ok(true),
+        Command::Bench(_)
+        | Command::Soak(_)
+        | Command::BenchServer(_)
+        | Command::BenchReader(_) => Ok(true),
         Command::Driver { bootstrap } => {
             driver::run(&bootstrap)?;
             Ok(true)

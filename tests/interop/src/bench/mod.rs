@@ -6,9 +6,10 @@
 //! round, case by case; Kafka, whose compiler must see a load first, is warmed in each case. Ours
 //! syncs before it acknowledges, Kafka at its default does not.
 //!
-//! `bench franz-go` is the same comparison with a real client.
+//! `bench franz-go` is the same comparison with a real client. `bench client` compares clients instead.
 
 mod cases;
+pub(crate) mod client;
 mod closed;
 mod fetch;
 mod floors;
@@ -42,6 +43,8 @@ pub(crate) enum Bench {
     Broker(BrokerArguments),
     /// Compare the brokers with a producer and a consumer of franz-go.
     FranzGo(FranzGoArguments),
+    /// Compare clients reading from a broker that only serves.
+    Client(client::ClientArguments),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +99,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
             Ok(())
         }
         Bench::Broker(arguments) => BrokerBench::new(Places::find_kafka()?, arguments)?.run(),
+        Bench::Client(arguments) => client::run(&arguments),
         Bench::FranzGo(arguments) => {
             let places = Places::find()?;
             franz_go::run(&places, &arguments.broker, arguments.rounds, arguments.records)

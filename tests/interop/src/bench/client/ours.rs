@@ -1,0 +1,40 @@
+//! Our client at its defaults, its records borrowed and owned.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kohort::consumer::{Consumer, TopicPartition};
+
+use super::progress::Progress;
+use super::server::TOPIC;
+
+/// Reads until the process is killed.
+pub(super) fn run(bootstrap: &str, partitions: i32, owned: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        let consumer = Consumer::builder()
+            .bootstrap_servers(bootstrap)
+            .set("auto.offset.reset", "earliest")
+            .build()?;
+        consumer.assign((0..partitions).map(|it| TopicPartition::new(TOPIC, it))).await?;
+        let mut progress = Progress::new();
+        loop {
+            let mut bytes = 0;
+            let mut count = 0;
+            if owned {
+                for record in consumer.poll(WAIT).await?.to_owned_records() {
+                    count += 1;
+                    bytes += record.value.as_ref().map_or(0, Vec::len) as u64;
+                }
+            } else {
+                for record in &consumer.batches(WAIT).await? {
+                    count += 1;
+                    bytes += record.value.map_or(0, <[u8]>::len) as u64;
+                }
+            }
+            progress.add(count, bytes)?;
+        }
+    })
+}
+
+const WAIT: Duration = Duration::from_secs(1);
