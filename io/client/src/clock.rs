@@ -1,5 +1,6 @@
 //! The only place that asks what time it is.
 
+use std::hash::{BuildHasher, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns the time in Unix milliseconds.
@@ -10,6 +11,8 @@ pub(crate) fn now_ms() -> i64 {
 
 /// Returns a seed that differs between clients, and between starts of one.
 pub(crate) fn seed() -> u64 {
+    // The standard library keys its hash maps by the system's random numbers.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
+    random ^ (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
 }

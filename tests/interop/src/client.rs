@@ -43,7 +43,10 @@ const PROPERTIES: Properties =
 
 /// The integration tests, by package.
 const TESTS: [(&str, &[&str]); 2] = [
-    ("kohort", &["connection", "producer", "admin", "consumer", "consumer_endings"]),
+    (
+        "kohort",
+        &["connection", "producer", "admin", "consumer", "consumer_endings", "consumer_protocol"],
+    ),
     ("kohort-cli", &["commands"]),
 ];
 

@@ -80,6 +80,9 @@ pub struct CommitContext<'a> {
     pub identity: Option<GroupIdentity>,
     /// Whether the coordinator takes commits in this phase of the rebalance.
     pub accepted_now: bool,
+    /// Whether a new generation comes while partitions are being given back, as the epochs of the consumer
+    /// protocol do; a classic member's comes only after that.
+    pub renewed_while_revoking: bool,
     /// Whether partitions are assigned by hand: such commits have no generation.
     pub manual: bool,
     /// The present ownership of a partition.
@@ -96,6 +99,7 @@ impl fmt::Debug for CommitContext<'_> {
             .field("coordinator", &self.coordinator)
             .field("identity", &self.identity)
             .field("accepted_now", &self.accepted_now)
+            .field("renewed_while_revoking", &self.renewed_while_revoking)
             .field("manual", &self.manual)
             .finish_non_exhaustive()
     }
@@ -260,7 +264,10 @@ impl Committer {
                         }
                         // What is being given back cannot wait for the next generation, which
                         // itself waits for it.
-                        if verdict == Verdict::Membership && (context.revoking)(&partition) {
+                        if verdict == Verdict::Membership
+                            && !context.renewed_while_revoking
+                            && (context.revoking)(&partition)
+                        {
                             self.settle(
                                 &partition,
                                 entry.ticket,
@@ -434,6 +441,7 @@ fn judge(code: ErrorCode) -> Verdict {
         | ErrorCode::ILLEGAL_GENERATION
         | ErrorCode::UNKNOWN_MEMBER_ID
         | ErrorCode::STALE_MEMBER_EPOCH
+        | ErrorCode::FENCED_MEMBER_EPOCH
         | ErrorCode::FENCED_INSTANCE_ID => Verdict::Membership,
         code if code.is_retriable() => Verdict::Again,
         _ => Verdict::Refused,

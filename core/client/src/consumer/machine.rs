@@ -21,7 +21,7 @@ use kohort_protocol::ErrorCode;
 
 use super::committer::{CommitContext, Committer};
 use super::fetcher::{FetchStatus, Fetcher};
-use super::membership::ClassicMembership;
+use super::membership::Membership;
 use super::positions::{Positions, PositionsConfig};
 use super::subscription::{AssignedFor, Subscription};
 use super::types::{AssignmentEpoch, RequestId, Timestamp, TopicName, TopicPartition};
@@ -33,7 +33,7 @@ pub use types::{Action, Application, Fault, GroupEvent, MachineConfig};
 pub struct ConsumerMachine {
     config: MachineConfig,
     group_id: String,
-    membership: Option<ClassicMembership>,
+    membership: Option<Membership>,
     positions: Positions,
     fetcher: Fetcher,
     committer: Committer,
@@ -71,9 +71,10 @@ macro_rules! commit_context {
         let membership = $machine.membership.as_ref();
         let manual = $machine.subscription.is_manual();
         CommitContext {
-            coordinator: membership.and_then(ClassicMembership::coordinator),
-            identity: membership.filter(|_| !manual).and_then(ClassicMembership::identity),
-            accepted_now: membership.is_some_and(ClassicMembership::accepts_commits),
+            coordinator: membership.and_then(Membership::coordinator),
+            identity: membership.filter(|_| !manual).and_then(Membership::identity),
+            accepted_now: membership.is_some_and(Membership::accepts_commits),
+            renewed_while_revoking: membership.is_some_and(Membership::is_consumer_protocol),
             manual,
             epoch: &|partition| $machine.positions.epoch(partition),
             revoking: &|partition| {
@@ -97,7 +98,7 @@ impl ConsumerMachine {
         let group_id =
             config.group.as_ref().map(|group| group.group_id.clone()).unwrap_or_default();
         Self {
-            membership: config.group.take().map(ClassicMembership::new),
+            membership: config.group.take().map(Membership::new),
             group_id: group_id.clone(),
             positions,
             fetcher: Fetcher::new(config.fetch.clone()),
@@ -134,7 +135,7 @@ impl ConsumerMachine {
         self.check_auto_commit(now, application);
         self.advance_commits(now, &mut actions);
         self.advance_revocation(now, &mut actions);
-        let coordinator = self.membership.as_ref().and_then(ClassicMembership::coordinator);
+        let coordinator = self.membership.as_ref().and_then(Membership::coordinator);
         let view = self.view.clone();
         let found = self.positions.advance(now, &view, coordinator.is_some());
         self.apply_positions(now, found, &mut actions);
@@ -163,7 +164,7 @@ impl ConsumerMachine {
 
     /// Returns when [`advance`](Self::advance) has to be called without an event.
     pub fn poll_timeout(&self, now: Timestamp, application: &dyn Application) -> Option<Timestamp> {
-        let group = self.membership.as_ref().and_then(ClassicMembership::poll_timeout);
+        let group = self.membership.as_ref().and_then(Membership::poll_timeout);
         let coordinator = self.membership.as_ref().is_some_and(|it| it.coordinator().is_some());
         let idle = self.poll_deadline(application);
         let auto_commit = (!self.closing
@@ -207,7 +208,7 @@ impl ConsumerMachine {
 
     /// Returns the group's coordinator, if known.
     pub fn coordinator(&self) -> Option<i32> {
-        self.membership.as_ref().and_then(ClassicMembership::coordinator)
+        self.membership.as_ref().and_then(Membership::coordinator)
     }
 
     /// Returns the member's id and generation, while it has one.

@@ -15,7 +15,8 @@
 //! one (KIP-429) only those that the *answer* takes away are, after which the member joins again
 //! so that they can go to their new owner; what it keeps is read all along.
 //!
-//! The consumer protocol (KIP-848) is a second machine with these same actions.
+//! The consumer protocol (KIP-848) is a second machine with these same actions (`consumer.rs`);
+//! [`Membership`] is whichever of the two runs.
 
 use std::collections::BTreeSet;
 
@@ -23,9 +24,11 @@ use kohort_protocol::ErrorCode;
 
 use super::group_protocol::all_cooperative;
 use super::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
+pub use consumer::{ConsumerMembership, Wanted};
+pub use either::Membership;
 pub use types::{
-    GroupAction, GroupIdentity, GroupRequest, GroupResponse, LostReason, MembershipConfig,
-    MembershipError,
+    GroupAction, GroupIdentity, GroupProtocol, GroupRequest, GroupResponse, LostReason,
+    MembershipConfig, MembershipError,
 };
 
 /// See the [module](self).
@@ -95,6 +98,15 @@ enum Coordinator {
     Known(i32),
 }
 
+impl Coordinator {
+    fn known(self) -> Option<i32> {
+        match self {
+            Self::Known(node) => Some(node),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Heartbeat {
     next_at: Timestamp,
@@ -138,10 +150,7 @@ impl ClassicMembership {
 
     /// Returns the coordinator's node, when known.
     pub fn coordinator(&self) -> Option<i32> {
-        match self.coordinator {
-            Coordinator::Known(node) => Some(node),
-            _ => None,
-        }
+        self.coordinator.known()
     }
 
     /// Whether the generation is complete and heartbeats are what is left to do.
@@ -422,6 +431,8 @@ impl ClassicMembership {
 const PROTOCOL_TYPE: &str = "consumer";
 
 mod answers;
+mod consumer;
+mod either;
 mod leaving;
 mod requests;
 mod types;

@@ -5,7 +5,7 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`membership`] | joining, syncing, heartbeats, giving back, leaving (classic groups) |
+//! | [`membership`] | joining, heartbeats, giving back, leaving: classic groups, and consumer groups (KIP-848) |
 //! | [`subscription`] | which topics are wanted, and when the group has to rebalance for them |
 //! | [`positions`] | where reading starts, goes on, and is reset |
 //! | [`fetcher`] | which partitions to fetch from which broker |
@@ -28,7 +28,7 @@ pub mod types;
 mod walk;
 
 pub use machine::{Action, ConsumerMachine, MachineConfig};
-pub use subscription::Pattern;
+pub use subscription::{Pattern, Regex};
 pub use types::{
     AssignmentEpoch, IsolationLevel, OffsetAndMetadata, OffsetReset, Position, PositionEpoch,
     RequestId, Timestamp, TopicName, TopicPartition,

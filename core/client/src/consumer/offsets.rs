@@ -16,14 +16,19 @@ use kohort_protocol::messages::offset_for_leader_epoch::{
 use kohort_protocol::{ErrorCode, Uuid};
 
 use super::group_protocol::by_topic;
+use super::membership::GroupIdentity;
 use super::positions::{CommittedAnswer, EpochEnd};
 use super::types::{IsolationLevel, Position, TopicName, TopicPartition};
 use crate::metadata::MetadataView;
 
 /// Asks for a group's committed offsets of partitions. Both forms are filled in, with one group and
 /// with several: which one travels depends on the negotiated version.
+///
+/// Under the consumer protocol the member names itself, so that one whose partitions went to others
+/// learns no offsets of theirs.
 pub fn offsets_request(
     group_id: String,
+    member: Option<GroupIdentity>,
     partitions: &[TopicPartition],
     require_stable: bool,
     view: &MetadataView,
@@ -44,10 +49,24 @@ pub fn offsets_request(
         groups: vec![OffsetFetchRequestGroup {
             group_id,
             topics: Some(topics.iter().map(new).collect()),
-            ..OffsetFetchRequestGroup::default()
+            member_epoch: member.as_ref().map_or(-1, |member| member.generation),
+            member_id: member.map(|member| member.member_id),
         }],
         require_stable,
     }
+}
+
+/// Whether an error says that the coordinator and the member differ about the membership. It says
+/// nothing about offsets: the question is asked again under the epoch that comes next.
+pub fn is_about_membership(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::STALE_MEMBER_EPOCH
+            | ErrorCode::FENCED_MEMBER_EPOCH
+            | ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::REBALANCE_IN_PROGRESS
+    )
 }
 
 /// Reads committed offsets out of either form of the answer.

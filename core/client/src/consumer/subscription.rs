@@ -20,6 +20,8 @@ pub enum Subscription {
     Topics(BTreeSet<TopicName>),
     /// Whichever topics match, the latest picture of the cluster having these.
     Pattern(Pattern, BTreeSet<TopicName>),
+    /// Whichever topics the coordinator finds to match.
+    Regex(Regex),
     /// These partitions, and no group has a say.
     Partitions(BTreeSet<TopicPartition>),
 }
@@ -28,7 +30,7 @@ impl Subscription {
     /// Returns the names of all topics involved.
     pub fn topics(&self) -> BTreeSet<TopicName> {
         match self {
-            Self::None => BTreeSet::new(),
+            Self::None | Self::Regex(_) => BTreeSet::new(),
             Self::Topics(topics) | Self::Pattern(_, topics) => topics.clone(),
             Self::Partitions(partitions) => partitions.iter().map(|it| it.topic.clone()).collect(),
         }
@@ -38,6 +40,15 @@ impl Subscription {
     pub fn is_manual(&self) -> bool {
         matches!(self, Self::Partitions(_))
     }
+}
+
+/// An expression for the coordinator, in the syntax of RE2 (KIP-848).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regex {
+    /// The expression, as the coordinator gets it.
+    pub text: Arc<str>,
+    /// The same for a client that has to match by itself, if it can read the expression.
+    pub here: Option<Pattern>,
 }
 
 /// Says which topics are meant.

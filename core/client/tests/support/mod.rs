@@ -14,6 +14,10 @@ use kohort_client_core::consumer::{
     Timestamp, TopicName, TopicPartition,
 };
 use kohort_client_core::metadata::{MetadataScope, MetadataView};
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+    ConsumerGroupHeartbeatResponseTopicPartitions,
+};
 use kohort_protocol::messages::heartbeat::HeartbeatResponse;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 use kohort_protocol::messages::list_offsets::{
@@ -83,6 +87,9 @@ pub struct World {
     pub committed_epoch: i32,
     /// Whether the group's leader is told to keep an assignment that it is given back here.
     pub kept_assignment: Option<Vec<TopicPartition>>,
+    /// What a heartbeat of the consumer protocol is answered with instead of an assignment.
+    pub consumer_error: Option<ErrorCode>,
+    subscribed: Vec<String>,
     view: MetadataView,
     generation: i32,
     /// What the machine wanted and this world does not answer by itself.
@@ -98,15 +105,14 @@ impl World {
         let mut config = MachineConfig {
             group: Some(MembershipConfig {
                 group_id: "g".to_owned(),
-                group_instance_id: None,
                 session_timeout_ms: 45_000,
                 rebalance_timeout_ms: 60_000,
                 heartbeat_interval_ms: 3_000,
                 retry_backoff_ms: 100,
                 retry_backoff_max_ms: 100,
                 assignors: vec![Box::new(RangeAssignor)],
-                rack: None,
                 seed: 1,
+                ..MembershipConfig::default()
             }),
             reset,
             fetch: FetchConfig {
@@ -135,6 +141,8 @@ impl World {
             committed: BTreeMap::new(),
             committed_epoch: -1,
             kept_assignment: None,
+            consumer_error: None,
+            subscribed: Vec::new(),
             view: MetadataView::default(),
             generation: 0,
             done: Vec::new(),
@@ -342,7 +350,38 @@ impl World {
             }
             GroupRequest::Heartbeat(_) => GroupResponse::Heartbeat(HeartbeatResponse::default()),
             GroupRequest::Leave(_) => GroupResponse::Leave,
+            GroupRequest::ConsumerHeartbeat(beat) => self.consumer_heartbeat(beat),
         }
+    }
+
+    /// Gives the only member of a consumer group what its topics have.
+    fn consumer_heartbeat(&mut self, beat: &ConsumerGroupHeartbeatRequest) -> GroupResponse {
+        if let Some(code) = self.consumer_error {
+            return GroupResponse::ConsumerHeartbeat(ConsumerGroupHeartbeatResponse {
+                error_code: code,
+                ..Default::default()
+            });
+        }
+        if let Some(names) = &beat.subscribed_topic_names {
+            self.subscribed.clone_from(names);
+        }
+        if beat.member_epoch >= 0 {
+            self.generation = self.generation.max(1);
+        }
+        let topics =
+            self.topics.iter().filter(|(name, _)| self.subscribed.iter().any(|it| it == *name));
+        let topic = |(_, topic): (&&str, &Topic)| ConsumerGroupHeartbeatResponseTopicPartitions {
+            topic_id: Uuid([topic.id; 16]),
+            partitions: (0..topic.partitions).collect(),
+        };
+        let assignment = Assignment { topic_partitions: topics.map(topic).collect() };
+        GroupResponse::ConsumerHeartbeat(ConsumerGroupHeartbeatResponse {
+            member_id: Some(beat.member_id.clone()),
+            member_epoch: if beat.member_epoch < 0 { beat.member_epoch } else { self.generation },
+            heartbeat_interval_ms: 5_000,
+            assignment: (beat.member_epoch >= 0).then_some(assignment),
+            ..Default::default()
+        })
     }
 
     /// Takes what was done since the last call and matches `pick`.

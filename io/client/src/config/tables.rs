@@ -55,8 +55,10 @@ properties! {
         "group.id" => group_id: Option<String> = "";
         #[doc = "A name that lets a restarted member take back its place (KIP-345)."]
         "group.instance.id" => group_instance_id: Option<String> = "";
-        #[doc = "Which protocol the group is run by."]
+        #[doc = "Which protocol the group is run by; `auto` (ours) is `consumer` where the broker has it."]
         "group.protocol" => group_protocol: GroupProtocol = "classic";
+        #[doc = "The coordinator's assignor this member would like (`group.protocol=consumer`)."]
+        "group.remote.assignor" => group_remote_assignor: Option<String> = "";
         #[doc = "The assignors this member can run, most wanted first."]
         "partition.assignment.strategy" => partition_assignment_strategy: Vec<AssignmentStrategy> = "range,cooperative-sticky";
         #[doc = "A member not heard of for this long is taken out of the group."]

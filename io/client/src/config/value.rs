@@ -111,6 +111,10 @@ words! {
     pub enum GroupProtocol {
         /// JoinGroup and SyncGroup, assignment by a member.
         Classic = "classic",
+        /// ConsumerGroupHeartbeat, assignment by the coordinator (KIP-848).
+        Consumer = "consumer",
+        /// The consumer protocol, or the classic one where the coordinator cannot run that.
+        Auto = "auto",
     }
 }
 

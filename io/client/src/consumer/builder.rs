@@ -7,7 +7,7 @@ use kohort_assignor::{
     Assignor, CooperativeStickyAssignor, RangeAssignor, RoundRobinAssignor, StickyAssignor,
 };
 use kohort_client_core::consumer::fetcher::FetchConfig;
-use kohort_client_core::consumer::membership::MembershipConfig;
+use kohort_client_core::consumer::membership::{GroupProtocol, MembershipConfig};
 use kohort_client_core::consumer::reader::{Reader, ReaderConfig};
 use kohort_client_core::consumer::{ConsumerMachine, IsolationLevel, MachineConfig, OffsetReset};
 use parking_lot::Mutex;
@@ -146,6 +146,7 @@ impl ConsumerBuilder {
                 retry_backoff: config.common.retry_backoff,
                 read_committed: isolation == IsolationLevel::ReadCommitted,
                 exclude_internal_topics: config.exclude_internal_topics,
+                matches_here: config.group_protocol == crate::config::GroupProtocol::Classic,
             },
         })
     }
@@ -159,6 +160,12 @@ fn machine_config(config: &ConsumerConfig, budget_bytes: u64, seed: u64) -> Mach
         assignors.push(assignor(*strategy));
     }
     let group = config.group_id.as_ref().map(|group_id| MembershipConfig {
+        protocol: match config.group_protocol {
+            crate::config::GroupProtocol::Classic => GroupProtocol::Classic,
+            crate::config::GroupProtocol::Consumer => GroupProtocol::Consumer,
+            crate::config::GroupProtocol::Auto => GroupProtocol::ConsumerElseClassic,
+        },
+        remote_assignor: config.group_remote_assignor.clone(),
         group_id: group_id.clone(),
         group_instance_id: config.group_instance_id.clone(),
         session_timeout_ms: ms(config.session_timeout) as i32,

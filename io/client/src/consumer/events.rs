@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kohort_client_core::consumer::membership::LostReason;
 use kohort_client_core::consumer::{RequestId, TopicPartition};
+use kohort_protocol::ErrorCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -26,13 +27,13 @@ pub enum RebalanceEvent {
         /// Why.
         reason: String,
     },
-    /// A generation is complete.
+    /// A generation is complete, or under the consumer protocol a new assignment is known.
     Assigned {
         /// What is new.
         added: BTreeSet<TopicPartition>,
         /// All this consumer owns.
         owned: BTreeSet<TopicPartition>,
-        /// The generation.
+        /// The generation, or the member's epoch.
         generation: i32,
     },
     /// Partitions have to be given back: drop the guard when done with them.
@@ -65,6 +66,12 @@ pub enum RebalanceEvent {
     Recreated {
         /// The partitions.
         partitions: BTreeSet<TopicPartition>,
+    },
+    /// The coordinator cannot run this group by the consumer protocol (`group.protocol=auto`): the member
+    /// speaks the classic one from now on.
+    Downgraded {
+        /// What the coordinator said.
+        code: ErrorCode,
     },
     /// The application did not poll for longer than `max.poll.interval.ms`, so the consumer left its
     /// group. It joins again with the next poll.

@@ -135,7 +135,7 @@ async fn committed(
     let view = known_topics(cluster, partitions).await?;
     let broker = cluster.find_coordinator(CoordinatorKind::Group, group).await?;
     let connection = cluster.connection_to(&broker, Purpose::General).await?;
-    let request = offsets_request(group.to_string(), partitions, require_stable, &view);
+    let request = offsets_request(group.to_string(), None, partitions, require_stable, &view);
     let answer = connection.send(&request).await.map_err(ClusterError::from)?;
     let metadata = metadata_of(&answer, &view);
     let offsets = read_offsets(answer, &view).map_err(|code| {

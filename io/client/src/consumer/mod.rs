@@ -60,11 +60,11 @@ use std::time::{Duration, Instant};
 pub use builder::ConsumerBuilder;
 pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
-use kohort_client_core::consumer::AssignmentEpoch;
 use kohort_client_core::consumer::committer::CommitFailure;
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::membership::LostReason;
 use kohort_client_core::consumer::reader::{Limit, Reader};
+use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
 use kohort_protocol::ErrorCode;
 pub use lookup::OffsetAndTimestamp;
@@ -99,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) retry_backoff: Duration,
     pub(crate) read_committed: bool,
     pub(crate) exclude_internal_topics: bool,
+    /// Whether no coordinator can match expressions: the group is a classic one.
+    pub(crate) matches_here: bool,
 }
 
 /// How to close a consumer.
@@ -170,7 +172,24 @@ impl Consumer {
         self.send(Command::SubscribePattern(pattern))
     }
 
-    /// Returns the topics subscribed to or assigned from: of a pattern, those that match by now.
+    /// Joins the group for whichever topics match a regular expression of RE2's syntax, now and later, in
+    /// place of whatever was subscribed or assigned before. The coordinator matches it, as soon as it hears
+    /// of new topics (`group.protocol=consumer`); in a classic group this is
+    /// [`subscribe_pattern`](Self::subscribe_pattern).
+    pub fn subscribe_regex(&self, regex: &str) -> Result<(), ConsumerError> {
+        if self.settings.group_id.is_none() {
+            return Err(ConsumerError::NoGroup);
+        }
+        let here = pattern::compile(regex, self.settings.exclude_internal_topics);
+        let here = match here {
+            Err(error) if self.settings.matches_here => return Err(error),
+            here => here.ok(),
+        };
+        self.send(Command::SubscribeRegex(Regex { text: regex.into(), here }))
+    }
+
+    /// Returns the topics subscribed to or assigned from: of a pattern, those that match by now;
+    /// none of an expression that the coordinator matches.
     pub async fn subscription(&self) -> Result<BTreeSet<Arc<str>>, ConsumerError> {
         Ok(self.ask(Command::Status).await?.topics)
     }

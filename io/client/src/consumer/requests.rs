@@ -12,6 +12,9 @@ use kohort_client_core::consumer::RequestId;
 use kohort_client_core::consumer::fetcher::FetchPlan;
 use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse};
 use kohort_client_core::metadata::Broker;
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use kohort_protocol::messages::fetch::FetchResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
@@ -86,6 +89,11 @@ impl Requests {
                     ask(&cluster, coordinator, purpose, &beat, prompt + hold)
                         .await
                         .map(GroupResponse::Heartbeat)
+                }
+                GroupRequest::ConsumerHeartbeat(beat) => {
+                    consumer_heartbeat(&cluster, coordinator, &beat, prompt)
+                        .await
+                        .map(GroupResponse::ConsumerHeartbeat)
                 }
                 GroupRequest::Leave(leave) => {
                     ask(&cluster, coordinator, Purpose::General, &leave, prompt)
@@ -183,6 +191,32 @@ impl Requests {
         });
     }
 }
+
+/// Sends a heartbeat of the consumer protocol. A broker that has it not, or not with what this one
+/// says, refuses it as it were.
+async fn consumer_heartbeat(
+    cluster: &Cluster,
+    coordinator: Option<Broker>,
+    beat: &ConsumerGroupHeartbeatRequest,
+    timeout: Duration,
+) -> Option<ConsumerGroupHeartbeatResponse> {
+    let connection = cluster.connection_to(&coordinator?, Purpose::General).await.ok()?;
+    let regex = beat.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty());
+    let version = connection.version::<ConsumerGroupHeartbeatRequest>().ok();
+    match version.filter(|version| *version >= REGEX_FROM || !regex) {
+        Some(version) => {
+            let answer = connection.send_at(version, beat, timeout).await;
+            answer.inspect_err(|error| tracing::debug!(%error, "no answer to a heartbeat")).ok()
+        }
+        None => Some(ConsumerGroupHeartbeatResponse {
+            error_code: ErrorCode::UNSUPPORTED_VERSION,
+            ..ConsumerGroupHeartbeatResponse::default()
+        }),
+    }
+}
+
+/// The version of ConsumerGroupHeartbeat that brought expressions.
+const REGEX_FROM: i16 = 1;
 
 async fn ask<R: Request>(
     cluster: &Cluster,

@@ -12,8 +12,8 @@ use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::GroupEvent;
 use kohort_client_core::consumer::reader::Progress;
 use kohort_client_core::consumer::{
-    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Pattern, Position, RequestId,
-    TopicName, TopicPartition,
+    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Pattern, Position, Regex,
+    RequestId, TopicName, TopicPartition,
 };
 use kohort_client_core::metadata::{Broker, MetadataView};
 use kohort_protocol::ErrorCode;
@@ -31,6 +31,7 @@ use crate::net::Driver;
 pub(super) enum Command {
     Subscribe(BTreeSet<TopicName>),
     SubscribePattern(Pattern),
+    SubscribeRegex(Regex),
     Assign(BTreeSet<TopicPartition>, oneshot::Sender<()>),
     Seek(TopicPartition, SeekTo, oneshot::Sender<bool>),
     Pause(Vec<TopicPartition>, bool, oneshot::Sender<Result<(), TopicPartition>>),
@@ -175,6 +176,11 @@ impl Task {
             Command::SubscribePattern(pattern) => {
                 self.shared.touch();
                 let actions = self.machine.handle_subscribe_pattern(now, pattern);
+                self.execute(clock, actions, None);
+            }
+            Command::SubscribeRegex(regex) => {
+                self.shared.touch();
+                let actions = self.machine.handle_subscribe_regex(now, regex);
                 self.execute(clock, actions, None);
             }
             Command::Assign(partitions, done) => {
@@ -379,6 +385,10 @@ impl Task {
             GroupEvent::Recreated { partitions } => {
                 tracing::warn!(?partitions, "deleted and created again: reading starts over");
                 RebalanceEvent::Recreated { partitions }
+            }
+            GroupEvent::Downgraded { code } => {
+                tracing::info!(%code, "the broker cannot run this group by the consumer protocol");
+                RebalanceEvent::Downgraded { code }
             }
             GroupEvent::PollIntervalExceeded { idle_ms } => {
                 self.shared.away.store(true, Ordering::SeqCst);

@@ -13,6 +13,8 @@ struct World {
     generation: i32,
     owned: i32,
     revoking: bool,
+    /// Whether the group runs by the consumer protocol.
+    renewed: bool,
 }
 
 impl World {
@@ -26,6 +28,7 @@ impl World {
                 group_instance_id: None,
             }),
             accepted_now: true,
+            renewed_while_revoking: self.renewed,
             manual: false,
             epoch: &owned,
             revoking: &|_| self.revoking,
@@ -58,7 +61,7 @@ impl World {
     }
 }
 
-const MEMBER: World = World { generation: 1, owned: 2, revoking: false };
+const MEMBER: World = World { generation: 1, owned: 2, revoking: false, renewed: false };
 
 fn committer() -> Committer {
     Committer::new("g".to_owned(), 100, 100, 1)
@@ -185,4 +188,22 @@ fn a_commit_without_a_membership_is_refused_by_a_group_with_members_and_the_next
     commit(&mut committer, 0, 2);
     let (_, _, offsets) = sent(&manual(&mut |context| committer.advance(2, context)));
     assert_eq!(offsets, [(0, 2)]);
+}
+
+#[test]
+fn a_member_whose_epoch_moved_on_commits_again_under_the_new_one_while_it_gives_back() {
+    let mut world = World { generation: 5, owned: 2, revoking: true, renewed: true };
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, epoch, _) = sent(&world.advance(&mut committer, 0));
+    assert_eq!(epoch, 5);
+    let stale = ErrorCode::STALE_MEMBER_EPOCH;
+    let actions = world.answer(&mut committer, 1, id, &[(0, stale)]);
+    assert_eq!(actions, [CommitAction::MembershipError { generation: 5, code: stale }]);
+    assert!(world.advance(&mut committer, 60).is_empty(), "the epoch is the same");
+    world.generation = 6;
+    let (id, epoch, _) = sent(&world.advance(&mut committer, 61));
+    assert_eq!(epoch, 6);
+    let actions = world.answer(&mut committer, 62, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [CommitAction::Done { ticket, failures: Vec::new() }]);
 }

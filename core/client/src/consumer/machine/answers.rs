@@ -13,8 +13,8 @@ use kohort_protocol::{ErrorCode, Uuid};
 use super::{Action, Application, ConsumerMachine, Fault};
 use crate::consumer::committer::CommitContext;
 use crate::consumer::group_protocol::topics_of;
-use crate::consumer::membership::{ClassicMembership, GroupResponse};
-use crate::consumer::offsets::{read_epoch_ends, read_listed, read_offsets};
+use crate::consumer::membership::{GroupResponse, Membership};
+use crate::consumer::offsets::{is_about_membership, read_epoch_ends, read_listed, read_offsets};
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{RequestId, Timestamp};
 
@@ -82,7 +82,7 @@ impl ConsumerMachine {
         answer: Option<OffsetFetchResponse>,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
-        let coordinator = self.membership.as_ref().and_then(ClassicMembership::coordinator);
+        let coordinator = self.membership.as_ref().and_then(Membership::coordinator);
         let answer = match answer {
             Some(answer) => read_offsets(answer, &self.view),
             None => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
@@ -95,6 +95,11 @@ impl ConsumerMachine {
             actions.extend(
                 self.with_group(now, |membership| membership.handle_coordinator_lost(now, node)),
             );
+        }
+        if let Err(code) = &answer
+            && is_about_membership(*code)
+        {
+            actions.extend(self.with_group(now, |membership| membership.handle_stale(now)));
         }
         let found = self.positions.handle_committed(now, id, answer);
         self.apply_positions(now, found, &mut actions);

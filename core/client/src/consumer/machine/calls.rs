@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Action, Application, ConsumerMachine};
 use crate::consumer::committer::CommitTicket;
-use crate::consumer::subscription::{Pattern, Subscription};
+use crate::consumer::membership::{Membership, Wanted};
+use crate::consumer::subscription::{Pattern, Regex, Subscription};
 use crate::consumer::types::{
     AssignmentEpoch, OffsetAndMetadata, Position, RequestId, Timestamp, TopicName, TopicPartition,
 };
@@ -17,7 +18,20 @@ impl ConsumerMachine {
         } else {
             Subscription::Topics(topics.clone())
         };
-        self.subscribe(now, wanted, topics)
+        self.subscribe(now, wanted, Wanted::topics(topics))
+    }
+
+    /// Subscribes to whichever topics match an expression, now and later. The coordinator matches under
+    /// the consumer protocol; in a classic group it is done here.
+    pub fn handle_subscribe_regex(&mut self, now: Timestamp, regex: Regex) -> Vec<Action> {
+        let by_coordinator = self.membership.as_ref().is_some_and(Membership::is_consumer_protocol);
+        match regex.here.clone() {
+            Some(pattern) if !by_coordinator => self.handle_subscribe_pattern(now, pattern),
+            _ => {
+                let wanted = Wanted { topics: BTreeSet::new(), regex: Some(regex.text.clone()) };
+                self.subscribe(now, Subscription::Regex(regex), wanted)
+            }
+        }
     }
 
     /// Subscribes to whichever topics match, now and later, as a member of the group. While none does,
@@ -30,18 +44,19 @@ impl ConsumerMachine {
         } else {
             self.held_topics(&pattern)
         };
-        self.subscribe(now, Subscription::Pattern(pattern, topics.clone()), topics)
+        let wanted = Wanted::topics(topics.clone());
+        self.subscribe(now, Subscription::Pattern(pattern, topics), wanted)
     }
 
     fn subscribe(
         &mut self,
         now: Timestamp,
-        wanted: Subscription,
-        topics: BTreeSet<TopicName>,
+        subscription: Subscription,
+        wanted: Wanted,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         self.drop_manual(&mut actions);
-        self.subscription = wanted;
+        self.subscription = subscription;
         self.topic_errors.clear();
         self.want_topics(&mut actions);
         if !self.topic_errors().is_empty() {
@@ -49,7 +64,7 @@ impl ConsumerMachine {
             actions.push(Action::RefreshMetadata);
         }
         if let Some(membership) = &mut self.membership {
-            let group = membership.handle_subscription(now, topics);
+            let group = membership.handle_subscription(now, wanted);
             self.apply_group(now, group, &mut actions);
         }
         actions
@@ -64,10 +79,10 @@ impl ConsumerMachine {
         application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
-        if matches!(self.subscription, Subscription::Topics(_) | Subscription::Pattern(..))
+        if !matches!(self.subscription, Subscription::None | Subscription::Partitions(_))
             && let Some(membership) = &mut self.membership
         {
-            let group = membership.handle_subscription(now, BTreeSet::new());
+            let group = membership.handle_subscription(now, Wanted::default());
             self.apply_group(now, group, &mut actions);
         }
         if let Some(ticket) = self.revocation.as_ref().map(|it| it.ticket) {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kohort_protocol::ErrorCode;
+
 use super::{Action, ConsumerMachine, Fault, GroupEvent};
-use crate::consumer::membership::ClassicMembership;
+use crate::consumer::membership::{Membership, MembershipError, Wanted};
 use crate::consumer::subscription::{AssignedFor, Pattern, Subscription};
 use crate::consumer::types::{Timestamp, TopicName};
 use crate::metadata::{MetadataView, Topics};
@@ -17,6 +19,8 @@ impl ConsumerMachine {
         self.report_topic_errors(&mut actions);
         self.take_anew(&mut actions);
         self.match_topics(now, &mut actions);
+        let view = self.view.clone();
+        actions.extend(self.with_group(now, |membership| membership.handle_metadata(now, &view)));
         self.watch_counts(now, &mut actions);
         actions
     }
@@ -61,9 +65,26 @@ impl ConsumerMachine {
             return;
         }
         topics.clone_from(&matching);
-        actions.extend(
-            self.with_group(now, |membership| membership.handle_subscription(now, matching)),
-        );
+        actions.extend(self.with_group(now, |membership| {
+            membership.handle_subscription(now, Wanted::topics(matching))
+        }));
+    }
+
+    /// Matches an expression here, because the coordinator does not: the group is a classic one.
+    pub(super) fn match_here(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Event(GroupEvent::Downgraded { code }));
+        let Subscription::Regex(regex) = &self.subscription else { return };
+        if let Some(pattern) = regex.here.clone() {
+            actions.extend(self.handle_subscribe_pattern(now, pattern));
+        } else {
+            let error = MembershipError::Refused { group_id: self.group_id.clone(), code };
+            actions.push(Action::Fault(Fault::Group(error)));
+        }
     }
 
     /// Joins again, as the group's leader, when a topic's partitions are not as many as were assigned.
@@ -91,7 +112,7 @@ impl ConsumerMachine {
     /// what any member wants.
     pub(super) fn want_topics(&mut self, actions: &mut Vec<Action>) {
         let wanted = match &self.subscription {
-            Subscription::Pattern(..) => Topics::All,
+            Subscription::Pattern(..) | Subscription::Regex(_) => Topics::All,
             named => {
                 let mut topics = named.topics();
                 topics.extend(self.group_topics.iter().cloned());
@@ -113,6 +134,6 @@ impl ConsumerMachine {
     }
 
     fn leads(&self) -> bool {
-        self.membership.as_ref().is_some_and(ClassicMembership::is_leader)
+        self.membership.as_ref().is_some_and(Membership::is_leader)
     }
 }

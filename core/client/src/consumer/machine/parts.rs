@@ -7,7 +7,7 @@ use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
 use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
 use crate::consumer::committer::CommitAction;
 use crate::consumer::group_protocol::topics_of;
-use crate::consumer::membership::{ClassicMembership, GroupAction};
+use crate::consumer::membership::{GroupAction, Membership};
 use crate::consumer::offsets::{epoch_ends_request, list_offsets_request, offsets_request};
 use crate::consumer::positions::PositionAction;
 use crate::consumer::subscription::AssignedFor;
@@ -17,7 +17,7 @@ impl ConsumerMachine {
     pub(super) fn with_group(
         &mut self,
         now: Timestamp,
-        act: impl FnOnce(&mut ClassicMembership) -> Vec<GroupAction>,
+        act: impl FnOnce(&mut Membership) -> Vec<GroupAction>,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(membership) = &mut self.membership {
@@ -50,6 +50,8 @@ impl ConsumerMachine {
                     self.assigned_for = AssignedFor::unseen(self.group_topics.iter().cloned());
                     self.assigned_for.learn(&self.view);
                 }
+                GroupAction::UnknownTopics => self.want_metadata(now, actions),
+                GroupAction::Downgraded(code) => self.match_here(now, code, actions),
                 GroupAction::Rebalancing(reason) => {
                     actions.push(Action::Event(GroupEvent::Rebalancing { reason }));
                 }
@@ -197,6 +199,11 @@ impl ConsumerMachine {
     pub(super) fn offsets_request(&self, partitions: &[TopicPartition]) -> OffsetFetchRequest {
         let group_id = self.group_id.clone();
         let stable = self.config.fetch.isolation == IsolationLevel::ReadCommitted;
-        offsets_request(group_id, partitions, stable, &self.view)
+        let member = self
+            .membership
+            .as_ref()
+            .filter(|it| it.is_consumer_protocol() && !self.subscription.is_manual())
+            .and_then(Membership::identity);
+        offsets_request(group_id, member, partitions, stable, &self.view)
     }
 }

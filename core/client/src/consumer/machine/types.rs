@@ -174,13 +174,13 @@ pub enum GroupEvent {
         /// Why.
         reason: String,
     },
-    /// A generation is complete.
+    /// A generation is complete, or under the consumer protocol a new assignment is known.
     Assigned {
         /// What is new.
         added: BTreeSet<TopicPartition>,
         /// All that is owned.
         owned: BTreeSet<TopicPartition>,
-        /// The generation.
+        /// The generation, or the member's epoch.
         generation: i32,
     },
     /// Partitions have to be given back: finish with them, then say so.
@@ -219,6 +219,12 @@ pub enum GroupEvent {
     Recreated {
         /// The partitions.
         partitions: BTreeSet<TopicPartition>,
+    },
+    /// The coordinator cannot run the consumer protocol for this group: the member speaks the classic one
+    /// from now on.
+    Downgraded {
+        /// What the coordinator said.
+        code: ErrorCode,
     },
     /// The application has not polled in time, so the member left; it returns with the next poll.
     PollIntervalExceeded {

@@ -10,15 +10,14 @@ use super::*;
 fn config(assignor: Box<dyn Assignor>) -> MembershipConfig {
     MembershipConfig {
         group_id: "g".to_owned(),
-        group_instance_id: None,
         session_timeout_ms: 45_000,
         rebalance_timeout_ms: 60_000,
         heartbeat_interval_ms: 3_000,
         retry_backoff_ms: 100,
         retry_backoff_max_ms: 100,
         assignors: vec![assignor],
-        rack: None,
         seed: 1,
+        ..MembershipConfig::default()
     }
 }
 

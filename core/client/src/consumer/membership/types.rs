@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use kohort_assignor::Assignor;
 use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use kohort_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use kohort_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember,
@@ -13,9 +16,32 @@ use kohort_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse}
 
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 
-/// What a member of a classic group is configured with; times in milliseconds.
-#[derive(Debug)]
+/// Which protocol a member speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup: a member divides the partitions.
+    #[default]
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848): the coordinator divides them.
+    Consumer,
+    /// The consumer protocol, or the classic one where the coordinator cannot run that.
+    ConsumerElseClassic,
+}
+
+impl GroupProtocol {
+    /// Whether a coordinator that cannot run the consumer protocol is asked for the classic one.
+    pub fn falls_back(self) -> bool {
+        self == Self::ConsumerElseClassic
+    }
+}
+
+/// What a member of a group is configured with; times in milliseconds.
+#[derive(Debug, Default)]
 pub struct MembershipConfig {
+    /// Which protocol it speaks.
+    pub protocol: GroupProtocol,
+    /// The coordinator's assignor this member would like, under the consumer protocol.
+    pub remote_assignor: Option<String>,
     /// The group's name.
     pub group_id: String,
     /// The name under which a static member returns (KIP-345).
@@ -47,6 +73,8 @@ pub enum GroupRequest {
     Sync(SyncGroupRequest),
     /// Says the member lives.
     Heartbeat(HeartbeatRequest),
+    /// Joins, reports, lives or leaves under the consumer protocol.
+    ConsumerHeartbeat(ConsumerGroupHeartbeatRequest),
     /// Leaves the group.
     Leave(LeaveGroupRequest),
 }
@@ -60,6 +88,9 @@ pub enum GroupResponse {
     Sync(SyncGroupResponse),
     /// Answers a heartbeat.
     Heartbeat(HeartbeatResponse),
+    /// Answers a heartbeat of the consumer protocol. A coordinator that does not have it, or not as
+    /// the request needs it, counts as one that answers `UNSUPPORTED_VERSION`.
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
     /// Answers a leave: its content changes nothing.
     Leave,
 }
@@ -160,13 +191,14 @@ pub enum GroupAction {
     },
     /// These partitions were given up, after [`GroupAction::Revoke`] completed.
     Released(BTreeSet<TopicPartition>),
-    /// A generation is complete; `added` may be empty, and so may `owned`.
+    /// A generation is complete, or under the consumer protocol a new assignment is known; `added` may
+    /// be empty, and so may `owned`.
     Assigned {
         /// What is new to this member.
         added: BTreeSet<TopicPartition>,
         /// All it owns now.
         owned: BTreeSet<TopicPartition>,
-        /// The generation.
+        /// The generation, or the member's epoch.
         generation: i32,
     },
     /// These partitions belong to others by now: stop at once, commit nothing.
@@ -176,6 +208,10 @@ pub enum GroupAction {
         /// Why.
         reason: LostReason,
     },
+    /// Topics are assigned whose names are not known: get a new picture of the cluster.
+    UnknownTopics,
+    /// The coordinator cannot run the consumer protocol for this group: it is a classic one from now on.
+    Downgraded(ErrorCode),
     /// A rebalance started, for this reason.
     Rebalancing(String),
     /// Membership ended and needs the application.
@@ -189,7 +225,7 @@ pub enum GroupAction {
 pub struct GroupIdentity {
     /// The member's id.
     pub member_id: String,
-    /// The generation it belongs to.
+    /// The generation it belongs to, or the member's epoch.
     pub generation: i32,
     /// Its static name.
     pub group_instance_id: Option<String>,

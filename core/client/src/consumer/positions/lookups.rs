@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kohort_protocol::ErrorCode;
 
 use super::{CommittedAnswer, LATEST, ListedAnswer, PositionAction, Positions, State};
+use crate::consumer::offsets::is_about_membership;
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 use crate::metadata::MetadataView;
 
@@ -58,7 +59,7 @@ impl Positions {
                 Err(code) => {
                     failed = true;
                     self.set_state(&partition, State::Unknown);
-                    if !code.is_retriable() {
+                    if !code.is_retriable() && !is_about_membership(code) {
                         actions.push(PositionAction::Failed { partition, code });
                     }
                 }

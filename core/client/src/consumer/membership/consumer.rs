@@ -1,0 +1,484 @@
+//! Membership of a consumer group (KIP-848): one request, the heartbeat, says and brings everything.
+//!
+//! ```text
+//!            subscribe               answered                 other partitions are assigned
+//!   Idle ──────────────► Joining ──────────────► Member ──► new ones are taken at once; those to give up
+//!    ▲                  (epoch 0)                 │  ▲      are revoked, and the next heartbeat names what
+//!    │                      ▲                     │  └───── is left: that acknowledges
+//!    │                      └── fenced: all lost ─┤
+//!    └───────────── Leaving (epoch -1 or -2) ◄────┴── close, unsubscribe: all given back first
+//! ```
+//!
+//! The coordinator divides the partitions, and names one only when its last owner has acknowledged
+//! that it gave it up. So what is new can be read at once, and what stays is read all along. A
+//! partition counts as given up only when the application is done with it and what it processed is
+//! committed; until then heartbeats leave the owned partitions out, which changes nothing.
+//!
+//! Fields are null while they are as they were in a heartbeat that was answered. After any failure
+//! all of them are sent again, because nobody knows what has arrived; the coordinator answers that
+//! with the whole assignment.
+//!
+//! Assignments name topics by id. One whose name is not known yet waits for metadata.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+use kohort_protocol::{ErrorCode, Uuid};
+
+use super::{
+    ClassicMembership, Coordinator, GroupAction, GroupIdentity, LostReason, MembershipConfig,
+    MembershipError,
+};
+use crate::backoff::Jitter;
+use crate::consumer::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
+use crate::metadata::MetadataView;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct ConsumerMembership {
+    config: MembershipConfig,
+    ids: Counter,
+    state: State,
+    coordinator: Coordinator,
+    /// Made by the member itself and kept for its life, fenced or not.
+    member_id: String,
+    /// 0 until the coordinator has let the member in.
+    epoch: i32,
+    wanted: Wanted,
+    /// What the coordinator is told of that: while everything is given back, what was wanted before.
+    subscribed: Wanted,
+    /// What the application holds, and the id each topic had when it was taken; partitions being
+    /// given back included.
+    owned: BTreeMap<TopicPartition, Uuid>,
+    /// The latest assignment.
+    target: Target,
+    /// How many assignments came that differed from the one before.
+    assignments: u64,
+    /// The number of the latest one that is carried out.
+    reconciled: u64,
+    /// Whether the assignment has not been told to the application yet.
+    announce: bool,
+    revocation: Option<Revocation>,
+    /// What the coordinator knows of us, unless something failed since.
+    sent: Option<Sent>,
+    /// Heartbeats without an answer. More than one only when a change could not wait for an answer.
+    outstanding: BTreeSet<RequestId>,
+    answered: RequestId,
+    next_at: Timestamp,
+    interval_ms: i64,
+    view: Arc<MetadataView>,
+    /// When to ask again for topics that are assigned and not known.
+    resolve_at: Timestamp,
+    /// Whether leaving is told to the coordinator.
+    says_goodbye: bool,
+    backoff: Retry,
+    /// The error the application was told last: it is told once.
+    told: Option<ErrorCode>,
+    /// Set when the coordinator cannot run this protocol for us.
+    refused: Option<ErrorCode>,
+}
+
+/// What the member subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Topics by name.
+    pub topics: BTreeSet<TopicName>,
+    /// An expression that the coordinator matches against the names of all topics (RE2).
+    pub regex: Option<Arc<str>>,
+}
+
+impl Wanted {
+    /// Wants these topics.
+    pub fn topics(topics: BTreeSet<TopicName>) -> Self {
+        Self { topics, regex: None }
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.regex.is_none()
+    }
+}
+
+/// Partitions by the ids of their topics.
+type Target = BTreeMap<Uuid, BTreeSet<i32>>;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// Not a member and not on the way. Next: `Joining` when something is subscribed.
+    Idle,
+    /// Left because the application stopped polling. Next: `Joining` when it polls.
+    AwaitingPoll,
+    /// Asking to be let in, with epoch 0. Next: `Member`.
+    Joining,
+    /// In the group. Next: `Returning` at the end, `Joining` when fenced.
+    Member,
+    /// Everything is given back before leaving. Next: `Leaving`.
+    Returning,
+    /// The leave is on its way. Next: `Idle`.
+    Leaving(RequestId),
+    /// Ended by an error. Next: `Joining` when the application subscribes anew.
+    Failed,
+}
+
+/// Partitions the application was asked for.
+#[derive(Debug)]
+struct Revocation {
+    ticket: RequestId,
+    partitions: BTreeSet<TopicPartition>,
+    deadline: Timestamp,
+}
+
+/// The fields of a heartbeat that are null while they do not change.
+#[derive(Debug, Clone, PartialEq)]
+struct Sent {
+    wanted: Wanted,
+    owned: Target,
+    /// The number of the assignment that the owned partitions follow.
+    reconciled: u64,
+}
+
+const JOIN_EPOCH: i32 = 0;
+const LEAVE_EPOCH: i32 = -1;
+/// A static member's leave: its partitions wait for its return until the session ends.
+const STATIC_LEAVE_EPOCH: i32 = -2;
+
+impl ConsumerMembership {
+    /// Starts outside the group with nothing subscribed.
+    pub fn new(config: MembershipConfig) -> Self {
+        let backoff = Retry::new(config.retry_backoff_ms, config.retry_backoff_max_ms, config.seed);
+        Self {
+            ids: Counter::default(),
+            state: State::Idle,
+            coordinator: Coordinator::Unknown { retry_at: 0 },
+            member_id: member_id(config.seed),
+            epoch: JOIN_EPOCH,
+            wanted: Wanted::default(),
+            subscribed: Wanted::default(),
+            owned: BTreeMap::new(),
+            target: Target::new(),
+            assignments: 0,
+            reconciled: 0,
+            announce: false,
+            revocation: None,
+            sent: None,
+            outstanding: BTreeSet::new(),
+            answered: RequestId::default(),
+            next_at: 0,
+            interval_ms: config.heartbeat_interval_ms,
+            view: Arc::default(),
+            resolve_at: 0,
+            says_goodbye: true,
+            backoff,
+            told: None,
+            refused: None,
+            config,
+        }
+    }
+
+    /// Returns who commits are from, while the member is in the group.
+    pub fn identity(&self) -> Option<GroupIdentity> {
+        (self.epoch > JOIN_EPOCH).then(|| GroupIdentity {
+            member_id: self.member_id.clone(),
+            generation: self.epoch,
+            group_instance_id: self.config.group_instance_id.clone(),
+        })
+    }
+
+    /// Returns the coordinator's node, when known.
+    pub fn coordinator(&self) -> Option<i32> {
+        self.coordinator.known()
+    }
+
+    /// Whether the member owns what it is assigned and nothing is under way.
+    pub fn is_stable(&self) -> bool {
+        self.state == State::Member
+            && self.revocation.is_none()
+            && self.sent.as_ref().is_some_and(|sent| *sent == self.current())
+    }
+
+    /// Whether the member is outside the group with nothing left to do.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle | State::AwaitingPoll | State::Failed)
+    }
+
+    /// Sets what is wanted; nothing leaves the group.
+    pub fn handle_subscription(&mut self, now: Timestamp, wanted: Wanted) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if wanted.is_empty() {
+            self.wanted = wanted;
+            self.start_leaving(now, &mut actions);
+        } else {
+            self.subscribed.clone_from(&wanted);
+            self.wanted = wanted;
+            if self.is_idle() {
+                self.join(now, "the member subscribes", &mut actions);
+            }
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Asks the coordinator at once whether anything changed: there is no rebalance to enforce.
+    pub fn handle_rejoin(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        self.next_at = now;
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes the coordinator's node, or that it could not be found.
+    pub fn handle_coordinator(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        found: Result<i32, ErrorCode>,
+    ) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.coordinator != Coordinator::Finding(id) {
+            return actions;
+        }
+        match found {
+            Ok(node) => self.coordinator = Coordinator::Known(node),
+            Err(code)
+                if code == ErrorCode::GROUP_AUTHORIZATION_FAILED
+                    || code == ErrorCode::INVALID_GROUP_ID =>
+            {
+                self.coordinator =
+                    Coordinator::Unknown { retry_at: now + self.config.retry_backoff_max_ms };
+                self.refuse(code, &mut actions);
+            }
+            Err(_) => self.forget_coordinator(now),
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Drops what is known about the coordinator, because another request learnt it is not it.
+    pub fn handle_coordinator_lost(&mut self, now: Timestamp, node: i32) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.coordinator == Coordinator::Known(node) {
+            self.forget_coordinator(now);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes the answer to a heartbeat or a leave.
+    pub fn handle_response(
+        &mut self,
+        now: Timestamp,
+        id: RequestId,
+        answer: ConsumerGroupHeartbeatResponse,
+    ) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.state == State::Leaving(id) {
+            self.left(now, &mut actions);
+        } else if self.outstanding.remove(&id) {
+            if id < self.answered {
+                // A later heartbeat was answered first: what this one brings may be out of date by
+                // now, or may be what the later answer leaves out as known.
+                self.sent = None;
+            } else {
+                self.answered = id;
+                self.heartbeat_answered(now, answer, &mut actions);
+            }
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes that a request got no answer: the connection broke or the time was up.
+    pub fn handle_failure(&mut self, now: Timestamp, id: RequestId) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.state == State::Leaving(id) {
+            self.left(now, &mut actions);
+        } else if self.outstanding.remove(&id) {
+            self.sent = None;
+            self.next_at = now + self.backoff.next_ms();
+            self.forget_coordinator(now);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes what a commit, or a question for committed offsets, learnt about the member; `epoch` is
+    /// the one it was sent with.
+    pub fn handle_commit_error(
+        &mut self,
+        now: Timestamp,
+        epoch: i32,
+        code: ErrorCode,
+    ) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if epoch == self.epoch && epoch > JOIN_EPOCH {
+            match code {
+                ErrorCode::UNKNOWN_MEMBER_ID => self.fenced(now, code, &mut actions),
+                // The new epoch, or that there is none, comes with the answer to a heartbeat.
+                _ => self.next_at = now,
+            }
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes a new picture of the cluster: topics that are assigned may have names now.
+    pub fn handle_metadata(
+        &mut self,
+        now: Timestamp,
+        view: &Arc<MetadataView>,
+    ) -> Vec<GroupAction> {
+        self.view = view.clone();
+        let mut actions = Vec::new();
+        self.reconcile(now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has to be called next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let search = match self.coordinator {
+            Coordinator::Unknown { retry_at } if self.needs_coordinator() => Some(retry_at),
+            _ => None,
+        };
+        let deadline = self.revocation.as_ref().map(|revocation| revocation.deadline);
+        let resolve = (!self.unknown_topics().is_empty()).then_some(self.resolve_at);
+        let beats = self.sends_heartbeats() && self.coordinator().is_some();
+        let beat = (beats && self.outstanding.is_empty()).then_some(self.next_at);
+        [search, deadline, resolve, beat].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.revocation.as_ref().is_some_and(|revocation| now >= revocation.deadline) {
+            self.finish_revocation(now, false, &mut actions);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Says why this protocol cannot be used here, once the coordinator has refused it.
+    pub(super) fn refused(&self) -> Option<ErrorCode> {
+        self.refused
+    }
+
+    /// Goes on as a member of a classic group.
+    pub(super) fn become_classic(
+        &mut self,
+        now: Timestamp,
+    ) -> (ClassicMembership, Vec<GroupAction>) {
+        let mut classic = ClassicMembership::new(std::mem::take(&mut self.config));
+        classic.ids = self.ids.clone();
+        classic.coordinator = self.coordinator;
+        let mut actions = Vec::new();
+        if !self.wanted.topics.is_empty() {
+            actions = classic.handle_subscription(now, self.wanted.topics.clone());
+        }
+        (classic, actions)
+    }
+
+    /// Sends whatever the state calls for: the one place that decides when requests go out.
+    fn advance(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        if self.needs_coordinator()
+            && let Coordinator::Unknown { retry_at } = self.coordinator
+            && now >= retry_at
+        {
+            let id = RequestId(self.ids.advance());
+            self.coordinator = Coordinator::Finding(id);
+            actions.push(GroupAction::FindCoordinator(id));
+        }
+        if !self.unknown_topics().is_empty() && now >= self.resolve_at {
+            self.resolve_at = now + self.config.retry_backoff_max_ms.max(1);
+            actions.push(GroupAction::UnknownTopics);
+        }
+        let Coordinator::Known(coordinator) = self.coordinator else { return };
+        if !self.sends_heartbeats() || !self.outstanding.is_empty() {
+            return;
+        }
+        let changed = self.sent.as_ref().is_some_and(|sent| *sent != self.current());
+        if now >= self.next_at || changed {
+            let id = RequestId(self.ids.advance());
+            let request = self.heartbeat_request();
+            self.outstanding.insert(id);
+            self.next_at = now + self.interval_ms;
+            self.sent = Some(self.current());
+            actions.push(GroupAction::Send { id, coordinator, request });
+        }
+    }
+
+    fn needs_coordinator(&self) -> bool {
+        // An idle member needs it too: a consumer with assigned partitions commits through it.
+        self.state != State::Failed
+    }
+
+    fn sends_heartbeats(&self) -> bool {
+        matches!(self.state, State::Joining | State::Member | State::Returning)
+    }
+
+    fn join(&mut self, now: Timestamp, reason: &str, actions: &mut Vec<GroupAction>) {
+        actions.push(GroupAction::Rebalancing(reason.to_owned()));
+        self.state = State::Joining;
+        self.next_at = now;
+        self.sent = None;
+    }
+
+    fn forget_coordinator(&mut self, now: Timestamp) {
+        self.coordinator = Coordinator::Unknown { retry_at: now + self.backoff.next_ms() };
+    }
+
+    fn lose(&mut self, reason: LostReason, actions: &mut Vec<GroupAction>) {
+        self.revocation = None;
+        let partitions: BTreeSet<_> = std::mem::take(&mut self.owned).into_keys().collect();
+        if !partitions.is_empty() {
+            actions.push(GroupAction::Lost { partitions, reason });
+        }
+    }
+
+    /// Forgets everything about the present membership but what is wanted and the member's id.
+    fn reset(&mut self) {
+        self.epoch = JOIN_EPOCH;
+        self.target.clear();
+        self.announce = false;
+        self.sent = None;
+        self.outstanding.clear();
+        self.told = None;
+    }
+
+    fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
+        self.lose(LostReason::Failed, actions);
+        self.reset();
+        self.state = State::Failed;
+        actions.push(GroupAction::Failed(error));
+    }
+
+    fn refuse(&mut self, code: ErrorCode, actions: &mut Vec<GroupAction>) {
+        let group_id = self.config.group_id.clone();
+        self.fail(MembershipError::Refused { group_id, code }, actions);
+    }
+}
+
+/// Makes a member's id as Kafka's clients do: a random uuid (KIP-1082).
+fn member_id(seed: u64) -> String {
+    let mut random = Jitter::seeded(seed ^ MEMBER_ID_SALT);
+    loop {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&random.next_u64().to_be_bytes());
+        bytes[8..].copy_from_slice(&random.next_u64().to_be_bytes());
+        let id = Uuid::from_random(bytes).to_string();
+        // Command lines would take it for an option.
+        if !id.starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// Keeps ids from being numbers that the same seed decides elsewhere.
+const MEMBER_ID_SALT: u64 = 0x4B49_502D_3834_3800;
+
+mod answers;
+mod leaving;
+mod reconcile;
+
+#[cfg(test)]
+mod tests;

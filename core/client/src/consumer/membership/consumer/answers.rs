@@ -1,0 +1,127 @@
+//! What the coordinator's answers change: each error has its one consequence here.
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+
+use super::{
+    ConsumerMembership, GroupAction, JOIN_EPOCH, LostReason, MembershipError, State, Target,
+};
+use crate::consumer::types::Timestamp;
+
+impl ConsumerMembership {
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        now: Timestamp,
+        answer: ConsumerGroupHeartbeatResponse,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let code = answer.error_code;
+        if code != ErrorCode::NONE {
+            // Whatever was said, nobody knows whether it counts.
+            self.sent = None;
+            self.heartbeat_refused(now, code, actions);
+            return;
+        }
+        self.backoff.reset();
+        self.told = None;
+        if let Some(member_id) = answer.member_id.filter(|id| !id.is_empty()) {
+            self.member_id = member_id;
+        }
+        if answer.heartbeat_interval_ms > 0 {
+            let sent_at = self.next_at - self.interval_ms;
+            self.interval_ms = i64::from(answer.heartbeat_interval_ms);
+            self.next_at = sent_at + self.interval_ms;
+        }
+        self.epoch = answer.member_epoch;
+        if self.state == State::Joining && self.epoch > JOIN_EPOCH {
+            self.state = State::Member;
+            // An empty assignment is worth telling, too: once.
+            self.announce = true;
+        }
+        if let Some(assignment) = answer.assignment {
+            let mut target = Target::new();
+            for topic in assignment.topic_partitions {
+                target.entry(topic.topic_id).or_default().extend(topic.partitions);
+            }
+            target.retain(|_, partitions| !partitions.is_empty());
+            if target != self.target {
+                self.target = target;
+                self.assignments += 1;
+                self.announce = true;
+            }
+        }
+        self.reconcile(now, actions);
+    }
+
+    fn heartbeat_refused(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        match code {
+            ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {
+                self.next_at = now;
+                self.forget_coordinator(now);
+            }
+            ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
+                self.fenced(now, code, actions);
+            }
+            ErrorCode::FENCED_INSTANCE_ID => {
+                let error = MembershipError::InstanceFenced {
+                    group_id: self.config.group_id.clone(),
+                    instance_id: self.config.group_instance_id.clone().unwrap_or_default(),
+                };
+                self.fail(error, actions);
+            }
+            // The member that had the instance before us has gone without a word: its session ends.
+            ErrorCode::UNRELEASED_INSTANCE_ID => {
+                self.next_at = now + self.backoff.next_ms();
+                if self.told.replace(code) != Some(code) {
+                    let reason = "another member still holds this group.instance.id";
+                    actions.push(GroupAction::Rebalancing(reason.to_owned()));
+                }
+            }
+            // The member stays as it is: somebody may give it the right.
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                self.next_at = now + self.config.retry_backoff_max_ms;
+                if self.told.replace(code) != Some(code) {
+                    let group_id = self.config.group_id.clone();
+                    actions.push(GroupAction::Failed(MembershipError::Refused { group_id, code }));
+                }
+            }
+            // The group is another kind of group, or the broker does not know this one.
+            ErrorCode::UNSUPPORTED_VERSION
+            | ErrorCode::GROUP_ID_NOT_FOUND
+            | ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+                if self.state == State::Joining =>
+            {
+                if self.config.protocol.falls_back() {
+                    self.refused = Some(code);
+                } else {
+                    self.refuse(code, actions);
+                }
+            }
+            code if code.is_retriable() => self.next_at = now + self.backoff.next_ms(),
+            code => self.refuse(code, actions),
+        }
+    }
+
+    /// The coordinator gave our place to others: everything is lost, and joining starts over with the
+    /// same id.
+    pub(super) fn fenced(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let leaving = self.state == State::Returning;
+        self.lose(LostReason::Fenced(code), actions);
+        self.reset();
+        if leaving {
+            self.left(now, actions);
+        } else {
+            self.join(now, &format!("the coordinator answered {code}"), actions);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The ways out of the group.
+
+use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+
+use super::{
+    ConsumerMembership, GroupAction, JOIN_EPOCH, LEAVE_EPOCH, LostReason, STATIC_LEAVE_EPOCH,
+    State, Wanted,
+};
+use crate::consumer::membership::GroupRequest;
+use crate::consumer::types::{RequestId, Timestamp};
+
+impl ConsumerMembership {
+    /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
+    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.is_idle() || matches!(self.state, State::Leaving(_)) {
+            return actions;
+        }
+        self.lose(LostReason::PollInterval, &mut actions);
+        if let Some(coordinator) = self.coordinator()
+            && self.is_known()
+        {
+            let id = RequestId(self.ids.advance());
+            let request = self.leave_request();
+            actions.push(GroupAction::Send { id, coordinator, request });
+        }
+        self.reset();
+        self.state = State::AwaitingPoll;
+        actions
+    }
+
+    /// Takes that the application polls: a member that left for not polling joins again.
+    pub fn handle_poll(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.state == State::AwaitingPoll && !self.wanted.is_empty() {
+            self.join(now, "the application polls again", &mut actions);
+            self.advance(now, &mut actions);
+        }
+        actions
+    }
+
+    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
+    /// `leave` a dynamic member says nothing, and the coordinator keeps its place until the session
+    /// ends. A static member says in any case that it has stopped: its place is kept all the same, and
+    /// only then its next process may take it before the session ends.
+    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
+        self.says_goodbye = leave || self.config.group_instance_id.is_some();
+        let mut actions = Vec::new();
+        self.wanted = Wanted::default();
+        self.start_leaving(now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    pub(super) fn start_leaving(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        match self.state {
+            State::Idle => actions.push(GroupAction::Left),
+            State::AwaitingPoll | State::Failed => {
+                self.state = State::Idle;
+                actions.push(GroupAction::Left);
+            }
+            State::Leaving(_) | State::Returning => {}
+            State::Joining | State::Member => {
+                self.state = State::Returning;
+                if self.revocation.is_none() {
+                    self.return_all(now, actions);
+                }
+            }
+        }
+    }
+
+    /// Gives back whatever is owned, then leaves.
+    pub(super) fn return_all(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        if self.owned.is_empty() {
+            self.send_leave(now, actions);
+        } else {
+            let all = self.owned.keys().cloned().collect();
+            self.revoke(now, all, actions);
+        }
+    }
+
+    pub(super) fn send_leave(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        if let Some(coordinator) = self.coordinator()
+            && self.says_goodbye
+            && self.is_known()
+        {
+            let id = RequestId(self.ids.advance());
+            self.state = State::Leaving(id);
+            let request = self.leave_request();
+            actions.push(GroupAction::Send { id, coordinator, request });
+        } else {
+            self.left(now, actions);
+        }
+    }
+
+    pub(super) fn left(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        self.reset();
+        self.state = State::Idle;
+        actions.push(GroupAction::Left);
+        // The application may have subscribed again while the leave was on its way.
+        if !self.wanted.is_empty() {
+            self.join(now, "the member subscribes", actions);
+        }
+    }
+
+    /// Whether the coordinator may know this member: a join that got no answer may have arrived.
+    fn is_known(&self) -> bool {
+        self.epoch > JOIN_EPOCH || !self.outstanding.is_empty()
+    }
+
+    fn leave_request(&self) -> GroupRequest {
+        let is_static = self.config.group_instance_id.is_some();
+        GroupRequest::ConsumerHeartbeat(ConsumerGroupHeartbeatRequest {
+            group_id: self.config.group_id.clone(),
+            member_id: self.member_id.clone(),
+            member_epoch: if is_static { STATIC_LEAVE_EPOCH } else { LEAVE_EPOCH },
+            instance_id: self.config.group_instance_id.clone(),
+            ..ConsumerGroupHeartbeatRequest::default()
+        })
+    }
+}
