@@ -71,6 +71,7 @@
 mod clients;
 mod config;
 mod group;
+mod handover;
 mod member_ids;
 mod metadata;
 mod outcome;
@@ -82,9 +83,10 @@ pub use config::GroupConfig;
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, CommittedOffset, ConnectionId, GroupCall,
     GroupEffect, GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState,
-    Rebalance, RebalanceCause, RequestContext, SnapshotPosition, SurveyedGroup, merge,
+    Move, Owner, Rebalance, RebalanceCause, RequestContext, SnapshotPosition, SurveyedGroup, merge,
     partition_for, split,
 };
+pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};
 pub use outcome::{Outcome, error_for_failed_append};
 pub use shard::{ReplyTo, Shard, Timestamp};

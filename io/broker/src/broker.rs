@@ -6,6 +6,7 @@ use crate::cluster::load;
 use crate::config::{BrokerConfig, ConfigError, ListenerConfig, Listeners, LiveConfig, Settings};
 use crate::descriptors;
 use crate::fetch_session::FetchSessions;
+use crate::group_events::{self, GroupEvents};
 use crate::groups::Groups;
 use crate::housekeeping::{self, Intervals};
 use crate::listener;
@@ -236,11 +237,25 @@ impl BrokerBuilder {
             Intervals::new(&typed),
             stopping.clone(),
         ));
+        let controller = controller.start();
+        let (events, queue) = GroupEvents::new();
+        let events = typed.group_events_enable.then_some(events);
+        if let Some(events) = &events {
+            let writer = group_events::Writer::new(
+                Arc::clone(events),
+                queue,
+                Arc::clone(&clock),
+                Arc::clone(&metadata),
+                controller.clone(),
+            );
+            tokio::spawn(writer.run(stopping.clone()));
+        }
         let groups = Groups::start(
             &typed,
             Arc::clone(&clock),
             Arc::clone(&metadata),
             Arc::clone(&metrics),
+            events.clone(),
             stopping.clone(),
         );
         let node = Arc::new(Node {
@@ -252,10 +267,11 @@ impl BrokerBuilder {
             clock,
             log_dir,
             metadata,
-            controller: controller.start(),
+            controller,
             producer_ids: ProducerIds::default(),
             sessions: FetchSessions::default(),
             groups,
+            events,
             metrics,
             fault_lines: LogPace::default(),
             request_memory: RequestMemory::new(typed.queued_max_request_bytes).map(Arc::new),

@@ -11,6 +11,7 @@ use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
 use crate::config::BrokerConfig;
+use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
@@ -120,6 +121,7 @@ impl Groups {
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
         metrics: Arc<Metrics>,
+        events: Option<Arc<GroupEvents>>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let config = GroupConfig {
@@ -139,7 +141,7 @@ impl Groups {
             metadata,
             metrics,
             stopping,
-            shared: Arc::default(),
+            shared: Arc::new(SharedByShards::new(events)),
             shards: RwLock::default(),
         };
         let topic = groups.topic();

@@ -43,6 +43,7 @@ mod dispatch;
 mod fetch_frame;
 mod fetch_session;
 mod frame_reader;
+pub mod group_events;
 mod groups;
 mod handlers;
 mod housekeeping;

@@ -6,6 +6,7 @@ use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::Topic;
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::fetch_session::FetchSessions;
+use crate::group_events::GroupEvents;
 use crate::groups::Groups;
 use crate::log_pace::LogPace;
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) sessions: FetchSessions,
     pub(crate) groups: Groups,
+    /// Where rebalances are told, if they are.
+    pub(crate) events: Option<Arc<GroupEvents>>,
     pub(crate) metrics: Arc<Metrics>,
     /// How often the log tells of connections that end for what their peer did.
     pub(crate) fault_lines: LogPace,

@@ -17,6 +17,7 @@ mod timer;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::metadata::Metadata;
+use crate::group_events::GroupEvents;
 use crate::listener::stopped;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
@@ -150,9 +151,15 @@ pub(crate) struct SharedByShards {
     loads: Mutex<Vec<ShardLoad>>,
     /// Who is connected.
     pub(crate) clients: Mutex<Clients>,
+    /// Where rebalances are told, if they are.
+    pub(crate) events: Option<Arc<GroupEvents>>,
 }
 
 impl SharedByShards {
+    pub(crate) fn new(events: Option<Arc<GroupEvents>>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
     /// Lets the shards write snapshots when they are stopped.
     pub(crate) fn stop_orderly(&self) {
         self.orderly.store(true, Ordering::Relaxed);
@@ -506,6 +513,10 @@ impl ShardTask {
         for effect in &held.effects {
             self.count(effect);
             announce(effect);
+            if let (Some(events), GroupEffect::Rebalance(rebalance)) = (&self.shared.events, effect)
+            {
+                events.rebalanced(rebalance);
+            }
         }
     }
 

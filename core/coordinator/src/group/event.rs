@@ -34,7 +34,9 @@ pub enum GroupEffect {
 pub struct Rebalance {
     /// The group.
     pub group: Arc<str>,
-    /// The generation it led to.
+    /// The group's type in Kafka's words: `classic` or `consumer`.
+    pub group_type: &'static str,
+    /// The generation it led to; of a consumer group, its epoch.
     pub generation: i32,
     /// What caused it, the first cause first; at most [`Rebalance::MAX_CAUSES`].
     pub causes: Vec<RebalanceCause>,
@@ -54,11 +56,45 @@ pub struct Rebalance {
     pub members_after: Vec<Arc<str>>,
     /// Who made the assignment.
     pub leader: Option<Arc<str>>,
+    /// The partitions that changed hands, those that were given to somebody first; at most
+    /// [`Rebalance::MAX_MOVES`].
+    pub moves: Vec<Move>,
+    /// How many more moved.
+    pub omitted_moves: usize,
+}
+
+/// A partition that changed hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The member that had it last, if any did.
+    pub from: Option<Arc<str>>,
+    /// Who has it now; nobody, for the time being, in the middle of a cooperative rebalance.
+    pub to: Option<Owner>,
+    /// Since when nobody has served it, as far as the coordinator can tell.
+    pub unserved_since: Option<Timestamp>,
+}
+
+/// A member that a partition was given to, and by what its fetches are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The member's id.
+    pub member: Arc<str>,
+    /// The client id it joined with.
+    pub client_id: Arc<str>,
+    /// The address it joined from.
+    pub client_host: Arc<str>,
 }
 
 impl Rebalance {
     /// A thousand members that restart together are one story, not a thousand.
     pub const MAX_CAUSES: usize = 32;
+
+    /// A line for each of ten thousand partitions would be read by nobody.
+    pub const MAX_MOVES: usize = 1_000;
 }
 
 /// Why a group rebalances, and since when.
@@ -106,6 +142,8 @@ pub enum CauseKind {
     MemberDisconnected {
         /// Who.
         member: Arc<str>,
+        /// When its connection closed.
+        since: Timestamp,
     },
     /// A member did not rejoin within the rebalance timeout and was dropped.
     MemberDidNotRejoin {
@@ -154,6 +192,52 @@ pub enum CauseKind {
     },
 }
 
+impl CauseKind {
+    /// Returns what happened, in one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MemberJoined { .. } => "joined",
+            Self::MemberLeft { .. } => "left",
+            Self::MemberRemoved { .. } => "removed",
+            Self::MemberExpired { .. } => "expired",
+            Self::MemberDisconnected { .. } => "disconnected",
+            Self::MemberDidNotRejoin { .. } => "did-not-rejoin",
+            Self::MemberDidNotSync { .. } => "did-not-sync",
+            Self::SubscriptionChanged { .. } => "subscription-changed",
+            Self::LeaderRejoined { .. } => "leader-rejoined",
+            Self::TopicsChanged { .. } => "topics-changed",
+            Self::StaticMemberReplaced { .. } => "static-member-replaced",
+            Self::OverCapacity { .. } => "over-capacity",
+        }
+    }
+
+    /// Returns the member it is about; of two the one that is there now.
+    pub fn member(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::MemberJoined { member, .. }
+            | Self::SubscriptionChanged { member, .. }
+            | Self::LeaderRejoined { member, .. }
+            | Self::TopicsChanged { member, .. } => Some(member),
+            Self::StaticMemberReplaced { new, .. } => Some(new),
+            Self::OverCapacity { .. } => None,
+            _ => self.member_gone(),
+        }
+    }
+
+    /// Returns the member that this took out of the group, if it did.
+    pub fn member_gone(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::MemberLeft { member, .. }
+            | Self::MemberRemoved { member, .. }
+            | Self::MemberExpired { member }
+            | Self::MemberDisconnected { member, .. }
+            | Self::MemberDidNotRejoin { member }
+            | Self::MemberDidNotSync { member } => Some(member),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for CauseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,7 +253,7 @@ impl fmt::Display for CauseKind {
             Self::MemberExpired { member } => {
                 write!(f, "member {member} was silent for longer than its session timeout")
             }
-            Self::MemberDisconnected { member } => {
+            Self::MemberDisconnected { member, .. } => {
                 write!(f, "member {member} closed its connection without leaving")
             }
             Self::MemberDidNotRejoin { member } => {

@@ -40,7 +40,7 @@ use crate::outcome::Outcome;
 use crate::shard::{ReplyTo, Shard, Timestamp};
 use crate::timers::{Alarm, Timers};
 
-pub use self::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
+pub use self::event::{CauseKind, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
 pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord};
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
 pub use self::routing::{merge, partition_for, split};

@@ -61,8 +61,8 @@ struct Absence {
 pub(crate) enum Absent {
     /// Nothing yet.
     Wait,
-    /// Its time is over.
-    Gone,
+    /// Its time is over. It has been absent since then.
+    Gone(Timestamp),
 }
 
 impl Presence {
@@ -123,7 +123,7 @@ impl Presence {
         let Some(absence) = &mut self.absence else { return Absent::Wait };
         let over = turn.now >= absence.since + i64::from(session_timeout_ms);
         if over || (!signs && !absence.hoped_for) {
-            return Absent::Gone;
+            return Absent::Gone(absence.since);
         }
         absence.hoped_for = signs;
         absence.wait(turn, whose);

@@ -133,7 +133,18 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
         .word(format!("members={before}->{after}"))
         .option("leader", leader.as_deref())
         .field("omitted", rebalance.omitted_causes, 0);
-    std::iter::once(line.0).chain(causes).collect()
+    let moves = rebalance.moves.iter().map(|moved| {
+        let name = |names: &mut Names, id: Option<&std::sync::Arc<str>>| {
+            id.map_or_else(|| "nobody".to_owned(), |id| names.short(id))
+        };
+        let from = name(names, moved.from.as_ref());
+        let to = name(names, moved.to.as_ref().map(|owner| &owner.member));
+        Line::new(format!("  moved {}/{} {from}->{to}", moved.topic, moved.partition))
+            .option("unserved-since", moved.unserved_since.map(duration).as_deref())
+            .0
+    });
+    let moves: Vec<_> = moves.collect();
+    std::iter::once(line.0).chain(causes).chain(moves).collect()
 }
 
 fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
@@ -144,7 +155,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
             ("removed", Some(member), reason.as_deref())
         }
         CauseKind::MemberExpired { member } => ("expired", Some(member), None),
-        CauseKind::MemberDisconnected { member } => ("disconnected", Some(member), None),
+        CauseKind::MemberDisconnected { member, .. } => ("disconnected", Some(member), None),
         CauseKind::MemberDidNotRejoin { member } => ("did-not-rejoin", Some(member), None),
         CauseKind::MemberDidNotSync { member } => ("did-not-sync", Some(member), None),
         CauseKind::SubscriptionChanged { member, reason } => {

@@ -15,6 +15,9 @@ pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic that transactions live in.
 pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// The topic that tells of every rebalance.
+pub(crate) const EVENTS_TOPIC: &str = "__kohort_group_events";
+
 /// A topic in service.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -38,7 +41,7 @@ impl Topic {
 
 /// Returns whether a topic of that name is the broker's own.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC || name == EVENTS_TOPIC
 }
 
 /// All topics in service.

@@ -235,6 +235,8 @@ broker_properties! {
     group_max_size: i32 = "group.max.size", Kind::Int(1, INT), Some("2147483647"), AtStart;
     /// How long a group waits for a member whose connection closed without a leave, before it goes on without it. -1: as long as the member's session. A property of Kohort's own.
     group_disconnect_grace_ms: i32 = "group.disconnect.grace.ms", Kind::Int(-1, INT), Some("500"), AtStart;
+    /// Whether every rebalance is told in the topic __kohort_group_events. A property of Kohort's own.
+    group_events_enable: bool = "group.events.enable", Kind::Bool, Some("true"), AtStart;
     /// Whether group.disconnect.grace.ms goes for static members, too. A property of Kohort's own.
     group_disconnect_grace_static: bool = "group.disconnect.grace.static", Kind::Bool, Some("false"), AtStart;
 }

@@ -15,6 +15,7 @@
 use crate::cluster::topics::Topic;
 use crate::fetch_frame;
 use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
+use crate::group_events::GroupEvents;
 use crate::listener::stopped;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -42,6 +43,9 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
             return context.answer(&FetchResponse { error_code, ..FetchResponse::default() });
         }
     };
+    if let Some(events) = node.events.as_deref().filter(|events| events.awaits_fetches()) {
+        tell_of_fetch(node, events, &context, &request);
+    }
     let limits = Limits::new(node, &request);
     let work = Work { node: Arc::clone(node), version: context.version, plan, limits };
     if work.is_in_memory() {
@@ -56,6 +60,19 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
             Err(error) => Response::Broken(format!("a Fetch failed: {error}")),
         }
     }))
+}
+
+/// Tells which partitions a client begins to read. Those it only goes on with are not named.
+fn tell_of_fetch(node: &Node, events: &GroupEvents, context: &Context, request: &FetchRequest) {
+    let client_id = context.client_id.as_deref().unwrap_or_default();
+    let now = node.clock.now();
+    for asked in &request.topics {
+        let Ok(topic) = node.topic(&asked.topic, asked.topic_id) else { continue };
+        for partition in &asked.partitions {
+            let host = context.client_host();
+            events.fetched(now, &topic.name, partition.partition, client_id, host);
+        }
+    }
 }
 
 fn encode(context: &Context, answer: FetchAnswer) -> Response {

@@ -10,6 +10,7 @@ mod heartbeat;
 mod join;
 mod leave;
 mod member;
+mod moves;
 mod presence;
 mod rebalance;
 mod roster;

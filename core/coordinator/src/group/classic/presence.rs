@@ -59,9 +59,10 @@ impl ClassicGroup {
         let Some(member) = self.members.get_mut(member_id) else { return };
         let whose = Whose { group: &self.id, member: member_id };
         let session_timeout_ms = member.session_timeout_ms;
-        if member.presence.judge(turn, whose, signs, session_timeout_ms) == Absent::Gone {
+        if let Absent::Gone(since) = member.presence.judge(turn, whose, signs, session_timeout_ms) {
             self.remove(turn, member_id, ErrorCode::UNKNOWN_MEMBER_ID);
-            self.rebalance(turn, CauseKind::MemberDisconnected { member: member_id.clone() });
+            let member = member_id.clone();
+            self.rebalance(turn, CauseKind::MemberDisconnected { member, since });
         }
     }
 }

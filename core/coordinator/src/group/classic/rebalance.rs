@@ -24,9 +24,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 
 use super::member::{ClassicMember, Parked};
+use super::moves::GivenUp;
 use super::state::{ClassicGroup, ClassicState, InitialDelay};
 use crate::group::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
 use crate::group::request::sync_error;
@@ -41,6 +43,8 @@ pub(crate) struct RebalanceInProgress {
     started: Timestamp,
     joined: Timestamp,
     last_to_join: Option<(Arc<str>, Timestamp)>,
+    /// When each member rejoined or was gone: what it lost by the rebalance it has not served since.
+    given_up: GivenUp,
 }
 
 impl ClassicGroup {
@@ -132,6 +136,7 @@ impl ClassicGroup {
     pub(super) fn note_joined(&mut self, now: Timestamp, member_id: &Arc<str>) {
         if let Some(rebalance) = &mut self.rebalance {
             rebalance.last_to_join = Some((member_id.clone(), now));
+            rebalance.given_up.insert(member_id.clone(), now);
         }
     }
 
@@ -143,8 +148,16 @@ impl ClassicGroup {
                 started: now,
                 joined: now,
                 last_to_join: None,
+                given_up: GivenUp::new(),
             })
         });
+        if let Some(member) = kind.member_gone() {
+            let since = match &kind {
+                CauseKind::MemberDisconnected { since, .. } => *since,
+                _ => now,
+            };
+            rebalance.given_up.entry(member.clone()).or_insert(since);
+        }
         if rebalance.causes.len() < Rebalance::MAX_CAUSES {
             rebalance.causes.push(RebalanceCause { at: now, kind });
         } else {
@@ -218,7 +231,7 @@ impl ClassicGroup {
         self.leader = None;
         self.enter(turn.now, ClassicState::Empty);
         self.update_subscribed(turn);
-        self.finish_rebalance(turn);
+        self.finish_rebalance(turn, |_| Bytes::new());
         self.persist(turn, |_| unreachable!("an empty group has no members to assign to"));
     }
 
@@ -268,15 +281,21 @@ impl ClassicGroup {
 
     /// Tells the story of the rebalance that just ended. To be called before its record is made,
     /// when the log still knows the members before.
-    pub(super) fn finish_rebalance(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn finish_rebalance(
+        &mut self,
+        turn: &mut Turn<'_>,
+        assignment: impl Fn(&ClassicMember) -> Bytes,
+    ) {
         let Some(rebalance) = self.rebalance.take() else {
             return;
         };
+        let (moves, omitted_moves) = self.moves(turn.now, &rebalance.given_up, assignment);
         let before = self.persisted().map(|persisted| &persisted.members[..]);
         let members_before = before.unwrap_or_default().iter();
         let joined = if self.is_empty() { turn.now } else { rebalance.joined };
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
             group: self.id.clone(),
+            group_type: "classic",
             generation: self.generation,
             causes: rebalance.causes,
             omitted_causes: rebalance.omitted_causes,
@@ -287,6 +306,8 @@ impl ClassicGroup {
             members_before: members_before.map(|member| member.member_id.clone()).collect(),
             members_after: self.members.keys().cloned().collect(),
             leader: self.leader.clone(),
+            moves,
+            omitted_moves,
         })));
     }
 }

@@ -9,6 +9,7 @@ use kohort_protocol::messages::describe_groups::DescribedGroupMember;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 
 use super::member::{ClassicMember, PendingMember, Protocols, subscribed_topics};
+use super::moves::Orphans;
 use super::rebalance::RebalanceInProgress;
 use crate::group::hold::Holders;
 use crate::group::presence::{Heard, Whose};
@@ -52,6 +53,8 @@ pub(crate) struct ClassicGroup {
     pub(super) subscribed: Option<BTreeSet<Arc<str>>>,
     /// The rebalance under way, as far as it can be explained.
     pub(super) rebalance: Option<Box<RebalanceInProgress>>,
+    /// What a rebalance took from its owner and gave to nobody yet.
+    pub(super) orphans: Orphans,
     /// The partition counts of the subscribed topics when the last assignment was made.
     pub(super) assigned_topics: BTreeMap<Arc<str>, i32>,
 }
@@ -134,6 +137,7 @@ impl ClassicGroup {
             phase: Alarm::default(),
             subscribed: None,
             rebalance: None,
+            orphans: Orphans::new(),
             assigned_topics: BTreeMap::new(),
         }
     }

@@ -76,7 +76,7 @@ impl ClassicGroup {
             .map(|assigned| (assigned.member_id.as_str(), own(&assigned.assignment)))
             .collect();
         let assignment = |id: &str| assignments.get(id).cloned().unwrap_or_default();
-        self.finish_rebalance(turn);
+        self.finish_rebalance(turn, |member| assignment(&member.id));
         self.persist(turn, |member| assignment(&member.id));
 
         let members: Vec<_> = self.members.keys().cloned().collect();

@@ -1,0 +1,101 @@
+//! Which partitions a rebalance moved, from whom to whom, and since when nobody served them.
+//!
+//! The assignments are between the members; they are read here only to tell the story, and what
+//! cannot be read moves nothing. A cooperative rebalance takes a partition away in one generation
+//! and gives it to somebody in a later one, so what nobody owns is remembered until then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
+
+use super::member::ClassicMember;
+use super::state::ClassicGroup;
+use crate::group::event::{Move, Owner, Rebalance};
+use crate::shard::Timestamp;
+
+/// A topic's name and a partition.
+type Place = (Arc<str>, i32);
+
+/// Partitions that had an owner and have none now: whose they were, and until when.
+pub(crate) type Orphans = BTreeMap<Place, (Arc<str>, Timestamp)>;
+
+/// Why a partition may have lost its owner before the rebalance ended, for each member.
+pub(super) type GivenUp = BTreeMap<Arc<str>, Timestamp>;
+
+impl ClassicGroup {
+    /// Compares what the log has with what is assigned now. Returns the moves, in order, and how many
+    /// more there were.
+    pub(super) fn moves(
+        &mut self,
+        now: Timestamp,
+        given_up: &GivenUp,
+        assignment: impl Fn(&ClassicMember) -> Bytes,
+    ) -> (Vec<Move>, usize) {
+        if !self.is_consumer_group() {
+            return (Vec::new(), 0);
+        }
+        let mut before: BTreeMap<Place, Arc<str>> = BTreeMap::new();
+        for member in self.persisted().iter().flat_map(|persisted| &persisted.members) {
+            for place in places(&member.assignment) {
+                before.insert(place, member.member_id.clone());
+            }
+        }
+        let mut after: BTreeMap<Place, &ClassicMember> = BTreeMap::new();
+        for member in self.members.values() {
+            for place in places(&assignment(member)) {
+                after.insert(place, member);
+            }
+        }
+        let mut orphans = std::mem::take(&mut self.orphans);
+        let mut moves = Vec::new();
+        for (place, member) in &after {
+            let from = match before.get(place) {
+                Some(from) if *from == member.id => continue,
+                Some(from) => Some((from.clone(), given_up.get(from).copied().unwrap_or(now))),
+                None => orphans.remove(place),
+            };
+            let (from, unserved_since) = from.unzip();
+            let to = Some(Owner {
+                member: member.id.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+            });
+            let (topic, partition) = place.clone();
+            moves.push(Move { topic, partition, from, to, unserved_since });
+        }
+        for (place, from) in before.into_iter().filter(|(place, _)| !after.contains_key(place)) {
+            // Its owner serves it until it hears of its assignment, if it is still there.
+            let since = given_up.get(&from).copied().filter(|_| !self.members.contains_key(&from));
+            let since = since.unwrap_or(now);
+            let (topic, partition) = place.clone();
+            moves.push(Move {
+                topic,
+                partition,
+                from: Some(from.clone()),
+                to: None,
+                unserved_since: Some(since),
+            });
+            orphans.insert(place, (from, since));
+        }
+        self.orphans = orphans;
+        let omitted = moves.len().saturating_sub(Rebalance::MAX_MOVES);
+        moves.truncate(Rebalance::MAX_MOVES);
+        (moves, omitted)
+    }
+}
+
+/// Returns the partitions of a member's assignment, or none if it cannot be read.
+fn places(assignment: &Bytes) -> Vec<Place> {
+    let Ok(assignment) = ConsumerProtocolAssignment::from_bytes(assignment) else {
+        return Vec::new();
+    };
+    let topics = assignment.assigned_partitions.into_iter();
+    topics
+        .flat_map(|topic| {
+            let name: Arc<str> = topic.topic.into();
+            topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
+        })
+        .collect()
+}

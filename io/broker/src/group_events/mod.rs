@@ -1,0 +1,218 @@
+//! Every rebalance, told in a topic that any consumer may read.
+//!
+//! ```text
+//!  shards ── rebalance ended ──► ┌──────┐
+//!                                │ task │ ── JSON records ──► __kohort_group_events
+//!  Fetch ── partition begun ───► └──────┘
+//! ```
+//!
+//! The topic has one partition, so events have one order, and is bounded by retention as others are.
+//! Nobody waits for an event: when the queue is full, or the log takes none, it is dropped and counted.
+
+mod schema;
+
+use crate::clock::{Clock, Timestamp};
+use crate::cluster::command::ControllerHandle;
+use crate::cluster::decide::NewTopic;
+use crate::cluster::metadata::Metadata;
+use crate::cluster::topics::EVENTS_TOPIC;
+use crate::listener::stopped;
+use kohort_coordinator::{Handovers, Rebalance};
+use kohort_log::validator::AppendOrigin;
+use kohort_protocol::compression::Compressor;
+use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::warn;
+
+pub use schema::{
+    CauseEvent, GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
+    ServedPartition, SlowestMember,
+};
+
+/// Events that wait to be written. A rebalance of every group of a large broker fits.
+const QUEUE: usize = 16_384;
+/// Events written as one batch.
+const BATCH: usize = 256;
+/// How long the topic keeps what it is told, unless its properties are altered.
+const RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// How much it keeps of that.
+const RETENTION_BYTES: i64 = 256 * 1024 * 1024;
+/// The size of its segments: retention takes whole ones.
+const SEGMENT_BYTES: i64 = 16 * 1024 * 1024;
+
+/// Where events are told.
+#[derive(Debug)]
+pub(crate) struct GroupEvents {
+    told: mpsc::Sender<Told>,
+    /// Set while somebody's first fetch is waited for: then, and only then, Fetch tells what it reads.
+    awaits_fetches: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Told {
+    Rebalance(Box<Rebalance>),
+    Fetched { at: Timestamp, topic: Arc<str>, partition: i32, client_id: String, host: String },
+}
+
+/// The task that writes them, before it runs.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    events: Arc<GroupEvents>,
+    queue: mpsc::Receiver<Told>,
+    clock: Arc<Clock>,
+    metadata: Arc<Metadata>,
+    controller: ControllerHandle,
+    handovers: Handovers,
+}
+
+impl GroupEvents {
+    /// Returns the place to tell, and what is told there.
+    pub(crate) fn new() -> (Arc<Self>, EventQueue) {
+        let (told, queue) = mpsc::channel(QUEUE);
+        (Arc::new(Self { told, awaits_fetches: AtomicBool::new(false) }), EventQueue(queue))
+    }
+
+    /// Tells that a rebalance ended.
+    pub(crate) fn rebalanced(&self, rebalance: &Rebalance) {
+        if self.told.try_send(Told::Rebalance(Box::new(rebalance.clone()))).is_err() {
+            warn!(group = &*rebalance.group, "a rebalance is not told: too many wait to be");
+        }
+    }
+
+    /// Tells whether fetches are to be told.
+    pub(crate) fn awaits_fetches(&self) -> bool {
+        self.awaits_fetches.load(Ordering::Relaxed)
+    }
+
+    /// Tells that a client begins to read a partition.
+    pub(crate) fn fetched(
+        &self,
+        at: Timestamp,
+        topic: &Arc<str>,
+        partition: i32,
+        client_id: &str,
+        host: String,
+    ) {
+        let (topic, client_id) = (Arc::clone(topic), client_id.to_owned());
+        // One that is lost is found unserved.
+        let _ = self.told.try_send(Told::Fetched { at, topic, partition, client_id, host });
+    }
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub(crate) struct EventQueue(mpsc::Receiver<Told>);
+
+impl Writer {
+    pub(crate) fn new(
+        events: Arc<GroupEvents>,
+        queue: EventQueue,
+        clock: Arc<Clock>,
+        metadata: Arc<Metadata>,
+        controller: ControllerHandle,
+    ) -> Self {
+        let handovers = Handovers::default();
+        Self { events, queue: queue.0, clock, metadata, controller, handovers }
+    }
+
+    /// Writes events until the broker stops.
+    pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let mut told = Vec::new();
+            // All are cancel-safe: what is received is received whole.
+            tokio::select! {
+                received = self.queue.recv_many(&mut told, BATCH) => if received == 0 { return },
+                () = timeout(&self.clock, self.handovers.poll_timeout()) => {}
+                () = stopped(&mut stopping) => return,
+            }
+            let events = self.take_in(told);
+            self.events.awaits_fetches.store(!self.handovers.is_empty(), Ordering::Relaxed);
+            if !events.is_empty() {
+                self.write(&events).await;
+            }
+        }
+    }
+
+    fn take_in(&mut self, told: Vec<Told>) -> Vec<GroupEvent> {
+        let now = self.clock.now();
+        let mut events = Vec::new();
+        let handover = |handover| GroupEvent::Handover(HandoverEvent::new(now, &handover));
+        for told in told {
+            match told {
+                Told::Rebalance(rebalance) => {
+                    events.extend(self.handovers.rebalanced(&rebalance).map(handover));
+                    events.push(GroupEvent::from(&*rebalance));
+                }
+                Told::Fetched { at, topic, partition, client_id, host } => {
+                    let over = self.handovers.fetched(at, &topic, partition, &client_id, &host);
+                    events.extend(over.into_iter().map(handover));
+                }
+            }
+        }
+        events.extend(self.handovers.handle_timeout(now).into_iter().map(handover));
+        events
+    }
+
+    async fn write(&self, events: &[GroupEvent]) {
+        let Some(topic) = self.topic().await else {
+            warn!(events = events.len(), "rebalances are not told: their topic cannot be made");
+            return;
+        };
+        let Some(partition) = topic.partition(0) else { return };
+        let now = self.clock.now();
+        let mut builder = BatchBuilder::new();
+        for event in events {
+            let Ok(value) = serde_json::to_vec(event) else { continue };
+            let record = NewRecord {
+                timestamp: now,
+                key: Some(event.group().as_bytes()),
+                value: Some(&value),
+                ..NewRecord::default()
+            };
+            if builder.append(&record).is_err() {
+                break;
+            }
+        }
+        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+        if let Err(error) = partition.log.append(now, batch, AppendOrigin::Coordinator, |_| {}) {
+            warn!(%error, events = events.len(), "rebalances are not told: their log takes nothing");
+        }
+    }
+
+    /// Returns the topic of events, making it if need be.
+    async fn topic(&self) -> Option<Arc<crate::cluster::topics::Topic>> {
+        if let Some(topic) = self.metadata.topics.named(EVENTS_TOPIC) {
+            return Some(topic);
+        }
+        let _ = self.controller.create(vec![events_topic()], false).await;
+        self.metadata.topics.named(EVENTS_TOPIC)
+    }
+}
+
+fn events_topic() -> NewTopic {
+    let configs = [
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", RETENTION_MS.to_string()),
+        ("retention.bytes", RETENTION_BYTES.to_string()),
+        ("segment.bytes", SEGMENT_BYTES.to_string()),
+    ];
+    NewTopic {
+        partitions: 1,
+        configs: configs.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect(),
+        ..NewTopic::with_defaults(EVENTS_TOPIC)
+    }
+}
+
+async fn timeout(clock: &Clock, due: Option<Timestamp>) {
+    match due {
+        Some(due) => {
+            sleep(Duration::from_millis(u64::try_from(due - clock.now()).unwrap_or(0))).await;
+        }
+        None => pending().await,
+    }
+}

@@ -1,0 +1,166 @@
+//! What the broker tells of its groups' rebalances, as any consumer reads it.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::{Client, PATIENCE, Running, start, start_with, values};
+use kohort_broker::group_events::{GroupEvent, HandoverEvent, RebalanceEvent};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
+    ConsumerProtocolSubscription,
+};
+use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
+use kohort_protocol::messages::leave_group::MemberIdentity;
+use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
+use kohort_protocol::messages::{
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+};
+use tokio::time::timeout;
+
+const TOPIC: &str = "__kohort_group_events";
+
+fn join_request(member_id: &str) -> JoinGroupRequest {
+    let topics = vec!["t".to_owned()];
+    let subscription = ConsumerProtocolSubscription { topics, ..Default::default() };
+    JoinGroupRequest {
+        group_id: "g".to_owned(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        member_id: member_id.to_owned(),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".to_owned(),
+            metadata: subscription.to_bytes(1).unwrap(),
+        }],
+        ..JoinGroupRequest::default()
+    }
+}
+
+async fn join(client: &mut Client) -> JoinGroupResponse {
+    let id = client.call(&join_request(""), 9).await.member_id;
+    client.call(&join_request(&id), 9).await
+}
+
+/// Gives every partition of `t` to the leader, who asks.
+async fn take_all(client: &mut Client, joined: &JoinGroupResponse, partitions: i32) {
+    let assignment = ConsumerProtocolAssignment {
+        assigned_partitions: vec![ConsumerProtocolAssignmentTopicPartition {
+            topic: "t".to_owned(),
+            partitions: (0..partitions).collect(),
+        }],
+        ..ConsumerProtocolAssignment::default()
+    };
+    let request = SyncGroupRequest {
+        group_id: "g".to_owned(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        assignments: vec![SyncGroupRequestAssignment {
+            member_id: joined.member_id.clone(),
+            assignment: assignment.to_bytes(1).unwrap(),
+        }],
+        ..SyncGroupRequest::default()
+    };
+    let response = client.call(&request, 5).await;
+    assert!(response.error_code.is_ok(), "{response:?}");
+    assert_eq!(response.assignment, assignment.to_bytes(1).unwrap());
+}
+
+async fn leave(client: &mut Client, member_id: &str) {
+    let member = MemberIdentity {
+        member_id: member_id.to_owned(),
+        reason: Some("closed".to_owned()),
+        ..MemberIdentity::default()
+    };
+    let request = LeaveGroupRequest {
+        group_id: "g".to_owned(),
+        members: vec![member],
+        ..LeaveGroupRequest::default()
+    };
+    assert!(client.call(&request, 5).await.error_code.is_ok());
+}
+
+/// Reads the events until there are `count`.
+async fn events(running: &Running, count: usize) -> Vec<GroupEvent> {
+    let mut client = running.client().await.named("reader");
+    let read = async {
+        loop {
+            let data = client.fetch(TOPIC, 0, 0).await;
+            if data.error_code.is_ok() {
+                let events = values(&data);
+                if events.len() >= count {
+                    let parse = |(_, text): &(i64, String)| serde_json::from_str(text).unwrap();
+                    return events.iter().map(parse).collect();
+                }
+            } else {
+                assert_eq!(data.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.expect("the events come")
+}
+
+fn rebalance(event: &GroupEvent) -> &RebalanceEvent {
+    let GroupEvent::Rebalance(event) = event else { panic!("{event:?}") };
+    event
+}
+
+fn handover(event: &GroupEvent) -> &HandoverEvent {
+    let GroupEvent::Handover(event) = event else { panic!("{event:?}") };
+    event
+}
+
+#[tokio::test]
+async fn a_partition_that_moves_is_told_with_the_time_nobody_read_it() {
+    let running = start().await;
+    let mut first = running.client().await.named("first");
+    first.create_topic("t", 2).await;
+    let joined = join(&mut first).await;
+    take_all(&mut first, &joined, 2).await;
+    leave(&mut first, &joined.member_id).await;
+    let mut second = running.client().await.named("second");
+    let heir = join(&mut second).await;
+    take_all(&mut second, &heir, 2).await;
+    // What somebody else reads is no hand-over.
+    first.fetch("t", 0, 0).await;
+    events(&running, 3).await;
+    for partition in 0..2 {
+        second.fetch("t", partition, 0).await;
+    }
+    let events = events(&running, 4).await;
+
+    let came = rebalance(&events[0]);
+    assert_eq!((came.generation, came.causes[0].what.as_str()), (1, "joined"));
+    assert_eq!(came.members_after, [joined.member_id.as_str()]);
+    let left = rebalance(&events[1]);
+    assert_eq!((left.generation, left.causes[0].what.as_str()), (2, "left"));
+    assert_eq!(left.causes[0].text, format!("member {} left (closed)", joined.member_id));
+    let to_nobody = |moved: &kohort_broker::group_events::MovedPartition| {
+        (moved.from.as_deref(), moved.to.is_none()) == (Some(joined.member_id.as_str()), true)
+    };
+    assert!(left.moved.len() == 2 && left.moved.iter().all(to_nobody), "{left:?}");
+    let taken = rebalance(&events[2]);
+    assert_eq!(taken.moved.len(), 2);
+    for moved in &taken.moved {
+        assert_eq!(moved.from.as_deref(), Some(joined.member_id.as_str()));
+        assert_eq!(moved.to.as_deref(), Some(heir.member_id.as_str()));
+        assert!(moved.unserved_since_ms.is_some_and(|at| at <= left.ended_ms), "{moved:?}");
+    }
+    let served = handover(&events[3]);
+    assert_eq!((served.generation, served.unserved.len()), (taken.generation, 0));
+    let partitions: Vec<i32> = served.served.iter().map(|served| served.partition).collect();
+    assert_eq!(partitions, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_told_so_tells_nothing() {
+    let running = start_with(|builder| builder.set("group.events.enable", "false")).await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let joined = join(&mut client).await;
+    take_all(&mut client, &joined, 1).await;
+    leave(&mut client, &joined.member_id).await;
+    let topic = client.describe(TOPIC, false).await;
+    assert_eq!(topic.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
