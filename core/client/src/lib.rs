@@ -6,3 +6,4 @@ pub mod backoff;
 pub mod consumer;
 pub mod metadata;
 pub mod producer;
+pub mod sasl;
