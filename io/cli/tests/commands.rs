@@ -66,6 +66,26 @@ fn a_wrong_command_line_ends_with_status_two() {
 }
 
 #[test]
+fn properties_come_from_a_file_and_the_command_line_goes_before_it() {
+    let broker = Broker::to_test_with();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.properties");
+    let list = |text: &str, more: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["topic", "list", "--command-config", file.to_str().unwrap()];
+        kohort(&[&arguments[..], more].concat(), "", &[])
+    };
+    let servers = format!("bootstrap.servers={}\n# a producer's\nacks=1\n", broker.address);
+    assert!(list(&servers, &[]).status.success());
+    let nobody = "bootstrap.servers=127.0.0.1:1\n";
+    let options = ["--bootstrap-server", &broker.address];
+    assert!(list(nobody, &options).status.success());
+    let refused = list(&format!("{servers}security.protocoll=SSL\n"), &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words(&refused).contains("the nearest is `security.protocol`"), "{}", words(&refused));
+}
+
+#[test]
 fn what_consume_writes_as_json_produce_reads_back() {
     let broker = Broker::to_test_with();
     let (from, to) = (unique("from"), unique("to"));

@@ -18,19 +18,24 @@
 //! # Ok::<(), kohort::config::ConfigError>(())
 //! ```
 //!
-//! A name that is not in the table is refused, with the nearest one that is. Left out until the
-//! client does them: TLS and SASL, and the `*.class` properties of Java, which here are values
-//! (a custom partitioner, a serializer) given to the builders.
+//! A name that is not in the table is refused, with the nearest one that is. Left out: the `*.class`
+//! properties of Java, which here are values (a custom partitioner, a serializer, a provider of
+//! tokens) given to the builders.
 
+mod file;
+pub(crate) mod security;
 mod table;
 pub mod tables;
 mod value;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use kohort_client_core::sasl::Mechanism;
+pub use security::{
+    DnsLookup, EndpointIdentification, Secret, SecurityProtocol, StoreType, TlsVersion, TokenSource,
+};
 pub use table::Property;
 pub use tables::{AdminConfig, CommonConfig, ConsumerConfig, ProducerConfig};
 pub use value::{
@@ -67,20 +72,10 @@ pub trait Properties: Default {
         Ok(config)
     }
 
-    /// Returns a configuration from the text of a `.properties` file: `name = value` a line, `#`
-    /// or `!` opens a comment.
+    /// Returns a configuration from the text of a `.properties` file as Java reads it: `name = value`
+    /// a line, a backslash at the end goes on with the next line, `#` or `!` opens a comment.
     fn from_properties(text: &str) -> Result<Self, ConfigError> {
-        let mut pairs = BTreeMap::new();
-        for line in text.lines().map(str::trim) {
-            if line.is_empty() || line.starts_with(['#', '!']) {
-                continue;
-            }
-            let (name, value) = line
-                .split_once(['=', ':'])
-                .ok_or_else(|| ConfigError::NotAProperty { line: line.to_owned() })?;
-            pairs.insert(name.trim(), value.trim());
-        }
-        Self::from_pairs(pairs)
+        Self::from_pairs(file::pairs(text)?)
     }
 
     /// Returns a configuration from a `.properties` file.
@@ -89,6 +84,21 @@ pub trait Properties: Default {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
         Self::from_properties(&text)
+    }
+
+    /// Sets what a `.properties` file has for this role. One file may serve several clients: what
+    /// belongs to another role is passed over, and a name that no role has is refused.
+    fn set_from_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, ConfigError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        for (name, value) in file::pairs(&text)? {
+            match self.set(&name, &value) {
+                Ok(_) | Err(ConfigError::OtherRole { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self)
     }
 
     /// Returns a configuration from the environment: with the prefix `KAFKA_CLIENT_`, the variable

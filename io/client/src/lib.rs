@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod error;
 pub mod net;
 pub mod producer;
+mod random;
 
 pub use kohort_protocol::TopicPartition;
 

@@ -9,6 +9,7 @@ pub(crate) mod topic;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,32 +18,42 @@ use anyhow::Context as _;
 use kohort::admin::{Admin, AdminError};
 use kohort::config::{AdminConfig, Properties};
 
-/// Where the cluster is, and how patiently it is asked.
+/// Where the cluster is, how it is spoken to, and how patiently it is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Cluster {
-    /// Addresses of some brokers, HOST:PORT with commas between
-    #[arg(
-        long,
-        env = "KOHORT_BOOTSTRAP_SERVERS",
-        default_value = "localhost:9092",
-        value_name = "HOST:PORT"
-    )]
-    pub(crate) bootstrap_server: String,
+    /// Addresses of some brokers, HOST:PORT with commas between [default: localhost:9092]
+    #[arg(long, env = "KOHORT_BOOTSTRAP_SERVERS", value_name = "HOST:PORT")]
+    pub(crate) bootstrap_server: Option<String>,
     /// How long a request may take with all its retries: milliseconds, or with a unit (10s)
-    #[arg(long, default_value = "30s", value_name = "TIME")]
-    pub(crate) timeout: String,
+    /// [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Read properties of the client from a file, such as `security.protocol` and what goes with it;
+    /// the other options go before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) command_config: Option<PathBuf>,
     /// Set a property of the client under Kafka's name; may be repeated
     #[arg(short = 'X', long = "client-property", value_name = "NAME=VALUE", value_parser = name_value)]
     pub(crate) properties: Vec<(String, String)>,
 }
 
 impl Cluster {
-    /// Fills a client's configuration: address and patience first, then what the user set.
+    /// Fills a client's configuration: our defaults first, then the file, then what the command line
+    /// says.
     pub(crate) fn configure<C: Properties>(&self) -> anyhow::Result<C> {
         let mut config = C::default();
-        config.set("bootstrap.servers", &self.bootstrap_server)?;
-        config.set("default.api.timeout.ms", &self.timeout)?;
+        config.set("bootstrap.servers", "localhost:9092")?;
+        config.set("default.api.timeout.ms", "30s")?;
         config.set("client.id", "kohort")?;
+        if let Some(path) = &self.command_config {
+            config.set_from_file(path)?;
+        }
+        if let Some(servers) = &self.bootstrap_server {
+            config.set("bootstrap.servers", servers)?;
+        }
+        if let Some(timeout) = &self.timeout {
+            config.set("default.api.timeout.ms", timeout)?;
+        }
         for (name, value) in &self.properties {
             config.set(name, value)?;
         }

@@ -1,4 +1,5 @@
-//! The administrator's client: topics, configurations, groups and offsets.
+//! The administrator's client: topics, configurations, groups, offsets, records, access rules, quotas
+//! and users.
 //!
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,11 +20,16 @@
 //! objects return a result for each. All futures may be dropped at any time; whether the broker
 //! acted is then unknown.
 
+mod acls;
 mod configs;
 mod error;
 mod groups;
+mod log_dirs;
 mod offsets;
+mod quotas;
+mod records;
 mod topics;
+mod users;
 
 use std::fmt;
 use std::future::Future;
@@ -37,12 +43,20 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{AdminConfig, Properties as _};
 use crate::net::{Driver, Purpose};
 
+pub use acls::{
+    AclFilter, AclOperation, AclPermission, AclRule, DeletedAcls, PatternFilter, PatternType,
+    ResourceType,
+};
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use error::AdminError;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use kohort_client_core::metadata::{Broker, PartitionView, TopicView};
+pub use log_dirs::{LogDirectory, Replica};
 pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
+pub use quotas::{QuotaChange, QuotaEntity, QuotaFilter};
+pub use records::KeepFrom;
 pub use topics::{ClusterDescription, CreatedTopic, NewTopic, TopicListing};
+pub use users::{CredentialChange, ScramCredential, ScramMechanism};
 
 /// The administrator's client. Clones share its thread and connections.
 #[derive(Clone)]
@@ -64,7 +78,7 @@ impl Admin {
     pub fn new(config: AdminConfig) -> Result<Self, AdminError> {
         config.validate()?;
         let driver = Driver::start("kohort-admin").map_err(AdminError::Start)?;
-        let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default());
+        let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default())?;
         Ok(Self { driver, session: Session { cluster, config: Arc::new(config) } })
     }
 

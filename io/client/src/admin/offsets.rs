@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kohort_client_core::metadata::Broker;
 use kohort_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -122,36 +123,11 @@ impl Session {
         &self,
         wanted: BTreeMap<TopicPartition, OffsetSpec>,
     ) -> Result<BTreeMap<TopicPartition, Result<ListedOffset, AdminError>>, AdminError> {
-        let mut names: Vec<String> = wanted.keys().map(|p| p.topic.to_string()).collect();
-        names.dedup();
-        let (view, errors) = self.metadata(Some(names)).await?;
-        let mut listed = BTreeMap::new();
-        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64)>> = BTreeMap::new();
-        for (partition, spec) in wanted {
-            match view.partition(&partition.topic, partition.partition) {
-                Some(known) if known.leader >= 0 => {
-                    by_leader
-                        .entry(known.leader)
-                        .or_default()
-                        .push((partition, spec.on_the_wire()));
-                }
-                known => {
-                    let code = errors.get(&*partition.topic).copied().unwrap_or(match known {
-                        Some(_) => ErrorCode::LEADER_NOT_AVAILABLE,
-                        None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    });
-                    let what = || format!("partition {partition}");
-                    let refused = check(code, None, what).and(Err(unanswered(what())));
-                    listed.insert(partition, refused);
-                }
-            }
-        }
-        for (leader, partitions) in by_leader {
-            let broker = view.broker(leader).ok_or_else(|| AdminError::Refused {
-                what: format!("node {leader}"),
-                code: ErrorCode::LEADER_NOT_AVAILABLE,
-                message: None,
-            })?;
+        let wanted = wanted.into_iter().map(|(partition, spec)| (partition, spec.on_the_wire()));
+        let (by_leader, refused) = self.by_leader(wanted).await?;
+        let mut listed: BTreeMap<TopicPartition, Result<ListedOffset, AdminError>> =
+            refused.into_iter().map(|(partition, error)| (partition, Err(error))).collect();
+        for (broker, partitions) in by_leader {
             for (partition, _) in &partitions {
                 let missing = Err(unanswered(format!("partition {partition}")));
                 listed.insert(partition.clone(), missing);
@@ -173,7 +149,7 @@ impl Session {
                 timeout_ms: self.broker_timeout_ms(),
                 ..ListOffsetsRequest::default()
             };
-            let connection = self.cluster.connection_to(broker, Purpose::General).await?;
+            let connection = self.cluster.connection_to(&broker, Purpose::General).await?;
             for topic in connection.send(&request).await?.topics {
                 for answer in topic.partitions {
                     let partition = TopicPartition::new(&*topic.name, answer.partition_index);
@@ -313,6 +289,42 @@ impl Session {
         results(&group, answers)
     }
 }
+
+impl Session {
+    /// Sorts partitions by the broker that leads each, and says what is wrong with the others.
+    pub(super) async fn by_leader<T>(
+        &self,
+        wanted: impl IntoIterator<Item = (TopicPartition, T)>,
+    ) -> Result<ByLeader<T>, AdminError> {
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let mut names: Vec<String> = wanted.iter().map(|(p, _)| p.topic.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let (view, errors) = self.metadata(Some(names)).await?;
+        let mut led: BTreeMap<i32, (Broker, Vec<(TopicPartition, T)>)> = BTreeMap::new();
+        let mut refused = Vec::new();
+        for (partition, value) in wanted {
+            let known = view.partition(&partition.topic, partition.partition);
+            if let Some(leader) = known.and_then(|known| view.broker(known.leader)) {
+                let entry = led.entry(leader.id).or_insert_with(|| (leader.clone(), Vec::new()));
+                entry.1.push((partition, value));
+                continue;
+            }
+            let code = errors.get(&*partition.topic).copied().unwrap_or(match known {
+                Some(_) => ErrorCode::LEADER_NOT_AVAILABLE,
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            });
+            let what = || format!("partition {partition}");
+            let error = check(code, None, what).err().unwrap_or_else(|| unanswered(what()));
+            refused.push((partition, error));
+        }
+        Ok((led.into_values().collect(), refused))
+    }
+}
+
+/// Partitions by leader, and those that cannot be asked about.
+pub(super) type ByLeader<T> =
+    (Vec<(Broker, Vec<(TopicPartition, T)>)>, Vec<(TopicPartition, AdminError)>);
 
 impl OffsetSpec {
     /// Kafka's number: a time, or a negative one for the special offsets.

@@ -3,7 +3,7 @@
 //! One task asks, when somebody wants to know or the picture is old; everybody else reads the
 //! picture. Requests that arrive while one is under way are answered by the next, so that each
 //! caller sees an answer asked for after its call. When no node can be reached, it starts again
-//! from the bootstrap servers, whose names are resolved anew each time (KIP-899).
+//! from the bootstrap servers, whose names are resolved anew each time (KIP-899, KIP-1102).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(super) struct Refresher {
     pub(super) pool: Pool,
     bootstrap: Vec<HostPort>,
     recovery: RecoveryStrategy,
+    trigger: Duration,
     allow_auto_create: bool,
     max_age: Duration,
     backoff: Backoff,
@@ -55,6 +56,12 @@ struct Wanted {
 struct Completed {
     requests: u64,
     error: Option<ClusterError>,
+}
+
+impl Completed {
+    fn refusal(&self) -> Option<ClusterError> {
+        self.error.clone().filter(ClusterError::is_refusal)
+    }
 }
 
 /// Keeps topics in the picture that a question is about, until it is dropped.
@@ -105,6 +112,7 @@ impl Refresher {
             view: watch::Sender::new(Arc::new(bootstrap_view(&bootstrap))),
             bootstrap,
             recovery: config.metadata_recovery_strategy,
+            trigger: config.metadata_rebootstrap_trigger,
             allow_auto_create: options.allow_auto_create_topics,
             max_age: config.metadata_max_age,
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
@@ -217,6 +225,20 @@ impl Refresher {
         }
     }
 
+    /// Why the last attempt was refused for good, if it was.
+    pub(super) fn refusal(&self) -> Option<ClusterError> {
+        self.completed.borrow().refusal()
+    }
+
+    pub(super) async fn refused(&self) -> ClusterError {
+        let mut completed = self.completed.subscribe();
+        match completed.wait_for(|it| it.refusal().is_some()).await.map(|it| it.refusal()) {
+            Ok(Some(refusal)) => refusal,
+            // The sender lives as long as `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
     pub(super) fn learn_brokers(&self, brokers: &[Broker]) {
         self.view.send_if_modified(|view| {
             let next = view.with_brokers(brokers);
@@ -244,6 +266,8 @@ impl Refresher {
     pub(super) async fn run(self: Arc<Self>) {
         let mut last = None;
         let mut failures = 0;
+        // Since when there was no answer, if there is none.
+        let mut silent_since = None;
         loop {
             self.until_due(last, failures).await;
             let (number, topics) = {
@@ -251,7 +275,11 @@ impl Refresher {
                 wanted.at_once = false;
                 (wanted.requests, wanted.all())
             };
-            let outcome = self.attempt(&topics).await;
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            let outcome = self.attempt(&topics, since + self.trigger).await;
+            if outcome.is_ok() {
+                silent_since = None;
+            }
             last = Some(Instant::now());
             // A topic without a leader is an answer, but one to ask about again.
             failures = if matches!(outcome, Ok(true)) { 0 } else { failures + 1 };
@@ -290,32 +318,46 @@ impl Refresher {
 
     /// Asks one node after the other until one answers; `true` if the answer leaves nothing to
     /// ask again about.
-    async fn attempt(&self, topics: &Topics) -> Result<bool, ClusterError> {
-        let mut tried = 0;
-        let mut last = None;
+    ///
+    /// It starts over from the bootstrap servers when no known node can be reached (KIP-899), when
+    /// none of them has answered by `trigger`, and when one says so itself (KIP-1102).
+    async fn attempt(&self, topics: &Topics, trigger: Instant) -> Result<bool, ClusterError> {
+        let rebootstraps = self.recovery == RecoveryStrategy::Rebootstrap;
+        let mut failed = Failures::default();
         let mut candidates = self.candidates();
         let mut bootstrapped = candidates.iter().all(|broker| broker.id < 0);
         loop {
             for broker in candidates.drain(..) {
-                tried += 1;
-                match self.ask(&broker, topics).await {
+                let asked = self.ask(&broker, topics);
+                let answer = if rebootstraps && !bootstrapped {
+                    match tokio::time::timeout_at(trigger, asked).await {
+                        Ok(answer) => answer,
+                        Err(_) => break,
+                    }
+                } else {
+                    asked.await
+                };
+                match answer {
                     Ok(response) if response.error_code == ErrorCode::NONE => {
                         return Ok(self.take(&broker, &response, topics));
                     }
                     Ok(response) => {
-                        // KIP-1102: the cluster itself asks us to start over.
-                        tracing::info!(code = %response.error_code, "starting over from the bootstrap servers");
+                        tracing::info!(node = broker.id, code = %response.error_code, "no metadata");
+                        failed.refused = Some(response.error_code);
+                        if response.error_code == ErrorCode::REBOOTSTRAP_REQUIRED && rebootstraps {
+                            break;
+                        }
                     }
                     Err(error) => {
                         tracing::debug!(node = broker.id, %error, "no metadata from this node");
-                        last = Some(error);
+                        failed.note(error);
                     }
                 }
             }
-            if bootstrapped || self.recovery != RecoveryStrategy::Rebootstrap {
-                let nobody = || NetError::Closed { address: Arc::from("every server") };
-                return Err(ClusterError::Unreachable { tried, last: last.unwrap_or_else(nobody) });
+            if bootstrapped || !rebootstraps {
+                return Err(failed.error());
             }
+            tracing::info!("starting over from the bootstrap servers");
             bootstrapped = true;
             candidates = bootstrap_view(&self.bootstrap).brokers().cloned().collect();
         }
@@ -369,18 +411,15 @@ impl Refresher {
     }
 
     pub(super) async fn any_connection(&self) -> Result<BrokerConnection, ClusterError> {
-        let mut last = None;
-        let candidates = self.candidates();
-        let tried = candidates.len();
-        for broker in candidates {
+        let mut failed = Failures::default();
+        for broker in self.candidates() {
             match self.pool.connection(&broker, Purpose::General).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => last = Some(error),
+                Err(error) => failed.note(error),
             }
         }
         self.request(false);
-        let nobody = || NetError::Closed { address: Arc::from("every server") };
-        Err(ClusterError::Unreachable { tried, last: last.unwrap_or_else(nobody) })
+        Err(failed.error())
     }
 
     /// The nodes to try: connected ones first, then those whose back-off is shortest, and among
@@ -398,6 +437,37 @@ impl Refresher {
             .collect();
         ranked.sort();
         ranked.into_iter().map(|(_, _, _, broker)| broker.clone()).collect()
+    }
+}
+
+/// What went wrong with each of several nodes, as one error.
+#[derive(Default)]
+struct Failures {
+    tried: usize,
+    last: Option<NetError>,
+    refused: Option<ErrorCode>,
+}
+
+impl Failures {
+    /// Takes note of a failure. A refusal outlasts others: it is what somebody must change.
+    fn note(&mut self, error: NetError) {
+        self.tried += 1;
+        if !self.last.as_ref().is_some_and(NetError::is_refusal) {
+            self.last = Some(error);
+        }
+    }
+
+    fn error(self) -> ClusterError {
+        match (self.last, self.refused) {
+            (None, Some(code)) => {
+                let what = "the cluster's metadata".to_owned();
+                ClusterError::Refused { what, code, message: None }
+            }
+            (last, _) => {
+                let nobody = || NetError::Closed { address: Arc::from("every server") };
+                ClusterError::Unreachable { tried: self.tried, last: last.unwrap_or_else(nobody) }
+            }
+        }
     }
 }
 

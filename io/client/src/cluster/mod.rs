@@ -8,7 +8,7 @@
 //!
 //! let config = ConsumerConfig::from_pairs([("bootstrap.servers", "localhost:9092")])?;
 //! let driver = Driver::start("kohort-consumer")?;
-//! let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default());
+//! let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default())?;
 //! cluster.follow_topics(["orders"]);
 //! let view = driver.run({
 //!     let cluster = cluster.clone();
@@ -35,9 +35,9 @@ use kohort_protocol::messages::find_coordinator::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::config::CommonConfig;
+use crate::config::{CommonConfig, ConfigError};
 use crate::net::stream::Dialer;
-use crate::net::{BrokerConnection, ConnectionOptions, Driver, NetError, Pool, Purpose};
+use crate::net::{BrokerConnection, ConnectionOptions, Driver, NetError, Pool, Purpose, Security};
 pub use kohort_client_core::metadata::Topics;
 pub use metadata::HeldTopics;
 use metadata::Refresher;
@@ -117,26 +117,45 @@ impl ClusterError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Net(error) => error.is_retriable(),
-            Self::UnknownNode { .. } | Self::Unreachable { .. } => true,
+            Self::UnknownNode { .. } => true,
+            Self::Unreachable { last, .. } => !last.is_refusal(),
             Self::Refused { code, .. } => code.is_retriable(),
+        }
+    }
+
+    /// Returns whether nothing can be asked of the cluster until somebody changes what this client
+    /// is told or the cluster is: see [`NetError::is_refusal`].
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Net(error) | Self::Unreachable { last: error, .. } => error.is_refusal(),
+            Self::UnknownNode { .. } | Self::Refused { .. } => false,
         }
     }
 }
 
 impl Cluster {
     /// Starts to follow a cluster: the first metadata is asked for at once, on the driver.
-    pub fn start(driver: &Driver, config: &CommonConfig, options: ClusterOptions) -> Self {
+    ///
+    /// # Errors
+    /// Certificates and secrets that the configuration names and that cannot be read.
+    pub fn start(
+        driver: &Driver,
+        config: &CommonConfig,
+        options: ClusterOptions,
+    ) -> Result<Self, ConfigError> {
         let size = |bytes: crate::config::ByteSize| u32::try_from(bytes.0).ok();
         let connection = ConnectionOptions {
             client_id: Arc::from(config.client_id.as_str()),
             request_timeout: config.request_timeout,
             setup_timeout: config.connection_setup_timeout,
+            setup_timeout_max: config.connection_setup_timeout_max,
             idle_max: config.connections_max_idle,
             response_bytes_max: options.response_bytes_max,
             dialer: Dialer {
                 send_buffer: config.send_buffer.and_then(size),
                 receive_buffer: config.receive_buffer.and_then(size),
             },
+            security: Security::new(config)?,
             ..ConnectionOptions::default()
         };
         let seed = options.seed.unwrap_or_else(crate::clock::seed);
@@ -144,7 +163,7 @@ impl Cluster {
         let pool = Pool::new(connection, reconnect, seed);
         let refresher = Arc::new(Refresher::new(pool, config, &options, seed));
         driver.spawn(refresher.clone().run());
-        Self { refresher }
+        Ok(Self { refresher })
     }
 
     /// Returns what is known now.
@@ -155,6 +174,17 @@ impl Cluster {
     /// Returns a receiver that sees every new picture.
     pub fn subscribe(&self) -> watch::Receiver<Arc<MetadataView>> {
         self.refresher.subscribe()
+    }
+
+    /// Returns why the cluster refuses this client, if it does: a wrong password, a certificate
+    /// that is not trusted, a listener that speaks something else.
+    pub fn refusal(&self) -> Option<ClusterError> {
+        self.refresher.refusal()
+    }
+
+    /// Waits until the cluster refuses this client; for ever if it does not. Cancel-safe.
+    pub async fn refused(&self) -> ClusterError {
+        self.refresher.refused().await
     }
 
     /// Adds topics to those that are followed; unknown ones are asked for at once.

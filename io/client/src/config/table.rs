@@ -27,7 +27,7 @@ pub(super) trait Table {
 }
 
 /// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default
-/// and, for numbers, the range.
+/// and, for numbers, the range. After `plus` come fields that no text can give.
 macro_rules! properties {
     (
         $(#[$meta:meta])*
@@ -37,6 +37,9 @@ macro_rules! properties {
                 $key:literal => $field:ident: $type:ty = $default:literal
                 $(in $min:literal ..= $max:literal)?;
             )*
+            $(plus {
+                $($(#[$plus_meta:meta])* $plus:ident: $plus_type:ty;)*
+            })?
         }
     ) => {
         $(#[$meta])*
@@ -51,6 +54,7 @@ macro_rules! properties {
                 #[doc = concat!($doc, " (`", $key, "`, default `", $default, "`)")]
                 pub $field: $type,
             )*
+            $($($(#[$plus_meta])* pub $plus: $plus_type,)*)?
         }
 
         impl $name {
@@ -69,6 +73,7 @@ macro_rules! properties {
                 Self {
                     $($common: <$common_type>::default(),)?
                     $($field: $crate::config::table::default_of($key, $default),)*
+                    $($($plus: <$plus_type>::default(),)*)?
                 }
             }
         }
@@ -106,6 +111,7 @@ macro_rules! properties {
 }
 pub(super) use properties;
 
+use super::security::HIDDEN;
 use super::value::Value;
 
 pub(super) fn parse<T: Value>(
@@ -113,8 +119,9 @@ pub(super) fn parse<T: Value>(
     text: &str,
     range: Option<(i64, i64)>,
 ) -> Result<T, ConfigError> {
+    let shown = if T::SECRET { HIDDEN } else { text };
     let invalid =
-        |reason: String| ConfigError::InvalidValue { name, value: text.to_owned(), reason };
+        |reason: String| ConfigError::InvalidValue { name, value: shown.to_owned(), reason };
     let value = T::parse(text.trim()).map_err(&invalid)?;
     if let (Some((min, max)), Some(number)) = (range, value.number())
         && !(min..=max).contains(&number)

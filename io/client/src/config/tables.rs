@@ -3,14 +3,21 @@
 //! Names, defaults and ranges are those of Apache Kafka 4.3's clients; where ours differ, the
 //! entry says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use kohort_client_core::sasl::Mechanism;
+
+use super::security::{
+    DnsLookup, EndpointIdentification, Secret, SecurityProtocol, StoreType, TlsVersion, TokenSource,
+};
 use super::table::{Table, nearest, properties};
 use super::value::{
     Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
     OffsetReset, RecoveryStrategy,
 };
 use super::{ConfigError, Properties, Property};
+use crate::net::TokenProvider;
 
 properties! {
     /// The properties every client has.
@@ -33,8 +40,12 @@ properties! {
         "reconnect.backoff.ms" => reconnect_backoff: Duration = "50" in 0 ..= 3_600_000;
         #[doc = "The longest wait before connecting again."]
         "reconnect.backoff.max.ms" => reconnect_backoff_max: Duration = "1000" in 0 ..= 3_600_000;
-        #[doc = "How long connecting may take, ApiVersions included."]
+        #[doc = "How long connecting to one address may take, TLS, ApiVersions and SASL included."]
         "socket.connection.setup.timeout.ms" => connection_setup_timeout: Duration = "10000" in 1 ..= 3_600_000;
+        #[doc = "The longest it may take after attempts that took too long; each doubles the time."]
+        "socket.connection.setup.timeout.max.ms" => connection_setup_timeout_max: Duration = "30000" in 1 ..= 3_600_000;
+        #[doc = "How the addresses of a name are used: all, in turn, looked up anew each time."]
+        "client.dns.lookup" => client_dns_lookup: DnsLookup = "use_all_dns_ips";
         #[doc = "A connection nothing was sent on for this long is closed."]
         "connections.max.idle.ms" => connections_max_idle: Duration = "540000" in 1 ..= 2_147_483_647;
         #[doc = "The size of the socket's send buffer (Kafka: 131072, which turns off the kernel's tuning)."]
@@ -45,6 +56,51 @@ properties! {
         "metadata.max.age.ms" => metadata_max_age: Duration = "300000" in 0 ..= 86_400_000;
         #[doc = "What to do when no known broker can be reached."]
         "metadata.recovery.strategy" => metadata_recovery_strategy: RecoveryStrategy = "rebootstrap";
+        #[doc = "Without metadata from any known broker for this long, it starts again from `bootstrap.servers` if so."]
+        "metadata.recovery.rebootstrap.trigger.ms" => metadata_rebootstrap_trigger: Duration = "300000" in 0 ..= 2_147_483_647;
+        #[doc = "What the servers' listeners speak."]
+        "security.protocol" => security_protocol: SecurityProtocol = "PLAINTEXT";
+        #[doc = "How the certificates in `ssl.truststore.*` are stored (Kafka: JKS; convert with `keytool -exportcert -rfc`)."]
+        "ssl.truststore.type" => ssl_truststore_type: StoreType = "PEM";
+        #[doc = "A file with the certificates of the CAs that are trusted; without any, the system's are."]
+        "ssl.truststore.location" => ssl_truststore_location: Option<String> = "";
+        #[doc = "These certificates themselves, in place of a file."]
+        "ssl.truststore.certificates" => ssl_truststore_certificates: Option<String> = "";
+        #[doc = "How `ssl.keystore.*` is stored (Kafka: JKS)."]
+        "ssl.keystore.type" => ssl_keystore_type: StoreType = "PEM";
+        #[doc = "A file with this client's private key and the chain of its certificate, for brokers that ask for one."]
+        "ssl.keystore.location" => ssl_keystore_location: Option<String> = "";
+        #[doc = "The chain itself, in place of a file."]
+        "ssl.keystore.certificate.chain" => ssl_keystore_certificate_chain: Option<String> = "";
+        #[doc = "The private key itself, in place of a file."]
+        "ssl.keystore.key" => ssl_keystore_key: Secret = "";
+        #[doc = "`https` holds the broker's certificate against the name it was reached under; `none`, or nothing, as in Kafka, accepts any name."]
+        "ssl.endpoint.identification.algorithm" => ssl_endpoint_identification: EndpointIdentification = "https";
+        #[doc = "The versions of TLS that may be agreed on."]
+        "ssl.enabled.protocols" => ssl_enabled_protocols: Vec<TlsVersion> = "TLSv1.2,TLSv1.3";
+        #[doc = "How this client proves who it is (Kafka: GSSAPI, which we do not have)."]
+        "sasl.mechanism" => sasl_mechanism: Option<Mechanism> = "";
+        #[doc = "The name for PLAIN and SCRAM; a short form of `sasl.jaas.config`, which Java does not know."]
+        "sasl.username" => sasl_username: Option<String> = "";
+        #[doc = "The password for PLAIN and SCRAM, likewise."]
+        "sasl.password" => sasl_password: Secret = "";
+        #[doc = "Java's login line: `PlainLoginModule`, `ScramLoginModule` or `OAuthBearerLoginModule` with their options."]
+        "sasl.jaas.config" => sasl_jaas_config: Secret = "";
+        #[doc = "Where OAUTHBEARER finds its token: a `file:` that is read anew for each authentication. Other sources are a provider given to the builder."]
+        "sasl.oauthbearer.token.endpoint.url" => sasl_oauthbearer_token_endpoint_url: Option<String> = "";
+        plus {
+            /// Where OAUTHBEARER gets its tokens, in place of a property.
+            token_source: TokenSource;
+        }
+    }
+}
+
+impl CommonConfig {
+    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
+    #[must_use]
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.token_source = TokenSource(Some(Arc::new(provider)));
+        self
     }
 }
 
@@ -190,6 +246,13 @@ impl CommonConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         conflict(self.bootstrap_servers.is_empty(), || {
             "`bootstrap.servers` is missing: name at least one host:port".to_owned()
+        })?;
+        conflict(self.security_protocol.has_sasl() && self.sasl_mechanism.is_none(), || {
+            format!(
+                "`security.protocol={}` needs `sasl.mechanism`: PLAIN, SCRAM-SHA-256, \
+                 SCRAM-SHA-512 or OAUTHBEARER",
+                self.security_protocol
+            )
         })
     }
 }

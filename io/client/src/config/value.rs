@@ -9,6 +9,8 @@ pub(super) trait Value: Sized {
     const KIND: &'static str;
     /// What the range counts.
     const UNIT: &'static str = "the range";
+    /// Whether no error may show the value.
+    const SECRET: bool = false;
     fn parse(text: &str) -> Result<Self, String>;
     fn text(&self) -> String;
     /// The number that the range is about.
@@ -67,6 +69,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// How many copies a record needs before the broker answers.

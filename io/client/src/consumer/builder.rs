@@ -97,7 +97,7 @@ impl ConsumerBuilder {
             seed: Some(seed),
             ..ClusterOptions::default()
         };
-        let cluster = Cluster::start(&driver, &config.common, options);
+        let cluster = Cluster::start(&driver, &config.common, options)?;
         let shared = Arc::new(Shared::new());
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (reply_sender, replies) = mpsc::unbounded_channel();

@@ -57,6 +57,10 @@ pub enum PollError {
     /// Data is damaged. The position stays before it; seek past it to go on.
     #[error(transparent)]
     Corrupt(#[from] CorruptBatch),
+    /// The cluster refuses this client: a wrong password, a certificate that is not trusted, a
+    /// listener that speaks something else. The consumer goes on trying.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The membership in the group ended.
     #[error(transparent)]
     Group(MembershipError),

@@ -245,16 +245,16 @@ impl Consumer {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Records::default());
             }
-            match left {
-                Some(left) => {
-                    let timer = self.driver.sleep(left);
-                    tokio::pin!(timer);
-                    tokio::select! {
-                        () = &mut ready => {}
-                        _ = &mut timer => {}
-                    }
+            let timer = async {
+                match left {
+                    Some(left) => drop(self.driver.sleep(left).await),
+                    None => std::future::pending().await,
                 }
-                None => ready.await,
+            };
+            tokio::select! {
+                () = &mut ready => {}
+                () = timer => {}
+                refusal = self.cluster.refused() => return Err(refusal.into()),
             }
         }
     }

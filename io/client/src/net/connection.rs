@@ -9,6 +9,9 @@
 //! 4. When the oldest deadline passes, the connection closes: the broker may still answer, and a
 //!    late answer must not be taken for a newer one's (Kafka's clients do the same).
 //!
+//! Where the broker limits how long an authentication is good for (KIP-368), the writer holds its
+//! queue back in time, authenticates again on the same connection, and goes on.
+//!
 //! However it ends, every pending request is told why. Dropping an [`InFlight`] abandons its
 //! answer, not the connection.
 
@@ -17,7 +20,7 @@ use std::future::Future;
 use std::io::IoSlice;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,9 +33,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::frames::{FramePool, LARGE_BYTES};
-use super::handshake::{decode_body, negotiate, wanted};
+use super::handshake::{Established, decode_body, establish, wanted};
+use super::security::{Ask, authenticate};
 use super::stream::{Dialer, Stream};
-use super::{ApiVersions, NetError};
+use super::{ApiVersions, NetError, Security, TlsFailure};
 
 /// How connections behave.
 #[derive(Debug, Clone)]
@@ -41,8 +45,10 @@ pub struct ConnectionOptions {
     pub client_id: Arc<str>,
     /// How long a request may take unless it says otherwise.
     pub request_timeout: Duration,
-    /// How long connecting may take, with the agreement on versions.
+    /// How long connecting to one address may take, with all that comes before the first request.
     pub setup_timeout: Duration,
+    /// The longest that may take when attempts before took too long (KIP-601).
+    pub setup_timeout_max: Duration,
     /// A connection nothing was asked on for this long is closed.
     pub idle_max: Duration,
     /// How many requests may be without an answer; the next one waits. Enough for every caller
@@ -54,6 +60,8 @@ pub struct ConnectionOptions {
     pub frames: FramePool,
     /// How streams are opened.
     pub dialer: Dialer,
+    /// How they are secured.
+    pub security: Security,
 }
 
 impl Default for ConnectionOptions {
@@ -62,11 +70,13 @@ impl Default for ConnectionOptions {
             client_id: Arc::from("kohort"),
             request_timeout: Duration::from_secs(30),
             setup_timeout: Duration::from_secs(10),
+            setup_timeout_max: Duration::from_secs(30),
             idle_max: Duration::from_secs(540),
             in_flight_max: 64,
             response_bytes_max: frame::DEFAULT_MAX_FRAME_BYTES,
             frames: FramePool::default(),
             dialer: Dialer::default(),
+            security: Security::default(),
         }
     }
 }
@@ -87,14 +97,16 @@ struct Inner {
     options: ConnectionOptions,
     queue: mpsc::UnboundedSender<Outgoing>,
     slots: Arc<Semaphore>,
-    correlation: AtomicI32,
     shared: Arc<Shared>,
 }
 
 /// What the handles and the task share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     close: Notify,
+    correlation: AtomicI32,
+    /// How often we have proved who we are.
+    authentications: AtomicU32,
     /// Why the connection ended, once it has.
     ended: OnceLock<NetError>,
 }
@@ -115,7 +127,8 @@ struct Pending {
     deadline: Instant,
     timeout: Duration,
     reply: oneshot::Sender<Result<Bytes, NetError>>,
-    _slot: OwnedSemaphorePermit,
+    /// None for what the task asks itself.
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl BrokerConnection {
@@ -124,31 +137,28 @@ impl BrokerConnection {
     /// Must be called on the client's [`super::Driver`], where the connection's task will live.
     pub async fn open(host: &str, port: u16, options: ConnectionOptions) -> Result<Self, NetError> {
         let address: Arc<str> = Arc::from(format!("{host}:{port}"));
-        let handshake = async {
-            let mut stream = options.dialer.dial(host, port).await?;
-            let versions = negotiate(&mut stream, &address, &options).await?;
-            // The place to authenticate: on the bare stream, before anything else is sent.
-            Ok((stream, versions))
-        };
-        let (stream, versions) =
-            tokio::time::timeout(options.setup_timeout, handshake).await.unwrap_or_else(|_| {
-                let (address, timeout) = (address.clone(), options.setup_timeout);
-                Err(NetError::ConnectTimeout { address, timeout })
-            })?;
+        let Established { stream, versions, session } =
+            establish(host, port, &address, &options).await?;
         let (queue, outgoing) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            close: Notify::new(),
+            correlation: AtomicI32::new(FIRST_CORRELATION),
+            authentications: AtomicU32::new(u32::from(options.security.sasl.is_some())),
+            ended: OnceLock::new(),
+        });
         let task = Task {
             address: address.clone(),
             options: options.clone(),
+            versions: versions.clone(),
             shared: shared.clone(),
+            used: Mutex::new(Instant::now()),
             pending: Mutex::new(VecDeque::new()),
             armed: Mutex::new(Instant::now()),
             rearm: Notify::new(),
             delivered: Notify::new(),
         };
-        tokio::spawn(task.run(stream, outgoing));
+        tokio::spawn(task.run(stream, outgoing, session));
         let slots = Arc::new(Semaphore::new(options.in_flight_max));
-        let correlation = AtomicI32::new(FIRST_CORRELATION);
         Ok(Self {
             inner: Arc::new(Inner {
                 host: host.to_owned(),
@@ -158,7 +168,6 @@ impl BrokerConnection {
                 options,
                 queue,
                 slots,
-                correlation,
                 shared,
             }),
         })
@@ -250,6 +259,12 @@ impl BrokerConnection {
         self.inner.shared.ended.get().is_some() || self.inner.queue.is_closed()
     }
 
+    /// Returns how often this connection proved who we are: never without SASL, and more than once
+    /// where the broker limits how long that is good for (KIP-368).
+    pub fn authentications(&self) -> u32 {
+        self.inner.shared.authentications.load(Ordering::Relaxed)
+    }
+
     /// Closes the connection and fails what is pending on it.
     pub fn close(&self) {
         self.inner.shared.close.notify_one();
@@ -264,7 +279,7 @@ impl BrokerConnection {
         answered: bool,
     ) -> Result<InFlight<R>, NetError> {
         let inner = &*self.inner;
-        let correlation = inner.correlation.fetch_add(1, Ordering::Relaxed);
+        let correlation = inner.shared.next_correlation();
         let frame =
             frame::encode_request(request, version, correlation, Some(&inner.options.client_id))
                 .map_err(|reason| NetError::Unwritable {
@@ -278,7 +293,7 @@ impl BrokerConnection {
             deadline: Instant::now() + timeout,
             timeout,
             reply,
-            _slot: slot,
+            _slot: Some(slot),
         };
         let queued = inner.queue.send(Outgoing { frame, answered, pending });
         queued.map_err(|_| self.end_reason())?;
@@ -301,6 +316,10 @@ impl BrokerConnection {
 }
 
 impl Shared {
+    fn next_correlation(&self) -> i32 {
+        self.correlation.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn reason(&self, address: &Arc<str>) -> NetError {
         self.ended.get().cloned().unwrap_or_else(|| NetError::Closed { address: address.clone() })
     }
@@ -337,7 +356,10 @@ impl<R: Request> Future for InFlight<R> {
 struct Task {
     address: Arc<str>,
     options: ConnectionOptions,
+    versions: ApiVersions,
     shared: Arc<Shared>,
+    /// When something was last asked or answered.
+    used: Mutex<Instant>,
     /// Written, and without an answer. Only this task locks it: never contended.
     pending: Mutex<VecDeque<Pending>>,
     /// When the clock's watcher wakes up next.
@@ -348,12 +370,17 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self, stream: Stream, outgoing: mpsc::UnboundedReceiver<Outgoing>) {
+    async fn run(
+        self,
+        stream: Stream,
+        outgoing: mpsc::UnboundedReceiver<Outgoing>,
+        session: Option<Duration>,
+    ) {
         let (reader, writer) = tokio::io::split(stream);
         let mut outgoing = outgoing;
         let ended = tokio::select! {
             ended = self.read(reader) => ended,
-            ended = self.write(writer, &mut outgoing) => ended,
+            ended = self.write(writer, &mut outgoing, session) => ended,
             ended = self.watch() => ended,
             () = self.shared.close.notified() => self.closed(),
         };
@@ -372,12 +399,14 @@ impl Task {
     /// Reads answers until the connection ends; returns why.
     async fn read(&self, mut reader: ReadHalf<Stream>) -> NetError {
         let mut received = BytesMut::new();
+        let mut answered = false;
         loop {
             match frame::split_frame(&mut received, self.options.response_bytes_max) {
                 Ok(Some(frame)) => {
                     if let Err(error) = self.deliver(frame) {
                         return error;
                     }
+                    answered = true;
                     continue;
                 }
                 Ok(None) => {}
@@ -387,16 +416,19 @@ impl Task {
                 received.advance(frame::LENGTH_BYTES);
                 match self.options.frames.read(&mut reader, &mut received, length).await {
                     Ok(Some(frame)) => match self.deliver(frame) {
-                        Ok(()) => continue,
+                        Ok(()) => {
+                            answered = true;
+                            continue;
+                        }
                         Err(error) => return error,
                     },
-                    Ok(None) => return NetError::ClosedByPeer { address: self.address.clone() },
+                    Ok(None) => return self.closed_by_peer(answered),
                     Err(error) => return self.broken(error),
                 }
             }
             received.reserve(wanted(&received));
             match reader.read_buf(&mut received).await {
-                Ok(0) => return NetError::ClosedByPeer { address: self.address.clone() },
+                Ok(0) => return self.closed_by_peer(answered),
                 Ok(_) => {}
                 Err(error) => return self.broken(error),
             }
@@ -412,6 +444,7 @@ impl Task {
         let oldest = self.pending.lock().pop_front();
         match oldest {
             Some(pending) if pending.correlation == id => {
+                *self.used.lock() = Instant::now();
                 // An abandoned request has nobody to tell; its answer is passed over.
                 let _ = pending.reply.send(Ok(frame));
                 self.delivered.notify_one();
@@ -431,12 +464,28 @@ impl Task {
         &self,
         mut writer: WriteHalf<Stream>,
         outgoing: &mut mpsc::UnboundedReceiver<Outgoing>,
+        session: Option<Duration>,
     ) -> NetError {
         let mut queued = Vec::new();
         let mut frames = Vec::new();
+        let mut session_ends = session.map(renewal);
         loop {
-            if outgoing.recv_many(&mut queued, WRITE_TOGETHER_MAX).await == 0 {
-                return self.drained().await;
+            // Both branches are cancel-safe: a receive that loses has taken nothing.
+            let received = tokio::select! {
+                biased;
+                () = at(session_ends) => None,
+                received = outgoing.recv_many(&mut queued, WRITE_TOGETHER_MAX) => Some(received),
+            };
+            match received {
+                Some(0) => return self.drained().await,
+                Some(_) => {}
+                None => {
+                    match self.authenticate_again(&mut writer).await {
+                        Ok(session) => session_ends = session.map(renewal),
+                        Err(error) => return error,
+                    }
+                    continue;
+                }
             }
             let mut unanswered = Vec::new();
             for Outgoing { frame, answered, pending } in queued.drain(..) {
@@ -456,8 +505,22 @@ impl Task {
         }
     }
 
+    /// Proves again who we are, while the queue waits; what was asked before is answered first.
+    async fn authenticate_again(
+        &self,
+        writer: &mut WriteHalf<Stream>,
+    ) -> Result<Option<Duration>, NetError> {
+        let Some(sasl) = &self.options.security.sasl else { return Ok(None) };
+        let mut carrier = Living { task: self, writer };
+        let session = authenticate(&mut carrier, sasl, &self.versions, &self.address).await?;
+        self.shared.authentications.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(address = %self.address, ?session, "authenticated again");
+        Ok(session)
+    }
+
     /// Notes a request as pending, before it is written: its answer may be that fast.
     fn note(&self, pending: Pending) {
+        *self.used.lock() = Instant::now();
         if pending.deadline < *self.armed.lock() {
             self.rearm.notify_one();
         }
@@ -474,10 +537,9 @@ impl Task {
 
     /// Watches the deadlines and the idle time; returns when one has passed.
     async fn watch(&self) -> NetError {
-        let mut last_busy = Instant::now();
         loop {
             let now = Instant::now();
-            let (busy, next) = {
+            let nearest = {
                 let pending = self.pending.lock();
                 let nearest = pending.iter().min_by_key(|it| it.deadline);
                 if let Some(overdue) = nearest.filter(|it| it.deadline <= now) {
@@ -485,20 +547,31 @@ impl Task {
                     let (api, timeout) = (overdue.api, overdue.timeout);
                     return NetError::RequestTimeout { address, api, timeout };
                 }
-                (nearest.is_some(), nearest.map(|it| it.deadline))
+                nearest.map(|it| it.deadline)
             };
-            if busy {
-                last_busy = now;
-            } else if now >= last_busy + self.options.idle_max {
+            let idle_until = *self.used.lock() + self.options.idle_max;
+            if nearest.is_none() && now >= idle_until {
                 return self.closed();
             }
-            let next = next.unwrap_or(last_busy + self.options.idle_max);
+            let next = nearest.unwrap_or(idle_until);
             *self.armed.lock() = next;
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
-                () = self.rearm.notified() => last_busy = Instant::now(),
+                () = self.rearm.notified() => {}
             }
         }
+    }
+
+    /// What it means that the broker hung up.
+    fn closed_by_peer(&self, answered: bool) -> NetError {
+        let address = self.address.clone();
+        let asked = !self.pending.lock().is_empty();
+        if asked && !answered && self.options.security.sasl.is_none() {
+            let during = "the first request";
+            let hint = "a listener with SASL does that to clients without; see `security.protocol`";
+            return NetError::ClosedInHandshake { address, during, hint };
+        }
+        NetError::ClosedByPeer { address }
     }
 
     fn closed(&self) -> NetError {
@@ -506,6 +579,9 @@ impl Task {
     }
 
     fn broken(&self, reason: std::io::Error) -> NetError {
+        if let Some(failure) = TlsFailure::of(&reason, self.options.security.tls.as_deref()) {
+            return NetError::Tls { address: self.address.clone(), failure };
+        }
         NetError::Broken { address: self.address.clone(), reason: Arc::new(reason) }
     }
 
@@ -519,6 +595,56 @@ impl Task {
 fn large_frame(received: &BytesMut) -> Option<usize> {
     let prefix = received.first_chunk::<{ frame::LENGTH_BYTES }>()?;
     usize::try_from(i32::from_be_bytes(*prefix)).ok().filter(|length| *length >= LARGE_BYTES)
+}
+
+/// Carries the requests of an authentication over a connection in use.
+struct Living<'a> {
+    task: &'a Task,
+    writer: &'a mut WriteHalf<Stream>,
+}
+
+impl Ask for Living<'_> {
+    async fn ask<R: Request + Sync>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, NetError> {
+        let task = self.task;
+        let address = &task.address;
+        let correlation = task.shared.next_correlation();
+        let client_id = Some(&*task.options.client_id);
+        let frame = frame::encode_request(request, version, correlation, client_id)
+            .map_err(|reason| NetError::Unwritable { address: address.clone(), reason })?;
+        // What is pending is answered first, and may rightly take longer than this does.
+        let before = task.pending.lock().iter().map(|it| it.deadline).max();
+        let timeout = task.options.request_timeout;
+        let deadline = before.unwrap_or_else(Instant::now).max(Instant::now()) + timeout;
+        let (reply, answer) = oneshot::channel();
+        let api = R::API_KEY;
+        task.note(Pending { correlation, api, deadline, timeout, reply, _slot: None });
+        let written = write_all(self.writer, &mut vec![frame]).await;
+        written.map_err(|error| task.broken(error))?;
+        let frame = answer.await.unwrap_or_else(|_| Err(task.closed()))?;
+        decode_body(&frame, version).map_err(|reason| NetError::Malformed {
+            address: address.clone(),
+            api,
+            reason,
+        })
+    }
+}
+
+/// When to authenticate again: with a tenth of the session left, for the way and for answers that
+/// are awaited before.
+fn renewal(session: Duration) -> Instant {
+    Instant::now() + session.mul_f64(0.9)
+}
+
+/// Waits until then; for ever if there is no then.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Writes all frames, many in one system call.

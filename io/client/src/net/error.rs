@@ -4,8 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kohort_protocol::{ApiKey, DecodeError, EncodeError, VersionRange};
+use kohort_client_core::sasl::{Mechanism, SaslError};
+use kohort_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode, VersionRange};
 use thiserror::Error;
+
+use super::TlsFailure;
 
 /// Why a connection could not be opened, or a request on it got no answer.
 ///
@@ -36,6 +39,43 @@ pub enum NetError {
         address: Arc<str>,
         /// How long it was given.
         timeout: Duration,
+    },
+    /// TLS cannot be agreed on.
+    #[error("{address}: {failure}")]
+    Tls {
+        /// Who.
+        address: Arc<str>,
+        /// Why, and what to do.
+        failure: TlsFailure,
+    },
+    /// A listener with TLS was spoken to without.
+    #[error(
+        "{address} answers in TLS: set `security.protocol` to SSL or SASL_SSL, or use the port of \
+         its plaintext listener"
+    )]
+    WantsTls {
+        /// Who.
+        address: Arc<str>,
+    },
+    /// We could not prove who we are.
+    #[error("{address}: {mechanism}: {failure}")]
+    Authentication {
+        /// Who refused.
+        address: Arc<str>,
+        /// How we tried.
+        mechanism: Mechanism,
+        /// Why, and what to do.
+        failure: AuthenticationFailure,
+    },
+    /// The broker closed the connection before it could be used.
+    #[error("{address} closed the connection at {during}: {hint}")]
+    ClosedInHandshake {
+        /// Who.
+        address: Arc<str>,
+        /// When.
+        during: &'static str,
+        /// What it often means.
+        hint: &'static str,
     },
     /// The broker closed the connection.
     #[error("{address} closed the connection")]
@@ -119,17 +159,75 @@ impl NetError {
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
+            | Self::ClosedInHandshake { .. }
             | Self::ClosedByPeer { .. }
             | Self::Broken { .. }
             | Self::Closed { .. }
             | Self::RequestTimeout { .. }
             | Self::OutOfTurn { .. } => true,
-            Self::Malformed { .. }
+            // An authority that cannot be reached now may give a token later.
+            Self::Authentication { failure, .. } => {
+                matches!(failure, AuthenticationFailure::NoToken(_))
+            }
+            Self::Tls { .. }
+            | Self::WantsTls { .. }
+            | Self::Malformed { .. }
             | Self::Unwritable { .. }
             | Self::UnsupportedVersion { .. }
             | Self::DriverGone => false,
         }
     }
+
+    /// Returns whether the broker, or we, refused the connection for what one of the two is or
+    /// knows: no other attempt ends otherwise until somebody changes that.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Tls { .. } | Self::WantsTls { .. } => true,
+            Self::Authentication { .. } => !self.is_retriable(),
+            _ => false,
+        }
+    }
+}
+
+/// Why an authentication failed. Its text names the next step.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum AuthenticationFailure {
+    /// The name, the password or the token is wrong.
+    #[error(
+        "{who} is refused: {code}{}; check the name and the password or token in `sasl.*`",
+        message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
+    )]
+    Refused {
+        /// Who tried.
+        who: String,
+        /// Kafka's error.
+        code: ErrorCode,
+        /// What the broker said beside it.
+        message: Option<String>,
+    },
+    /// The listener does not offer the mechanism.
+    #[error("the listener offers {} instead: set `sasl.mechanism` to one of them", list(offered))]
+    NotOffered {
+        /// What it offers.
+        offered: Vec<String>,
+    },
+    /// The listener has no SASL.
+    #[error(
+        "the listener does not authenticate by SASL: set `security.protocol` to PLAINTEXT or SSL, \
+         or use the port of its SASL listener"
+    )]
+    NotSasl,
+    /// The broker broke the mechanism, or did not prove that it knows the password.
+    #[error(transparent)]
+    Protocol(SaslError),
+    /// The source of tokens has none.
+    #[error("there is no token: {0}")]
+    NoToken(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn show(theirs: Option<&VersionRange>) -> String {

@@ -1,26 +1,168 @@
-//! The first exchange on a connection: which versions both sides know.
+//! The first exchanges on a connection: TLS, which versions both sides know, and who we are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kohort_protocol::header::decode_response_header;
 use kohort_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use kohort_protocol::{ApiKey, DecodeError, ErrorCode, Message, Reader, frame};
+use kohort_protocol::{ApiKey, DecodeError, ErrorCode, Message, Reader, Request, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::stream::Stream;
-use super::{ApiVersions, ConnectionOptions, NetError};
+use super::security::{Ask, authenticate};
+use super::stream::{Stream, is_end};
+use super::{ApiVersions, ConnectionOptions, NetError, TlsFailure};
+
+/// A stream that is ready for requests.
+pub(super) struct Established {
+    pub(super) stream: Stream,
+    pub(super) versions: ApiVersions,
+    /// After how long we must authenticate again, if ever.
+    pub(super) session: Option<Duration>,
+}
+
+/// Connects, trying the addresses of the name in turn; each has the whole set-up time for itself,
+/// so that one which swallows packets does not hide those after it.
+pub(super) async fn establish(
+    host: &str,
+    port: u16,
+    address: &Arc<str>,
+    options: &ConnectionOptions,
+) -> Result<Established, NetError> {
+    let too_long =
+        || NetError::ConnectTimeout { address: address.clone(), timeout: options.setup_timeout };
+    let resolved =
+        tokio::time::timeout(options.setup_timeout, tokio::net::lookup_host((host, port))).await;
+    let resolved = resolved.map_err(|_| too_long())?.map_err(|reason| NetError::Resolve {
+        address: address.clone(),
+        reason: Arc::new(reason),
+    })?;
+    let mut last = NetError::Resolve {
+        address: address.clone(),
+        reason: Arc::new(std::io::Error::other("the name has no address")),
+    };
+    for candidate in resolved {
+        let set_up = set_up(candidate, host, address, options);
+        let outcome = tokio::time::timeout(options.setup_timeout, set_up).await;
+        match outcome.unwrap_or_else(|_| Err(too_long())) {
+            Ok(established) => return Ok(established),
+            // The other addresses lead to the same broker, which will say the same.
+            Err(error) if error.is_refusal() => return Err(error),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn set_up(
+    candidate: SocketAddr,
+    host: &str,
+    address: &Arc<str>,
+    options: &ConnectionOptions,
+) -> Result<Established, NetError> {
+    let tcp = options.dialer.connect(candidate).await.map_err(|reason| NetError::Connect {
+        address: address.clone(),
+        reason: Arc::new(reason),
+    })?;
+    let stream = match &options.security.tls {
+        None => Stream::Tcp(tcp),
+        Some(config) => Stream::encrypt(tcp, config.clone(), host, address).await?,
+    };
+    let mut bare = Bare { stream, address, options, asked: 0 };
+    let versions = negotiate(&mut bare).await?;
+    let session = match &options.security.sasl {
+        None => None,
+        Some(sasl) => authenticate(&mut bare, sasl, &versions, address).await?,
+    };
+    Ok(Established { stream: bare.stream, versions, session })
+}
+
+/// A stream before its connection's task has it: one request at a time.
+struct Bare<'a> {
+    stream: Stream,
+    address: &'a Arc<str>,
+    options: &'a ConnectionOptions,
+    asked: u32,
+}
+
+impl Ask for Bare<'_> {
+    async fn ask<R: Request + Sync>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, NetError> {
+        let frame = self.exchange(version, request).await?;
+        decode_body(&frame, version).map_err(|reason| self.malformed(R::API_KEY, reason))
+    }
+}
+
+impl Bare<'_> {
+    /// Sends a request and returns the frame of its answer.
+    async fn exchange<R: Request>(&mut self, version: i16, request: &R) -> Result<Bytes, NetError> {
+        let client_id = Some(&*self.options.client_id);
+        let frame = frame::encode_request(request, version, HANDSHAKE_CORRELATION, client_id)
+            .map_err(|reason| NetError::Unwritable { address: self.address.clone(), reason })?;
+        self.stream.write_all(&frame).await.map_err(|error| self.broken(error))?;
+        self.stream.flush().await.map_err(|error| self.broken(error))?;
+        let mut received = BytesMut::new();
+        loop {
+            let limit = self.options.response_bytes_max;
+            match frame::split_frame(&mut received, limit) {
+                Ok(Some(frame)) => {
+                    self.asked += 1;
+                    return Ok(frame);
+                }
+                Ok(None) => {}
+                // A plaintext client hears of TLS by an alert: content type 21, version 3.x.
+                Err(_) if self.options.security.tls.is_none() && received.starts_with(&[21, 3]) => {
+                    return Err(NetError::WantsTls { address: self.address.clone() });
+                }
+                Err(reason) => return Err(self.malformed(R::API_KEY, reason)),
+            }
+            received.reserve(wanted(&received));
+            match self.stream.read_buf(&mut received).await {
+                Ok(0) => return Err(self.closed()),
+                Ok(_) => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    /// What an end at this point means.
+    fn closed(&self) -> NetError {
+        let address = self.address.clone();
+        let protocol = self.options.security.protocol();
+        match (self.asked, protocol.has_tls()) {
+            (0, false) => NetError::ClosedInHandshake {
+                address,
+                during: "the first request",
+                hint: "a listener with TLS does that; see `security.protocol`",
+            },
+            _ => NetError::ClosedByPeer { address },
+        }
+    }
+
+    fn broken(&self, reason: std::io::Error) -> NetError {
+        let address = self.address.clone();
+        match TlsFailure::of(&reason, self.options.security.tls.as_deref()) {
+            Some(failure) => NetError::Tls { address, failure },
+            None if is_end(&reason) => self.closed(),
+            None => NetError::Broken { address, reason: Arc::new(reason) },
+        }
+    }
+
+    fn malformed(&self, api: ApiKey, reason: DecodeError) -> NetError {
+        NetError::Malformed { address: self.address.clone(), api, reason }
+    }
+}
 
 /// Agrees on versions (KIP-511): asks in our highest ApiVersions version; a broker that does not
 /// know it answers in version 0, with the versions it does know.
-pub(super) async fn negotiate(
-    stream: &mut Stream,
-    address: &Arc<str>,
-    options: &ConnectionOptions,
-) -> Result<ApiVersions, NetError> {
+async fn negotiate(bare: &mut Bare<'_>) -> Result<ApiVersions, NetError> {
     let mut version = ApiVersionsRequest::VERSIONS.max;
     loop {
-        let response = ask_versions(stream, address, options, version).await?;
+        let response = ask_versions(bare, version).await?;
         if response.error_code != ErrorCode::UNSUPPORTED_VERSION {
             return Ok(ApiVersions::new(&response));
         }
@@ -28,7 +170,7 @@ pub(super) async fn negotiate(
         let lower = theirs.map_or(0, |theirs| theirs.max);
         if lower >= version {
             return Err(NetError::UnsupportedVersion {
-                address: address.clone(),
+                address: bare.address.clone(),
                 api: ApiKey::ApiVersions,
                 ours: ApiVersionsRequest::VERSIONS,
                 theirs,
@@ -38,37 +180,16 @@ pub(super) async fn negotiate(
     }
 }
 
-async fn ask_versions(
-    stream: &mut Stream,
-    address: &Arc<str>,
-    options: &ConnectionOptions,
-    version: i16,
-) -> Result<ApiVersionsResponse, NetError> {
+async fn ask_versions(bare: &mut Bare<'_>, version: i16) -> Result<ApiVersionsResponse, NetError> {
     let request = ApiVersionsRequest {
         client_software_name: env!("CARGO_PKG_NAME").to_owned(),
         client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let broken = |reason| NetError::Broken { address: address.clone(), reason: Arc::new(reason) };
-    let malformed =
-        |reason| NetError::Malformed { address: address.clone(), api: ApiKey::ApiVersions, reason };
-    let frame = frame::encode_request(&request, version, 0, Some(&options.client_id))
-        .map_err(|reason| NetError::Unwritable { address: address.clone(), reason })?;
-    stream.write_all(&frame).await.map_err(broken)?;
-    let mut received = BytesMut::new();
-    let frame = loop {
-        let limit = options.response_bytes_max;
-        if let Some(frame) = frame::split_frame(&mut received, limit).map_err(malformed)? {
-            break frame;
-        }
-        received.reserve(wanted(&received));
-        if stream.read_buf(&mut received).await.map_err(broken)? == 0 {
-            return Err(NetError::ClosedByPeer { address: address.clone() });
-        }
-    };
+    let frame = bare.exchange(version, &request).await?;
     // The header (an id, no tags) and then the error come first in every version.
     let refused = frame.get(4..6) == Some(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
     let answered_in = if refused { 0 } else { version };
-    decode_body(&frame, answered_in).map_err(malformed)
+    decode_body(&frame, answered_in).map_err(|reason| bare.malformed(ApiKey::ApiVersions, reason))
 }
 
 /// Reads an answer's header and body.
@@ -89,6 +210,8 @@ pub(super) fn wanted(received: &BytesMut) -> usize {
     missing.clamp(1, TRUSTED_BYTES.max(received.len()))
 }
 
+/// The correlation id of everything before the connection's task counts its own.
+const HANDSHAKE_CORRELATION: i32 = 0;
 /// What one read asks for while the size of the next frame is not known.
 const READ_BYTES: usize = 16 * 1024;
 /// The part of a frame whose room is taken on the peer's word: one partition's fetch.

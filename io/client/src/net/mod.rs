@@ -29,8 +29,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Left out until the client does them: TLS and SASL. Their places are [`stream::Stream`], which is
-//! an enum of transports, and the end of the handshake in [`BrokerConnection::open`].
+//! [`security`] secures what is opened, and says in words what to do when that fails.
 
 mod api_versions;
 mod connection;
@@ -39,11 +38,13 @@ mod error;
 mod frames;
 mod handshake;
 mod pool;
+pub mod security;
 pub mod stream;
 
 pub use api_versions::ApiVersions;
 pub use connection::{BrokerConnection, ConnectionOptions, InFlight};
 pub use driver::Driver;
-pub use error::NetError;
+pub use error::{AuthenticationFailure, NetError};
 pub use frames::FramePool;
 pub use pool::{Pool, Purpose};
+pub use security::{Security, TlsFailure, TokenError, TokenProvider, UnsecuredTokens};

@@ -48,6 +48,8 @@ struct Slot {
 struct State {
     connection: Option<BrokerConnection>,
     failures: u32,
+    /// How many attempts in a row took too long.
+    timeouts: u32,
     not_before: Option<Instant>,
 }
 
@@ -85,13 +87,15 @@ impl Pool {
         if let Some(not_before) = not_before {
             tokio::time::sleep_until(not_before).await;
         }
-        let options = self.inner.options.clone();
+        let mut options = self.inner.options.clone();
+        options.setup_timeout = self.setup_timeout(slot.state.lock().timeouts);
         let opened = BrokerConnection::open(&broker.host, broker.port, options).await;
         let mut state = slot.state.lock();
         match opened {
             Ok(connection) => {
                 tracing::debug!(node = broker.id, address = %connection.address(), ?purpose, "connected");
                 state.failures = 0;
+                state.timeouts = 0;
                 state.not_before = None;
                 if let Some(old) = state.connection.replace(connection.clone()) {
                     old.close();
@@ -100,6 +104,8 @@ impl Pool {
             }
             Err(error) => {
                 state.failures += 1;
+                let too_long = matches!(error, NetError::ConnectTimeout { .. });
+                state.timeouts = if too_long { state.timeouts + 1 } else { 0 };
                 let delay = self.inner.backoff.delay(state.failures, &mut self.inner.jitter.lock());
                 tracing::debug!(node = broker.id, %error, ?delay, "cannot connect");
                 state.not_before = Some(Instant::now() + delay);
@@ -107,6 +113,13 @@ impl Pool {
                 Err(error)
             }
         }
+    }
+
+    /// How long an attempt may take after so many that took too long: twice as long each time.
+    fn setup_timeout(&self, timeouts: u32) -> Duration {
+        let ConnectionOptions { setup_timeout, setup_timeout_max, .. } = self.inner.options;
+        let factor = 1_u32.checked_shl(timeouts).unwrap_or(u32::MAX);
+        setup_timeout.saturating_mul(factor).min(setup_timeout_max.max(setup_timeout))
     }
 
     /// Returns how long the back-off still keeps us from connecting to a broker.

@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::NetError;
+use super::{NetError, TlsFailure};
 
 /// A byte stream to a broker.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ use super::NetError;
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// How streams are opened.
@@ -29,22 +34,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Opens a stream: resolves `host` anew and tries its addresses in turn.
-    pub async fn dial(&self, host: &str, port: u16) -> Result<Stream, NetError> {
-        let address: Arc<str> = Arc::from(format!("{host}:{port}"));
-        let resolve =
-            |reason| NetError::Resolve { address: address.clone(), reason: Arc::new(reason) };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for candidate in tokio::net::lookup_host((host, port)).await.map_err(resolve)? {
-            match self.connect(candidate).await {
-                Ok(stream) => return Ok(Stream::Tcp(stream)),
-                Err(error) => last = error,
-            }
-        }
-        Err(NetError::Connect { address, reason: Arc::new(last) })
-    }
-
-    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    /// Connects to one address.
+    pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(size) = self.send_buffer {
             socket.set_send_buffer_size(size)?;
@@ -59,6 +50,44 @@ impl Dialer {
     }
 }
 
+impl Stream {
+    /// Agrees on TLS with whoever is at the other end.
+    pub(super) async fn encrypt(
+        tcp: TcpStream,
+        config: Arc<rustls::ClientConfig>,
+        host: &str,
+        address: &Arc<str>,
+    ) -> Result<Self, NetError> {
+        let refused = |failure| NetError::Tls { address: address.clone(), failure };
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            refused(TlsFailure::Other { reason: format!("`{host}` is no name a certificate has") })
+        })?;
+        match TlsConnector::from(config.clone()).connect(name, tcp).await {
+            Ok(stream) => Ok(Self::Tls(Box::new(stream))),
+            Err(error) => Err(match TlsFailure::of(&error, Some(&config)) {
+                Some(failure) => refused(failure),
+                None if is_end(&error) => NetError::ClosedInHandshake {
+                    address: address.clone(),
+                    during: "the TLS handshake",
+                    hint: "a listener without TLS does that; see `security.protocol`",
+                },
+                None => NetError::Broken { address: address.clone(), reason: Arc::new(error) },
+            }),
+        }
+    }
+}
+
+/// Whether the peer closed the connection, in one way or the other.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -67,6 +96,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -79,6 +109,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -89,24 +120,28 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

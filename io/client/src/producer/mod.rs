@@ -141,7 +141,7 @@ impl Producer {
             seed: Some(seed),
             ..ClusterOptions::default()
         };
-        let cluster = Cluster::start(&driver, &config.common, options);
+        let cluster = Cluster::start(&driver, &config.common, options)?;
         let accumulator = Accumulator::new(accumulator_config(&config, seed));
         let topics = TopicTable::new(&config, seed);
         let shared = Arc::new(Shared {

@@ -158,12 +158,18 @@ async fn find_topic(
                 cluster.refresh().await.map(drop)
             } else {
                 // The cluster keeps asking about topics that are not settled.
-                views.changed().await.map_err(|_| NetError::DriverGone.into())
+                tokio::select! {
+                    changed = views.changed() => changed.map_err(|_| NetError::DriverGone.into()),
+                    refusal = cluster.refused() => Err(refusal),
+                }
             }
         };
         match tokio::time::timeout_at(deadline, next).await {
             Err(_) => return Err(SendError::UnknownTopic { topic, reason: last }),
             Ok(Ok(())) => asked = true,
+            Ok(Err(reason)) if reason.is_refusal() => {
+                return Err(SendError::UnknownTopic { topic, reason });
+            }
             Ok(Err(error)) => {
                 last = error;
                 // The refresher tries again by itself; its next picture wakes us.

@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses a part of it")]
 
 mod brokers;
+pub mod certificates;
 mod consumers;
 mod scripted;
+pub mod secured;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +39,7 @@ pub fn connect(servers: &str) -> (Driver, Cluster) {
     let config = AdminConfig::from_pairs([("bootstrap.servers", servers)]).unwrap();
     let driver = Driver::start("test").unwrap();
     let options = ClusterOptions { seed: Some(1), ..ClusterOptions::default() };
-    let cluster = Cluster::start(&driver, &config.common, options);
+    let cluster = Cluster::start(&driver, &config.common, options).unwrap();
     (driver, cluster)
 }
 

@@ -1,0 +1,231 @@
+//! Who we say we are: a mechanism and its secrets.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort_client_core::sasl::{
+    Exchange, Mechanism, OAuthToken, SaslError, ScramHash, UnsecuredClaims, unsecured_token,
+};
+
+use crate::config::security::JaasEntry;
+use crate::config::{CommonConfig, ConfigError, Secret};
+
+/// Gets tokens for OAUTHBEARER. It is asked before each authentication, so one that asks a server
+/// should keep a token while it is good.
+pub trait TokenProvider: Send + Sync + 'static {
+    /// Returns a token that is good now. The future runs on the client's thread and must not block.
+    fn token(&self) -> Pin<Box<dyn Future<Output = Result<OAuthToken, TokenError>> + Send + '_>>;
+}
+
+/// Why there is no token, in whatever words the provider has.
+pub type TokenError = Box<dyn Error + Send + Sync>;
+
+/// Makes tokens that nobody signed, for brokers of a test set-up.
+#[derive(Debug, Clone)]
+pub struct UnsecuredTokens {
+    subject: String,
+    lifetime: Duration,
+    extensions: BTreeMap<String, String>,
+}
+
+impl UnsecuredTokens {
+    /// Returns a provider for this principal, with tokens that live for an hour.
+    pub fn new(subject: impl Into<String>) -> Self {
+        let lifetime = Duration::from_secs(3600);
+        Self { subject: subject.into(), lifetime, extensions: BTreeMap::new() }
+    }
+
+    /// Sets how long tokens live.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+}
+
+impl TokenProvider for UnsecuredTokens {
+    fn token(&self) -> Pin<Box<dyn Future<Output = Result<OAuthToken, TokenError>> + Send + '_>> {
+        let issued_at = crate::clock::now_ms() / 1000;
+        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let expires_at = issued_at.saturating_add(lifetime);
+        let mut token =
+            unsecured_token(&UnsecuredClaims { subject: &self.subject, issued_at, expires_at });
+        token.extensions.clone_from(&self.extensions);
+        Box::pin(std::future::ready(Ok(token)))
+    }
+}
+
+/// Reads the token from a file, which somebody else keeps fresh.
+struct TokenFile {
+    path: PathBuf,
+}
+
+impl TokenProvider for TokenFile {
+    fn token(&self) -> Pin<Box<dyn Future<Output = Result<OAuthToken, TokenError>> + Send + '_>> {
+        Box::pin(async {
+            let path = self.path.clone();
+            let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await?;
+            let text = text.map_err(|error| format!("{}: {error}", self.path.display()))?;
+            Ok(OAuthToken::new(text.trim()))
+        })
+    }
+}
+
+/// A mechanism and what it needs.
+#[derive(Debug)]
+pub(crate) struct Sasl {
+    pub(crate) mechanism: Mechanism,
+    credentials: Credentials,
+}
+
+enum Credentials {
+    Password { username: String, password: Secret },
+    Tokens(Arc<dyn TokenProvider>),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { username, .. } => write!(f, "password of {username}"),
+            Self::Tokens(_) => f.write_str("tokens"),
+        }
+    }
+}
+
+/// Why an exchange could not begin.
+pub(super) enum StartError {
+    Sasl(SaslError),
+    Source(TokenError),
+}
+
+impl Sasl {
+    /// Finds the secrets of the configured mechanism.
+    pub(super) fn new(config: &CommonConfig) -> Result<Self, ConfigError> {
+        let mechanism = config.sasl_mechanism.ok_or_else(|| missing("`sasl.mechanism`"))?;
+        let jaas = Some(config.sasl_jaas_config.reveal())
+            .filter(|line| !line.is_empty())
+            .map(|line| read_jaas(line, mechanism))
+            .transpose()?;
+        let credentials = match mechanism {
+            Mechanism::OAuthBearer => Credentials::Tokens(tokens(config, jaas)?),
+            _ => password(config, jaas)?,
+        };
+        Ok(Self { mechanism, credentials })
+    }
+
+    /// Starts an exchange: asks for a token, or takes fresh random bytes.
+    pub(super) async fn start(&self) -> Result<Exchange, StartError> {
+        match &self.credentials {
+            Credentials::Tokens(provider) => {
+                let token = provider.token().await.map_err(StartError::Source)?;
+                Exchange::oauth_bearer(&token).map_err(StartError::Sasl)
+            }
+            Credentials::Password { username, password } => {
+                let password = password.reveal();
+                let nonce = crate::random::bytes::<24>();
+                let scram = |hash| Exchange::scram(hash, username, password, &nonce);
+                match self.mechanism {
+                    Mechanism::ScramSha256 => Ok(scram(ScramHash::Sha256)),
+                    Mechanism::ScramSha512 => Ok(scram(ScramHash::Sha512)),
+                    _ => Exchange::plain(username, password).map_err(StartError::Sasl),
+                }
+            }
+        }
+    }
+
+    /// Returns who tries to authenticate, for errors.
+    pub(super) fn who(&self) -> String {
+        match &self.credentials {
+            Credentials::Password { username, .. } => format!("user `{username}`"),
+            Credentials::Tokens(_) => "the token's bearer".to_owned(),
+        }
+    }
+}
+
+fn read_jaas(line: &str, mechanism: Mechanism) -> Result<JaasEntry, ConfigError> {
+    let invalid = |reason: String| ConfigError::InvalidValue {
+        name: JAAS,
+        value: crate::config::security::HIDDEN.to_owned(),
+        reason,
+    };
+    let entry = JaasEntry::parse(line).map_err(invalid)?;
+    let wanted = match mechanism {
+        Mechanism::Plain => "PlainLoginModule",
+        Mechanism::OAuthBearer => "OAuthBearerLoginModule",
+        _ => "ScramLoginModule",
+    };
+    if entry.module == wanted {
+        Ok(entry)
+    } else {
+        Err(invalid(format!("{mechanism} needs `{wanted}`, not `{}`", entry.module)))
+    }
+}
+
+fn password(config: &CommonConfig, jaas: Option<JaasEntry>) -> Result<Credentials, ConfigError> {
+    let mut options = jaas.map(|jaas| jaas.options).unwrap_or_default();
+    let username = config.sasl_username.clone().or_else(|| options.remove("username"));
+    let password = Some(config.sasl_password.clone())
+        .filter(|password| !password.is_empty())
+        .or_else(|| options.remove("password").map(Secret::new));
+    match (username, password) {
+        (Some(username), Some(password)) => Ok(Credentials::Password { username, password }),
+        (None, _) => Err(missing("`sasl.username`")),
+        (_, None) => Err(missing("`sasl.password`")),
+    }
+}
+
+fn tokens(
+    config: &CommonConfig,
+    jaas: Option<JaasEntry>,
+) -> Result<Arc<dyn TokenProvider>, ConfigError> {
+    const URL: &str = "sasl.oauthbearer.token.endpoint.url";
+    if let Some(provider) = &config.token_source.0 {
+        return Ok(provider.clone());
+    }
+    if let Some(url) = &config.sasl_oauthbearer_token_endpoint_url {
+        let path = url.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        return match path {
+            Some(path) => Ok(Arc::new(TokenFile { path: path.into() })),
+            None => Err(ConfigError::InvalidValue {
+                name: URL,
+                value: url.clone(),
+                reason: "only `file:` is read here: give the builder a provider of tokens"
+                    .to_owned(),
+            }),
+        };
+    }
+    let options = jaas.map(|jaas| jaas.options).unwrap_or_default();
+    let Some(subject) = options.get("unsecuredLoginStringClaim_sub") else {
+        return Err(missing(
+            "a source of tokens: a provider given to the builder, a `file:` in \
+             `sasl.oauthbearer.token.endpoint.url`, or in a test set-up \
+             `unsecuredLoginStringClaim_sub` in `sasl.jaas.config`",
+        ));
+    };
+    let mut unsecured = UnsecuredTokens::new(subject);
+    if let Some(seconds) = options.get("unsecuredLoginLifetimeSeconds") {
+        let seconds = seconds.parse().map_err(|_| ConfigError::InvalidValue {
+            name: JAAS,
+            value: seconds.clone(),
+            reason: "`unsecuredLoginLifetimeSeconds` is a whole number".to_owned(),
+        })?;
+        unsecured = unsecured.lifetime(Duration::from_secs(seconds));
+    }
+    let extension = |(name, value): (&String, &String)| {
+        Some((name.strip_prefix("unsecuredLoginExtension_")?.to_owned(), value.clone()))
+    };
+    unsecured.extensions = options.iter().filter_map(extension).collect();
+    Ok(Arc::new(unsecured))
+}
+
+fn missing(what: &str) -> ConfigError {
+    ConfigError::Conflict { reason: format!("SASL needs {what}") }
+}
+
+const JAAS: &str = "sasl.jaas.config";
