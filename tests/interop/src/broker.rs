@@ -39,12 +39,25 @@ pub(crate) struct Broker {
     places: Places,
     jvm: &'static [&'static str],
     port: u16,
-    /// The port of a second listener, and the one it advertises in its place.
-    proxied: Option<(u16, u16)>,
+    /// Listeners beside the plain one.
+    listeners: Vec<Listener>,
     /// Properties beside the defaults, by Kafka's names.
-    properties: Properties,
+    properties: Vec<(String, String)>,
     folder: TempDir,
     process: Option<Child>,
+}
+
+/// A listener of Kafka beside the plain one.
+#[derive(Debug, Clone)]
+pub(crate) struct Listener {
+    /// Its name, which is in its properties too.
+    pub(crate) name: &'static str,
+    /// What it speaks, in Kafka's words.
+    pub(crate) protocol: &'static str,
+    /// Its host and port.
+    pub(crate) port: u16,
+    /// What it tells clients its port is.
+    pub(crate) advertised: u16,
 }
 
 /// Broker properties by Kafka's names.
@@ -53,7 +66,18 @@ pub(crate) type Properties = &'static [(&'static str, &'static str)];
 impl Broker {
     /// Starts a broker on a free port with an empty data folder, and waits until it answers.
     pub(crate) fn start_with(kind: Kind, places: &Places, properties: Properties) -> Result<Self> {
-        let mut broker = Self::prepare(kind, places, KAFKA_JVM, None, properties)?;
+        let mut broker = Self::prepare(kind, places, KAFKA_JVM, Vec::new(), owned(properties))?;
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// Starts Kafka with more listeners.
+    pub(crate) fn start_kafka_with_listeners(
+        places: &Places,
+        listeners: Vec<Listener>,
+        properties: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let mut broker = Self::prepare(Kind::Kafka, places, KAFKA_JVM, listeners, properties)?;
         broker.launch()?;
         Ok(broker)
     }
@@ -64,11 +88,10 @@ impl Broker {
         places: &Places,
         properties: Properties,
     ) -> Result<(Self, u16, u16)> {
-        let (listener, proxy) = (free_port()?, free_port()?);
-        let proxied = Some((listener, proxy));
-        let mut broker = Self::prepare(Kind::Kafka, places, KAFKA_JVM, proxied, properties)?;
-        broker.launch()?;
-        Ok((broker, listener, proxy))
+        let (port, proxy) = (free_port()?, free_port()?);
+        let proxied = Listener { name: "PROXIED", protocol: "PLAINTEXT", port, advertised: proxy };
+        let broker = Self::start_kafka_with_listeners(places, vec![proxied], owned(properties))?;
+        Ok((broker, port, proxy))
     }
 
     /// Prepares a broker to be measured: Kafka with the heap and collector of its start script.
@@ -77,15 +100,15 @@ impl Broker {
         places: &Places,
         properties: Properties,
     ) -> Result<Self> {
-        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE, None, properties)
+        Self::prepare(kind, places, KAFKA_JVM_FULL_SIZE, Vec::new(), owned(properties))
     }
 
     fn prepare(
         kind: Kind,
         places: &Places,
         jvm: &'static [&'static str],
-        proxied: Option<(u16, u16)>,
-        properties: Properties,
+        listeners: Vec<Listener>,
+        properties: Vec<(String, String)>,
     ) -> Result<Self> {
         // The log file of the last run is not continued.
         places.log(kind.name())?;
@@ -95,7 +118,7 @@ impl Broker {
             places: places.clone(),
             jvm,
             port: free_port()?,
-            proxied,
+            listeners,
             properties,
             folder,
             process: None,
@@ -212,8 +235,8 @@ impl Broker {
     fn format(&self) -> Result<()> {
         let controller = free_port()?;
         let properties = self.folder.path().join("server.properties");
-        let mut text = kafka_properties(self.port, controller, self.proxied, &self.data());
-        for (name, value) in self.properties {
+        let mut text = kafka_properties(self.port, controller, &self.listeners, &self.data());
+        for (name, value) in &self.properties {
             text.push_str(&format!("{name}={value}\n"));
         }
         fs::write(&properties, text)?;
@@ -277,18 +300,21 @@ fn answers(port: u16) -> bool {
         && answer[8..] == [0, 0]
 }
 
-fn kafka_properties(
-    port: u16,
-    controller: u16,
-    proxied: Option<(u16, u16)>,
-    data: &Path,
-) -> String {
+fn owned(properties: Properties) -> Vec<(String, String)> {
+    properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn kafka_properties(port: u16, controller: u16, more: &[Listener], data: &Path) -> String {
     let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
     let mut listeners = at("PLAINTEXT", port);
     let mut advertised = listeners.clone();
-    if let Some((listener, proxy)) = proxied {
-        listeners = format!("{listeners},{}", at("PROXIED", listener));
-        advertised = format!("{advertised},{}", at("PROXIED", proxy));
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for Listener { name, protocol, port, advertised: told } in more {
+        listeners.push_str(&format!(",{}", at(name, *port)));
+        // The name certificates are for.
+        let host = if protocol.ends_with("SSL") { "localhost" } else { "127.0.0.1" };
+        advertised.push_str(&format!(",{name}://{host}:{told}"));
+        protocols.push_str(&format!(",{name}:{protocol}"));
     }
     // One node needs replication factors of one, and a short session with its own controller: after
     // a SIGKILL it is let in again only when its last session is over.
@@ -298,7 +324,7 @@ fn kafka_properties(
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners={advertised}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map={protocols}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          offsets.topic.replication.factor=1\n\

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::broker::{Broker, Kind, Properties};
 use crate::places::Places;
-use crate::suite;
+use crate::{security, suite};
 
 /// Runs everything; returns whether all passed.
 pub(crate) fn run(places: &Places) -> Result<bool> {
@@ -33,6 +33,7 @@ pub(crate) fn run(places: &Places) -> Result<bool> {
         passed &= status.success();
     }
     drop(broker);
+    passed &= security::run(places)?;
     let words = OUR_CLIENT.map(str::to_owned);
     Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
 }

@@ -24,6 +24,7 @@ mod places;
 mod records;
 mod restart;
 mod sample;
+mod security;
 mod soak;
 mod streams;
 mod suite;
@@ -55,6 +56,8 @@ enum Command {
     Sigkill(SigkillArguments),
     /// Run the tests of our own client and of the command line against Apache Kafka.
     Client,
+    /// Run the tests of our client's TLS and SASL against Apache Kafka.
+    Security,
     /// Measure our broker and Apache Kafka, in turn.
     #[command(subcommand)]
     Bench(Bench),
@@ -137,6 +140,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
             suite::run(&places, arguments.broker, &tests)
         }
         Command::Client => client::run(&places),
+        Command::Security => security::run(&places),
         Command::Sigkill(arguments) => {
             let tests = restart::kill_tests(&arguments.client, arguments.kills);
             suite::run(&places, arguments.broker, &tests)
