@@ -1,5 +1,7 @@
 //! What an operator can set, under Kafka's names and with Kafka's defaults.
 
+use std::sync::Arc;
+
 /// The group coordinator's settings. Times are milliseconds, as they are on the wire and in
 /// [`Timestamp`](crate::Timestamp)s.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,57 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`: how often to look for expired offsets.
     pub offsets_retention_check_interval_ms: i64,
+    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: how often such members are told to heartbeat; unless
+    /// set, as often as the broker can afford.
+    pub consumer_heartbeat_interval_ms: Option<i32>,
+    /// `group.consumer.assignment.interval.ms`: how long lies at least between two target assignments
+    /// of a group; unless set, what its size asks for.
+    pub consumer_assignment_interval_ms: Option<i32>,
+    /// `group.consumer.max.size`: how many members a consumer group may have.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: the assignors that members may ask for, the default first.
+    pub consumer_assignors: Vec<Arc<str>>,
+    /// `group.consumer.migration.policy`: which groups may change their protocol while they run.
+    pub consumer_migration_policy: MigrationPolicy,
+}
+
+/// Which groups may change their protocol while they run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// None.
+    Disabled,
+    /// Classic groups may become consumer groups.
+    Upgrade,
+    /// Consumer groups may become classic groups.
+    Downgrade,
+    /// All.
+    #[default]
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// Returns the policy that Kafka gives this name, whatever its case.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "disabled" => Self::Disabled,
+            "upgrade" => Self::Upgrade,
+            "downgrade" => Self::Downgrade,
+            "bidirectional" => Self::Bidirectional,
+            _ => return None,
+        })
+    }
+
+    /// Tells whether classic groups may become consumer groups.
+    pub fn allows_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// Tells whether consumer groups may become classic groups.
+    pub fn allows_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
 }
 
 impl Default for GroupConfig {
@@ -38,6 +91,12 @@ impl Default for GroupConfig {
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60_000,
             offsets_retention_check_interval_ms: 600_000,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: None,
+            consumer_assignment_interval_ms: None,
+            consumer_max_size: i32::MAX as usize,
+            consumer_assignors: vec!["uniform".into(), "range".into()],
+            consumer_migration_policy: MigrationPolicy::default(),
         }
     }
 }

@@ -79,12 +79,13 @@ mod shard;
 mod timers;
 
 pub use clients::Clients;
-pub use config::GroupConfig;
+pub use config::{GroupConfig, MigrationPolicy};
 pub use group::{
-    CauseKind, ClassicMemberMetadata, ClassicMetadata, CommittedOffset, ConnectionId, GroupCall,
-    GroupEffect, GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState,
-    Move, Owner, Rebalance, RebalanceCause, RequestContext, SnapshotPosition, SurveyedGroup, merge,
-    partition_for, split,
+    CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,
+    ConnectionId, ConsumerRecord, CurrentAssignment, GroupCall, GroupEffect, GroupEpoch,
+    GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState, MemberMetadata,
+    MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause, RequestContext,
+    ResolvedRegex, SnapshotPosition, SurveyedGroup, TargetEpoch, merge, partition_for, split,
 };
 pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};

@@ -1,5 +1,7 @@
 //! Where new member ids come from: a seeded source, so that a run can be repeated.
 
+use kohort_protocol::Uuid;
+
 /// Makes the random part of member ids.
 ///
 /// The generator is SplitMix64: its whole state is the seed, every seed is good, and member ids
@@ -26,6 +28,15 @@ impl MemberIds {
             low >> 48,
             low & 0xffff_ffff_ffff
         )
+    }
+
+    /// Returns a random UUID as Kafka prints it, for members that bring no id of their own.
+    pub(crate) fn next_uuid(&mut self) -> String {
+        let mut bytes = [0; 16];
+        for half in bytes.chunks_exact_mut(8) {
+            half.copy_from_slice(&self.next_word().to_be_bytes());
+        }
+        Uuid::from_random(bytes).to_string()
     }
 
     fn next_word(&mut self) -> u64 {

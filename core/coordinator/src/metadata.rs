@@ -1,7 +1,7 @@
 //! What a coordinator needs to know of the cluster: its topics by name and id with their partition
 //! counts, and properties that groups have of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_protocol::Uuid;
@@ -58,6 +58,19 @@ impl MetadataImage {
     /// Returns all topics in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &TopicImage> {
         self.topics.by_name.values()
+    }
+
+    /// Returns the names of topics that are not the same in both images: there in one only, created
+    /// anew, or grown.
+    pub(crate) fn changed_topics(&self, other: &Self) -> BTreeSet<Arc<str>> {
+        if Arc::ptr_eq(&self.topics, &other.topics) {
+            return BTreeSet::new();
+        }
+        let differs = |one: &Self, other: &Self| {
+            let topics = one.topics().filter(|topic| other.topic(&topic.name) != Some(topic));
+            topics.map(|topic| topic.name.clone()).collect::<Vec<_>>()
+        };
+        differs(self, other).into_iter().chain(differs(other, self)).collect()
     }
 
     /// Returns the group's own properties.

@@ -251,7 +251,7 @@ impl BrokerBuilder {
             tokio::spawn(writer.run(stopping.clone()));
         }
         let groups = Groups::start(
-            &typed,
+            Arc::clone(&config),
             Arc::clone(&clock),
             Arc::clone(&metadata),
             Arc::clone(&metrics),

@@ -99,6 +99,8 @@ pub(crate) const APIS: &[Api] = &[
     api!(m::UpdateFeaturesRequest, Alone, handlers::update_features::handle),
     api!(m::DescribeClusterRequest, Alone, handlers::describe_cluster::handle),
     api!(m::DescribeProducersRequest, Alone, handlers::describe_producers::handle),
+    api!(m::ConsumerGroupHeartbeatRequest, Group, handlers::groups::handle),
+    api!(m::ConsumerGroupDescribeRequest, Alone, handlers::groups::handle),
     api!(m::ListConfigResourcesRequest, Alone, handlers::list_config_resources::handle),
     api!(m::DescribeTopicPartitionsRequest, Alone, handlers::describe_topic_partitions::handle),
 ];

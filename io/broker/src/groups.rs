@@ -10,14 +10,14 @@ use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, LiveConfig};
 use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, RequestContext,
-    SurveyedGroup, partition_for, split,
+    ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, MigrationPolicy,
+    RequestContext, SurveyedGroup, partition_for, split,
 };
 use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
@@ -37,7 +37,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// The way to every shard.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    config: GroupConfig,
+    config: Arc<LiveConfig>,
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
@@ -117,24 +117,13 @@ pub(crate) fn offsets_topic(config: &BrokerConfig) -> NewTopic {
 impl Groups {
     /// Starts the shards that have something to load.
     pub(crate) fn start(
-        config: &BrokerConfig,
+        config: Arc<LiveConfig>,
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
         metrics: Arc<Metrics>,
         events: Option<Arc<GroupEvents>>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let config = GroupConfig {
-            group_min_session_timeout_ms: config.group_min_session_timeout_ms,
-            group_max_session_timeout_ms: config.group_max_session_timeout_ms,
-            group_initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
-            group_max_size: config.group_max_size as usize,
-            group_disconnect_grace_ms: config.group_disconnect_grace_ms,
-            group_disconnect_grace_static: config.group_disconnect_grace_static,
-            offset_metadata_max_bytes: config.offset_metadata_max_bytes as usize,
-            offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
-            offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
-        };
         let groups = Self {
             config,
             clock,
@@ -305,7 +294,7 @@ impl Groups {
     }
 
     fn heeds_connections(&self) -> bool {
-        self.config.group_disconnect_grace_ms >= 0
+        self.config.typed().group_disconnect_grace_ms >= 0
     }
 
     /// Returns the ways to ask each shard what there is in it.
@@ -330,7 +319,7 @@ impl Groups {
                 let (surveys, surveyed) = mpsc::channel(1);
                 let task = ShardTask::new(
                     Arc::clone(partition),
-                    self.config.clone(),
+                    Arc::clone(&self.config),
                     Arc::clone(&self.clock),
                     Arc::clone(&self.metadata),
                     Arc::clone(&self.metrics),
@@ -367,6 +356,41 @@ impl Groups {
     /// Returns what loading each shard took.
     pub(crate) fn loads(&self) -> Vec<ShardLoad> {
         self.shared.loads()
+    }
+}
+
+/// Returns what the settings in force mean to a shard.
+pub(crate) fn group_config(config: &LiveConfig) -> GroupConfig {
+    let (settings, typed) = (config.settings(), config.typed());
+    // What is not set follows from rules of the coordinator's own.
+    let explicit = |name, value| settings.explicit(name).map(|_| value);
+    let policy = MigrationPolicy::by_name(&typed.group_consumer_migration_policy);
+    GroupConfig {
+        group_min_session_timeout_ms: typed.group_min_session_timeout_ms,
+        group_max_session_timeout_ms: typed.group_max_session_timeout_ms,
+        group_initial_rebalance_delay_ms: typed.group_initial_rebalance_delay_ms,
+        group_max_size: typed.group_max_size as usize,
+        group_disconnect_grace_ms: typed.group_disconnect_grace_ms,
+        group_disconnect_grace_static: typed.group_disconnect_grace_static,
+        offset_metadata_max_bytes: typed.offset_metadata_max_bytes as usize,
+        offsets_retention_ms: i64::from(typed.offsets_retention_minutes) * 60_000,
+        offsets_retention_check_interval_ms: typed.offsets_retention_check_interval_ms,
+        consumer_session_timeout_ms: typed.group_consumer_session_timeout_ms,
+        consumer_heartbeat_interval_ms: explicit(
+            "group.consumer.heartbeat.interval.ms",
+            typed.group_consumer_heartbeat_interval_ms,
+        ),
+        consumer_assignment_interval_ms: explicit(
+            "group.consumer.assignment.interval.ms",
+            typed.group_consumer_assignment_interval_ms,
+        ),
+        consumer_max_size: typed.group_consumer_max_size as usize,
+        consumer_assignors: typed
+            .group_consumer_assignors
+            .iter()
+            .map(|name| Arc::from(name.as_str()))
+            .collect(),
+        consumer_migration_policy: policy.unwrap_or_default(),
     }
 }
 

@@ -17,7 +17,9 @@ mod timer;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::metadata::Metadata;
+use crate::config::LiveConfig;
 use crate::group_events::GroupEvents;
+use crate::groups::group_config;
 use crate::listener::stopped;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
@@ -25,8 +27,8 @@ use crate::quiet::{Gate, Quiet};
 use crate::random;
 use batch::BatchWriter;
 use kohort_coordinator::{
-    CauseKind, Clients, ConnectionId, GroupCall, GroupConfig, GroupEffect, GroupOutcome,
-    GroupRecord, GroupResponse, GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup,
+    CauseKind, Clients, ConnectionId, GroupCall, GroupEffect, GroupOutcome, GroupRecord,
+    GroupResponse, GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup,
     error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
@@ -36,7 +38,7 @@ use snapshots::{Snapshots, Step};
 use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use timer::Timer;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -125,7 +127,7 @@ struct Held {
 /// The task of one shard.
 pub(crate) struct ShardTask {
     partition: Arc<Partition>,
-    config: GroupConfig,
+    config: Arc<LiveConfig>,
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
@@ -140,6 +142,8 @@ pub(crate) struct ShardTask {
     end: i64,
     snapshots: Snapshots,
     shared: Arc<SharedByShards>,
+    /// How many members of its consumer groups the others know of.
+    counted_members: usize,
 }
 
 /// What the shards of a broker have in common.
@@ -153,6 +157,9 @@ pub(crate) struct SharedByShards {
     pub(crate) clients: Mutex<Clients>,
     /// Where rebalances are told, if they are.
     pub(crate) events: Option<Arc<GroupEvents>>,
+    /// How many members the consumer groups of all shards have: how often they may heartbeat depends on
+    /// it.
+    consumer_members: AtomicUsize,
 }
 
 impl SharedByShards {
@@ -168,6 +175,18 @@ impl SharedByShards {
     /// Returns what the latest load of each shard took, in no order.
     pub(crate) fn loads(&self) -> Vec<ShardLoad> {
         self.loads.lock().clone()
+    }
+
+    /// Takes one shard's members into account: it had `before` and has `after`. Returns how many the
+    /// others have.
+    fn count_members(&self, before: usize, after: usize) -> usize {
+        let all = &self.consumer_members;
+        if after > before {
+            all.fetch_add(after - before, Ordering::Relaxed);
+        } else if after < before {
+            all.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        all.load(Ordering::Relaxed).saturating_sub(after)
     }
 
     fn note_load(&self, load: ShardLoad) {
@@ -188,7 +207,7 @@ enum End {
 impl ShardTask {
     pub(crate) fn new(
         partition: Arc<Partition>,
-        config: GroupConfig,
+        config: Arc<LiveConfig>,
         clock: Arc<Clock>,
         metadata: Arc<Metadata>,
         metrics: Arc<Metrics>,
@@ -212,6 +231,7 @@ impl ShardTask {
             end: 0,
             snapshots,
             shared,
+            counted_members: 0,
         }
     }
 
@@ -261,7 +281,7 @@ impl ShardTask {
     ) -> Option<GroupShard> {
         loop {
             let partition = Arc::clone(&self.partition);
-            let config = self.config.clone();
+            let config = group_config(&self.config);
             self.end = partition.log.log_end_offset();
             if self.end == partition.log.log_start_offset() {
                 let _ = spawn_blocking(move || load::begin_empty(&partition)).await;
@@ -326,6 +346,7 @@ impl ShardTask {
         let mut timer = Timer::default();
         loop {
             timer.set(shard.poll_timeout(), &self.clock);
+            self.count_members(shard);
             let may_append = self.held.len() < BATCHES_IN_FLIGHT;
             let mut round = Round::default();
             // All branches are cancel-safe: they take something out of a channel or nothing. Topics
@@ -395,6 +416,13 @@ impl ShardTask {
         }
     }
 
+    /// Tells the other shards how many members this one has, and asks for theirs.
+    fn count_members(&mut self, shard: &mut GroupShard) {
+        let members = shard.consumer_members();
+        shard.note_members_elsewhere(self.shared.count_members(self.counted_members, members));
+        self.counted_members = members;
+    }
+
     fn decide(
         &mut self,
         shard: &mut GroupShard,
@@ -454,6 +482,7 @@ impl ShardTask {
     }
 
     fn learn_topics(&self, shard: &mut GroupShard, round: &mut Round) {
+        shard.set_config(group_config(&self.config));
         let image = self.metadata.image();
         let now = self.clock.now();
         self.take(round, shard, |shard| shard.handle_metadata(now, &image));

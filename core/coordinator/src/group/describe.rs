@@ -13,7 +13,6 @@ use kohort_protocol::messages::describe_groups::{
 use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 use super::classic::ClassicGroup;
-use super::record::GroupRecord;
 use super::turn::Turn;
 use super::{GroupEntry, Groups};
 
@@ -28,13 +27,14 @@ pub(crate) fn describe(
 ) -> DescribeGroupsResponse {
     let describe = |group_id: &String| {
         let mut described = match groups.get(group_id.as_str()) {
-            Some(entry) => describe_group(entry),
-            None if version >= FIRST_VERSION_WITH_NOT_FOUND => DescribedGroup {
+            Some(entry) if entry.group.consumer().is_none() => describe_group(entry),
+            // A consumer group has a request of its own; here it is not known.
+            _ if version >= FIRST_VERSION_WITH_NOT_FOUND => DescribedGroup {
                 error_code: ErrorCode::GROUP_ID_NOT_FOUND,
                 error_message: Some(format!("Group {group_id} not found.")),
                 ..dead_group(group_id)
             },
-            None => dead_group(group_id),
+            _ => dead_group(group_id),
         };
         if request.include_authorized_operations {
             described.authorized_operations = ALL_GROUP_OPERATIONS;
@@ -92,10 +92,7 @@ pub(crate) fn delete(
         {
             let offsets = entry.offsets.tombstones(&entry.id, |_, _| true);
             turn.outcome.records.extend(offsets);
-            if entry.group.is_persisted() {
-                let group = entry.id.clone();
-                turn.outcome.records.push(GroupRecord::GroupMetadataTombstone { group });
-            }
+            turn.outcome.records.extend(entry.group.tombstones(&entry.id));
         }
     }
     response
@@ -136,4 +133,4 @@ const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 
 /// Without an authorizer everybody may do everything that can be done to a group: Kafka's bits of
 /// READ (3), DELETE (6), DESCRIBE (8), DESCRIBE_CONFIGS (10) and ALTER_CONFIGS (11).
-const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(crate) const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;

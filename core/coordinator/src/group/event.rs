@@ -155,6 +155,13 @@ pub enum CauseKind {
         /// Who.
         member: Arc<str>,
     },
+    /// A member did not give its partitions up within its rebalance timeout.
+    MemberDidNotRevoke {
+        /// Who.
+        member: Arc<str>,
+    },
+    /// Topics that the group subscribes to appeared, went away or grew.
+    SubscribedTopicsChanged,
     /// A member rejoined with other protocols or another subscription.
     SubscriptionChanged {
         /// Who.
@@ -203,6 +210,8 @@ impl CauseKind {
             Self::MemberDisconnected { .. } => "disconnected",
             Self::MemberDidNotRejoin { .. } => "did-not-rejoin",
             Self::MemberDidNotSync { .. } => "did-not-sync",
+            Self::MemberDidNotRevoke { .. } => "did-not-revoke",
+            Self::SubscribedTopicsChanged => "subscribed-topics-changed",
             Self::SubscriptionChanged { .. } => "subscription-changed",
             Self::LeaderRejoined { .. } => "leader-rejoined",
             Self::TopicsChanged { .. } => "topics-changed",
@@ -232,7 +241,8 @@ impl CauseKind {
             | Self::MemberExpired { member }
             | Self::MemberDisconnected { member, .. }
             | Self::MemberDidNotRejoin { member }
-            | Self::MemberDidNotSync { member } => Some(member),
+            | Self::MemberDidNotSync { member }
+            | Self::MemberDidNotRevoke { member } => Some(member),
             _ => None,
         }
     }
@@ -262,6 +272,10 @@ impl fmt::Display for CauseKind {
             Self::MemberDidNotSync { member } => {
                 write!(f, "member {member} did not ask for its assignment in time")
             }
+            Self::MemberDidNotRevoke { member } => {
+                write!(f, "member {member} did not give its partitions up in time")
+            }
+            Self::SubscribedTopicsChanged => write!(f, "subscribed topics changed"),
             Self::SubscriptionChanged { member, reason } => {
                 write!(f, "member {member} changed its subscription{}", because(reason.as_deref()))
             }

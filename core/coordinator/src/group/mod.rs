@@ -6,6 +6,7 @@
 //! the log and nobody is in it.
 
 mod classic;
+mod consumer;
 mod describe;
 mod event;
 mod hold;
@@ -27,6 +28,7 @@ use kohort_protocol::messages::{
 };
 
 use self::classic::{ClassicGroup, ClassicState};
+use self::consumer::{ConsumerGroup, MemberAlarm};
 use self::hold::Holders;
 use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
 use self::presence::Heard;
@@ -40,6 +42,10 @@ use crate::outcome::Outcome;
 use crate::shard::{ReplyTo, Shard, Timestamp};
 use crate::timers::{Alarm, Timers};
 
+pub use self::consumer::{
+    ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
+    MemberState, OwnedPartitions, ResolvedRegex, TargetEpoch,
+};
 pub use self::event::{CauseKind, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
 pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord};
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
@@ -62,6 +68,10 @@ pub struct GroupShard {
     heard: Heard,
     holders: Holders,
     housekeeping: Housekeeping,
+    /// How many members its consumer groups have.
+    consumer_members: usize,
+    /// How many the broker's other shards have.
+    consumer_members_elsewhere: usize,
 }
 
 /// The shard's own recurring work.
@@ -91,12 +101,21 @@ enum Group {
     /// looks and answers like a classic group that is empty, which it becomes when somebody joins.
     Simple,
     Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
 }
 
 /// What the log says, for comparison: two shards that replayed the same log are equal in it,
 /// whatever their members are doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HardState(BTreeMap<Arc<str>, (Option<Arc<ClassicMetadata>>, GroupOffsets)>);
+pub struct HardState(BTreeMap<Arc<str>, StoredGroup>);
+
+/// What the log says of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct StoredGroup {
+    classic: Option<Arc<ClassicMetadata>>,
+    consumer: consumer::Stored,
+    offsets: GroupOffsets,
+}
 
 impl GroupShard {
     /// Returns an empty shard. Replay the log into it, then call [`Shard::handle_loaded`] and
@@ -112,16 +131,37 @@ impl GroupShard {
             heard: Heard::new(),
             holders: Holders::new(),
             housekeeping: Housekeeping::default(),
+            consumer_members: 0,
+            consumer_members_elsewhere: 0,
         }
+    }
+
+    /// Takes over other settings: they count from the next event on.
+    pub fn set_config(&mut self, config: GroupConfig) {
+        self.config = config;
+    }
+
+    /// Returns how many members the shard's consumer groups have.
+    pub fn consumer_members(&self) -> usize {
+        self.consumer_members
+    }
+
+    /// Tells the shard how many members the consumer groups of the broker's other shards have: how often
+    /// its own may heartbeat depends on all of them.
+    pub fn note_members_elsewhere(&mut self, members: usize) {
+        self.consumer_members_elsewhere = members;
     }
 
     /// Returns a copy of the hard state.
     pub fn hard_state(&self) -> HardState {
         let stored = self.groups.values().filter_map(|entry| {
-            let persisted = entry.group.classic().and_then(ClassicGroup::persisted);
-            let state = (persisted.cloned(), entry.offsets.clone());
-            let empty = state.0.is_none() && state.1.is_empty();
-            (!empty).then(|| (entry.id.clone(), state))
+            let consumer = entry.group.consumer().map(|group| group.state().stored().clone());
+            let state = StoredGroup {
+                classic: entry.group.persisted().cloned(),
+                consumer: consumer.unwrap_or_default(),
+                offsets: entry.offsets.clone(),
+            };
+            (state != StoredGroup::default()).then(|| (entry.id.clone(), state))
         });
         HardState(stored.collect())
     }
@@ -185,6 +225,7 @@ impl GroupShard {
             now,
             config: &self.config,
             image: self.image.as_ref().unwrap_or(&no_topics),
+            consumer_members: self.consumer_members + self.consumer_members_elsewhere,
             timers: &mut self.timers,
             member_ids: &mut self.member_ids,
             outcome,
@@ -241,6 +282,13 @@ impl Shard for GroupShard {
                 let response = describe::delete(groups, turn, request);
                 turn.reply(from, response);
             }
+            GroupRequest::ConsumerGroupHeartbeat(request) => {
+                consumer::heartbeat(groups, turn, from, context, request);
+            }
+            GroupRequest::ConsumerGroupDescribe(request) => {
+                let response = consumer::describe(groups, turn.config, turn.image, request);
+                turn.reply(from, response);
+            }
         });
         outcome
     }
@@ -257,8 +305,18 @@ impl Shard for GroupShard {
         let mut topic_names = std::mem::take(&mut self.topic_names);
         self.turn(now, &mut outcome, |groups, turn, housekeeping| match key {
             TimerKey::Session { group, member } => {
-                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-                    group.handle_session_timeout(turn, &member);
+                if let Some(entry) = groups.get_mut(&group) {
+                    entry.handle_session_timeout(turn, &member);
+                }
+            }
+            TimerKey::Member { group, member, alarm } => {
+                if let Some(entry) = groups.get_mut(&group) {
+                    consumer::handle_member_timeout(entry, turn, &member, alarm);
+                }
+            }
+            TimerKey::Assignment(group) => {
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::consumer_mut) {
+                    group.handle_assignment_due(turn);
                 }
             }
             TimerKey::Absence { group, member } => {
@@ -288,10 +346,18 @@ impl Shard for GroupShard {
 
     fn handle_loaded(&mut self, now: Timestamp) -> GroupOutcome {
         let mut outcome = GroupOutcome::new();
+        // What the log took back piece by piece may have left the empty form of a group.
+        self.groups.retain(|_, entry| !entry.is_vacant());
         self.turn(now, &mut outcome, |groups, turn, housekeeping| {
-            for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
-                group.load(turn);
-                group.shrink_to_capacity(turn);
+            for entry in groups.values_mut() {
+                match &mut entry.group {
+                    Group::Simple => {}
+                    Group::Classic(group) => {
+                        group.load(turn);
+                        group.shrink_to_capacity(turn);
+                    }
+                    Group::Consumer(group) => group.load(turn),
+                }
             }
             housekeeping.arm_expiry(turn);
         });
@@ -307,6 +373,14 @@ impl Shard for GroupShard {
                 for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
                     group.assume_topics(turn);
                 }
+            }
+            let changed = old.as_ref().map(|old| old.changed_topics(turn.image));
+            let concerned = |group: &&mut ConsumerGroup| {
+                changed.as_ref().is_none_or(|changed| group.state().is_concerned(changed))
+            };
+            let consumers = groups.values_mut().filter_map(GroupEntry::consumer_mut);
+            for group in consumers.filter(concerned) {
+                group.handle_topics(turn);
             }
             housekeeping.delete_offsets(groups, turn);
         });
@@ -331,18 +405,30 @@ impl Shard for GroupShard {
                 }
             }
             GroupRecord::GroupMetadata { group, value } => {
-                let classic = entry_of(&mut self.groups, group).become_classic();
-                classic.replay(Some(value.clone()));
+                let entry = entry_of(&mut self.groups, group);
+                match &mut entry.group {
+                    Group::Consumer(consumer) => consumer.replay_classic(Some(value.clone())),
+                    _ => entry.become_classic().replay(Some(value.clone())),
+                }
             }
             GroupRecord::GroupMetadataTombstone { group } => {
                 if let Some(entry) = self.groups.get_mut(group) {
-                    if let Some(classic) = entry.classic_mut() {
-                        classic.disarm_all(&mut self.timers, &mut self.heard, &mut self.holders);
+                    match &mut entry.group {
+                        Group::Simple => {}
+                        Group::Consumer(consumer) => consumer.replay_classic(None),
+                        Group::Classic(classic) => {
+                            classic.disarm_all(
+                                &mut self.timers,
+                                &mut self.heard,
+                                &mut self.holders,
+                            );
+                            entry.group = Group::Simple;
+                            self.forget_if_vacant(group);
+                        }
                     }
-                    entry.group = Group::Simple;
-                    self.forget_if_vacant(group);
                 }
             }
+            GroupRecord::Consumer { group, record } => self.replay_consumer(group, record),
             GroupRecord::Unknown { .. } => {}
         }
     }
@@ -359,6 +445,36 @@ impl Shard for GroupShard {
 }
 
 impl GroupShard {
+    fn replay_consumer(&mut self, group: &Arc<str>, record: &ConsumerRecord) {
+        let entry = if record.is_tombstone() {
+            // What is not there cannot be taken away.
+            let Some(entry) = self.groups.get_mut(group) else { return };
+            entry
+        } else {
+            entry_of(&mut self.groups, group)
+        };
+        let consumer = match &mut entry.group {
+            Group::Simple | Group::Classic(_) if record.is_tombstone() => return,
+            Group::Simple | Group::Classic(_) => {
+                entry.become_consumer(&mut self.timers, &mut self.heard, &mut self.holders)
+            }
+            Group::Consumer(consumer) => consumer,
+        };
+        let before = consumer.state().member_count();
+        consumer.replay(record);
+        let after = consumer.state().member_count();
+        self.consumer_members = self.consumer_members + after - before;
+        if record.is_tombstone() && consumer.state().is_vacant() {
+            consumer.disarm_all(&mut self.timers);
+            let classic = consumer.classic().cloned();
+            entry.group = Group::Simple;
+            if let Some(classic) = classic {
+                entry.become_classic().replay(Some(classic));
+            }
+            self.forget_if_vacant(group);
+        }
+    }
+
     /// Drops an entry of which the log knows nothing and in which nobody is.
     fn forget_if_vacant(&mut self, group: &str) {
         if self.groups.get(group).is_some_and(GroupEntry::is_vacant) {
@@ -373,24 +489,65 @@ impl GroupEntry {
     }
 
     fn is_vacant(&self) -> bool {
-        self.offsets.is_empty() && self.group.classic().is_none_or(ClassicGroup::is_vacant)
+        let nothing = match &self.group {
+            Group::Simple => true,
+            Group::Classic(group) => group.is_vacant(),
+            Group::Consumer(group) => group.is_vacant(),
+        };
+        nothing && self.offsets.is_empty()
     }
 
     fn classic_mut(&mut self) -> Option<&mut ClassicGroup> {
         match &mut self.group {
-            Group::Simple => None,
             Group::Classic(group) => Some(group),
+            Group::Simple | Group::Consumer(_) => None,
+        }
+    }
+
+    fn consumer_mut(&mut self) -> Option<&mut ConsumerGroup> {
+        match &mut self.group {
+            Group::Consumer(group) => Some(group),
+            Group::Simple | Group::Classic(_) => None,
         }
     }
 
     /// Returns the classic group that it is, or becomes now.
     fn become_classic(&mut self) -> &mut ClassicGroup {
-        if let Group::Simple = self.group {
+        if !matches!(self.group, Group::Classic(_)) {
             self.group = Group::Classic(Box::new(ClassicGroup::new(self.id.clone())));
         }
         match &mut self.group {
             Group::Classic(group) => group,
-            Group::Simple => unreachable!("it was made classic"),
+            Group::Simple | Group::Consumer(_) => unreachable!("it was made classic"),
+        }
+    }
+
+    /// Returns the consumer group that it becomes now. What the log says of a classic group stays known.
+    fn become_consumer(
+        &mut self,
+        timers: &mut Timers<TimerKey>,
+        heard: &mut Heard,
+        holders: &mut Holders,
+    ) -> &mut ConsumerGroup {
+        let mut group = ConsumerGroup::new(self.id.clone());
+        if let Group::Classic(classic) = &mut self.group {
+            classic.disarm_all(timers, heard, holders);
+            group.replay_classic(classic.persisted().cloned());
+        }
+        self.group = Group::Consumer(Box::new(group));
+        match &mut self.group {
+            Group::Consumer(group) => group,
+            Group::Simple | Group::Classic(_) => unreachable!("it was made a consumer group"),
+        }
+    }
+
+    fn handle_session_timeout(&mut self, turn: &mut Turn<'_>, member: &Arc<str>) {
+        match &mut self.group {
+            Group::Simple => {}
+            Group::Classic(group) => group.handle_session_timeout(turn, member),
+            Group::Consumer(_) => {
+                consumer::handle_member_timeout(self, turn, member, MemberAlarm::Session);
+            }
         }
     }
 }
@@ -398,8 +555,15 @@ impl GroupEntry {
 impl Group {
     fn classic(&self) -> Option<&ClassicGroup> {
         match self {
-            Self::Simple => None,
             Self::Classic(group) => Some(group),
+            Self::Simple | Self::Consumer(_) => None,
+        }
+    }
+
+    fn consumer(&self) -> Option<&ConsumerGroup> {
+        match self {
+            Self::Consumer(group) => Some(group),
+            Self::Simple | Self::Classic(_) => None,
         }
     }
 
@@ -407,36 +571,80 @@ impl Group {
     fn type_name(&self) -> &'static str {
         match self {
             Self::Simple | Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
         }
     }
 
     /// Returns the state's name in Kafka's answers.
     fn state_name(&self) -> &'static str {
-        self.classic().map_or(ClassicState::Empty.name(), |group| group.state().name())
+        match self {
+            Self::Simple => ClassicState::Empty.name(),
+            Self::Classic(group) => group.state().name(),
+            Self::Consumer(group) => group.state().name(),
+        }
     }
 
     fn protocol_type(&self) -> Option<&str> {
-        self.classic()?.protocol_type()
+        match self {
+            Self::Simple => None,
+            Self::Classic(group) => group.protocol_type(),
+            Self::Consumer(_) => Some("consumer"),
+        }
+    }
+
+    fn member_count(&self) -> usize {
+        match self {
+            Self::Simple => 0,
+            Self::Classic(group) => group.member_count(),
+            Self::Consumer(group) => group.state().member_count(),
+        }
     }
 
     /// Tells whether the group has no members.
     fn is_empty(&self) -> bool {
-        self.classic().is_none_or(ClassicGroup::is_empty)
+        match self {
+            Self::Simple => true,
+            Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
+        }
     }
 
     /// Tells whether nobody is in the group or on the way.
     fn is_idle(&self) -> bool {
-        self.classic().is_none_or(ClassicGroup::is_idle)
+        match self {
+            Self::Simple => true,
+            Self::Classic(group) => group.is_idle(),
+            Self::Consumer(group) => group.is_empty(),
+        }
     }
 
-    /// Tells whether the log has more of the group than its offsets.
-    fn is_persisted(&self) -> bool {
-        self.classic().is_some_and(|group| group.persisted().is_some())
+    /// Returns what the log says of a classic group.
+    fn persisted(&self) -> Option<&Arc<ClassicMetadata>> {
+        match self {
+            Self::Simple => None,
+            Self::Classic(group) => group.persisted(),
+            Self::Consumer(group) => group.classic(),
+        }
+    }
+
+    /// Returns a tombstone for every record that the log has of the group but for its offsets.
+    fn tombstones(&self, id: &Arc<str>) -> Vec<GroupRecord> {
+        match self {
+            Self::Consumer(group) => group.tombstones(),
+            Self::Simple | Self::Classic(_) => {
+                let tombstone = |_: &_| GroupRecord::GroupMetadataTombstone { group: id.clone() };
+                self.persisted().map(tombstone).into_iter().collect()
+            }
+        }
     }
 
     /// Tells whether members subscribe to the topic. If nobody can tell, they may.
     fn is_subscribed_to(&self, topic: &str) -> bool {
-        self.classic().is_some_and(|group| group.is_subscribed_to(topic))
+        match self {
+            Self::Simple => false,
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.state().is_subscribed_to(topic),
+        }
     }
 }
 
@@ -493,6 +701,11 @@ fn join(
         return;
     }
     let entry = entry_of(groups, &id);
+    if !consumer::make_way(entry, turn) {
+        let error = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
+        turn.reply(from, join_error(context.api_version, error, request.member_id.clone()));
+        return;
+    }
     entry.become_classic().join(turn, from, context, request);
     if entry.is_vacant() {
         groups.remove(&id);

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | 0, 1 | a committed offset | 4; 1 with an expiry time | 0–4 |
 //! | 2 | a classic group | 3 | 0–4 |
+//! | 3–8, 16 | a consumer group, see [`ConsumerRecord`] | 0 | 0 |
 //!
 //! A record without a value is a tombstone. Kinds that are not ours (share and streams groups, or a
 //! newer Kafka's) become [`GroupRecord::Unknown`] and are passed over, as KIP-915 asks.
@@ -17,6 +18,7 @@ use kohort_protocol::messages::group_records::{
 };
 use kohort_protocol::{DecodeError, EncodeError, Uuid, Writer};
 
+use super::consumer::ConsumerRecord;
 use crate::shard::Timestamp;
 
 /// One record of `__consumer_offsets`.
@@ -53,6 +55,13 @@ pub enum GroupRecord {
     GroupMetadataTombstone {
         /// The group.
         group: Arc<str>,
+    },
+    /// What the log keeps of a consumer group changes in one place.
+    Consumer {
+        /// The group.
+        group: Arc<str>,
+        /// The place, and what is in it now.
+        record: ConsumerRecord,
     },
     /// A record of a kind we do not keep; replaying it does nothing.
     Unknown {
@@ -144,7 +153,14 @@ impl GroupRecord {
                     None => Self::GroupMetadataTombstone { group },
                 }
             }
-            other => Self::Unknown { kind: other.kind() },
+            GroupRecordKey::Unknown(kind) => Self::Unknown { kind },
+            key => {
+                let kind = key.kind();
+                match ConsumerRecord::decode(key, value)? {
+                    Some((group, record)) => Self::Consumer { group, record },
+                    None => Self::Unknown { kind },
+                }
+            }
         })
     }
 
@@ -198,6 +214,7 @@ impl GroupRecord {
                 Some(GroupMetadataValue::from(&**value).to_bytes(GROUP_METADATA_VERSION)?),
             )),
             Self::GroupMetadataTombstone { group } => Ok((group_key(group)?, None)),
+            Self::Consumer { group, record } => record.encode(group),
             Self::Unknown { kind } => unreachable!("records of kind {kind} are only ever read"),
         }
     }

@@ -3,6 +3,13 @@
 
 use std::sync::Arc;
 
+use kohort_protocol::messages::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
+    DescribedGroup as DescribedConsumerGroup,
+};
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use kohort_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
@@ -108,6 +115,8 @@ calls! {
     DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse,
     ListGroups: ListGroupsRequest => ListGroupsResponse,
     DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse,
+    ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse,
+    ConsumerGroupDescribe: ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse,
 }
 
 impl GroupRequest {
@@ -176,6 +185,23 @@ impl GroupRequest {
                 ..DeleteGroupsResponse::default()
             }
             .into(),
+            Self::ConsumerGroupHeartbeat(_) => ConsumerGroupHeartbeatResponse {
+                error_code: error,
+                ..ConsumerGroupHeartbeatResponse::default()
+            }
+            .into(),
+            Self::ConsumerGroupDescribe(request) => {
+                let refused = |group_id: &String| DescribedConsumerGroup {
+                    error_code: error,
+                    group_id: group_id.clone(),
+                    ..DescribedConsumerGroup::default()
+                };
+                ConsumerGroupDescribeResponse {
+                    groups: request.group_ids.iter().map(refused).collect(),
+                    ..ConsumerGroupDescribeResponse::default()
+                }
+                .into()
+            }
         }
     }
 }
@@ -204,6 +230,14 @@ impl GroupResponse {
                 *response = sync_error(error);
             }
             Self::JoinGroup(_) | Self::SyncGroup(_) => {}
+            Self::ConsumerGroupHeartbeat(response) => {
+                if response.error_code.is_ok() {
+                    *response = ConsumerGroupHeartbeatResponse {
+                        error_code: error,
+                        ..ConsumerGroupHeartbeatResponse::default()
+                    };
+                }
+            }
             Self::Heartbeat(response) => fail(&mut response.error_code),
             Self::LeaveGroup(response) => {
                 fail(&mut response.error_code);
@@ -250,6 +284,15 @@ impl GroupResponse {
             Self::DeleteGroups(response) => {
                 for result in &mut response.results {
                     fail(&mut result.error_code);
+                }
+            }
+            Self::ConsumerGroupDescribe(response) => {
+                for group in &mut response.groups {
+                    *group = DescribedConsumerGroup {
+                        group_id: std::mem::take(&mut group.group_id),
+                        error_code: error,
+                        ..DescribedConsumerGroup::default()
+                    };
                 }
             }
         }

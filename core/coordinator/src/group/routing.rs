@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use kohort_protocol::ErrorCode;
-use kohort_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, OffsetFetchRequest};
+use kohort_protocol::messages::{
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, OffsetFetchRequest,
+};
 
 use super::request::{GroupRequest, GroupResponse};
 
@@ -26,10 +28,12 @@ impl GroupRequest {
             Self::LeaveGroup(request) => &request.group_id,
             Self::OffsetCommit(request) => &request.group_id,
             Self::OffsetDelete(request) => &request.group_id,
+            Self::ConsumerGroupHeartbeat(request) => &request.group_id,
             // Before version 8 there is one group, and no list of them.
             Self::OffsetFetch(request) if request.groups.is_empty() => &request.group_id,
             Self::OffsetFetch(_)
             | Self::DescribeGroups(_)
+            | Self::ConsumerGroupDescribe(_)
             | Self::DeleteGroups(_)
             | Self::ListGroups(_) => return None,
         })
@@ -58,6 +62,10 @@ pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)>
             let include_authorized_operations = r.include_authorized_operations;
             DescribeGroupsRequest { groups, include_authorized_operations }.into()
         }),
+        GroupRequest::ConsumerGroupDescribe(r) => share_out(r.group_ids, place, |group_ids| {
+            let include_authorized_operations = r.include_authorized_operations;
+            ConsumerGroupDescribeRequest { group_ids, include_authorized_operations }.into()
+        }),
         GroupRequest::DeleteGroups(r) => share_out(r.groups_names, place, |groups_names| {
             DeleteGroupsRequest { groups_names }.into()
         }),
@@ -78,6 +86,12 @@ pub fn merge(answers: impl IntoIterator<Item = GroupResponse>) -> Option<GroupRe
                 whole.groups.extend(part.groups);
             }
             (GroupResponse::DescribeGroups(whole), GroupResponse::DescribeGroups(part)) => {
+                whole.groups.extend(part.groups);
+            }
+            (
+                GroupResponse::ConsumerGroupDescribe(whole),
+                GroupResponse::ConsumerGroupDescribe(part),
+            ) => {
                 whole.groups.extend(part.groups);
             }
             (GroupResponse::DeleteGroups(whole), GroupResponse::DeleteGroups(part)) => {

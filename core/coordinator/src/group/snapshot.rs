@@ -9,7 +9,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::GroupShard;
-use super::classic::ClassicGroup;
 use super::record::GroupRecord;
 
 /// How far a snapshot has come.
@@ -48,7 +47,14 @@ impl GroupShard {
         for (id, entry) in self.groups.range::<Arc<str>, _>((start, Bound::Unbounded)) {
             let resumed = from.last.as_ref().filter(|(group, _)| group == id);
             let position = |offset| SnapshotPosition { last: Some((id.clone(), offset)) };
-            let persisted = entry.group.classic().and_then(ClassicGroup::persisted);
+            if let Some(consumer) = entry.group.consumer().filter(|_| resumed.is_none()) {
+                let before = slice.len();
+                let records = consumer.state().snapshot();
+                let record = |record| GroupRecord::Consumer { group: id.clone(), record };
+                slice.extend(records.map(record));
+                weight += slice.len() - before;
+            }
+            let persisted = entry.group.persisted();
             if let Some(value) = persisted.filter(|_| resumed.is_none()) {
                 weight += value.members.len() + 1;
                 let (group, value) = (id.clone(), value.clone());

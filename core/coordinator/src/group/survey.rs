@@ -4,7 +4,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::GroupShard;
-use super::classic::ClassicGroup;
 
 /// A group in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl GroupShard {
             let group = SurveyedGroup {
                 id: Arc::clone(&entry.id),
                 state: entry.group.state_name(),
-                members: entry.group.classic().map_or(0, ClassicGroup::member_count),
+                members: entry.group.member_count(),
                 offsets: offsets.collect(),
             };
             looked_at += 1 + group.offsets.len();

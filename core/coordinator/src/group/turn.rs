@@ -9,6 +9,7 @@ use crate::shard::{ReplyTo, Timestamp};
 use crate::timers::Timers;
 
 use super::GroupOutcome;
+use super::consumer::MemberAlarm;
 use super::hold::Holders;
 use super::presence::Heard;
 use super::request::{ConnectionId, GroupResponse};
@@ -18,6 +19,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Timestamp,
     pub(crate) config: &'a GroupConfig,
     pub(crate) image: &'a MetadataImage,
+    /// How many members of consumer groups the broker has, here and in its other shards.
+    pub(crate) consumer_members: usize,
     pub(crate) timers: &'a mut Timers<TimerKey>,
     pub(crate) member_ids: &'a mut MemberIds,
     pub(crate) outcome: &'a mut GroupOutcome,
@@ -42,6 +45,10 @@ pub(crate) enum TimerKey {
     Absence { group: Arc<str>, member: Arc<str> },
     /// The end of the time a heartbeat is held.
     Hold { group: Arc<str>, member: Arc<str> },
+    /// Another time that a member of a consumer group has.
+    Member { group: Arc<str>, member: Arc<str>, alarm: MemberAlarm },
+    /// The next target assignment of a consumer group.
+    Assignment(Arc<str>),
     /// The current phase of a group's rebalance.
     Phase(Arc<str>),
     /// The search for expired offsets.

@@ -1,5 +1,7 @@
 //! The world of a scenario: a shard, its log, a clock, and a shell that does what outcomes say.
 
+mod consumer_input;
+mod consumer_output;
 mod parse;
 mod print;
 

@@ -15,6 +15,7 @@
 //! close 2                                 the peer closes connection 2; via=2 with a request says it
 //!                                         came over that one, and not over connection 1
 //! signs a b | signs                       new connections of these client ids have shown nothing yet
+//! beat .. | describe-consumer ..          see `consumer_input.rs`
 //! advance 10s                             let time pass, timers go off when they are due
 //! restart                                 lose everything but the log
 //! fail-append KAFKA_STORAGE_ERROR         the next append fails
@@ -27,7 +28,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupConfig, GroupRequest, MetadataImage, Timestamp, TopicImage,
+    ConnectionId, GroupConfig, GroupRequest, MetadataImage, MigrationPolicy, Timestamp, TopicImage,
 };
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use kohort_protocol::messages::group_records::{
@@ -52,7 +53,7 @@ use kohort_protocol::messages::{
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::Names;
+use super::{Names, consumer_input};
 
 /// One line, understood.
 pub(super) enum Input {
@@ -67,7 +68,7 @@ pub(super) enum Input {
     Log(Bytes, Option<Bytes>),
 }
 
-type Parsed<T> = Result<T, String>;
+pub(super) type Parsed<T> = Result<T, String>;
 
 pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -85,10 +86,10 @@ pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
 }
 
 /// The words of a line: `key=value` options, and the others in their order.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     options: Vec<(&'a str, &'a str)>,
-    plain: Vec<&'a str>,
-    names: &'a Names,
+    pub(super) plain: Vec<&'a str>,
+    pub(super) names: &'a Names,
 }
 
 impl<'a> Words<'a> {
@@ -103,32 +104,32 @@ impl<'a> Words<'a> {
         Self { options, plain, names }
     }
 
-    fn option(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn option(&self, key: &str) -> Option<&'a str> {
         let found = self.options.iter().rev().find(|(name, _)| *name == key);
         found.map(|(_, value)| *value)
     }
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.option(key).map(|value| value.replace('_', " "))
     }
 
-    fn number<T: std::str::FromStr>(&self, key: &str, default: T) -> Parsed<T> {
+    pub(super) fn number<T: std::str::FromStr>(&self, key: &str, default: T) -> Parsed<T> {
         self.option(key).map_or(Ok(default), number)
     }
 
-    fn millis(&self, key: &str, default: i32) -> Parsed<i32> {
+    pub(super) fn millis(&self, key: &str, default: i32) -> Parsed<i32> {
         if self.option(key) == Some("-1") {
             return Ok(-1);
         }
         self.option(key).map_or(Ok(default), |value| duration(value).map(|ms| ms as i32))
     }
 
-    fn list(&self, key: &str) -> Vec<String> {
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
         let items = self.option(key).into_iter().flat_map(|value| value.split(','));
         items.map(str::to_owned).collect()
     }
 
-    fn group(&self) -> String {
+    pub(super) fn group(&self) -> String {
         match self.option("group") {
             Some("-") => String::new(),
             Some("long") => "x".repeat(40_000),
@@ -136,11 +137,11 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn member(&self) -> String {
+    pub(super) fn member(&self) -> String {
         self.names.long(self.option("member").unwrap_or_default())
     }
 
-    fn instance(&self) -> Option<String> {
+    pub(super) fn instance(&self) -> Option<String> {
         self.option("instance").map(|name| match name {
             "long" => "x".repeat(40_000),
             name => name.to_owned(),
@@ -171,6 +172,8 @@ fn request(verb: &str, mut words: Words<'_>) -> Parsed<Input> {
         "describe" => (6, describe(&words)),
         "list" => (5, list(&words)),
         "delete-groups" => (2, delete_groups(&words)),
+        "beat" => (1, consumer_input::beat(&words)?),
+        "describe-consumer" => (1, consumer_input::describe(&words)),
         _ => return Err(format!("unknown input {verb}")),
     };
     let connection = ConnectionId(words.number("via", 1)?);
@@ -357,8 +360,22 @@ fn delete_groups(words: &Words<'_>) -> GroupRequest {
 
 fn config(text: &str) -> Parsed<Input> {
     let (name, value) = text.split_once('=').ok_or("a setting is name=value")?;
+    if name == "group.consumer.migration.policy" {
+        let policy = MigrationPolicy::by_name(value).ok_or("no such policy")?;
+        return Ok(Input::Config(Box::new(move |c| c.consumer_migration_policy = policy)));
+    }
     let value = if value == "-1" { -1 } else { duration(value)? };
     let change: Box<dyn Fn(&mut GroupConfig)> = match name {
+        "group.consumer.session.timeout.ms" => {
+            Box::new(move |c| c.consumer_session_timeout_ms = value as i32)
+        }
+        "group.consumer.heartbeat.interval.ms" => {
+            Box::new(move |c| c.consumer_heartbeat_interval_ms = Some(value as i32))
+        }
+        "group.consumer.assignment.interval.ms" => {
+            Box::new(move |c| c.consumer_assignment_interval_ms = Some(value as i32))
+        }
+        "group.consumer.max.size" => Box::new(move |c| c.consumer_max_size = value as usize),
         "group.max.size" => Box::new(move |c| c.group_max_size = value as usize),
         "group.initial.rebalance.delay.ms" => {
             Box::new(move |c| c.group_initial_rebalance_delay_ms = value as i32)
@@ -414,6 +431,9 @@ fn log(text: &str) -> Parsed<Input> {
     let failed = |error: kohort_protocol::EncodeError| error.to_string();
     let group_key =
         |group: &str| GroupMetadataKey { group: group.to_owned() }.to_bytes().map_err(failed);
+    if let Some((key, value)) = consumer_input::log(word(0)?, &words)? {
+        return Ok(Input::Log(key, value));
+    }
     let (key, value) = match word(0)? {
         "group" => {
             let member = |member_id: String| MemberMetadata {
@@ -453,7 +473,7 @@ fn log(text: &str) -> Parsed<Input> {
     Ok(Input::Log(key, value))
 }
 
-fn partition(place: &str) -> Parsed<(&str, i32)> {
+pub(super) fn partition(place: &str) -> Parsed<(&str, i32)> {
     let (topic, partition) = place.split_once('/').ok_or("a partition is topic/number")?;
     Ok((topic, number(partition)?))
 }
@@ -484,6 +504,6 @@ fn error(name: &str) -> Parsed<ErrorCode> {
     codes.find(|code| code.name() == name).ok_or_else(|| format!("unknown error {name}"))
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> Parsed<T> {
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Parsed<T> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }

@@ -15,42 +15,47 @@ use kohort_protocol::messages::{
 };
 use kohort_protocol::{ErrorCode, Message, Reader, Uuid, Writer};
 
-use super::Names;
+use super::{Names, consumer_output};
 
 /// One line of output under construction.
-struct Line(String);
+pub(super) struct Line(pub(super) String);
 
 impl Line {
-    fn new(start: impl Into<String>) -> Self {
+    pub(super) fn new(start: impl Into<String>) -> Self {
         Self(start.into())
     }
 
-    fn word(mut self, word: impl std::fmt::Display) -> Self {
+    pub(super) fn word(mut self, word: impl std::fmt::Display) -> Self {
         let _ = write!(self.0, " {word}");
         self
     }
 
     /// Adds a field unless it has its default.
-    fn field<T: PartialEq + std::fmt::Display>(self, name: &str, value: T, default: T) -> Self {
+    pub(super) fn field<T: PartialEq + std::fmt::Display>(
+        self,
+        name: &str,
+        value: T,
+        default: T,
+    ) -> Self {
         if value == default { self } else { self.word(format!("{name}={value}")) }
     }
 
-    fn text(self, name: &str, value: &str) -> Self {
+    pub(super) fn text(self, name: &str, value: &str) -> Self {
         self.field(name, value, "")
     }
 
-    fn option(self, name: &str, value: Option<&str>) -> Self {
+    pub(super) fn option(self, name: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.word(format!("{name}={value}")),
             None => self,
         }
     }
 
-    fn error(self, error: ErrorCode) -> Self {
+    pub(super) fn error(self, error: ErrorCode) -> Self {
         self.field("error", error.name(), "NONE")
     }
 
-    fn flag(self, name: &str, value: bool) -> Self {
+    pub(super) fn flag(self, name: &str, value: bool) -> Self {
         if value { self.word(name) } else { self }
     }
 }
@@ -77,6 +82,9 @@ pub(super) fn record(names: &mut Names, record: &GroupRecord) -> Vec<String> {
         }
         GroupRecord::GroupMetadataTombstone { group } => {
             vec![format!("append GroupMetadataTombstone {group}")]
+        }
+        GroupRecord::Consumer { group, record } => {
+            vec![consumer_output::record(names, group, record)]
         }
         GroupRecord::Unknown { kind } => vec![format!("append Unknown {kind}")],
     }
@@ -166,6 +174,8 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         }
         CauseKind::TopicsChanged { member, .. } => ("topics-changed", Some(member), None),
         CauseKind::StaticMemberReplaced { new, .. } => ("static-member-replaced", Some(new), None),
+        CauseKind::MemberDidNotRevoke { member } => ("did-not-revoke", Some(member), None),
+        CauseKind::SubscribedTopicsChanged => ("subscribed-topics-changed", None, None),
         CauseKind::OverCapacity { .. } => ("over-capacity", None, None),
         _ => ("?", None, None),
     };
@@ -271,6 +281,12 @@ pub(super) fn response(
                 Line::new(format!("  group {}", result.group_id)).error(result.error_code).0
             });
             std::iter::once(start("DeleteGroups").0).chain(results).collect()
+        }
+        GroupResponse::ConsumerGroupHeartbeat(r) => {
+            consumer_output::heartbeat(start("Beat"), &sent(r, version))
+        }
+        GroupResponse::ConsumerGroupDescribe(r) => {
+            consumer_output::describe(start("DescribeConsumer"), &sent(r, version))
         }
     }
 }
@@ -390,7 +406,7 @@ fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn topic(id: Uuid) -> String {
+pub(super) fn topic(id: Uuid) -> String {
     String::from_utf8_lossy(&id.0).trim_end_matches('\0').to_owned()
 }
 

@@ -267,7 +267,8 @@ impl Controller {
         for id in touched {
             self.refresh(id, &mut prepared);
         }
-        if topics_changed || groups_changed {
+        // Coordinators look at the configuration when they look at the topics.
+        if topics_changed || groups_changed || brokers_changed {
             self.metadata.changes.send_modify(|count| *count += 1);
         }
     }

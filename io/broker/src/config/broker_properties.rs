@@ -239,6 +239,19 @@ broker_properties! {
     group_events_enable: bool = "group.events.enable", Kind::Bool, Some("true"), AtStart;
     /// Whether group.disconnect.grace.ms goes for static members, too. A property of Kohort's own.
     group_disconnect_grace_static: bool = "group.disconnect.grace.static", Kind::Bool, Some("false"), AtStart;
+
+    /// How long a member of a consumer group may be silent.
+    group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", Kind::Int(1, INT), Some("45000"), AtStart;
+    /// How often members of consumer groups are told to heartbeat. Unless it is set: as often as the broker can afford, from every 100 ms while a group settles to Kafka's default where there are many members.
+    group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", Kind::Int(1, INT), Some("5000"), AtStart;
+    /// How long lies at least between two assignments of a consumer group. Unless it is set: what the group's size asks for, which is nothing for a small one and Kafka's default at most.
+    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", Kind::Int(0, INT), Some("1000"), Live;
+    /// How many members a consumer group may have.
+    group_consumer_max_size: i32 = "group.consumer.max.size", Kind::Int(1, INT), Some("2147483647"), AtStart;
+    /// The assignors that members of consumer groups may ask for; the first is for those that do not.
+    group_consumer_assignors: Vec<String> = "group.consumer.assignors", Kind::List(&["uniform", "range"]), Some("uniform,range"), AtStart;
+    /// Which groups may change between the classic and the consumer protocol while members are in them.
+    group_consumer_migration_policy: String = "group.consumer.migration.policy", Kind::OneOf(&["disabled", "upgrade", "downgrade", "bidirectional"]), Some("bidirectional"), AtStart;
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The group coordinator's APIs: JoinGroup 0–9, SyncGroup 0–5, Heartbeat 0–4, LeaveGroup 0–5,
-//! OffsetCommit 2–10, OffsetFetch 1–10, OffsetDelete 0, DescribeGroups 0–6, ListGroups 0–5 and
-//! DeleteGroups 0–2 (keys 11, 14, 12, 13, 8, 9, 47, 15, 16, 42).
+//! OffsetCommit 2–10, OffsetFetch 1–10, OffsetDelete 0, DescribeGroups 0–6, ListGroups 0–5,
+//! DeleteGroups 0–2, ConsumerGroupHeartbeat 0–1 and ConsumerGroupDescribe 0–1 (keys 11, 14, 12, 13, 8,
+//! 9, 47, 15, 16, 42, 68, 69).
 //!
 //! What the versions mean is in `core/coordinator`. Here requests go to the shards of their groups,
 //! and the answers of several shards become one.
@@ -13,7 +14,8 @@ use kohort_protocol::ApiKey;
 use kohort_protocol::frame::framed;
 use kohort_protocol::header::encode_response_header;
 use kohort_protocol::messages::{
-    DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse, OffsetFetchResponse,
+    ConsumerGroupDescribeResponse, DeleteGroupsResponse, DescribeGroupsResponse,
+    ListGroupsResponse, OffsetFetchResponse,
 };
 use std::sync::Arc;
 
@@ -23,8 +25,10 @@ pub(crate) fn handle(
     request: impl Into<GroupRequest>,
 ) -> Answer {
     let request = request.into();
-    // Only a member that joins is asked who it is; commits and heartbeats are many.
-    let joining = matches!(request, GroupRequest::JoinGroup(_));
+    // Only a member that joins is asked who it is; commits and heartbeats are many. One of the consumer
+    // protocol may join with any heartbeat, and change its name with it.
+    let joining =
+        matches!(request, GroupRequest::JoinGroup(_) | GroupRequest::ConsumerGroupHeartbeat(_));
     let caller = RequestContext {
         api_version: context.version,
         client_id: match &context.client_id {
@@ -93,6 +97,7 @@ fn empty(key: ApiKey) -> GroupResponse {
     match key {
         ApiKey::DescribeGroups => DescribeGroupsResponse::default().into(),
         ApiKey::DeleteGroups => DeleteGroupsResponse::default().into(),
+        ApiKey::ConsumerGroupDescribe => ConsumerGroupDescribeResponse::default().into(),
         ApiKey::OffsetFetch => OffsetFetchResponse::default().into(),
         _ => ListGroupsResponse::default().into(),
     }

@@ -194,6 +194,8 @@ mod tests {
             UpdateFeatures: UpdateFeaturesResponse,
             DescribeCluster: DescribeClusterResponse,
             DescribeProducers: DescribeProducersResponse,
+            ConsumerGroupHeartbeat: ConsumerGroupHeartbeatResponse,
+            ConsumerGroupDescribe: ConsumerGroupDescribeResponse,
             ListConfigResources: ListConfigResourcesResponse,
             DescribeTopicPartitions: DescribeTopicPartitionsResponse,
         };

@@ -13,6 +13,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 
 use super::{GroupOffsets, TopicOffsets};
 use crate::config::GroupConfig;
+use crate::group::consumer::Allowed;
 use crate::group::record::{CommittedOffset, GroupRecord, LONGEST_NAME};
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
@@ -38,7 +39,7 @@ pub(crate) fn commit(
     let allowed = if topics.iter().any(exists) {
         allow(entry.as_deref_mut(), turn, version, request)
     } else {
-        Ok(())
+        Ok(Allowed::All)
     };
     let entry = entry.as_deref();
     let group = entry.map_or_else(|| request.group_id.as_str().into(), |entry| entry.id.clone());
@@ -60,7 +61,7 @@ pub(crate) fn commit(
         for partition in &topic.partitions {
             let result = found
                 .and_then(|found| check_partition(found, partition).map(|()| found))
-                .and_then(|found| allowed.map(|()| found))
+                .and_then(|found| allows(&allowed, found, partition).map(|()| found))
                 .and_then(|found| check_metadata(turn.config, partition).map(|()| found));
             answer.partitions.push(OffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
@@ -103,14 +104,27 @@ fn allow(
     turn: &mut Turn<'_>,
     version: i16,
     request: &OffsetCommitRequest,
-) -> Result<(), ErrorCode> {
+) -> Result<Allowed, ErrorCode> {
     match entry.map(|entry| &mut entry.group) {
         None if request.group_id.len() > LONGEST_NAME => Err(ErrorCode::INVALID_GROUP_ID),
-        Some(Group::Classic(group)) => group.allow_commit(turn, request),
-        Some(Group::Simple) | None if request.generation_id_or_member_epoch < 0 => Ok(()),
+        Some(Group::Classic(group)) => group.allow_commit(turn, request).map(|()| Allowed::All),
+        Some(Group::Consumer(group)) => group.allow_commit(version, request),
+        Some(Group::Simple) | None if request.generation_id_or_member_epoch < 0 => Ok(Allowed::All),
         Some(Group::Simple) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         None if version < FIRST_VERSION_OF_CONSUMER_GROUPS => Err(ErrorCode::ILLEGAL_GENERATION),
         None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+    }
+}
+
+/// Asks for one partition what the group said of the whole.
+fn allows(
+    allowed: &Result<Allowed, ErrorCode>,
+    topic: &TopicImage,
+    partition: &OffsetCommitRequestPartition,
+) -> Result<(), ErrorCode> {
+    match allowed {
+        Ok(allowed) => allowed.check(topic.id, partition.partition_index),
+        Err(error) => Err(*error),
     }
 }
 

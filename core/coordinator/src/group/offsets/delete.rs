@@ -6,10 +6,9 @@ use kohort_protocol::messages::offset_delete::{
     OffsetDeleteResponseTopic,
 };
 
-use crate::group::classic::ClassicGroup;
 use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
-use crate::group::{GroupEntry, Groups};
+use crate::group::{Group, GroupEntry, Groups};
 
 /// Handles an OffsetDelete: adds the tombstones to the outcome and returns the response.
 pub(crate) fn delete(
@@ -63,8 +62,12 @@ fn check<'a>(
     }
     let entry = groups.get(request.group_id.as_str());
     let entry = entry.ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-    let is_consumer_group = entry.group.classic().is_some_and(ClassicGroup::is_consumer_group);
-    if entry.group.is_empty() || is_consumer_group {
+    let knows_subscriptions = match &entry.group {
+        Group::Simple => false,
+        Group::Classic(group) => group.is_consumer_group(),
+        Group::Consumer(_) => true,
+    };
+    if entry.group.is_empty() || knows_subscriptions {
         Ok(entry)
     } else {
         Err(ErrorCode::NON_EMPTY_GROUP)

@@ -8,6 +8,9 @@
 //! - *Rebalancing*: never (KAFKA-13636).
 //! - *Never had members*: since the commit.
 //!
+//! In a consumer group it counts since the commit, for topics that no member subscribes to, whatever
+//! the group's state.
+//!
 //! An offset that names its own end (commits of version 2 to 4) has that end instead. A group that
 //! is empty and has no offsets left goes, too.
 //!
@@ -51,12 +54,11 @@ impl Sweep {
             if entry.offsets.len() > removed || !entry.group.is_idle() {
                 continue;
             }
-            if entry.group.is_persisted() {
-                let group = id.clone();
-                turn.outcome.records.push(GroupRecord::GroupMetadataTombstone { group });
-            } else if removed == 0 {
+            let tombstones = entry.group.tombstones(id);
+            if tombstones.is_empty() && removed == 0 {
                 forgotten.push(id.clone());
             }
+            turn.outcome.records.extend(tombstones);
         }
         for id in forgotten {
             groups.remove(&id);

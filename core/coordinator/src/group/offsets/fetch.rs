@@ -23,16 +23,33 @@ pub(crate) fn fetch(
     request: &OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     let offsets = |group: &str| groups.get(group).map(|entry| &entry.offsets);
-    let group = |group: &OffsetFetchRequestGroup| OffsetFetchResponseGroup {
-        group_id: group.group_id.clone(),
-        topics: match &group.topics {
-            Some(topics) => fetch_some(offsets(&group.group_id), image, version, topics),
-            None => fetch_all(offsets(&group.group_id), image, version),
-        },
-        ..OffsetFetchResponseGroup::default()
+    let group = |group: &OffsetFetchRequestGroup| {
+        let error_code = allow(groups, version, group);
+        OffsetFetchResponseGroup {
+            group_id: group.group_id.clone(),
+            error_code,
+            topics: match &group.topics {
+                _ if !error_code.is_ok() => Vec::new(),
+                Some(topics) => fetch_some(offsets(&group.group_id), image, version, topics),
+                None => fetch_all(offsets(&group.group_id), image, version),
+            },
+        }
     };
     let answers = asked_groups(version, request).iter().map(group).collect();
     respond(version, answers)
+}
+
+/// Asks a consumer group whether it tells; others tell everybody. Only a member that must not go on is
+/// refused: its position would be one that it may no longer use.
+fn allow(groups: &Groups, version: i16, group: &OffsetFetchRequestGroup) -> ErrorCode {
+    let consumer = groups.get(group.group_id.as_str()).and_then(|entry| entry.group.consumer());
+    match consumer {
+        Some(consumer) if version >= FIRST_VERSION_WITH_EPOCHS => {
+            let allowed = consumer.allow_fetch(group.member_id.as_deref(), group.member_epoch);
+            allowed.err().unwrap_or(ErrorCode::NONE)
+        }
+        _ => ErrorCode::NONE,
+    }
 }
 
 /// Answers an OffsetFetch with `error`.
@@ -194,4 +211,5 @@ fn fail_topic(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetch
 const NO_OFFSET: i64 = -1;
 const FIRST_VERSION_WITH_GROUP_ERROR: i16 = 2;
 const FIRST_VERSION_WITH_GROUPS: i16 = 8;
+const FIRST_VERSION_WITH_EPOCHS: i16 = 9;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;

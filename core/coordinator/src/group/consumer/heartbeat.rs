@@ -1,0 +1,490 @@
+//! ConsumerGroupHeartbeat: how a member joins, says that it lives, reports what it owns, and learns what
+//! it is to own.
+//!
+//! | epoch in the request | means | answer |
+//! |---|---|---|
+//! | 0 | joins, or begins anew | the member's epoch and all it has |
+//! | the member's | it lives | what changed for it, mostly nothing |
+//! | the one before, owning no more than it has | it missed our last answer | as above |
+//! | any other | | FENCED_MEMBER_EPOCH: it gives everything up and joins again |
+//! | −1, −2 | leaves, see [`leave`](super::leave) | |
+//!
+//! A heartbeat that changes nothing costs two look-ups and a store, and writes nothing.
+//!
+//! An answer says what the member has when that changed, when the member asked for it by telling
+//! everything about itself, and when it joins.
+
+use std::sync::Arc;
+
+use kohort_assignor::server::{PartitionId, PartitionSet};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatRequestTopicPartitions,
+    ConsumerGroupHeartbeatResponse, ConsumerGroupHeartbeatResponseTopicPartitions,
+};
+
+use super::draft::Draft;
+use super::interval::heartbeat_interval_ms;
+use super::leave::leave;
+use super::migrate;
+use super::partitions::OwnedPartitions;
+use super::record::{CurrentAssignment, MemberMetadata};
+use super::regex;
+use super::state::Member;
+use super::{ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
+use crate::config::GroupConfig;
+use crate::group::event::CauseKind;
+use crate::group::record::LONGEST_NAME;
+use crate::group::request::RequestContext;
+use crate::group::turn::Turn;
+use crate::group::{Group, GroupEntry, Groups, check_group_id};
+use crate::shard::ReplyTo;
+
+/// Why a heartbeat is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(super) error: ErrorCode,
+    pub(super) why: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: ErrorCode, why: impl Into<String>) -> Self {
+        Self { error, why: why.into() }
+    }
+
+    fn no_group(id: &str) -> Self {
+        Self::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("there is no consumer group {id}"))
+    }
+
+    pub(crate) fn into_response(self) -> ConsumerGroupHeartbeatResponse {
+        ConsumerGroupHeartbeatResponse {
+            error_code: self.error,
+            error_message: Some(self.why),
+            ..ConsumerGroupHeartbeatResponse::default()
+        }
+    }
+}
+
+/// Handles a ConsumerGroupHeartbeat.
+pub(crate) fn heartbeat(
+    groups: &mut Groups,
+    turn: &mut Turn<'_>,
+    from: ReplyTo,
+    context: &RequestContext,
+    request: &ConsumerGroupHeartbeatRequest,
+) {
+    let checked = check(turn.config, context, request);
+    let answer = checked.and_then(|()| to_its_group(groups, turn, context, request));
+    turn.reply(from, answer.unwrap_or_else(Refusal::into_response));
+}
+
+/// A member that joins may found a group, or turn another kind of group into one of this protocol; one
+/// that has an epoch must have it from somewhere.
+fn to_its_group(
+    groups: &mut Groups,
+    turn: &mut Turn<'_>,
+    context: &RequestContext,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    let id = request.group_id.as_str();
+    let joins = request.member_epoch == JOIN_EPOCH;
+    let Some(entry) = groups.get_mut(id) else {
+        if !joins {
+            return Err(Refusal::no_group(id));
+        }
+        let id: Arc<str> = id.into();
+        let mut entry = GroupEntry::new(&id);
+        let response = migrate::join(&mut entry, turn, context, request)?;
+        groups.insert(id, entry);
+        return Ok(response);
+    };
+    match &mut entry.group {
+        Group::Consumer(_) if request.member_epoch < JOIN_EPOCH => leave(entry, turn, request),
+        Group::Consumer(group) => group.heartbeat(turn, context, request),
+        Group::Simple | Group::Classic(_) if joins => migrate::join(entry, turn, context, request),
+        Group::Simple | Group::Classic(_) => Err(Refusal::no_group(id)),
+    }
+}
+
+/// Checks what can be said about a heartbeat without its group.
+fn check(
+    config: &GroupConfig,
+    context: &RequestContext,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<(), Refusal> {
+    let invalid = |why: &str| Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
+    let epoch = request.member_epoch;
+    let brings_its_id = context.api_version >= FIRST_VERSION_WITH_OWN_IDS;
+    if request.member_id.is_empty() && (brings_its_id || epoch > 0 || epoch == LEAVE_EPOCH) {
+        return invalid("the member id is empty");
+    }
+    if request.group_id.is_empty() {
+        return invalid("the group id is empty");
+    }
+    if let Err(error) = check_group_id(&request.group_id) {
+        return Err(Refusal::new(error, "the group id is too long"));
+    }
+    let named = [&request.instance_id, &request.rack_id];
+    if named.iter().any(|name| name.as_deref() == Some("")) {
+        return invalid("an instance id or rack that is given is empty");
+    }
+    let options = [&request.instance_id, &request.rack_id, &request.subscribed_topic_regex];
+    let names = options.iter().filter_map(|name| name.as_deref());
+    let names = names.chain([&*request.member_id, &context.client_id]);
+    if names.map(str::len).any(|length| length > LONGEST_NAME) {
+        return invalid("a name is too long");
+    }
+    match epoch {
+        JOIN_EPOCH => {
+            if request.rebalance_timeout_ms == UNCHANGED {
+                return invalid(
+                    "a member that joins says how long it may take to give up partitions",
+                );
+            }
+            if request.topic_partitions.as_ref().is_none_or(|topics| !topics.is_empty()) {
+                return invalid("a member that joins owns nothing, and says so");
+            }
+            if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none()
+            {
+                return invalid("a member that joins says what it subscribes to");
+            }
+        }
+        LEAVE_STATIC_EPOCH if request.instance_id.is_none() => {
+            return invalid("only a member with an instance id leaves for a while");
+        }
+        ..LEAVE_STATIC_EPOCH => return invalid("there is no such member epoch"),
+        _ => {}
+    }
+    if let Some(assignor) = request.server_assignor.as_deref()
+        && !config.consumer_assignors.iter().any(|name| **name == *assignor)
+    {
+        let offered = config.consumer_assignors.join(", ");
+        let why = format!("the assignor {assignor} is not offered; these are: {offered}");
+        return Err(Refusal::new(ErrorCode::UNSUPPORTED_ASSIGNOR, why));
+    }
+    Ok(())
+}
+
+/// A heartbeat on its way through the group.
+#[derive(Clone, Copy)]
+pub(super) struct Beat<'a> {
+    pub(super) context: &'a RequestContext,
+    pub(super) request: &'a ConsumerGroupHeartbeatRequest,
+}
+
+impl Beat<'_> {
+    fn joins(&self) -> bool {
+        self.request.member_epoch == JOIN_EPOCH
+    }
+
+    /// Tells whether the member says everything about itself, which it does when it is not sure what
+    /// of it has arrived.
+    fn is_full(&self) -> bool {
+        let request = self.request;
+        let subscribes =
+            request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
+        request.rebalance_timeout_ms != UNCHANGED
+            && subscribes
+            && request.topic_partitions.is_some()
+    }
+
+    fn owned(&self) -> Option<PartitionSet> {
+        let partitions = |of: &ConsumerGroupHeartbeatRequestTopicPartitions| {
+            let topic = of.topic_id;
+            of.partitions.clone().into_iter().map(move |index| PartitionId { topic, index })
+        };
+        let topics = self.request.topic_partitions.as_ref()?;
+        Some(topics.iter().flat_map(partitions).collect())
+    }
+
+    /// Returns how long the member may take to give partitions up.
+    fn revocation_ms(&self, before: &Member) -> i32 {
+        let given = self.request.rebalance_timeout_ms;
+        if given == UNCHANGED { before.metadata.rebalance_timeout_ms } else { given }
+    }
+
+    /// Returns the member's metadata with what the heartbeat changes; what it leaves out stays.
+    fn metadata(&self, before: &MemberMetadata) -> MemberMetadata {
+        let Self { context, request } = *self;
+        let mut metadata = MemberMetadata {
+            client_id: context.client_id.clone(),
+            client_host: context.client_host.clone(),
+            classic: None,
+            ..before.clone()
+        };
+        let replace = |old: &mut Option<Arc<str>>, new: &Option<String>| {
+            if let Some(new) = new {
+                *old = Some(new.as_str().into());
+            }
+        };
+        replace(&mut metadata.instance_id, &request.instance_id);
+        replace(&mut metadata.rack_id, &request.rack_id);
+        replace(&mut metadata.assignor, &request.server_assignor);
+        replace(&mut metadata.regex, &request.subscribed_topic_regex);
+        metadata.regex = metadata.regex.filter(|regex| !regex.is_empty());
+        if request.rebalance_timeout_ms != UNCHANGED {
+            metadata.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        }
+        if let Some(names) = &request.subscribed_topic_names {
+            metadata.topics = names.iter().map(|name| name.as_str().into()).collect();
+        }
+        metadata
+    }
+
+    /// Tells whether the heartbeat says nothing about the member that is not known.
+    fn repeats(&self, known: &MemberMetadata) -> bool {
+        let Self { context, request } = *self;
+        let same = |new: &Option<String>, old: &Option<Arc<str>>| {
+            new.is_none() || new.as_deref() == old.as_deref()
+        };
+        let timeout = request.rebalance_timeout_ms;
+        same(&request.instance_id, &known.instance_id)
+            && same(&request.rack_id, &known.rack_id)
+            && same(&request.server_assignor, &known.assignor)
+            && request.subscribed_topic_names.is_none()
+            && request.subscribed_topic_regex.is_none()
+            && (timeout == UNCHANGED || timeout == known.rebalance_timeout_ms)
+            && context.client_id == known.client_id
+            && context.client_host == known.client_host
+            && !known.is_classic()
+    }
+}
+
+impl ConsumerGroup {
+    /// Handles a heartbeat, but for one that leaves: returns the answer.
+    pub(crate) fn heartbeat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        context: &RequestContext,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        let beat = Beat { context, request };
+        if let Some(response) = self.idle_heartbeat(turn, beat) {
+            return Ok(response);
+        }
+        self.check_room(turn.config, request)?;
+        let made;
+        let member_id = if request.member_id.is_empty() {
+            made = turn.member_ids.next_uuid();
+            made.as_str()
+        } else {
+            request.member_id.as_str()
+        };
+
+        let mut draft = Draft::new(&self.state, turn.image, turn.now);
+        let owned = beat.owned();
+        let before = match request.instance_id.as_deref() {
+            None => self.dynamic_member(beat, member_id, owned.as_ref())?,
+            Some(instance) => {
+                self.static_member(&mut draft, beat, instance, member_id, owned.as_ref())?
+            }
+        };
+        let is_new = before.metadata == Arc::default();
+        let metadata = beat.metadata(&before.metadata);
+        self.check_regex(&before.metadata, &metadata)?;
+        let renamed = before.metadata.topics != metadata.topics;
+        let repatterned = before.metadata.regex != metadata.regex;
+        draft.update(&before, metadata.clone());
+        let resolved = draft.resolve_regexes(self.topics_may_have_changed);
+        // The very first member counts even if it wants nothing: zero is no epoch to be in.
+        let changed = renamed || repatterned || resolved || draft.epoch() == 0;
+        if changed || self.topics_may_have_changed {
+            draft.raise_epoch(changed);
+        }
+        let ready = draft.needs_assignment() && self.may_assign(turn);
+        if ready {
+            draft.assign(default_assignor(turn.config));
+        }
+        let fenced = |_| fenced("the member is in a state that is not known here");
+        let after = draft.reconcile(owned.as_ref(), changed).map_err(fenced)?;
+        let decision = draft.into_decision();
+
+        self.topics_may_have_changed = false;
+        let member: Arc<str> = before.id.clone();
+        if changed && is_new {
+            self.note_cause(turn.now, CauseKind::MemberJoined { member, reason: None });
+        } else if changed {
+            self.note_cause(turn.now, CauseKind::SubscriptionChanged { member, reason: None });
+        }
+        self.follow_step(turn, &before.id, &before.current, &after, beat.revocation_ms(&before));
+        self.note_step(turn.now, &before.id, &metadata, &before.current, &after);
+        self.refresh_session(turn, &before.id, None);
+        let urgent = decision.is_under_way();
+        self.apply(turn, decision);
+
+        let told_all = beat.joins() || beat.is_full();
+        let moved = before.current.assigned != after.assigned;
+        Ok(self.answer(turn, &before.id, &after, urgent, told_all || moved))
+    }
+
+    /// Answers a heartbeat that changes nothing, which nearly every one does.
+    fn idle_heartbeat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        beat: Beat<'_>,
+    ) -> Option<ConsumerGroupHeartbeatResponse> {
+        let request = beat.request;
+        let (metadata, current) = self.state.peek(&request.member_id)?;
+        let idle = request.member_epoch == current.epoch
+            && !beat.joins()
+            && !self.topics_may_have_changed
+            && current.is_settled(self.state.target_epoch())
+            && beat.repeats(metadata);
+        if !idle {
+            return None;
+        }
+        let urgent = self.state.is_under_way();
+        let response = self.answer(turn, &request.member_id, current, urgent, false);
+        self.refresh_session(turn, &request.member_id, None);
+        Some(response)
+    }
+
+    /// Returns what a member is told: the one place where answers to heartbeats are made. `urgent` says
+    /// that the group is on the way to a new assignment, so that members had better come back soon.
+    pub(super) fn answer(
+        &self,
+        turn: &Turn<'_>,
+        member_id: &str,
+        current: &CurrentAssignment,
+        urgent: bool,
+        with_assignment: bool,
+    ) -> ConsumerGroupHeartbeatResponse {
+        ConsumerGroupHeartbeatResponse {
+            member_id: Some(member_id.to_owned()),
+            member_epoch: current.epoch,
+            heartbeat_interval_ms: heartbeat_interval_ms(
+                turn.config,
+                &turn.image.group(&self.id),
+                turn.consumer_members,
+                urgent,
+            ),
+            assignment: with_assignment.then(|| assignment(&current.assigned)),
+            ..ConsumerGroupHeartbeatResponse::default()
+        }
+    }
+
+    /// Finds a member without an instance id, or makes one that joins.
+    fn dynamic_member(
+        &self,
+        beat: Beat<'_>,
+        member_id: &str,
+        owned: Option<&PartitionSet>,
+    ) -> Result<Member, Refusal> {
+        match self.state.member(member_id) {
+            Some(member) => {
+                check_epoch(beat.request.member_epoch, &member, owned)?;
+                Ok(member)
+            }
+            None if beat.joins() => Ok(Member::new(member_id.into())),
+            None => Err(unknown_member(member_id)),
+        }
+    }
+
+    /// Finds a member by its instance id, or makes one that joins: new, or in the place of the one that
+    /// left for a while.
+    fn static_member(
+        &self,
+        draft: &mut Draft<'_>,
+        beat: Beat<'_>,
+        instance: &str,
+        member_id: &str,
+        owned: Option<&PartitionSet>,
+    ) -> Result<Member, Refusal> {
+        match self.state.static_member(instance) {
+            None if beat.joins() => {
+                let known = self.state.member(member_id);
+                Ok(known.unwrap_or_else(|| Member::new(member_id.into())))
+            }
+            None => Err(unknown_member(instance)),
+            Some(member) if *member.id == *member_id => {
+                check_epoch(beat.request.member_epoch, &member, owned)?;
+                Ok(member)
+            }
+            Some(old) if !beat.joins() => {
+                let why = format!("instance {instance} is member {} now", old.id);
+                Err(Refusal::new(ErrorCode::FENCED_INSTANCE_ID, why))
+            }
+            Some(old) if old.is_classic() || old.current.epoch == LEAVE_STATIC_EPOCH => {
+                Ok(draft.replace(&old, member_id.into()))
+            }
+            Some(old) => {
+                let why = format!("instance {instance} is member {}, which has not left", old.id);
+                Err(Refusal::new(ErrorCode::UNRELEASED_INSTANCE_ID, why))
+            }
+        }
+    }
+
+    fn check_room(
+        &self,
+        config: &GroupConfig,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<(), Refusal> {
+        let full = self.state.member_count() >= config.consumer_max_size;
+        let instance = request.instance_id.as_deref();
+        let known = self.state.member(&request.member_id).is_some()
+            || instance.is_some_and(|instance| self.state.static_member(instance).is_some());
+        if full && !known {
+            let why =
+                format!("the group has {} members and may not have more", config.consumer_max_size);
+            return Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, why));
+        }
+        Ok(())
+    }
+
+    fn check_regex(&self, before: &MemberMetadata, after: &MemberMetadata) -> Result<(), Refusal> {
+        let Some(new) = after.regex.as_ref().filter(|_| before.regex != after.regex) else {
+            return Ok(());
+        };
+        if self.state.resolved(new).is_some() {
+            return Ok(());
+        }
+        regex::check(new).map_err(|why| {
+            let why = format!("{new} is not a pattern: {why}");
+            Refusal::new(ErrorCode::INVALID_REGULAR_EXPRESSION, why)
+        })
+    }
+}
+
+/// Checks that a member is in the epoch that it should be in, or in the one before because our answer
+/// has not reached it. Zero begins anew and is always right.
+fn check_epoch(epoch: i32, member: &Member, owned: Option<&PartitionSet>) -> Result<(), Refusal> {
+    let current = &member.current;
+    if epoch == JOIN_EPOCH || epoch == current.epoch {
+        return Ok(());
+    }
+    let owns_no_more = || {
+        owned
+            .is_some_and(|owned| owned.iter().all(|partition| current.assigned.contains(partition)))
+    };
+    if epoch < current.epoch && epoch == current.previous_epoch && owns_no_more() {
+        return Ok(());
+    }
+    Err(fenced(&format!("the member is in epoch {}, not {epoch}", current.epoch)))
+}
+
+fn fenced(why: &str) -> Refusal {
+    let why = format!("{why}; it has to give everything up and join again");
+    Refusal::new(ErrorCode::FENCED_MEMBER_EPOCH, why)
+}
+
+pub(super) fn unknown_member(name: &str) -> Refusal {
+    Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, format!("there is no member {name} in the group"))
+}
+
+/// Returns the assignor of members that do not ask for one.
+pub(super) fn default_assignor(config: &GroupConfig) -> &str {
+    config.consumer_assignors.first().map_or("", |name| name)
+}
+
+fn assignment(owned: &OwnedPartitions) -> Assignment {
+    let topic = |(topic_id, partitions, _)| ConsumerGroupHeartbeatResponseTopicPartitions {
+        topic_id,
+        partitions,
+    };
+    Assignment { topic_partitions: owned.by_topic().map(topic).collect() }
+}
+
+/// From version 1 on clients make their own member ids (KIP-1082).
+const FIRST_VERSION_WITH_OWN_IDS: i16 = 1;
+/// What a rebalance timeout says that did not change.
+const UNCHANGED: i32 = -1;

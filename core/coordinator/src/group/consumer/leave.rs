@@ -1,0 +1,134 @@
+//! Leaving: of its own accord (−1), for a while (−2), by force, or because a time ran out.
+//!
+//! What a member had is free at once. A static member that leaves for a while keeps its place and its
+//! partitions until its session ends; who comes back with its instance id takes them over.
+
+use std::sync::Arc;
+
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
+
+use super::draft::Draft;
+use super::heartbeat::{Refusal, default_assignor, unknown_member};
+use super::partitions::OwnedPartitions;
+use super::record::{ConsumerRecord, CurrentAssignment};
+use super::state::Member;
+use super::timers::MemberAlarm;
+use super::{ConsumerGroup, LEAVE_STATIC_EPOCH};
+use crate::group::event::CauseKind;
+use crate::group::turn::Turn;
+use crate::group::{Group, GroupEntry};
+
+/// Handles a heartbeat that leaves.
+pub(super) fn leave(
+    entry: &mut GroupEntry,
+    turn: &mut Turn<'_>,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    let Group::Consumer(group) = &mut entry.group else {
+        unreachable!("the caller found a consumer group");
+    };
+    let member = group.leaving_member(request)?;
+    if request.member_epoch == LEAVE_STATIC_EPOCH {
+        group.leave_for_a_while(turn, &member);
+    } else {
+        let cause = CauseKind::MemberLeft { member: member.id.clone(), reason: None };
+        remove(entry, turn, &[(member.id.clone(), cause)]);
+    }
+    Ok(ConsumerGroupHeartbeatResponse {
+        member_id: Some(member.id.to_string()),
+        member_epoch: request.member_epoch,
+        ..ConsumerGroupHeartbeatResponse::default()
+    })
+}
+
+/// Handles the end of a time that a member had: it goes.
+pub(crate) fn handle_member_timeout(
+    entry: &mut GroupEntry,
+    turn: &mut Turn<'_>,
+    member: &Arc<str>,
+    alarm: MemberAlarm,
+) {
+    let Group::Consumer(group) = &mut entry.group else {
+        return;
+    };
+    if let Some(cause) = group.ring(turn, member, alarm)
+        && group.state.member(member).is_some()
+    {
+        remove(entry, turn, &[(member.clone(), cause)]);
+    }
+}
+
+/// Takes members out of the group, each for its cause.
+pub(super) fn remove(
+    entry: &mut GroupEntry,
+    turn: &mut Turn<'_>,
+    members: &[(Arc<str>, CauseKind)],
+) {
+    let Group::Consumer(group) = &mut entry.group else {
+        return;
+    };
+    if members.is_empty() {
+        return;
+    }
+    group.remove_members(turn, members);
+}
+
+impl ConsumerGroup {
+    fn remove_members(&mut self, turn: &mut Turn<'_>, members: &[(Arc<str>, CauseKind)]) {
+        for (_, cause) in members {
+            self.note_cause(turn.now, cause.clone());
+        }
+        let leaving: Vec<_> = members.iter().filter_map(|(id, _)| self.state.member(id)).collect();
+        for member in leaving {
+            let nothing = CurrentAssignment::default();
+            self.note_step(turn.now, &member.id, &member.metadata, &member.current, &nothing);
+        }
+        let mut draft = Draft::new(&self.state, turn.image, turn.now);
+        for (member, _) in members {
+            draft.remove(member);
+        }
+        draft.resolve_regexes(false);
+        draft.raise_epoch(true);
+        // An empty group gets its target at once: there is nobody to wait for (KAFKA-20442).
+        let nobody = draft.members().next().is_none();
+        if nobody || self.may_assign(turn) {
+            draft.assign(default_assignor(turn.config));
+        }
+        let decision = draft.into_decision();
+        for (member, _) in members {
+            self.forget_timers(turn, member);
+        }
+        self.apply(turn, decision);
+    }
+
+    fn leaving_member(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<Member, Refusal> {
+        let id = request.member_id.as_str();
+        let Some(instance) = request.instance_id.as_deref() else {
+            return self.state.member(id).ok_or_else(|| unknown_member(id));
+        };
+        let member = self.state.static_member(instance).ok_or_else(|| unknown_member(instance))?;
+        if *member.id == *id {
+            return Ok(member);
+        }
+        let why = format!("instance {instance} is member {} now", member.id);
+        Err(Refusal::new(ErrorCode::FENCED_INSTANCE_ID, why))
+    }
+
+    /// Notes that a static member is away. Whatever it was to give up it has given up; what it has it
+    /// keeps, as if from the beginning: who takes its place commits in epochs of its own (KIP-1251).
+    fn leave_for_a_while(&mut self, turn: &mut Turn<'_>, member: &Member) {
+        let away = CurrentAssignment {
+            epoch: LEAVE_STATIC_EPOCH,
+            assigned: member.current.assigned.with_epoch(0),
+            revoking: OwnedPartitions::default(),
+            ..(*member.current).clone()
+        };
+        self.disarm_revocation(turn, &member.id);
+        let record = ConsumerRecord::Current(member.id.clone(), Some(Arc::new(away)));
+        let record = self.record(record);
+        turn.outcome.records.push(record);
+    }
+}

@@ -1,0 +1,199 @@
+//! What runs out in a consumer group: sessions, the time to give partitions up, and the wait before the
+//! next target assignment.
+
+use std::sync::Arc;
+
+use super::ConsumerGroup;
+use super::interval::assignment_interval_ms;
+use super::record::{CurrentAssignment, MemberState};
+use crate::group::event::CauseKind;
+use crate::group::turn::{TimerKey, Turn};
+use crate::shard::Timestamp;
+use crate::timers::{Alarm, Timers};
+
+/// The alarms of one member.
+#[derive(Debug, Default)]
+pub(super) struct MemberTimers {
+    session: Alarm,
+    /// The end of the time to give partitions up.
+    revocation: Alarm,
+}
+
+/// One of the alarms of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemberAlarm {
+    /// Its session.
+    Session,
+    /// Its time to give partitions up.
+    Revocation,
+}
+
+impl MemberAlarm {
+    fn key(self, group: &Arc<str>, member: &Arc<str>) -> TimerKey {
+        match self {
+            Self::Session => TimerKey::session(group, member),
+            Self::Revocation => {
+                TimerKey::Member { group: group.clone(), member: member.clone(), alarm: self }
+            }
+        }
+    }
+}
+
+impl MemberTimers {
+    fn alarm(&mut self, which: MemberAlarm) -> &mut Alarm {
+        match which {
+            MemberAlarm::Session => &mut self.session,
+            MemberAlarm::Revocation => &mut self.revocation,
+        }
+    }
+
+    fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
+        for alarm in [&mut self.session, &mut self.revocation] {
+            timers.disarm(alarm);
+        }
+    }
+}
+
+impl ConsumerGroup {
+    /// Gives every member a whole session to come back, and those that have partitions to give up the
+    /// whole time for it: how much of it had passed is not in the log.
+    pub(crate) fn load(&mut self, turn: &mut Turn<'_>) {
+        let members: Vec<_> = self.state.members().collect();
+        for member in members {
+            let classic = member.metadata.classic.as_ref();
+            let session_ms = classic.map(|classic| classic.session_timeout_ms);
+            self.refresh_session(turn, &member.id, session_ms);
+            if member.current.state == MemberState::UnrevokedPartitions && !member.is_classic() {
+                let timeout_ms = member.metadata.rebalance_timeout_ms;
+                self.arm(turn, &member.id, MemberAlarm::Revocation, timeout_ms);
+            }
+        }
+        if self.state.needs_assignment() {
+            self.arm_assignment(turn, self.next_assignment(turn));
+        }
+    }
+
+    /// Starts a member's session anew: the group's, or the one that a classic member chose.
+    pub(super) fn refresh_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        member: &str,
+        session_ms: Option<i32>,
+    ) {
+        let own = turn.image.group(&self.id);
+        let session_ms = session_ms
+            .or(own.consumer_session_timeout_ms)
+            .unwrap_or(turn.config.consumer_session_timeout_ms);
+        self.arm(turn, member, MemberAlarm::Session, session_ms);
+    }
+
+    /// Gives a member that was just told to give partitions up its time for it, and takes that back
+    /// when it has. A step that changes nothing leaves the time as it is.
+    pub(super) fn follow_step(
+        &mut self,
+        turn: &mut Turn<'_>,
+        member: &Arc<str>,
+        before: &CurrentAssignment,
+        after: &CurrentAssignment,
+        revocation_ms: i32,
+    ) {
+        if before == after {
+            return;
+        }
+        if after.state == MemberState::UnrevokedPartitions {
+            self.arm(turn, member, MemberAlarm::Revocation, revocation_ms);
+        } else {
+            self.disarm(turn, member, MemberAlarm::Revocation);
+        }
+    }
+
+    pub(super) fn disarm_revocation(&mut self, turn: &mut Turn<'_>, member: &str) {
+        self.disarm(turn, member, MemberAlarm::Revocation);
+    }
+
+    /// Forgets the timers of a member that goes.
+    pub(super) fn forget_timers(&mut self, turn: &mut Turn<'_>, member: &str) {
+        if let Some(mut timers) = self.timers.remove(member) {
+            timers.disarm_all(turn.timers);
+        }
+    }
+
+    /// Disarms every timer of the group, which is about to go.
+    pub(crate) fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
+        timers.disarm(&mut self.assignment);
+        for member in self.timers.values_mut() {
+            member.disarm_all(timers);
+        }
+        self.timers.clear();
+    }
+
+    pub(super) fn arm_assignment(&mut self, turn: &mut Turn<'_>, due: Timestamp) {
+        let group = &self.id;
+        turn.timers.arm(&mut self.assignment, due, || TimerKey::Assignment(group.clone()));
+    }
+
+    pub(super) fn ring_assignment(&mut self, turn: &mut Turn<'_>) -> bool {
+        let group = &self.id;
+        let key = || TimerKey::Assignment(group.clone());
+        turn.timers.ring(&mut self.assignment, turn.now, key)
+    }
+
+    /// Tells whether a target assignment may be made now.
+    pub(super) fn may_assign(&self, turn: &Turn<'_>) -> bool {
+        self.next_assignment(turn) <= turn.now
+    }
+
+    /// Returns when the next target assignment may be made.
+    pub(super) fn next_assignment(&self, turn: &Turn<'_>) -> Timestamp {
+        let Some(last) = self.state.assigned_at() else {
+            return turn.now;
+        };
+        let interval = assignment_interval_ms(
+            turn.config,
+            &turn.image.group(&self.id),
+            self.state.member_count(),
+            self.state.owned_count(),
+        );
+        // A clock that was set back must not stop the group.
+        last.min(turn.now) + interval
+    }
+
+    /// Tells whether one of a member's alarms goes off now, and what that means if it does.
+    pub(super) fn ring(
+        &mut self,
+        turn: &mut Turn<'_>,
+        member: &Arc<str>,
+        which: MemberAlarm,
+    ) -> Option<CauseKind> {
+        let (group, now) = (&self.id, turn.now);
+        let timers = self.timers.get_mut(member)?;
+        let alarm = timers.alarm(which);
+        let key = || which.key(group, member);
+        if !turn.timers.ring(alarm, now, key) {
+            return None;
+        }
+        let member = member.clone();
+        Some(match which {
+            MemberAlarm::Session => CauseKind::MemberExpired { member },
+            MemberAlarm::Revocation => CauseKind::MemberDidNotRevoke { member },
+        })
+    }
+
+    fn arm(&mut self, turn: &mut Turn<'_>, member: &str, which: MemberAlarm, timeout_ms: i32) {
+        let due = turn.now + i64::from(timeout_ms.max(0));
+        let group = &self.id;
+        if let Some(timers) = self.timers.get_mut(member) {
+            turn.timers.arm(timers.alarm(which), due, || which.key(group, &member.into()));
+        } else {
+            let member: Arc<str> = member.into();
+            let timers = self.timers.entry(member.clone()).or_default();
+            turn.timers.arm(timers.alarm(which), due, || which.key(group, &member));
+        }
+    }
+
+    fn disarm(&mut self, turn: &mut Turn<'_>, member: &str, which: MemberAlarm) {
+        if let Some(timers) = self.timers.get_mut(member) {
+            turn.timers.disarm(timers.alarm(which));
+        }
+    }
+}
