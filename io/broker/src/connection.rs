@@ -100,7 +100,10 @@ pub(crate) async fn serve(
     let caller = Arc::new(Caller::new(ends.connection));
     let config = node.config();
     let connection = Connection {
-        frames: FrameReader::new(config.socket_request_max_bytes as usize),
+        frames: FrameReader::new(
+            config.socket_request_max_bytes as usize,
+            Arc::clone(node.log_dir.buffers()),
+        ),
         idle_after: u64::try_from(config.connections_max_idle_ms).ok().map(Duration::from_millis),
         memory: Share::new(node.request_memory.as_ref()),
         in_flight: VecDeque::new(),
@@ -429,8 +432,10 @@ thread_local! {
 
 /// Reads what the socket has.
 async fn fill(reader: &mut ReadHalf<'_>, frames: &mut FrameReader) -> io::Result<usize> {
-    if let Some(mut space) = frames.large_space() {
-        return reader.read_buf(&mut space).await;
+    if let Some(space) = frames.large_space() {
+        let count = reader.read(space).await?;
+        frames.put_large(count);
+        return Ok(count);
     }
     poll_fn(|context| {
         SMALL.with_borrow_mut(|buffer| {

@@ -4,12 +4,13 @@
 //! starts small and at most doubles as it fills, and only a connection that has sent large frames
 //! before gets one of that size at once. Small frames are read into a buffer that all connections
 //! of a thread share, and copied out of it: a connection with nothing to read holds none. Large ones
-//! are read into memory of their own, which then travels to the log without a copy.
+//! are read into buffers of the data folder's pool, which then travel to the log without a copy.
 
-use bytes::buf::Limit;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use kohort_protocol::DecodeError;
 use kohort_protocol::frame::{LENGTH_BYTES, frame_length};
+use kohort_storage::{BufferPool, PooledBuf};
+use std::sync::Arc;
 
 /// How much one read of small frames may take.
 pub(crate) const SMALL_BUFFER: usize = 16 * 1024;
@@ -22,6 +23,7 @@ const LARGE_BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     limit: usize,
+    pool: Arc<BufferPool>,
     small: BytesMut,
     large: Option<LargeFrame>,
     /// The largest frame this connection has sent in full.
@@ -30,27 +32,49 @@ pub(crate) struct FrameReader {
 
 #[derive(Debug)]
 struct LargeFrame {
-    bytes: BytesMut,
+    buffer: PooledBuf,
+    /// How much of it has come.
+    come: usize,
     length: usize,
+}
+
+impl LargeFrame {
+    fn is_whole(&self) -> bool {
+        self.come == self.length
+    }
+
+    fn come(&self) -> &[u8] {
+        &self.buffer.as_slice()[..self.come]
+    }
 }
 
 impl FrameReader {
     /// Starts with nothing; frames above `limit` bytes are refused.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, small: BytesMut::new(), large: None, proven: 0 }
+    pub(crate) fn new(limit: usize, pool: Arc<BufferPool>) -> Self {
+        Self { limit, pool, small: BytesMut::new(), large: None, proven: 0 }
     }
 
-    /// Returns where the next bytes from the peer go, if a large frame has begun; otherwise up to
-    /// [`SMALL_BUFFER`] bytes are to be read elsewhere and [`put`](Self::put) here.
-    pub(crate) fn large_space(&mut self) -> Option<Limit<&mut BytesMut>> {
+    /// Returns where the next bytes from the peer go, if a large frame has begun: how many came is
+    /// then told to [`put_large`](Self::put_large). Otherwise up to [`SMALL_BUFFER`] bytes are to be
+    /// read elsewhere and [`put`](Self::put) here.
+    pub(crate) fn large_space(&mut self) -> Option<&mut [u8]> {
         let large = self.large.as_mut()?;
-        let have = large.bytes.len();
-        let missing = large.length - have;
-        if large.bytes.capacity() == have {
-            large.bytes.reserve(missing.min(have.max(LARGE_BUFFER)));
+        if large.come == large.buffer.capacity() {
+            let room = large.length.min(large.come + large.come.max(LARGE_BUFFER));
+            let mut larger = self.pool.take(room);
+            larger.extend(large.come());
+            large.buffer = larger;
         }
-        let room = missing.min(large.bytes.capacity() - have);
-        Some((&mut large.bytes).limit(room))
+        let end = large.length.min(large.buffer.capacity());
+        large.buffer.set_len(end);
+        Some(&mut large.buffer.as_mut_slice()[large.come..])
+    }
+
+    /// So many bytes were written to [`large_space`](Self::large_space).
+    pub(crate) fn put_large(&mut self, count: usize) {
+        if let Some(large) = &mut self.large {
+            large.come += count;
+        }
     }
 
     /// Takes bytes that were read while no large frame had begun.
@@ -72,7 +96,7 @@ impl FrameReader {
     /// Returns whether a whole frame is waiting, so that nothing more need be read yet.
     pub(crate) fn has_frame(&self) -> bool {
         match &self.large {
-            Some(large) => large.bytes.len() == large.length,
+            Some(large) => large.is_whole(),
             None => self.small.first_chunk::<LENGTH_BYTES>().is_some_and(|prefix| {
                 frame_length(*prefix, self.limit)
                     .map_or(true, |length| self.small.len() - LENGTH_BYTES >= length)
@@ -102,7 +126,7 @@ impl FrameReader {
     /// Returns the API key of the next whole frame, to decide whether it may start.
     pub(crate) fn peek_api_key(&self) -> Option<i16> {
         let body = match &self.large {
-            Some(large) => &large.bytes[..],
+            Some(large) => large.come(),
             None => self.small.get(LENGTH_BYTES..)?,
         };
         body.first_chunk::<2>().map(|key| i16::from_be_bytes(*key))
@@ -110,9 +134,10 @@ impl FrameReader {
 
     /// Takes the next whole frame.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
-        if let Some(large) = self.large.take_if(|large| large.bytes.len() == large.length) {
+        if let Some(mut large) = self.large.take_if(|large| large.is_whole()) {
             self.proven = self.proven.max(large.length);
-            return Ok(Some(large.bytes.freeze()));
+            large.buffer.set_len(large.length);
+            return Ok(Some(Bytes::from_owner(large.buffer)));
         }
         if self.large.is_some() {
             return Ok(None);
@@ -147,9 +172,9 @@ impl FrameReader {
     /// Starts a large frame with what has come of it.
     fn begin_large(&mut self, length: usize, begun: &[u8]) {
         let room = length.min(LARGE_BUFFER.max(2 * begun.len()).max(self.proven));
-        let mut bytes = BytesMut::with_capacity(room);
-        bytes.extend_from_slice(begun);
-        self.large = Some(LargeFrame { bytes, length });
+        let mut buffer = self.pool.take(room);
+        buffer.extend(begun);
+        self.large = Some(LargeFrame { buffer, come: begun.len(), length });
     }
 }
 
@@ -162,15 +187,20 @@ fn is_large(length: usize) -> bool {
 mod tests {
     use super::*;
 
+    fn reader(limit: usize) -> FrameReader {
+        FrameReader::new(limit, BufferPool::new(1 << 20))
+    }
+
     /// Feeds `bytes` in pieces of `piece` bytes and returns the frames that come out.
     fn frames(bytes: &[u8], piece: usize, limit: usize) -> Vec<Bytes> {
-        let mut reader = FrameReader::new(limit);
+        let mut reader = reader(limit);
         let mut found = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let taken = if let Some(mut space) = reader.large_space() {
-                let taken = piece.min(space.remaining_mut()).min(rest.len());
-                space.put_slice(&rest[..taken]);
+            let taken = if let Some(space) = reader.large_space() {
+                let taken = piece.min(space.len()).min(rest.len());
+                space[..taken].copy_from_slice(&rest[..taken]);
+                reader.put_large(taken);
                 taken
             } else {
                 let taken = piece.min(SMALL_BUFFER).min(rest.len());
@@ -206,7 +236,7 @@ mod tests {
     #[test]
     fn a_length_that_cannot_be_is_refused_at_once() {
         for prefix in [-1_i32, i32::MIN, 1001, i32::MAX] {
-            let mut reader = FrameReader::new(1000);
+            let mut reader = reader(1000);
             reader.put(&prefix.to_be_bytes());
             assert!(reader.has_frame(), "the refusal counts as something to take");
             assert!(reader.next_frame().is_err());
@@ -215,9 +245,9 @@ mod tests {
 
     #[test]
     fn an_announced_length_reserves_nothing() {
-        let mut reader = FrameReader::new(100 << 20);
+        let mut reader = reader(100 << 20);
         reader.put(&(100_u32 << 20).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
-        assert!(reader.large_space().unwrap().get_ref().capacity() <= LARGE_BUFFER);
+        assert!(reader.large_space().unwrap().len() <= LARGE_BUFFER);
     }
 }

@@ -1,4 +1,4 @@
-//! Large buffers, used again: for frames of the write-ahead log and for reads from segments.
+//! Large buffers, used again: for requests, frames of the write-ahead log and reads from segments.
 //!
 //! Asking the system for a megabyte and giving it back costs more than copying into it: each page is
 //! zeroed and mapped anew. A buffer here goes back to its pool when the last reader lets go of it. What
@@ -20,12 +20,13 @@ const KEPT_MIN: usize = 64 << 10;
 const STEPS: usize = 8;
 
 /// Buffers that wait to be used again.
-pub(crate) struct BufferPool {
+#[derive(Debug)]
+pub struct BufferPool {
     kept_bytes_max: usize,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// The one given back last is the last.
     kept: VecDeque<AlignedBuf>,
@@ -35,12 +36,12 @@ struct State {
 
 impl BufferPool {
     /// Makes a pool that keeps at most so many bytes.
-    pub(crate) fn new(kept_bytes_max: usize) -> Arc<BufferPool> {
+    pub fn new(kept_bytes_max: usize) -> Arc<BufferPool> {
         Arc::new(BufferPool { kept_bytes_max, state: Mutex::default() })
     }
 
     /// Returns an empty buffer for at least `capacity` bytes.
-    pub(crate) fn take(self: &Arc<Self>, capacity: usize) -> PooledBuf {
+    pub fn take(self: &Arc<Self>, capacity: usize) -> PooledBuf {
         let buffer =
             self.kept(capacity).unwrap_or_else(|| AlignedBuf::with_capacity(rounded(capacity)));
         PooledBuf { buffer: Some(buffer), home: Arc::clone(self) }
@@ -103,7 +104,7 @@ fn rounded(capacity: usize) -> usize {
 }
 
 /// A buffer that goes back to its pool when it is dropped.
-pub(crate) struct PooledBuf {
+pub struct PooledBuf {
     /// There until the drop.
     buffer: Option<AlignedBuf>,
     home: Arc<BufferPool>,

@@ -62,6 +62,7 @@ mod stats;
 mod time_of;
 mod wal;
 
+pub use buffers::{BufferPool, PooledBuf};
 pub use cleaner::CleanerStats;
 pub use commit::CommitStep;
 pub use config::{Background, CleanerConfig, Clock, FatalHook, FlushMode, LogDirConfig};

@@ -23,6 +23,7 @@ use kohort_protocol::Uuid;
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::{Background, storage_error};
+use crate::buffers::BufferPool;
 use crate::cleaner::{Cleaner, CleanerStats};
 use crate::commit::{CommitStep, Committer};
 use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
@@ -231,6 +232,11 @@ impl LogDir {
     }
 
     /// Does what time brings about: forgets idempotent producers that were silent for too long,
+    /// Returns the pool that its large buffers come from, for those who hand it large batches.
+    pub fn buffers(&self) -> &Arc<BufferPool> {
+        &self.shared.buffers
+    }
+
     /// lets go of memory that nobody needed since the last time. To be called now and then.
     pub fn tick(&self, now: Timestamp) {
         for partition in self.partitions.all() {
