@@ -286,8 +286,7 @@ impl ConsumerGroup {
         let repatterned = before.metadata.regex != metadata.regex;
         draft.update(&before, metadata.clone());
         let resolved = draft.resolve_regexes(self.topics_may_have_changed);
-        // The very first member counts even if it wants nothing: zero is no epoch to be in.
-        let changed = renamed || repatterned || resolved || draft.epoch() == 0;
+        let changed = renamed || repatterned || resolved;
         if changed || self.topics_may_have_changed {
             draft.raise_epoch(changed);
         }

@@ -201,8 +201,9 @@ impl ConsumerState {
         self.stored == Stored::default()
     }
 
+    /// Returns the group's epoch. A group begins in epoch 1, of which there is no record, as in Kafka.
     pub(super) fn epoch(&self) -> i32 {
-        self.stored.epoch.map_or(0, |epoch| epoch.epoch)
+        self.stored.epoch.map_or(1, |epoch| epoch.epoch)
     }
 
     pub(super) fn metadata_hash(&self) -> i64 {
