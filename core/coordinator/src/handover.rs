@@ -149,7 +149,10 @@ mod tests {
         }
     }
 
-    fn told(handovers: &[Handover]) -> Vec<(i32, Vec<(i32, Timestamp)>, Vec<i32>)> {
+    /// A generation, what was served after how long, and what was not.
+    type Summary = (i32, Vec<(i32, Timestamp)>, Vec<i32>);
+
+    fn told(handovers: &[Handover]) -> Vec<Summary> {
         let served = |it: &Handover| it.served.iter().map(|(m, ms)| (m.partition, *ms)).collect();
         let unserved = |it: &Handover| it.unserved.iter().map(|moved| moved.partition).collect();
         handovers.iter().map(|it| (it.generation, served(it), unserved(it))).collect()

@@ -64,5 +64,6 @@ mod shard_task;
 
 pub use broker::{Broker, BrokerBuilder, StartError, StopError};
 pub use cluster::load::LoadError;
+pub use kohort_coordinator::partition_for;
 pub use metrics::{METRICS, MetricFamily, MetricKind};
 pub use shard_task::ShardLoad;

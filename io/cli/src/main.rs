@@ -5,6 +5,7 @@
 mod commands;
 mod demo;
 mod format;
+mod groups;
 mod output;
 
 use std::process::ExitCode;

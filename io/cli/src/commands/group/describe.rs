@@ -9,6 +9,8 @@ use kohort::admin::{
 };
 
 use super::super::Cluster;
+use super::health::{self, Health};
+use crate::groups::{story, verdict};
 use crate::output::{Table, or_dash};
 
 /// Show what a group has committed, its lag, and who owns what.
@@ -41,7 +43,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.members {
         members(&group).print()?;
     } else {
-        offsets(&admin, &group).await?.print()?;
+        let standing = standing(&admin, &group).await?;
+        let lags = standing.lags();
+        let members = group.members.len();
+        let looked = health::look(&args.cluster, &admin, &group.group_id, members, &lags).await;
+        let ages = match looked {
+            Ok(health) => {
+                tell(&health);
+                health.ages_ms
+            }
+            Err(error) => {
+                eprintln!("verdict unknown: {error:#}");
+                BTreeMap::new()
+            }
+        };
+        standing.table(&ages).print()?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +78,29 @@ fn members(group: &GroupDescription) -> Table {
     table
 }
 
-async fn offsets(admin: &Admin, group: &GroupDescription) -> anyhow::Result<Table> {
+/// Says how the group is doing, and what happened to it last.
+fn tell(health: &Health) {
+    let judged = verdict::judge(&health.facts);
+    if judged.evidence.is_empty() {
+        eprintln!("verdict {}", judged.verdict);
+    } else {
+        eprintln!("verdict {}: {}", judged.verdict, judged.evidence);
+    }
+    match &health.last_rebalance {
+        Some(event) => eprintln!("last rebalance {}", story::tell(event)),
+        None => eprintln!("no rebalance in the last hour"),
+    }
+}
+
+/// Where a group stands in its partitions, and who reads them.
+struct Standing<'a> {
+    committed: BTreeMap<TopicPartition, CommittedOffset>,
+    owners: BTreeMap<&'a TopicPartition, &'a GroupMember>,
+    ends: BTreeMap<TopicPartition, Result<ListedOffset, AdminError>>,
+    partitions: BTreeSet<TopicPartition>,
+}
+
+async fn standing<'a>(admin: &Admin, group: &'a GroupDescription) -> anyhow::Result<Standing<'a>> {
     let committed = admin.group_offsets(&group.group_id).await?;
     let mut owners: BTreeMap<&TopicPartition, &GroupMember> = BTreeMap::new();
     for member in &group.members {
@@ -72,36 +110,60 @@ async fn offsets(admin: &Admin, group: &GroupDescription) -> anyhow::Result<Tabl
         committed.keys().chain(owners.keys().copied()).cloned().collect();
     let wanted = partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
     let ends = admin.list_offsets(wanted).await?;
-    let mut table = Table::new(&[
-        "TOPIC",
-        "PARTITION",
-        "CURRENT-OFFSET",
-        "LOG-END-OFFSET",
-        "LAG",
-        "MEMBER-ID",
-        "CLIENT-ID",
-        "HOST",
-    ]);
-    for partition in &partitions {
-        let current = committed.get(partition).map(|c: &CommittedOffset| c.offset);
-        let end = ends
-            .get(partition)
-            .and_then(|end: &Result<ListedOffset, AdminError>| end.as_ref().ok())
-            .and_then(|end| end.offset);
-        let lag = current.zip(end).map(|(current, end)| (end - current).max(0));
-        let owner = owners.get(partition);
-        table.row([
-            partition.topic.to_string(),
-            partition.partition.to_string(),
-            or_dash(current),
-            or_dash(end),
-            or_dash(lag),
-            or_dash(owner.map(|m| &m.member_id)),
-            or_dash(owner.map(|m| &m.client_id)),
-            or_dash(owner.map(|m| &m.host)),
-        ]);
+    Ok(Standing { committed, owners, ends, partitions })
+}
+
+impl Standing<'_> {
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        let end = self.ends.get(partition).and_then(|end| end.as_ref().ok());
+        end.and_then(|end| end.offset)
     }
-    Ok(table)
+
+    /// Returns what is committed and how many records are ahead of it, where anything is committed.
+    fn lags(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
+        let lag = |(partition, committed): (&TopicPartition, &CommittedOffset)| {
+            let lag = (self.end(partition)? - committed.offset).max(0);
+            Some((partition.clone(), (committed.offset, lag)))
+        };
+        self.committed.iter().filter_map(lag).collect()
+    }
+
+    fn table(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Table {
+        let Self { committed, owners, partitions, .. } = self;
+        let mut table = Table::new(&[
+            "TOPIC",
+            "PARTITION",
+            "CURRENT-OFFSET",
+            "LOG-END-OFFSET",
+            "LAG",
+            "LAG-SECONDS",
+            "MEMBER-ID",
+            "CLIENT-ID",
+            "HOST",
+        ]);
+        for partition in partitions {
+            let current = committed.get(partition).map(|c: &CommittedOffset| c.offset);
+            let end = self.end(partition);
+            let lag = current.zip(end).map(|(current, end)| (end - current).max(0));
+            let owner = owners.get(partition);
+            table.row([
+                partition.topic.to_string(),
+                partition.partition.to_string(),
+                or_dash(current),
+                or_dash(end),
+                or_dash(lag),
+                or_dash(if lag == Some(0) {
+                    Some(0)
+                } else {
+                    ages_ms.get(partition).map(|ms| ms / 1000)
+                }),
+                or_dash(owner.map(|m| &m.member_id)),
+                or_dash(owner.map(|m| &m.client_id)),
+                or_dash(owner.map(|m| &m.host)),
+            ]);
+        }
+        table
+    }
 }
 
 /// Writes sorted partitions in short: `orders:0-2,5 users:1`.

@@ -1,7 +1,10 @@
 //! `kohort group`: list, describe, reset and delete consumer groups.
 
 mod describe;
+mod events;
+mod health;
 mod reset;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,8 @@ enum Verb {
     },
     /// Show what a group has committed, its lag, and who owns what
     Describe(describe::Args),
+    /// Tell the group's rebalances in plain sentences, the oldest first
+    Events(events::Args),
     /// Move what a group has committed; shows the plan, and does it with --execute
     Reset(reset::Args),
     /// Delete groups with what they have committed
@@ -57,6 +62,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Describe(args) => describe::run(args).await,
+            Verb::Events(args) => events::run(args).await,
             Verb::Reset(args) => reset::run(args).await,
             Verb::Delete { groups, cluster } => {
                 let results = cluster.admin()?.delete_groups(groups).await?;

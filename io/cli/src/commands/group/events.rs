@@ -1,0 +1,163 @@
+//! `kohort group events`: why a group rebalanced, and what came of it.
+//!
+//! Kohort's broker tells it all in a topic. Of another Kafka's groups `__consumer_offsets` tells the
+//! generations, and by them who came and went and what moved.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::builder::ValueParser;
+use kohort::TopicPartition;
+use kohort::admin::Admin;
+use kohort_broker::group_events::GroupEvent;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::super::Cluster;
+use super::tail::{self, Until};
+use crate::groups::history::History;
+use crate::groups::story;
+use crate::output::print;
+
+/// Tell the group's rebalances in plain sentences, the oldest first.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Id of the group
+    group: String,
+    /// Go on telling until stopped
+    #[arg(short, long)]
+    follow: bool,
+    /// How far back to begin: a number with s, m, h or d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = ValueParser::new(span))]
+    since: i64,
+    /// Write the events as they are stored, one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// Where Kohort's broker tells of rebalances.
+const EVENTS: &str = "__kohort_group_events";
+/// Where any broker keeps its groups.
+const OFFSETS: &str = "__consumer_offsets";
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    // Whichever ends first: what was told is on stdout already.
+    tokio::select! {
+        told = tell(&args) => told?,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tell(args: &Args) -> anyhow::Result<()> {
+    let admin = args.cluster.admin()?;
+    let until = if args.follow { Until::Stopped } else { Until::Now };
+    let since_ms = now_ms() - args.since;
+    let mut told = 0;
+    let json = args.json;
+    each(&args.cluster, &admin, &args.group, since_ms, until, |event| {
+        told += 1;
+        let line = if json { serde_json::to_string(event)? } else { story::tell(event) };
+        Ok(print(&(line + "\n"))?)
+    })
+    .await?;
+    if told == 0 {
+        eprintln!("group `{}` has not rebalanced in the time looked at (see --since)", args.group);
+    }
+    Ok(())
+}
+
+/// Calls `each` with the events of a group since a time. Returns whether the cluster tells them itself.
+pub(super) async fn each(
+    cluster: &Cluster,
+    admin: &Admin,
+    group: &str,
+    since_ms: i64,
+    until: Until,
+    mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let topic = TopicPartition::new(EVENTS, 0);
+    let told = tail::read(cluster, admin, topic, since_ms, until, |record| {
+        if record.key != Some(group.as_bytes()) {
+            return Ok(());
+        }
+        // Another version's event may have another form.
+        match record.value.and_then(|value| serde_json::from_slice(value).ok()) {
+            Some(event) => each(&event),
+            None => Ok(()),
+        }
+    })
+    .await?;
+    if told {
+        return Ok(true);
+    }
+    let mut history = History::of(group);
+    read_history(cluster, admin, &mut history, group, since_ms, until, each).await?;
+    Ok(false)
+}
+
+/// Reads what the cluster's own topic of groups tells of one.
+pub(super) async fn read_history(
+    cluster: &Cluster,
+    admin: &Admin,
+    history: &mut History,
+    group: &str,
+    since_ms: i64,
+    until: Until,
+    mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let topics = admin.describe_topics(vec![OFFSETS.to_owned()]).await?;
+    let Some(Ok(topic)) = topics.into_values().next() else { return Ok(false) };
+    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
+    let partition = TopicPartition::new(OFFSETS, kohort_broker::partition_for(group, partitions));
+    tail::read(cluster, admin, partition, since_ms, until, |record| {
+        match history.take_in(record.timestamp, record.key, record.value) {
+            Some(event) => each(&event),
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Returns the time in Unix milliseconds.
+pub(super) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Reads a span of time such as `90s`, `15m`, `1h` or `7d` as milliseconds.
+fn span(text: &str) -> Result<i64, String> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        other => return Err(format!("`{other}` is no unit of time; use s, m, h or d")),
+    };
+    let number: i64 = digits.parse().map_err(|_| format!("`{digits}` is no number"))?;
+    number
+        .checked_mul(unit)
+        .filter(|ms| *ms >= 0)
+        .ok_or_else(|| format!("`{text}` is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_a_unit() {
+        assert_eq!(span("90s"), Ok(90_000));
+        assert_eq!(span("15m"), Ok(900_000));
+        assert_eq!(span("7d"), Ok(604_800_000));
+        for wrong in ["", "1", "h", "-1h", "1y", "99999999999999999d"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

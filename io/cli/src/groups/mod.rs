@@ -1,0 +1,7 @@
+//! What can be said of a group by looking at it: the story of its rebalances, and how it is doing.
+//!
+//! Nothing here asks or prints anything: facts go in, words come out.
+
+pub(crate) mod history;
+pub(crate) mod story;
+pub(crate) mod verdict;

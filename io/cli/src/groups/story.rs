@@ -1,0 +1,231 @@
+//! Rebalances in plain sentences.
+
+use kohort_broker::group_events::{GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent};
+
+/// Tells one event in one line, or several for what moved.
+pub(crate) fn tell(event: &GroupEvent) -> String {
+    match event {
+        GroupEvent::Rebalance(event) => rebalance(event),
+        GroupEvent::Handover(event) => handover(event),
+        _ => format!(
+            "something happened to `{}` that this version knows nothing about",
+            event.group()
+        ),
+    }
+}
+
+fn rebalance(event: &RebalanceEvent) -> String {
+    let mut causes: Vec<String> = event.causes.iter().map(|cause| shortened(&cause.text)).collect();
+    if event.omitted_causes > 0 {
+        causes.push(format!("{} more", event.omitted_causes));
+    }
+    if causes.is_empty() {
+        causes.push("it is not known why".to_owned());
+    }
+    let (before, after) = (event.members_before.len(), event.members_after.len());
+    let members = match (before, after) {
+        (_, 0) => "the group is empty".to_owned(),
+        (before, after) if before == after => format!("{} as before", members(after)),
+        (before, after) => format!("{} after {before}", members(after)),
+    };
+    let counted = if event.protocol == "consumer" { "epoch" } else { "generation" };
+    let mut text = format!(
+        "{} {counted} {}: {}; {members}",
+        time(event.ended_ms),
+        event.generation,
+        causes.join(", ")
+    );
+    if event.started_ms < event.ended_ms {
+        text.push_str(&format!("; took {}", seconds(event.ended_ms - event.started_ms)));
+        let joining = event.joined_ms - event.started_ms;
+        if let Some(slowest) = event.slowest.as_ref().filter(|_| before + after > 2 && joining > 0)
+        {
+            let waited = seconds(slowest.joined_ms - event.started_ms);
+            text.push_str(&format!(", {waited} of it until {} had joined", short(&slowest.member)));
+        }
+    }
+    let moved = moves(&event.moved, event.omitted_moves);
+    if !moved.is_empty() {
+        text.push_str(&format!("; {moved}"));
+    }
+    text
+}
+
+fn handover(event: &HandoverEvent) -> String {
+    let mut parts = Vec::new();
+    if let Some(slowest) = event.served.iter().max_by_key(|served| served.unserved_ms) {
+        let count = partitions(event.served.len());
+        let is = if event.served.len() == 1 { "is" } else { "are" };
+        parts.push(format!(
+            "{count} that moved {is} read again; {}:{} had been without a reader for {}",
+            slowest.topic,
+            slowest.partition,
+            seconds(slowest.unserved_ms)
+        ));
+    }
+    if let Some(first) = event.unserved.first() {
+        let count = partitions(event.unserved.len());
+        let to = first.to.as_deref().map_or_else(|| "nobody".to_owned(), short);
+        parts.push(format!(
+            "{count} that moved had not been read when this was told, first {}:{} of {to}",
+            first.topic, first.partition
+        ));
+    }
+    format!("{} generation {}: {}", time(event.at_ms), event.generation, parts.join("; "))
+}
+
+/// Tells moves by who gave to whom.
+fn moves(moved: &[MovedPartition], omitted: usize) -> String {
+    let mut ways: Vec<(Option<&str>, Option<&str>, usize)> = Vec::new();
+    for partition in moved {
+        let (from, to) = (partition.from.as_deref(), partition.to.as_deref());
+        match ways.iter_mut().find(|way| (way.0, way.1) == (from, to)) {
+            Some(way) => way.2 += 1,
+            None => ways.push((from, to, 1)),
+        }
+    }
+    let name = |id: Option<&str>| id.map_or_else(|| "nobody".to_owned(), short);
+    let mut told: Vec<String> = ways
+        .iter()
+        .take(WAYS_MAX)
+        .map(|(from, to, count)| match (from, to) {
+            (None, Some(to)) => format!("{} new to {}", partitions(*count), short(to)),
+            (from, to) => format!("{} from {} to {}", partitions(*count), name(*from), name(*to)),
+        })
+        .collect();
+    let rest: usize = ways.iter().skip(WAYS_MAX).map(|way| way.2).sum::<usize>() + omitted;
+    if rest > 0 {
+        told.push(format!("{rest} more moved"));
+    }
+    told.join(", ")
+}
+
+/// More than that nobody reads in a line.
+const WAYS_MAX: usize = 6;
+
+fn partitions(count: usize) -> String {
+    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
+}
+
+fn members(count: usize) -> String {
+    if count == 1 { "1 member".to_owned() } else { format!("{count} members") }
+}
+
+/// Returns a member id with as much of its UUID as tells it from others.
+pub(crate) fn short(id: &str) -> String {
+    match id.len().checked_sub(UUID) {
+        Some(at) if id.is_char_boundary(at) && is_uuid(&id[at..]) => format!("{}..", &id[..at + 6]),
+        _ => id.to_owned(),
+    }
+}
+
+/// Shortens the member ids in a sentence.
+fn shortened(text: &str) -> String {
+    text.split(' ').map(short).collect::<Vec<_>>().join(" ")
+}
+
+const UUID: usize = 36;
+
+fn is_uuid(text: &str) -> bool {
+    text.chars().enumerate().all(|(at, c)| match at {
+        8 | 13 | 18 | 23 => c == '-',
+        _ => c.is_ascii_hexdigit(),
+    })
+}
+
+/// Writes a span of time as people say it.
+pub(crate) fn seconds(ms: i64) -> String {
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..7_200_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// Writes Unix milliseconds as RFC 3339 in UTC.
+pub(crate) fn time(ms: i64) -> String {
+    let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Days since 0000-03-01, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kohort_broker::group_events::{CauseEvent, SlowestMember};
+
+    const A: &str = "a-2f1c9a00-0000-4000-8000-000000000000";
+    const B: &str = "b-77777777-0000-4000-8000-000000000000";
+
+    #[test]
+    fn a_rebalance_is_told_in_a_sentence() {
+        let moved = |partition| MovedPartition {
+            topic: "t".to_owned(),
+            partition,
+            from: Some(B.to_owned()),
+            to: Some(A.to_owned()),
+            unserved_since_ms: None,
+        };
+        let event = RebalanceEvent {
+            version: 1,
+            group: "g".to_owned(),
+            protocol: "classic".to_owned(),
+            generation: 7,
+            causes: vec![CauseEvent {
+                at_ms: 500,
+                what: "disconnected".to_owned(),
+                member: Some(B.to_owned()),
+                text: format!("member {B} closed its connection without leaving"),
+            }],
+            omitted_causes: 0,
+            started_ms: 1_000,
+            joined_ms: 1_520,
+            ended_ms: 1_530,
+            slowest: Some(SlowestMember { member: A.to_owned(), joined_ms: 1_520 }),
+            members_before: vec![A.to_owned(), B.to_owned()],
+            members_after: vec![A.to_owned()],
+            leader: Some(A.to_owned()),
+            moved: vec![moved(0), moved(1)],
+            omitted_moves: 0,
+        };
+        assert_eq!(
+            tell(&GroupEvent::Rebalance(event)),
+            "1970-01-01T00:00:01.530Z generation 7: member b-777777.. closed its connection without \
+             leaving; 1 member after 2; took 530 ms, 520 ms of it until a-2f1c9a.. had joined; \
+             2 partitions from b-777777.. to a-2f1c9a.."
+        );
+    }
+
+    #[test]
+    fn times_are_written_as_calendars_have_them() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(951_782_400_123), "2000-02-29T00:00:00.123Z");
+        assert_eq!(time(1_795_219_200_000), "2026-11-21T00:00:00.000Z");
+        assert_eq!(time(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(seconds(999), "999 ms");
+        assert_eq!(seconds(12_340), "12.3 s");
+        assert_eq!(seconds(61_000), "1 min 1 s");
+        assert_eq!(seconds(7_260_000), "2 h 1 min");
+    }
+
+    #[test]
+    fn member_ids_are_shortened_and_other_words_are_not() {
+        assert_eq!(short(A), "a-2f1c9a..");
+        assert_eq!(short("consumer"), "consumer");
+        assert_eq!(
+            short("äöü-and-more-than-thirty-six-bytes-of-text"),
+            "äöü-and-more-than-thirty-six-bytes-of-text"
+        );
+    }
+}

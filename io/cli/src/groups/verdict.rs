@@ -1,0 +1,262 @@
+//! How a group is doing, told from what it committed: Burrow's rules, which need no thresholds.
+//!
+//! Of each partition there is a window of the last commits, each with the lag it had then. A partition
+//! without lag is fine, whatever it did. Of one that has lag:
+//!
+//! | verdict | when |
+//! |---|---|
+//! | STOPPED | nothing was committed for longer than the window spans, and the oldest unread record is as old |
+//! | REWIND | a commit went back, and the window has not caught up with where it was |
+//! | STALLED | it commits, and always the same offset |
+//! | WARN | it moves on, and its lag has not become less between any two commits |
+//! | OK | otherwise |
+//!
+//! The group has the worst of them, but NO MEMBERS explains all, and FLAPPING most. Each comes with a
+//! sentence that says what it was seen by. Burrow: `core/internal/evaluator/caching.go`.
+
+use std::fmt;
+
+use super::story::seconds;
+
+/// How many commits of a partition are looked at: Burrow's `intervals`.
+pub(crate) const WINDOW: usize = 10;
+
+/// With fewer commits than that, nothing is said about how lag develops.
+const COMMITS_FOR_A_TREND: usize = 3;
+
+/// Silence that is shorter says nothing: clients commit every five seconds, and some every thirty.
+const SILENCE_MS_MIN: i64 = 60_000;
+
+/// As many rebalances within [`FLAPPING_WITHIN_MS`] are too many.
+const FLAPPING: usize = 3;
+pub(crate) const FLAPPING_WITHIN_MS: i64 = 5 * 60_000;
+
+/// How a partition or a group is doing, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Ok,
+    Warn,
+    Rewind,
+    Stalled,
+    Stopped,
+    Flapping,
+    NoMembers,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::Warn => "WARN",
+            Self::Rewind => "REWIND",
+            Self::Stalled => "STALLED",
+            Self::Stopped => "STOPPED",
+            Self::Flapping => "FLAPPING",
+            Self::NoMembers => "NO MEMBERS",
+        })
+    }
+}
+
+/// One commit of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) at_ms: i64,
+    pub(crate) offset: i64,
+    /// How many records were ahead then, if that can be told.
+    pub(crate) lag: Option<i64>,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PartitionFacts {
+    /// `topic:3`.
+    pub(crate) name: String,
+    /// The last commits, oldest first; at most [`WINDOW`].
+    pub(crate) commits: Vec<Commit>,
+    /// Records ahead of what is committed; `None` if nothing is.
+    pub(crate) lag: Option<i64>,
+    /// The age of the oldest of them.
+    pub(crate) lag_ms: Option<i64>,
+}
+
+/// What is known of a group.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GroupFacts {
+    pub(crate) now_ms: i64,
+    pub(crate) members: usize,
+    /// When it rebalanced, as far back as is known.
+    pub(crate) rebalances_ms: Vec<i64>,
+    pub(crate) partitions: Vec<PartitionFacts>,
+}
+
+/// A verdict and what it was seen by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// A sentence; empty if all is well.
+    pub(crate) evidence: String,
+}
+
+/// Judges a group.
+pub(crate) fn judge(facts: &GroupFacts) -> Judgement {
+    let lag: i64 = facts.partitions.iter().filter_map(|partition| partition.lag).sum();
+    if facts.members == 0 && !facts.partitions.is_empty() {
+        let evidence = format!("nobody is in the group, and {lag} records wait");
+        return Judgement { verdict: Verdict::NoMembers, evidence };
+    }
+    let recent = |at: &&i64| facts.now_ms - **at <= FLAPPING_WITHIN_MS;
+    let rebalances = facts.rebalances_ms.iter().filter(recent).count();
+    if rebalances >= FLAPPING {
+        let minutes = FLAPPING_WITHIN_MS / 60_000;
+        let evidence = format!("{rebalances} rebalances in the last {minutes} minutes");
+        return Judgement { verdict: Verdict::Flapping, evidence };
+    }
+    let judged = facts.partitions.iter().map(|partition| judge_partition(facts.now_ms, partition));
+    // Of equals the first is shown.
+    let worst = judged.rev().max_by_key(|judgement| judgement.verdict);
+    worst.unwrap_or(Judgement { verdict: Verdict::Ok, evidence: String::new() })
+}
+
+/// Judges one partition.
+pub(crate) fn judge_partition(now_ms: i64, facts: &PartitionFacts) -> Judgement {
+    let (verdict, evidence) = rule(now_ms, facts);
+    let evidence =
+        if evidence.is_empty() { evidence } else { format!("{} {evidence}", facts.name) };
+    Judgement { verdict, evidence }
+}
+
+fn rule(now_ms: i64, facts: &PartitionFacts) -> (Verdict, String) {
+    let lag = facts.lag.unwrap_or(0);
+    let (Some(first), Some(last)) = (facts.commits.first(), facts.commits.last()) else {
+        return (Verdict::Ok, String::new());
+    };
+    if lag <= 0 {
+        return (Verdict::Ok, String::new());
+    }
+    let silent_ms = now_ms - last.at_ms;
+    let span_ms = (last.at_ms - first.at_ms).max(SILENCE_MS_MIN);
+    // Records that came just now are not late, however long ago the last commit was.
+    if silent_ms > span_ms && facts.lag_ms.is_none_or(|age| age > SILENCE_MS_MIN) {
+        let evidence =
+            format!("has committed nothing for {}, and {lag} records wait", seconds(silent_ms));
+        return (Verdict::Stopped, evidence);
+    }
+    let mut furthest = first.offset;
+    for commit in &facts.commits {
+        furthest = furthest.max(commit.offset);
+    }
+    let went_back = facts.commits.windows(2).any(|pair| pair[1].offset < pair[0].offset);
+    if went_back && last.offset < furthest {
+        let evidence = format!("went back from offset {furthest} and is at {}", last.offset);
+        return (Verdict::Rewind, evidence);
+    }
+    if facts.commits.iter().any(|commit| commit.lag.is_some_and(|lag| lag <= 0)) {
+        return (Verdict::Ok, String::new());
+    }
+    let count = facts.commits.len();
+    if count < COMMITS_FOR_A_TREND {
+        return (Verdict::Ok, String::new());
+    }
+    if facts.commits.iter().all(|commit| commit.offset == first.offset) {
+        let evidence = format!(
+            "has committed offset {} {count} times over, and {lag} records wait",
+            first.offset
+        );
+        return (Verdict::Stalled, evidence);
+    }
+    let lags: Option<Vec<i64>> = facts.commits.iter().map(|commit| commit.lag).collect();
+    if lags.is_some_and(|lags| lags.windows(2).all(|pair| pair[1] >= pair[0])) {
+        let evidence = format!(
+            "moves on, but its lag of {lag} has not become less in the last {count} commits"
+        );
+        return (Verdict::Warn, evidence);
+    }
+    (Verdict::Ok, String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000_000;
+
+    /// Commits ten seconds apart, the last one five seconds ago: (offset, lag).
+    fn facts(commits: &[(i64, i64)], lag: i64) -> PartitionFacts {
+        let count = commits.len() as i64;
+        let commit = |(number, (offset, lag)): (i64, &(i64, i64))| Commit {
+            at_ms: NOW - 5_000 - (count - 1 - number) * 10_000,
+            offset: *offset,
+            lag: Some(*lag),
+        };
+        PartitionFacts {
+            name: "t:0".to_owned(),
+            commits: (0..).zip(commits).map(commit).collect(),
+            lag: Some(lag),
+            lag_ms: Some(120_000),
+        }
+    }
+
+    #[test]
+    fn each_rule_by_its_window() {
+        use Verdict::{Ok, Rewind, Stalled, Stopped, Warn};
+        let silent = |mut facts: PartitionFacts, for_ms: i64| {
+            for commit in &mut facts.commits {
+                commit.at_ms -= for_ms;
+            }
+            facts
+        };
+        let fresh = |mut facts: PartitionFacts| {
+            facts.lag_ms = Some(10);
+            facts
+        };
+        let cases = [
+            ("no lag", facts(&[(1, 9), (1, 9), (1, 9)], 0), Ok),
+            ("nothing committed", facts(&[], 7), Ok),
+            ("moving, lag shrinks once", facts(&[(1, 9), (5, 7), (9, 8)], 8), Ok),
+            ("moving, lag grows", facts(&[(1, 7), (5, 8), (9, 9)], 9), Warn),
+            ("moving, lag stays", facts(&[(1, 9), (5, 9), (9, 9)], 9), Warn),
+            ("caught up within the window", facts(&[(1, 7), (5, 0), (9, 9)], 9), Ok),
+            ("the same again and again", facts(&[(5, 7), (5, 8), (5, 9)], 9), Stalled),
+            ("twice is no trend", facts(&[(5, 7), (5, 8)], 9), Ok),
+            ("went back", facts(&[(9, 1), (2, 8), (3, 7)], 9), Rewind),
+            ("went back and caught up", facts(&[(5, 5), (2, 8), (9, 1)], 1), Ok),
+            ("silent", silent(facts(&[(1, 7), (5, 8)], 9), 90_000), Stopped),
+            ("silent for less than a minute", silent(facts(&[(1, 7), (5, 8)], 9), 40_000), Ok),
+            ("silent, what waits is new", fresh(silent(facts(&[(1, 7)], 9), 90_000)), Ok),
+            ("silent for less than its window", silent(facts(&[(1, 0); 10], 9), 80_000), Ok),
+        ];
+        for (name, facts, verdict) in cases {
+            assert_eq!(judge_partition(NOW, &facts).verdict, verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn evidence_is_a_sentence_with_the_facts() {
+        let judged = judge_partition(NOW, &facts(&[(5, 7), (5, 8), (5, 9)], 9));
+        assert_eq!(judged.evidence, "t:0 has committed offset 5 3 times over, and 9 records wait");
+        let judged = judge_partition(NOW, &facts(&[(9, 1), (2, 8), (3, 7)], 9));
+        assert_eq!(judged.evidence, "t:0 went back from offset 9 and is at 3");
+    }
+
+    #[test]
+    fn a_group_has_the_worst_of_its_partitions_unless_something_explains_it() {
+        let stalled = facts(&[(5, 7), (5, 8), (5, 9)], 9);
+        let warned = facts(&[(1, 7), (5, 8), (9, 9)], 9);
+        let mut group = GroupFacts {
+            now_ms: NOW,
+            members: 2,
+            partitions: vec![warned, stalled],
+            rebalances_ms: vec![NOW - 400_000, NOW - 200_000, NOW - 100_000],
+        };
+        assert_eq!(judge(&group).verdict, Verdict::Stalled);
+        group.rebalances_ms.push(NOW);
+        let flapping = judge(&group);
+        assert_eq!(flapping.verdict, Verdict::Flapping);
+        assert_eq!(flapping.evidence, "3 rebalances in the last 5 minutes");
+        group.members = 0;
+        assert_eq!(judge(&group).evidence, "nobody is in the group, and 18 records wait");
+        group.partitions.clear();
+        group.rebalances_ms.clear();
+        assert_eq!(judge(&group).verdict, Verdict::Ok);
+    }
+}

@@ -1,0 +1,84 @@
+//! What happened to a group and how it is doing, told by the command line.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
+
+use common::{Broker, unique, words};
+
+/// Starts a consumer of a group and waits for its first record.
+fn consumer(broker: &Broker, topic: &str, group: &str) -> Child {
+    let mut child = broker.spawn(&["consume", topic, "--group", group, "--from-beginning"]);
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "0\n");
+    child
+}
+
+/// Tells the group's rebalances once there are so many.
+fn told(broker: &Broker, group: &str, count: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    broker.until("the rebalances are told", || {
+        let text = broker.stdout(&["group", "events", group], "");
+        told = text.lines().filter(|line| line.contains("generation")).map(str::to_owned).collect();
+        told.len() >= count
+    });
+    told
+}
+
+#[test]
+fn a_killed_member_is_told_with_what_it_left_behind() {
+    // On a broker of our own: Kafka would wait for the session.
+    let folder = tempfile::tempdir().unwrap();
+    let properties = ["group.initial.rebalance.delay.ms=0", "group.disconnect.grace.ms=50"];
+    let broker = Broker::start(folder.path(), &properties);
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n");
+    let mut child = consumer(&broker, topic, group);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    broker.until("nobody is left", || {
+        let described = broker.run(&["group", "describe", group], "");
+        words(&described).contains("is Empty")
+    });
+    let gone = " closed its connection without leaving; the group is empty";
+    let mut lines = Vec::new();
+    broker.until("the death is told", || {
+        lines = told(&broker, group, 2);
+        lines.iter().any(|line| line.contains(gone))
+    });
+    let line = lines.iter().find(|line| line.contains(gone)).unwrap();
+    assert!(line.contains("; 1 partition from kohort-"), "{line}");
+    assert!(line.ends_with(" to nobody"), "{line}");
+    let described = words(&broker.run(&["group", "describe", group], ""));
+    assert!(described.contains("last rebalance ") && described.contains(gone), "{described}");
+    let json = broker.stdout(&["group", "events", group, "--json"], "");
+    let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["event"], &first["group"]), (&"rebalance".into(), &group.into()), "{first}");
+}
+
+#[test]
+fn a_groups_rebalances_and_its_verdict_are_told_of_any_cluster() {
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n");
+    for _ in 0..2 {
+        let how = ["--group", group, "--from-beginning", "--max-messages", "1"];
+        broker.stdout(&[&["consume", topic], &how[..]].concat(), "");
+    }
+    let lines = told(&broker, group, 2);
+    assert!(lines.iter().any(|line| line.contains("the group is empty")), "{lines:?}");
+    broker.stdout(&["produce", topic], "2\n");
+    let described = broker.run(&["group", "describe", group], "");
+    let said = words(&described);
+    assert!(said.contains("verdict NO MEMBERS: nobody is in the group, and 1 records"), "{said}");
+    let table = String::from_utf8(described.stdout).unwrap();
+    let row: Vec<&str> =
+        table.lines().find(|line| line.starts_with(topic)).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], [topic, "0", "2", "3", "1"], "{table}");
+    assert!(row[5].parse::<u64>().is_ok(), "the age in seconds: {table}");
+}
