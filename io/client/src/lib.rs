@@ -1,6 +1,7 @@
 //! A native async Kafka client.
 
 pub mod admin;
+pub mod assignor;
 mod clock;
 pub mod cluster;
 pub mod config;

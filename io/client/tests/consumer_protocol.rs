@@ -23,11 +23,6 @@ fn member(group: &str) -> ConsumerBuilder {
         .set("enable.auto.commit", "false")
 }
 
-/// Whether the broker has the consumer protocol: ours will, Kafka does.
-fn has_protocol() -> bool {
-    std::env::var_os("KOHORT_TEST_BOOTSTRAP").is_some()
-}
-
 async fn topic(name: &str, count: i32) -> String {
     let topic = unique(name);
     create_topic(&bootstrap(), &topic, count).await;
@@ -40,9 +35,6 @@ async fn close(consumer: Consumer) {
 
 #[tokio::test]
 async fn members_share_partitions_and_go_on_where_the_group_has_committed() {
-    if !has_protocol() {
-        return;
-    }
     let topic = topic("shared", 4).await;
     produce(&bootstrap(), &topic, 4, 0, 10).await;
     let first = member(&topic).build().unwrap();
@@ -83,9 +75,6 @@ async fn members_share_partitions_and_go_on_where_the_group_has_committed() {
 
 #[tokio::test]
 async fn what_a_member_keeps_is_read_while_another_joins_and_takes_the_rest() {
-    if !has_protocol() {
-        return;
-    }
     let topic = topic("flowing", 2).await;
     let first = member(&topic).build().unwrap();
     let mut events = first.rebalance_events().unwrap();
@@ -132,9 +121,6 @@ async fn what_a_member_keeps_is_read_while_another_joins_and_takes_the_rest() {
 
 #[tokio::test]
 async fn the_coordinator_matches_an_expression_and_finds_topics_created_later() {
-    if !has_protocol() {
-        return;
-    }
     let prefix = unique("matched");
     let (one, two) = (format!("{prefix}-1"), format!("{prefix}-2"));
     create_topic(&bootstrap(), &one, 1).await;
@@ -151,9 +137,6 @@ async fn the_coordinator_matches_an_expression_and_finds_topics_created_later() 
 
 #[tokio::test]
 async fn a_static_member_takes_its_partitions_back_and_nobody_else_has_them_meanwhile() {
-    if !has_protocol() {
-        return;
-    }
     let topic = topic("static", 2).await;
     let start = |name: &str| {
         let consumer = member(&topic).set("group.instance.id", name).build().unwrap();
@@ -174,9 +157,6 @@ async fn a_static_member_takes_its_partitions_back_and_nobody_else_has_them_mean
 
 #[tokio::test]
 async fn commits_under_changing_epochs_all_succeed() {
-    if !has_protocol() {
-        return;
-    }
     let topic = topic("epochs", 4).await;
     produce(&bootstrap(), &topic, 4, 0, 50).await;
     let first = member(&topic).set("max.poll.records", "5").build().unwrap();
@@ -209,9 +189,6 @@ async fn commits_under_changing_epochs_all_succeed() {
 
 #[tokio::test]
 async fn a_member_that_stopped_polling_returns_to_its_group() {
-    if !has_protocol() {
-        return;
-    }
     let topic = topic("away", 1).await;
     let consumer = member(&topic).set("max.poll.interval.ms", "1000").build().unwrap();
     let mut events = consumer.rebalance_events().unwrap();

@@ -1,5 +1,5 @@
 //! Our own client and command line against Apache Kafka: their integration tests with a Kafka at
-//! `KOHORT_TEST_BOOTSTRAP`, then the tests of this program in which our client is one of the peers.
+//! `KOHORT_TEST_BOOTSTRAP`, then three nodes of it under a workload, then the tests of this program in which our client is one of the peers.
 
 use std::process::Command;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::broker::{Broker, Kind, Properties};
 use crate::places::Places;
-use crate::{security, suite};
+use crate::{security, suite, three_nodes};
 
 /// Runs everything; returns whether all passed.
 pub(crate) fn run(places: &Places) -> Result<bool> {
@@ -34,6 +34,7 @@ pub(crate) fn run(places: &Places) -> Result<bool> {
     }
     drop(broker);
     passed &= security::run(places)?;
+    passed &= three_nodes::run(places)?;
     let words = OUR_CLIENT.map(str::to_owned);
     Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
 }
@@ -46,7 +47,15 @@ const PROPERTIES: Properties =
 const TESTS: [(&str, &[&str]); 2] = [
     (
         "kohort",
-        &["connection", "producer", "admin", "consumer", "consumer_endings", "consumer_protocol"],
+        &[
+            "connection",
+            "producer",
+            "admin",
+            "consumer",
+            "consumer_assignors",
+            "consumer_endings",
+            "consumer_protocol",
+        ],
     ),
     ("kohort-cli", &["commands"]),
 ];

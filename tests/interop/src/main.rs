@@ -20,6 +20,7 @@ mod features;
 mod groups;
 mod hub;
 mod mixed;
+mod nodes;
 mod places;
 mod records;
 mod restart;
@@ -28,6 +29,7 @@ mod security;
 mod soak;
 mod streams;
 mod suite;
+mod three_nodes;
 mod tools;
 
 use std::process::ExitCode;
@@ -56,6 +58,8 @@ enum Command {
     Sigkill(SigkillArguments),
     /// Run the tests of our own client and of the command line against Apache Kafka.
     Client,
+    /// Run the tests of our client on three nodes of Apache Kafka.
+    Nodes,
     /// Run the tests of our client's TLS and SASL against Apache Kafka.
     Security,
     /// Measure our broker and Apache Kafka, in turn.
@@ -141,6 +145,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         }
         Command::Client => client::run(&places),
         Command::Security => security::run(&places),
+        Command::Nodes => three_nodes::run(&places),
         Command::Sigkill(arguments) => {
             let tests = restart::kill_tests(&arguments.client, arguments.kills);
             suite::run(&places, arguments.broker, &tests)

@@ -152,6 +152,32 @@ pub enum FetchStatus {
     Due,
 }
 
+impl FetchStatus {
+    /// Whether it waits for something: it is neither being fetched nor buffered nor paused.
+    pub fn is_waiting(self) -> bool {
+        !matches!(self, Self::InFlight | Self::Buffered | Self::Paused)
+    }
+
+    /// Returns a name for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InFlight => "in flight",
+            Self::Buffered => "buffered",
+            Self::Paused => "paused",
+            Self::Revoking => "revoking",
+            Self::FindingPosition => "finding position",
+            Self::Validating => "validating",
+            Self::NoOffset => "no offset",
+            Self::NoLeader => "no leader",
+            Self::NoTopic(_) => "no topic",
+            Self::BackingOff => "backing off",
+            Self::BrokerBusy => "broker busy",
+            Self::BudgetSpent => "budget spent",
+            Self::Due => "due",
+        }
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Fetcher {

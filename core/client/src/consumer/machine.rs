@@ -19,14 +19,15 @@ use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 
-use super::committer::{CommitContext, Committer};
+use super::committer::{CommitContext, CommitTicket, Committer};
 use super::fetcher::{FetchStatus, Fetcher};
 use super::membership::Membership;
 use super::positions::{Positions, PositionsConfig};
+use super::stalls::{Stall, StallCounters, Stalls};
 use super::subscription::{AssignedFor, Subscription};
 use super::types::{AssignmentEpoch, RequestId, Timestamp, TopicName, TopicPartition};
 use crate::metadata::{MetadataView, Topics};
-pub use types::{Action, Application, Fault, GroupEvent, MachineConfig};
+pub use types::{Action, Application, Counters, Fault, Fetched, GroupEvent, MachineConfig};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub struct ConsumerMachine {
     revocation: Option<Revocation>,
     auto_commit_at: Timestamp,
     auto_committed: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
+    /// The automatic commits under way.
+    auto_commits: BTreeSet<CommitTicket>,
+    stalls: Stalls,
+    counters: Counters,
     metadata_wanted_at: Timestamp,
     /// When to ask for metadata again while an owned partition has no known leader.
     leaderless_at: Option<Timestamp>,
@@ -117,6 +122,9 @@ impl ConsumerMachine {
             revocation: None,
             auto_commit_at: 0,
             auto_committed: BTreeMap::new(),
+            auto_commits: BTreeSet::new(),
+            stalls: Stalls::default(),
+            counters: Counters::default(),
             metadata_wanted_at: 0,
             leaderless_at: None,
             held_back: false,
@@ -155,6 +163,7 @@ impl ConsumerMachine {
             self.leaderless_at = Some(now + self.config.retry_backoff_max_ms.max(1));
             actions.push(Action::RefreshMetadata);
         }
+        self.look_for_stalls(now, application, &mut actions);
         if self.closing && self.left && !self.closed && self.committer.is_idle() {
             self.closed = true;
             actions.push(Action::Closed);
@@ -167,14 +176,14 @@ impl ConsumerMachine {
         let group = self.membership.as_ref().and_then(Membership::poll_timeout);
         let coordinator = self.membership.as_ref().is_some_and(|it| it.coordinator().is_some());
         let idle = self.poll_deadline(application);
-        let auto_commit = (!self.closing
-            && self.config.auto_commit_interval_ms.is_some()
-            && self.positions.iter().next().is_some())
-        .then_some(self.auto_commit_at);
+        let owns = self.positions.iter().next().is_some();
+        let auto_commit = (!self.closing && self.config.auto_commit_interval_ms.is_some() && owns)
+            .then_some(self.auto_commit_at);
         [
             group,
             idle,
             auto_commit,
+            owns.then(|| self.stalls.look_at()),
             self.leaderless_at,
             self.positions.poll_timeout(now, coordinator),
             self.fetcher.poll_timeout(now),
@@ -199,6 +208,16 @@ impl ConsumerMachine {
             Some((partition.clone(), if spent { FetchStatus::BudgetSpent } else { status }))
         };
         self.positions.iter().filter_map(status).collect()
+    }
+
+    /// Returns the partitions that have waited for long.
+    pub fn stalled(&self, now: Timestamp) -> Vec<Stall> {
+        self.stalls.stalled(now)
+    }
+
+    /// Returns what was counted since the start.
+    pub fn counters(&self) -> (&Counters, &StallCounters) {
+        (&self.counters, self.stalls.counters())
     }
 
     /// Whether taking or dropping records would let more be fetched, as of the latest `advance`.
@@ -227,6 +246,19 @@ impl ConsumerMachine {
     /// Returns what is wanted.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+
+    fn look_for_stalls(
+        &mut self,
+        now: Timestamp,
+        application: &dyn Application,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.stalls.is_due(now) && self.positions.iter().next().is_some() {
+            let status = self.status(now, application);
+            let begun = self.stalls.look(now, status);
+            actions.extend(begun.into_iter().map(|it| Action::Event(GroupEvent::Stalled(it))));
+        }
     }
 
     fn advance_commits(&mut self, now: Timestamp, actions: &mut Vec<Action>) {

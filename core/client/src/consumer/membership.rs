@@ -268,6 +268,9 @@ impl ClassicMembership {
                 self.heartbeat.outstanding = None;
                 self.heartbeat_answered(now, answer.error_code, &mut actions);
             }
+            GroupResponse::Probe if self.heartbeat.outstanding == Some(id) => {
+                self.heartbeat.outstanding = None;
+            }
             GroupResponse::Leave if self.state == State::Leaving(id) => self.left(&mut actions),
             _ => {}
         }
@@ -282,6 +285,10 @@ impl ClassicMembership {
             self.heartbeat.outstanding = None;
             self.heartbeat.next_at = now + self.config.retry_backoff_ms;
             self.forget_coordinator(now);
+            if matches!(self.state, State::Joining(_) | State::Syncing(_)) {
+                // It would hold the answer back for ever: it is dead.
+                self.retry_join(now, "the coordinator does not answer");
+            }
         } else if self.state == State::Leaving(id) {
             self.left(&mut actions);
         } else if self.state == State::Joining(id) || self.state == State::Syncing(id) {
@@ -373,7 +380,10 @@ impl ClassicMembership {
             self.rejoin = None;
             let id = RequestId(self.ids.advance());
             self.state = State::Joining(id);
-            self.heartbeat.outstanding = None;
+            // The answer may take as long as the slowest member: whether the coordinator is there at all
+            // is asked meanwhile.
+            let next_at = now + self.probe_interval_ms();
+            self.heartbeat = Heartbeat { next_at, outstanding: None };
             let request = GroupRequest::Join(self.join_request());
             actions.push(GroupAction::Send { id, coordinator, request });
         }
@@ -384,9 +394,19 @@ impl ClassicMembership {
             let id = RequestId(self.ids.advance());
             self.heartbeat.outstanding = Some(id);
             self.heartbeat.next_at = now + self.config.heartbeat_interval_ms;
-            let request = self.heartbeat_request();
+            let request = if matches!(self.state, State::Joining(_)) {
+                self.heartbeat.next_at = now + self.probe_interval_ms();
+                GroupRequest::Probe
+            } else {
+                self.heartbeat_request()
+            };
             actions.push(GroupAction::Send { id, coordinator, request });
         }
+    }
+
+    /// A third of the session, as for missed heartbeats: whoever else is in the group waits no longer.
+    fn probe_interval_ms(&self) -> i64 {
+        i64::from(self.config.session_timeout_ms / 3).max(self.config.heartbeat_interval_ms)
     }
 
     fn needs_coordinator(&self) -> bool {
@@ -394,8 +414,12 @@ impl ClassicMembership {
         !matches!(self.state, State::Failed)
     }
 
-    /// The coordinator keeps a session for us from the answer to the join on.
+    /// The coordinator keeps a session for us from the answer to the join on. While it holds the join
+    /// back, it is asked whether it is there.
     fn sends_heartbeats(&self) -> bool {
+        if matches!(self.state, State::Joining(_)) {
+            return true;
+        }
         self.generation != NO_GENERATION
             && matches!(
                 self.state,

@@ -12,6 +12,7 @@
 //! | [`committer`] | which offsets to commit, in which order commits complete |
 //! | [`buffer`] | what the application may take now; shared with it, hence apart |
 //! | [`offsets`] | how questions about offsets look on the wire |
+//! | [`stalls`] | which partitions wait, and for what |
 //! | [`reader`] | checking, decompressing and walking records, on the application's side |
 
 pub mod buffer;
@@ -23,6 +24,7 @@ pub mod membership;
 pub mod offsets;
 pub mod positions;
 pub mod reader;
+pub mod stalls;
 pub mod subscription;
 pub mod types;
 mod walk;

@@ -350,6 +350,7 @@ impl World {
             }
             GroupRequest::Heartbeat(_) => GroupResponse::Heartbeat(HeartbeatResponse::default()),
             GroupRequest::Leave(_) => GroupResponse::Leave,
+            GroupRequest::Probe => GroupResponse::Probe,
             GroupRequest::ConsumerHeartbeat(beat) => self.consumer_heartbeat(beat),
         }
     }

@@ -27,6 +27,7 @@ use crate::net::Driver;
 pub struct ConsumerBuilder {
     config: ConsumerConfig,
     budget_bytes: u64,
+    assignors: Vec<Box<dyn Assignor>>,
     error: Option<ConfigError>,
 }
 
@@ -42,7 +43,7 @@ impl Default for ConsumerBuilder {
 
 impl From<ConsumerConfig> for ConsumerBuilder {
     fn from(config: ConsumerConfig) -> Self {
-        Self { config, budget_bytes: BUDGET_BYTES, error: None }
+        Self { config, budget_bytes: BUDGET_BYTES, assignors: Vec::new(), error: None }
     }
 }
 
@@ -75,6 +76,15 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Adds an assignor of one's own to those of `partition.assignment.strategy`, more wanted than these.
+    /// A classic group chooses one that all its members support, and the member that leads it runs it. The
+    /// consumer protocol has no use for it: there the coordinator divides the partitions.
+    #[must_use]
+    pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
+        self.assignors.push(Box::new(assignor));
+        self
+    }
+
     /// Sets how many bytes of records may be in memory, in flight and handed out, decompressed or not.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Self {
@@ -90,7 +100,8 @@ impl ConsumerBuilder {
         let config = self.config;
         config.validate()?;
         let seed = crate::clock::seed();
-        let machine = ConsumerMachine::new(machine_config(&config, self.budget_bytes, seed));
+        let machine =
+            ConsumerMachine::new(machine_config(&config, self.assignors, self.budget_bytes, seed));
         let driver = Driver::start("kohort-consumer").map_err(BuildError::Thread)?;
         let options = ClusterOptions {
             allow_auto_create_topics: config.allow_auto_create_topics,
@@ -107,6 +118,7 @@ impl ConsumerBuilder {
             cluster: cluster.clone(),
             group_id: Arc::from(config.group_id.as_deref().unwrap_or_default()),
             request_timeout,
+            heartbeat_timeout: request_timeout.min(config.session_timeout / 3).max(HEARTBEAT_LEAST),
             join_timeout: config.max_poll_interval + JOIN_SLACK,
             fetch_timeout: request_timeout.max(config.fetch_max_wait + FETCH_SLACK),
             replies: reply_sender,
@@ -152,10 +164,14 @@ impl ConsumerBuilder {
     }
 }
 
-fn machine_config(config: &ConsumerConfig, budget_bytes: u64, seed: u64) -> MachineConfig {
+fn machine_config(
+    config: &ConsumerConfig,
+    mut assignors: Vec<Box<dyn Assignor>>,
+    budget_bytes: u64,
+    seed: u64,
+) -> MachineConfig {
     let retry_backoff_ms = ms(config.common.retry_backoff);
     let retry_backoff_max_ms = ms(config.common.retry_backoff_max);
-    let mut assignors = Vec::new();
     for strategy in &config.partition_assignment_strategy {
         assignors.push(assignor(*strategy));
     }
@@ -228,5 +244,7 @@ fn ms(duration: Duration) -> i64 {
 
 /// The coordinator answers a join at the rebalance timeout at the latest; the rest is for the way.
 const JOIN_SLACK: Duration = Duration::from_secs(5);
+/// No heartbeat is given up before this: a broker that is merely busy has to be waited for.
+const HEARTBEAT_LEAST: Duration = Duration::from_secs(2);
 /// What a fetch may take beyond the time the broker holds it back.
 const FETCH_SLACK: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::membership::LostReason;
 use kohort_client_core::consumer::{RequestId, TopicPartition};
 use kohort_protocol::ErrorCode;
@@ -72,6 +73,16 @@ pub enum RebalanceEvent {
     Downgraded {
         /// What the coordinator said.
         code: ErrorCode,
+    },
+    /// A partition has not been fetched, buffered or paused for some seconds. Told once; when it goes on,
+    /// nothing is told. A listener that wants only this needs no more than to drop the other events.
+    Stalled {
+        /// The partition.
+        partition: TopicPartition,
+        /// What it waits for.
+        reason: FetchStatus,
+        /// For how long it has waited.
+        waiting: Duration,
     },
     /// The application did not poll for longer than `max.poll.interval.ms`, so the consumer left its
     /// group. It joins again with the next poll.

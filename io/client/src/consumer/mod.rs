@@ -62,8 +62,10 @@ pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
 use kohort_client_core::consumer::committer::CommitFailure;
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
+pub use kohort_client_core::consumer::machine::{Counters, Fetched};
 pub use kohort_client_core::consumer::membership::LostReason;
 use kohort_client_core::consumer::reader::{Limit, Reader};
+pub use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
 use kohort_protocol::ErrorCode;
@@ -133,6 +135,17 @@ pub struct Health {
     pub coordinator: Option<i32>,
     /// How many bytes are in memory.
     pub buffered_bytes: i64,
+    /// Which partitions have waited for some seconds: neither fetched nor buffered nor paused.
+    pub stalled: Vec<Stall>,
+}
+
+/// What a consumer has counted since it started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConsumerMetrics {
+    /// Rebalances, commits, what each broker sent.
+    pub counters: Counters,
+    /// How often and for how long partitions stalled, and why.
+    pub stalls: StallCounters,
 }
 
 impl Consumer {
@@ -395,7 +408,14 @@ impl Consumer {
             member: status.member,
             coordinator: status.coordinator,
             buffered_bytes: status.used_bytes,
+            stalled: status.stalled,
         })
+    }
+
+    /// Returns what was counted since the consumer was built.
+    pub async fn metrics(&self) -> Result<ConsumerMetrics, ConsumerError> {
+        let status = self.ask(Command::Status).await?;
+        Ok(ConsumerMetrics { counters: status.counters, stalls: status.stalls })
     }
 
     /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts

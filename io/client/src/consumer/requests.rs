@@ -12,6 +12,7 @@ use kohort_client_core::consumer::RequestId;
 use kohort_client_core::consumer::fetcher::FetchPlan;
 use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse};
 use kohort_client_core::metadata::Broker;
+use kohort_protocol::messages::api_versions::ApiVersionsRequest;
 use kohort_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
@@ -46,6 +47,9 @@ pub(super) struct Requests {
     pub(super) cluster: Cluster,
     pub(super) group_id: Arc<str>,
     pub(super) request_timeout: Duration,
+    /// A heartbeat that takes longer than this is given up, while there is still time for another one
+    /// before the session ends.
+    pub(super) heartbeat_timeout: Duration,
     /// A join may take as long as the slowest member takes to give back.
     pub(super) join_timeout: Duration,
     pub(super) fetch_timeout: Duration,
@@ -72,7 +76,7 @@ impl Requests {
 
     pub(super) fn group(&self, id: RequestId, coordinator: Option<Broker>, request: GroupRequest) {
         let cluster = self.cluster.clone();
-        let (prompt, patient) = (self.request_timeout, self.join_timeout);
+        let (prompt, patient) = (self.heartbeat_timeout, self.join_timeout);
         self.reply_with(async move {
             let parked = Purpose::Coordinator;
             let answer = match request {
@@ -89,6 +93,12 @@ impl Requests {
                     ask(&cluster, coordinator, purpose, &beat, prompt + hold)
                         .await
                         .map(GroupResponse::Heartbeat)
+                }
+                GroupRequest::Probe => {
+                    let probe = ApiVersionsRequest::default();
+                    ask(&cluster, coordinator, Purpose::General, &probe, prompt)
+                        .await
+                        .map(|_| GroupResponse::Probe)
                 }
                 GroupRequest::ConsumerHeartbeat(beat) => {
                     consumer_heartbeat(&cluster, coordinator, &beat, prompt)

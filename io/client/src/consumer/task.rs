@@ -9,8 +9,9 @@ use std::time::Duration;
 use kohort_client_core::consumer::buffer::Chunk;
 use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
 use kohort_client_core::consumer::fetcher::FetchStatus;
-use kohort_client_core::consumer::machine::GroupEvent;
+use kohort_client_core::consumer::machine::{Counters, GroupEvent};
 use kohort_client_core::consumer::reader::Progress;
+use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{
     Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Pattern, Position, Regex,
     RequestId, TopicName, TopicPartition,
@@ -70,6 +71,9 @@ pub(super) struct Status {
     pub(super) member: Option<(String, i32)>,
     pub(super) coordinator: Option<i32>,
     pub(super) used_bytes: i64,
+    pub(super) stalled: Vec<Stall>,
+    pub(super) counters: Counters,
+    pub(super) stalls: StallCounters,
 }
 
 pub(super) struct Task {
@@ -234,6 +238,9 @@ impl Task {
                     member: self.machine.identity(),
                     coordinator: self.machine.coordinator(),
                     used_bytes: self.shared.credits.used(),
+                    stalled: self.machine.stalled(now),
+                    counters: self.machine.counters().0.clone(),
+                    stalls: self.machine.counters().1.clone(),
                 });
             }
             Command::Close { leave, timeout, done } => {
@@ -385,6 +392,12 @@ impl Task {
             GroupEvent::Recreated { partitions } => {
                 tracing::warn!(?partitions, "deleted and created again: reading starts over");
                 RebalanceEvent::Recreated { partitions }
+            }
+            GroupEvent::Stalled(stall) => {
+                let Stall { partition, reason, waiting_ms } = stall;
+                let waiting = Duration::from_millis(waiting_ms.max(0) as u64);
+                tracing::warn!(%partition, ?reason, ?waiting, "neither fetched nor buffered nor paused");
+                RebalanceEvent::Stalled { partition, reason, waiting }
             }
             GroupEvent::Downgraded { code } => {
                 tracing::info!(%code, "the broker cannot run this group by the consumer protocol");

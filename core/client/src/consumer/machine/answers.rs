@@ -146,11 +146,17 @@ impl ConsumerMachine {
         application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
+        let fetched = self.counters.fetched.entry(node).or_default();
         let Some(answer) = answer else {
+            fetched.failures += 1;
             self.fetcher.handle_failure(now, node, id, &mut self.positions);
             self.want_metadata(now, &mut actions);
             return actions;
         };
+        fetched.answers += 1;
+        let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+        let bytes = partitions.map(|it| it.records.as_ref().map_or(0, bytes::Bytes::len) as u64);
+        fetched.bytes += bytes.sum::<u64>();
         let outcome = self.fetcher.handle_response(now, node, id, answer, &mut self.positions);
         actions.extend(outcome.deliveries.into_iter().map(Action::Deliver));
         for (partition, code) in outcome.errors {

@@ -53,6 +53,7 @@ impl ConsumerMachine {
                 GroupAction::UnknownTopics => self.want_metadata(now, actions),
                 GroupAction::Downgraded(code) => self.match_here(now, code, actions),
                 GroupAction::Rebalancing(reason) => {
+                    self.counters.rebalances += 1;
                     actions.push(Action::Event(GroupEvent::Rebalancing { reason }));
                 }
                 GroupAction::Revoke { ticket, partitions, deadline } => {
@@ -75,6 +76,7 @@ impl ConsumerMachine {
                     actions.push(Action::Event(GroupEvent::Revoked { partitions }));
                 }
                 GroupAction::Lost { partitions, reason } => {
+                    self.counters.partitions_lost += partitions.len() as u64;
                     self.revocation = None;
                     self.disown(partitions.clone(), actions);
                     actions.push(Action::Event(GroupEvent::Lost { partitions, reason }));
@@ -149,9 +151,18 @@ impl ConsumerMachine {
                     actions.push(Action::Commit { id, coordinator, request });
                 }
                 CommitAction::Done { ticket, failures } => {
+                    self.counters.commits += 1;
+                    self.counters.commits_failed += u64::from(!failures.is_empty());
+                    if self.auto_commits.remove(&ticket) {
+                        // What could not be committed is committed again when the time comes.
+                        for (partition, _) in &failures {
+                            self.auto_committed.remove(partition);
+                        }
+                    }
                     actions.push(Action::CommitDone { ticket, failures });
                 }
                 CommitAction::CoordinatorLost(node) => {
+                    self.counters.coordinators_lost += 1;
                     actions.extend(self.with_group(now, |membership| {
                         membership.handle_coordinator_lost(now, node)
                     }));

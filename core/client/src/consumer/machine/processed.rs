@@ -39,7 +39,8 @@ impl ConsumerMachine {
             }
         }
         if !offsets.is_empty() && self.membership.is_some() {
-            self.committer.commit(offsets, now + self.config.api_timeout_ms);
+            let ticket = self.committer.commit(offsets, now + self.config.api_timeout_ms);
+            self.auto_commits.insert(ticket);
         }
     }
 

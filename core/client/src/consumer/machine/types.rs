@@ -1,6 +1,6 @@
 //! What the shell hands the machine, and what it gets to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
@@ -12,6 +12,7 @@ use kohort_protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequ
 use crate::consumer::committer::{CommitFailure, CommitTicket};
 use crate::consumer::fetcher::{Delivery, FetchConfig, FetchPlan};
 use crate::consumer::membership::{GroupRequest, LostReason, MembershipConfig, MembershipError};
+use crate::consumer::stalls::Stall;
 use crate::consumer::types::{
     AssignmentEpoch, OffsetReset, Position, PositionEpoch, RequestId, Timestamp, TopicName,
     TopicPartition,
@@ -165,6 +166,34 @@ pub enum Action {
     Closed,
 }
 
+/// What a consumer has counted since it started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// How many rebalances began.
+    pub rebalances: u64,
+    /// How many partitions were lost without a chance to finish with them.
+    pub partitions_lost: u64,
+    /// How many commits are done, automatic ones included.
+    pub commits: u64,
+    /// How many of them failed, in whole or in part.
+    pub commits_failed: u64,
+    /// How often the group's coordinator did not answer, or was another one by then.
+    pub coordinators_lost: u64,
+    /// What each broker sent.
+    pub fetched: BTreeMap<i32, Fetched>,
+}
+
+/// What one broker sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fetched {
+    /// How many fetches it answered.
+    pub answers: u64,
+    /// How many did not get an answer.
+    pub failures: u64,
+    /// How many bytes of records came.
+    pub bytes: u64,
+}
+
 /// What happens to the application's partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -226,6 +255,8 @@ pub enum GroupEvent {
         /// What the coordinator said.
         code: ErrorCode,
     },
+    /// A partition is neither being fetched nor buffered nor paused, for long by now.
+    Stalled(Stall),
     /// The application has not polled in time, so the member left; it returns with the next poll.
     PollIntervalExceeded {
         /// How long it has not polled, in milliseconds.

@@ -277,3 +277,27 @@ fn commits_go_on_while_a_join_is_parked_and_wait_for_the_sync() {
     member.handle_response(5_000, sync, sync_answer(&[0, 1]));
     assert!(member.accepts_commits() && member.identity().unwrap().generation == 2);
 }
+
+#[test]
+fn a_join_parked_at_a_coordinator_that_died_is_made_again_long_before_the_rebalance_timeout() {
+    let mut member = eager();
+    let [GroupAction::FindCoordinator(id)] = member.handle_timeout(0)[..] else { panic!() };
+    member.handle_coordinator(0, id, Ok(1));
+    let actions = member.handle_subscription(0, topics(&["t"]));
+    let (join, _) = sent(&actions);
+    assert_eq!(member.poll_timeout(), Some(15_000), "a third of the session");
+    let actions = member.handle_timeout(15_000);
+    let (probe, request) = sent(&actions);
+    assert_eq!(*request, GroupRequest::Probe);
+    // One that is there may take its time.
+    member.handle_response(15_001, probe, GroupResponse::Probe);
+    let actions = member.handle_timeout(30_000);
+    let (probe, _) = sent(&actions);
+    member.handle_failure(45_000, probe);
+    let actions = member.handle_timeout(45_200);
+    let [GroupAction::FindCoordinator(id)] = actions[..] else { panic!("{actions:?}") };
+    let actions = member.handle_coordinator(45_200, id, Ok(2));
+    assert!(matches!(sent(&actions).1, GroupRequest::Join(_)), "{actions:?}");
+    let late = member.handle_response(45_500, join, join_answer("m", 1));
+    assert!(late.is_empty(), "the first join is given up: {late:?}");
+}

@@ -73,6 +73,8 @@ pub enum GroupRequest {
     Sync(SyncGroupRequest),
     /// Says the member lives.
     Heartbeat(HeartbeatRequest),
+    /// Asks the coordinator for nothing but an answer, while it holds a join or a sync back.
+    Probe,
     /// Joins, reports, lives or leaves under the consumer protocol.
     ConsumerHeartbeat(ConsumerGroupHeartbeatRequest),
     /// Leaves the group.
@@ -88,6 +90,8 @@ pub enum GroupResponse {
     Sync(SyncGroupResponse),
     /// Answers a heartbeat.
     Heartbeat(HeartbeatResponse),
+    /// Answers a probe.
+    Probe,
     /// Answers a heartbeat of the consumer protocol. A coordinator that does not have it, or not as
     /// the request needs it, counts as one that answers `UNSUPPORTED_VERSION`.
     ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
