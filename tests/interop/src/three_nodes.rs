@@ -207,7 +207,7 @@ impl World {
     async fn lead_as_preferred(&self) -> Result<()> {
         let config = AdminConfig::from_pairs([("bootstrap.servers", &*self.servers)])?;
         let driver = Driver::start("elect")?;
-        let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default());
+        let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default())?;
         let work = async move {
             let elect = || async {
                 let connection = cluster.any_connection().await?;
