@@ -10,6 +10,7 @@ mod consumer;
 mod describe;
 mod event;
 mod hold;
+mod membership;
 mod offsets;
 mod presence;
 mod record;
@@ -23,17 +24,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
-use kohort_protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
-};
 
 use self::classic::{ClassicGroup, ClassicState};
 use self::consumer::{ConsumerGroup, MemberAlarm};
 use self::hold::Holders;
+use self::membership::{heartbeat, join, leave, let_go, sync};
 use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
 use self::presence::Heard;
 use self::record::LONGEST_NAME;
-use self::request::{heartbeat_error, join_error, sync_error};
 use self::turn::{TimerKey, Turn};
 use crate::config::GroupConfig;
 use crate::member_ids::MemberIds;
@@ -225,7 +223,8 @@ impl GroupShard {
             now,
             config: &self.config,
             image: self.image.as_ref().unwrap_or(&no_topics),
-            consumer_members: self.consumer_members + self.consumer_members_elsewhere,
+            own_consumer_members: &mut self.consumer_members,
+            consumer_members_elsewhere: self.consumer_members_elsewhere,
             timers: &mut self.timers,
             member_ids: &mut self.member_ids,
             outcome,
@@ -488,6 +487,14 @@ impl GroupEntry {
         Self { id: id.clone(), group: Group::Simple, offsets: GroupOffsets::default() }
     }
 
+    /// Tells whether a classic member may have its id from here.
+    fn knows_classic_members(&self) -> bool {
+        match &self.group {
+            Group::Simple | Group::Classic(_) => true,
+            Group::Consumer(group) => !group.is_empty(),
+        }
+    }
+
     fn is_vacant(&self) -> bool {
         let nothing = match &self.group {
             Group::Simple => true,
@@ -680,86 +687,6 @@ impl Housekeeping {
 
 fn entry_of<'a>(groups: &'a mut Groups, group: &Arc<str>) -> &'a mut GroupEntry {
     groups.entry(group.clone()).or_insert_with(|| GroupEntry::new(group))
-}
-
-/// A member without an id may found a group; one with an id must have got it from somewhere, so its
-/// group is gone and it has to begin anew.
-fn join(
-    groups: &mut Groups,
-    turn: &mut Turn<'_>,
-    from: ReplyTo,
-    context: &RequestContext,
-    request: &JoinGroupRequest,
-) {
-    let founding = request.member_id.is_empty();
-    let id: Arc<str> = request.group_id.as_str().into();
-    let known = founding || groups.contains_key(&id);
-    let found = if known { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) };
-    if let Err(error) = classic::check_join(turn.config, context, request).and(found) {
-        let member_id = request.member_id.clone();
-        turn.reply(from, join_error(context.api_version, error, member_id));
-        return;
-    }
-    let entry = entry_of(groups, &id);
-    if !consumer::make_way(entry, turn) {
-        let error = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
-        turn.reply(from, join_error(context.api_version, error, request.member_id.clone()));
-        return;
-    }
-    entry.become_classic().join(turn, from, context, request);
-    if entry.is_vacant() {
-        groups.remove(&id);
-    }
-}
-
-fn sync(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &SyncGroupRequest) {
-    match find(groups, &request.group_id) {
-        Ok(group) => group.sync(turn, from, request),
-        Err(error) => turn.reply(from, sync_error(error)),
-    }
-}
-
-fn heartbeat(groups: &mut Groups, turn: &mut Turn<'_>, from: ReplyTo, request: &HeartbeatRequest) {
-    match find(groups, &request.group_id) {
-        Ok(group) => group.heartbeat(turn, from, request),
-        Err(error) => turn.reply(from, heartbeat_error(error)),
-    }
-}
-
-/// Answers the heartbeat that is held on this turn's connection, if there is one.
-fn let_go(groups: &mut Groups, turn: &mut Turn<'_>) {
-    let holder = turn.connection.and_then(|connection| turn.holders.get(&connection).cloned());
-    let Some((group, member)) = holder else { return };
-    if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-        group.release_held(turn, &member, ErrorCode::NONE);
-    }
-}
-
-fn leave(
-    groups: &mut Groups,
-    turn: &mut Turn<'_>,
-    version: i16,
-    request: &LeaveGroupRequest,
-) -> LeaveGroupResponse {
-    let leaving = classic::leaving_members(version, request);
-    let results = match find(groups, &request.group_id) {
-        Ok(group) => group.leave(turn, &leaving),
-        Err(error @ ErrorCode::UNKNOWN_MEMBER_ID) => {
-            let refuse = |identity| classic::member_response(identity, error);
-            leaving.iter().map(refuse).collect()
-        }
-        Err(error_code) => {
-            return LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() };
-        }
-    };
-    classic::leave_response(version, results)
-}
-
-/// Finds the group of a request that only its members may send.
-fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut ClassicGroup, ErrorCode> {
-    check_group_id(group_id)?;
-    let group = groups.get_mut(group_id).and_then(GroupEntry::classic_mut);
-    group.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
 }
 
 /// Checks an id that must be there. Commits may go to the group without a name, as in Kafka.

@@ -19,8 +19,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Timestamp,
     pub(crate) config: &'a GroupConfig,
     pub(crate) image: &'a MetadataImage,
-    /// How many members of consumer groups the broker has, here and in its other shards.
-    pub(crate) consumer_members: usize,
+    /// How many members the shard's consumer groups have.
+    pub(crate) own_consumer_members: &'a mut usize,
+    /// How many those of the broker's other shards have.
+    pub(crate) consumer_members_elsewhere: usize,
     pub(crate) timers: &'a mut Timers<TimerKey>,
     pub(crate) member_ids: &'a mut MemberIds,
     pub(crate) outcome: &'a mut GroupOutcome,
@@ -31,6 +33,11 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Returns how many members of consumer groups the broker has.
+    pub(crate) fn consumer_members(&self) -> usize {
+        *self.own_consumer_members + self.consumer_members_elsewhere
+    }
+
     pub(crate) fn reply(&mut self, from: ReplyTo, response: impl Into<GroupResponse>) {
         self.outcome.replies.push((from, response.into()));
     }

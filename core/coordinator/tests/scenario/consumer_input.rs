@@ -20,6 +20,9 @@ use kohort_coordinator::{
     TargetEpoch,
 };
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequestTopicPartitions;
+use kohort_protocol::messages::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
+};
 use kohort_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
 
 use super::parse::{Parsed, Words, number, partition, topic_id};
@@ -83,6 +86,22 @@ fn there<T>(gone: bool, value: T) -> Option<T> {
 /// The id of topic `t` is `t#1` unless another incarnation is meant.
 fn named(topic: &str) -> String {
     if topic.contains('#') { topic.to_owned() } else { format!("{topic}#1") }
+}
+
+/// Writes an assignment as consumers do: `t/0+t/1`.
+pub(super) fn assignment(partitions: &str) -> Parsed<Bytes> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for place in partitions.split('+') {
+        let (topic, index) = partition(place)?;
+        topics.entry(topic).or_default().push(index);
+    }
+    let topic = |(topic, partitions): (&str, Vec<i32>)| ConsumerProtocolAssignmentTopicPartition {
+        topic: topic.to_owned(),
+        partitions,
+    };
+    let assigned_partitions = topics.into_iter().map(topic).collect();
+    let assignment = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
+    assignment.to_bytes(1).map_err(|error| error.to_string())
 }
 
 /// Reads a record of a consumer group; `None` if it is of another kind.

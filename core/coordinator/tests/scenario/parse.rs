@@ -210,10 +210,11 @@ fn join(words: &Words<'_>) -> Parsed<GroupRequest> {
 fn sync(words: &Words<'_>) -> Parsed<GroupRequest> {
     let assign = |item: String| {
         let (member, assignment) = item.split_once(':').ok_or("an assignment is member:text")?;
-        Ok(SyncGroupRequestAssignment {
-            member_id: words.names.long(member),
-            assignment: Bytes::copy_from_slice(assignment.as_bytes()),
-        })
+        let assignment = match assignment.strip_prefix('@') {
+            None => Bytes::copy_from_slice(assignment.as_bytes()),
+            Some(partitions) => consumer_input::assignment(partitions)?,
+        };
+        Ok(SyncGroupRequestAssignment { member_id: words.names.long(member), assignment })
     };
     Ok(SyncGroupRequest {
         group_id: words.group(),
@@ -316,8 +317,9 @@ fn fetch(words: &Words<'_>, version: i16) -> Parsed<GroupRequest> {
         let topics = places.iter().map(topic).collect::<Parsed<_>>()?;
         request.groups.push(OffsetFetchRequestGroup {
             group_id: group.to_owned(),
+            member_id: words.option("member").map(|member| words.names.long(member)),
+            member_epoch: words.number("epoch", -1)?,
             topics: (!all).then_some(topics),
-            ..OffsetFetchRequestGroup::default()
         });
     }
     Ok(request.into())

@@ -7,7 +7,9 @@ use kohort_coordinator::{
     CauseKind, ClassicMemberMetadata, CommittedOffset, GroupEffect, GroupRecord, GroupResponse,
     RebalanceCause, Timestamp,
 };
-use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
+use kohort_protocol::messages::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+};
 use kohort_protocol::messages::{
     DeleteGroupsResponse, DescribeGroupsResponse, HeartbeatResponse, JoinGroupResponse,
     LeaveGroupResponse, ListGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse,
@@ -402,7 +404,18 @@ fn subscription(metadata: &Bytes) -> String {
     }
 }
 
+/// An assignment in the consumers' own format is told by its partitions.
 fn text(bytes: &Bytes) -> String {
+    if bytes.len() > 6
+        && bytes[0] == 0
+        && let Ok(assignment) = ConsumerProtocolAssignment::from_bytes(bytes)
+    {
+        let topics = assignment.assigned_partitions.iter().map(|topic| {
+            let indexes: Vec<_> = topic.partitions.iter().map(ToString::to_string).collect();
+            format!("{}:{}", topic.topic, indexes.join(","))
+        });
+        return format!("<{}>", topics.collect::<Vec<_>>().join(" "));
+    }
     String::from_utf8_lossy(bytes).into_owned()
 }
 

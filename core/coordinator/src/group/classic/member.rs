@@ -121,6 +121,14 @@ impl Protocols {
         Self(known)
     }
 
+    pub(super) fn from_list(protocols: Vec<(Arc<str>, Bytes)>) -> Self {
+        Self(protocols)
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<(Arc<str>, Bytes)> {
+        self.0.clone()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

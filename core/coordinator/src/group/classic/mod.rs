@@ -6,6 +6,7 @@
 //! restart.
 
 mod commit;
+mod convert;
 mod heartbeat;
 mod join;
 mod leave;
@@ -18,6 +19,7 @@ mod state;
 mod static_member;
 mod sync;
 
+pub(crate) use convert::ConvertedMember;
 pub(crate) use join::check_join;
 pub(crate) use leave::{leave_response, leaving_members, member_response};
 pub(crate) use state::{ClassicGroup, ClassicState};

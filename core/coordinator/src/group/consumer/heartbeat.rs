@@ -262,7 +262,11 @@ impl ConsumerGroup {
         if let Some(response) = self.idle_heartbeat(turn, beat) {
             return Ok(response);
         }
-        self.check_room(turn.config, request)?;
+        if !self.has_room_for(turn, &request.member_id, request.instance_id.as_deref()) {
+            let max = turn.config.consumer_max_size;
+            let why = format!("the group has {max} members and may not have more");
+            return Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, why));
+        }
         let made;
         let member_id = if request.member_id.is_empty() {
             made = turn.member_ids.next_uuid();
@@ -354,7 +358,7 @@ impl ConsumerGroup {
             heartbeat_interval_ms: heartbeat_interval_ms(
                 turn.config,
                 &turn.image.group(&self.id),
-                turn.consumer_members,
+                turn.consumer_members(),
                 urgent,
             ),
             assignment: with_assignment.then(|| assignment(&current.assigned)),
@@ -413,21 +417,17 @@ impl ConsumerGroup {
         }
     }
 
-    fn check_room(
+    /// Tells whether the group may have this member: those that are in it, and who takes the place of
+    /// one.
+    pub(super) fn has_room_for(
         &self,
-        config: &GroupConfig,
-        request: &ConsumerGroupHeartbeatRequest,
-    ) -> Result<(), Refusal> {
-        let full = self.state.member_count() >= config.consumer_max_size;
-        let instance = request.instance_id.as_deref();
-        let known = self.state.member(&request.member_id).is_some()
-            || instance.is_some_and(|instance| self.state.static_member(instance).is_some());
-        if full && !known {
-            let why =
-                format!("the group has {} members and may not have more", config.consumer_max_size);
-            return Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, why));
-        }
-        Ok(())
+        turn: &Turn<'_>,
+        member_id: &str,
+        instance: Option<&str>,
+    ) -> bool {
+        self.state.member_count() < turn.config.consumer_max_size
+            || self.state.member(member_id).is_some()
+            || instance.is_some_and(|instance| self.state.static_member(instance).is_some())
     }
 
     fn check_regex(&self, before: &MemberMetadata, after: &MemberMetadata) -> Result<(), Refusal> {

@@ -1,8 +1,10 @@
 //! Leaving: of its own accord (−1), for a while (−2), by force, or because a time ran out.
 //!
-//! What a member had is free at once. A static member that leaves for a while keeps its place and its
+//! What a member had is free at once. If only classic members are left, the group is a classic one from
+//! then on, see [`migrate`](super::migrate). A static member that leaves for a while keeps its place and its
 //! partitions until its session ends; who comes back with its instance id takes them over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
@@ -12,6 +14,7 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 
 use super::draft::Draft;
 use super::heartbeat::{Refusal, default_assignor, unknown_member};
+use super::migrate::{downgrade, downgrades_without};
 use super::partitions::OwnedPartitions;
 use super::record::{ConsumerRecord, CurrentAssignment};
 use super::state::Member;
@@ -54,10 +57,13 @@ pub(crate) fn handle_member_timeout(
     let Group::Consumer(group) = &mut entry.group else {
         return;
     };
-    if let Some(cause) = group.ring(turn, member, alarm)
-        && group.state.member(member).is_some()
-    {
+    let Some(cause) = group.ring(turn, member, alarm) else {
+        return;
+    };
+    if group.state.member(member).is_some() {
         remove(entry, turn, &[(member.clone(), cause)]);
+    } else {
+        group.forget_timers(turn, member);
     }
 }
 
@@ -71,6 +77,12 @@ pub(super) fn remove(
         return;
     };
     if members.is_empty() {
+        return;
+    }
+    let leaving: BTreeSet<_> = members.iter().map(|(member, _)| member).collect();
+    if downgrades_without(group, turn.config, &leaving) {
+        let causes = members.iter().map(|(_, cause)| cause.clone());
+        downgrade(entry, turn, &leaving, None, causes);
         return;
     }
     group.remove_members(turn, members);

@@ -16,8 +16,10 @@
 //! All of this is hard state: a coordinator that starts anew knows what the one before knew, and members
 //! notice nothing. Soft are the timers and the story of the rebalance under way.
 //!
-//! An empty group of either protocol becomes one of the other when a member joins, see [`migrate`].
+//! Members of the classic protocol can be in such a group while it goes from one protocol to the other,
+//! see [`classic_member`] and [`migrate`].
 
+mod classic_member;
 mod commit;
 mod describe;
 mod draft;
@@ -47,6 +49,9 @@ use super::record::{ClassicMetadata, GroupRecord};
 use super::turn::Turn;
 use crate::timers::Alarm;
 
+pub(crate) use self::classic_member::{
+    heartbeat as classic_heartbeat, join, leave as classic_leave, sync,
+};
 pub(crate) use self::commit::Allowed;
 pub(crate) use self::describe::describe;
 pub(crate) use self::heartbeat::heartbeat;

@@ -146,3 +146,268 @@ impl Step<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use MemberState::{Stable, Unknown, UnreleasedPartitions, UnrevokedPartitions};
+
+    /// One step: what the member has and is told, and where it stands then. Partitions are numbers of
+    /// one topic; `has` and `revoking` give the epoch of each.
+    struct Case {
+        name: &'static str,
+        at: (i32, MemberState),
+        has: Owned,
+        revoking: Owned,
+        target: (i32, &'static [i32]),
+        owned: Option<&'static [i32]>,
+        taken: &'static [i32],
+        resubscribed: bool,
+        wants: bool,
+        /// `None`: it stays where it is.
+        next: Option<(i32, MemberState, Owned, Owned)>,
+    }
+
+    /// Partitions with their epochs.
+    type Owned = &'static [(i32, i32)];
+
+    const CASE: Case = Case {
+        name: "",
+        at: (1, Stable),
+        has: &[],
+        revoking: &[],
+        target: (2, &[]),
+        owned: None,
+        taken: &[],
+        resubscribed: false,
+        wants: true,
+        next: None,
+    };
+
+    const TOPIC: Uuid = Uuid([7; 16]);
+
+    fn set(indexes: &[i32]) -> PartitionSet {
+        indexes.iter().map(|index| PartitionId { topic: TOPIC, index: *index }).collect()
+    }
+
+    fn owned(partitions: &[(i32, i32)]) -> OwnedPartitions {
+        let id = |index| PartitionId { topic: TOPIC, index };
+        partitions.iter().map(|(index, epoch)| (id(*index), *epoch)).collect()
+    }
+
+    fn check(case: &Case) {
+        let current = CurrentAssignment {
+            epoch: case.at.0,
+            previous_epoch: 0,
+            state: case.at.1,
+            assigned: owned(case.has),
+            revoking: owned(case.revoking),
+        };
+        let reported = case.owned.map(set);
+        let next = reconcile(&Step {
+            current: &current,
+            target_epoch: case.target.0,
+            target: &set(case.target.1),
+            subscribes: &|_| case.wants,
+            resubscribed: case.resubscribed,
+            owned: reported.as_ref(),
+            taken: &|partition| case.taken.contains(&partition.index),
+        });
+        let expected = case.next.map(|(epoch, state, has, revoking)| CurrentAssignment {
+            epoch,
+            previous_epoch: case.at.0,
+            state,
+            assigned: owned(has),
+            revoking: owned(revoking),
+        });
+        assert_eq!(next, Ok(expected), "{}", case.name);
+    }
+
+    #[test]
+    fn a_member_takes_one_step_at_a_time() {
+        for case in [
+            Case { name: "there already", target: (1, &[0]), has: &[(0, 1)], ..CASE },
+            Case {
+                name: "nothing moves: only the epoch goes up",
+                has: &[(0, 1)],
+                target: (2, &[0]),
+                next: Some((2, Stable, &[(0, 1)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "what is free is given at once, in the target's epoch",
+                has: &[(0, 1)],
+                target: (3, &[0, 1]),
+                next: Some((3, Stable, &[(0, 1), (1, 3)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "what is taken is waited for, in the new epoch",
+                has: &[(0, 1)],
+                target: (2, &[0, 1, 2]),
+                taken: &[1],
+                next: Some((2, UnreleasedPartitions, &[(0, 1), (2, 2)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "giving up comes first, in the old epoch",
+                has: &[(0, 1), (1, 1)],
+                target: (2, &[1, 2]),
+                next: Some((1, UnrevokedPartitions, &[(1, 1)], &[(0, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "what it does not own any more it need not give up",
+                has: &[(0, 1), (1, 1)],
+                target: (2, &[1, 2]),
+                owned: Some(&[1]),
+                next: Some((2, Stable, &[(1, 1), (2, 2)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "silence acknowledges nothing",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1)],
+                revoking: &[(0, 1)],
+                target: (2, &[1]),
+                ..CASE
+            },
+            Case {
+                name: "owning it still acknowledges nothing",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1)],
+                revoking: &[(0, 1)],
+                target: (2, &[1]),
+                owned: Some(&[0, 1]),
+                ..CASE
+            },
+            Case {
+                name: "an acknowledgement leads to the newest target",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1)],
+                revoking: &[(0, 1)],
+                target: (5, &[1, 2]),
+                owned: Some(&[1]),
+                next: Some((5, Stable, &[(1, 1), (2, 5)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "what the newest target gives back is given anew",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1)],
+                revoking: &[(0, 1)],
+                target: (3, &[0, 1]),
+                owned: Some(&[1]),
+                next: Some((3, Stable, &[(0, 3), (1, 1)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "an acknowledgement may lead to more to give up",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1), (2, 1)],
+                revoking: &[(0, 1)],
+                target: (3, &[2]),
+                owned: Some(&[1, 2]),
+                next: Some((1, UnrevokedPartitions, &[(2, 1)], &[(1, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "one that waits asks again at each heartbeat, in vain",
+                at: (2, UnreleasedPartitions),
+                has: &[(0, 1)],
+                target: (2, &[0, 1]),
+                taken: &[1],
+                ..CASE
+            },
+            Case {
+                name: "and is given what others have let go of",
+                at: (2, UnreleasedPartitions),
+                has: &[(0, 1)],
+                target: (2, &[0, 1]),
+                next: Some((2, Stable, &[(0, 1), (1, 2)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "one that waits may have to give up for a newer target",
+                at: (2, UnreleasedPartitions),
+                has: &[(0, 1)],
+                target: (3, &[1]),
+                taken: &[1],
+                next: Some((2, UnrevokedPartitions, &[], &[(0, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "what it no longer subscribes to goes, whatever the target says",
+                has: &[(0, 1)],
+                target: (2, &[0, 1]),
+                wants: false,
+                next: Some((1, UnrevokedPartitions, &[], &[(0, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "and at once, before there is another target",
+                has: &[(0, 1)],
+                target: (1, &[0]),
+                resubscribed: true,
+                wants: false,
+                next: Some((1, UnrevokedPartitions, &[], &[(0, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "added to what it is giving up already",
+                at: (1, UnrevokedPartitions),
+                has: &[(1, 1)],
+                revoking: &[(0, 1)],
+                target: (2, &[1]),
+                resubscribed: true,
+                wants: false,
+                next: Some((1, UnrevokedPartitions, &[], &[(0, 1), (1, 1)])),
+                ..CASE
+            },
+            Case {
+                name: "what it let go of before it said so is gone",
+                has: &[(0, 1)],
+                target: (1, &[0]),
+                owned: Some(&[]),
+                resubscribed: true,
+                wants: false,
+                next: Some((1, Stable, &[], &[])),
+                ..CASE
+            },
+            Case {
+                name: "a static member that was away takes up what it had",
+                at: (-2, Stable),
+                has: &[(0, 0)],
+                target: (4, &[0]),
+                next: Some((4, Stable, &[(0, 0)], &[])),
+                ..CASE
+            },
+            Case {
+                name: "from an unknown state only with empty hands",
+                at: (3, Unknown),
+                has: &[(0, 1)],
+                target: (4, &[0]),
+                owned: Some(&[]),
+                next: Some((4, Stable, &[(0, 1)], &[])),
+                ..CASE
+            },
+        ] {
+            check(&case);
+        }
+    }
+
+    #[test]
+    fn a_member_in_an_unknown_state_has_to_begin_anew() {
+        let current = CurrentAssignment { state: Unknown, ..CurrentAssignment::default() };
+        let step = Step {
+            current: &current,
+            target_epoch: 1,
+            target: &PartitionSet::default(),
+            subscribes: &|_| true,
+            resubscribed: false,
+            owned: None,
+            taken: &|_| false,
+        };
+        assert_eq!(reconcile(&step), Err(MustRejoin));
+    }
+}

@@ -169,6 +169,13 @@ impl MemberMetadata {
     }
 }
 
+impl ClassicSubscription {
+    /// Returns the names of the protocols, each once.
+    pub(super) fn protocol_names(&self) -> BTreeSet<&Arc<str>> {
+        self.protocols.iter().map(|(name, _)| name).collect()
+    }
+}
+
 impl ConsumerRecord {
     /// Tells whether the record takes something out of its place.
     pub(crate) fn is_tombstone(&self) -> bool {

@@ -55,7 +55,10 @@ pub(crate) struct ConsumerState {
     regexes: BTreeMap<Arc<str>, usize>,
     /// How many members would like each assignor.
     assignors: BTreeMap<Arc<str>, usize>,
+    /// How many members speak each classic protocol.
+    classic_protocols: BTreeMap<Arc<str>, usize>,
     members: usize,
+    classic_members: usize,
     /// How many members are not yet where the target assignment wants them.
     unsettled: usize,
 }
@@ -188,6 +191,16 @@ impl ConsumerState {
         metadata.topics.iter().for_each(|topic| tally(&mut self.topics, topic, there));
         metadata.regex.iter().for_each(|regex| tally(&mut self.regexes, regex, there));
         metadata.assignor.iter().for_each(|name| tally(&mut self.assignors, name, there));
+        if let Some(classic) = &metadata.classic {
+            for name in classic.protocol_names() {
+                tally(&mut self.classic_protocols, name, there);
+            }
+            if there {
+                self.classic_members += 1;
+            } else {
+                self.classic_members -= 1;
+            }
+        }
     }
 
     // Questions.
@@ -231,6 +244,14 @@ impl ConsumerState {
 
     pub(crate) fn member_count(&self) -> usize {
         self.members
+    }
+
+    pub(super) fn classic_count(&self) -> usize {
+        self.classic_members
+    }
+
+    pub(super) fn classic_protocols(&self) -> &BTreeMap<Arc<str>, usize> {
+        &self.classic_protocols
     }
 
     pub(super) fn unsettled(&self) -> usize {

@@ -112,7 +112,8 @@ impl ConsumerGroup {
             moved.from.get_or_insert_with(|| (member.clone(), now)).1 = now;
         }
         for partition in after.assigned.partitions() {
-            if !before.assigned.contains(partition) {
+            // What it was to give up and keeps after all has not moved.
+            if !before.assigned.contains(partition) && !before.revoking.contains(partition) {
                 story.moved.entry(partition).or_default().to = Some(Owner {
                     member: member.clone(),
                     client_id: metadata.client_id.clone(),

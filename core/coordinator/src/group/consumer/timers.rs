@@ -1,5 +1,6 @@
 //! What runs out in a consumer group: sessions, the time to give partitions up, and the wait before the
-//! next target assignment.
+//! next target assignment. A member of the classic protocol also has a time to join again and one to
+//! ask for its assignment.
 
 use std::sync::Arc;
 
@@ -17,6 +18,11 @@ pub(super) struct MemberTimers {
     session: Alarm,
     /// The end of the time to give partitions up.
     revocation: Alarm,
+    /// The end of the time to join again, of a classic member that was told to.
+    join: Alarm,
+    join_is_armed: bool,
+    /// The end of the time to ask for an assignment, of a classic member that joined.
+    sync: Alarm,
 }
 
 /// One of the alarms of a member.
@@ -26,13 +32,17 @@ pub(crate) enum MemberAlarm {
     Session,
     /// Its time to give partitions up.
     Revocation,
+    /// The time of a classic member to join again.
+    Join,
+    /// The time of a classic member to ask for its assignment.
+    Sync,
 }
 
 impl MemberAlarm {
     fn key(self, group: &Arc<str>, member: &Arc<str>) -> TimerKey {
         match self {
             Self::Session => TimerKey::session(group, member),
-            Self::Revocation => {
+            Self::Revocation | Self::Join | Self::Sync => {
                 TimerKey::Member { group: group.clone(), member: member.clone(), alarm: self }
             }
         }
@@ -44,11 +54,13 @@ impl MemberTimers {
         match which {
             MemberAlarm::Session => &mut self.session,
             MemberAlarm::Revocation => &mut self.revocation,
+            MemberAlarm::Join => &mut self.join,
+            MemberAlarm::Sync => &mut self.sync,
         }
     }
 
     fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
-        for alarm in [&mut self.session, &mut self.revocation] {
+        for alarm in [&mut self.session, &mut self.revocation, &mut self.join, &mut self.sync] {
             timers.disarm(alarm);
         }
     }
@@ -107,8 +119,33 @@ impl ConsumerGroup {
         }
     }
 
+    /// Gives a classic member a time to join again, unless it has one already.
+    pub(super) fn arm_join(&mut self, turn: &mut Turn<'_>, member: &Arc<str>, timeout_ms: i32) {
+        if self.timers.get(member).is_none_or(|timers| !timers.join_is_armed) {
+            self.arm(turn, member, MemberAlarm::Join, timeout_ms);
+            if let Some(timers) = self.timers.get_mut(member) {
+                timers.join_is_armed = true;
+            }
+        }
+    }
+
+    pub(super) fn disarm_join(&mut self, turn: &mut Turn<'_>, member: &str) {
+        self.disarm(turn, member, MemberAlarm::Join);
+        if let Some(timers) = self.timers.get_mut(member) {
+            timers.join_is_armed = false;
+        }
+    }
+
+    pub(super) fn arm_sync(&mut self, turn: &mut Turn<'_>, member: &str, timeout_ms: i32) {
+        self.arm(turn, member, MemberAlarm::Sync, timeout_ms);
+    }
+
     pub(super) fn disarm_revocation(&mut self, turn: &mut Turn<'_>, member: &str) {
         self.disarm(turn, member, MemberAlarm::Revocation);
+    }
+
+    pub(super) fn disarm_sync(&mut self, turn: &mut Turn<'_>, member: &str) {
+        self.disarm(turn, member, MemberAlarm::Sync);
     }
 
     /// Forgets the timers of a member that goes.
@@ -172,10 +209,15 @@ impl ConsumerGroup {
         if !turn.timers.ring(alarm, now, key) {
             return None;
         }
+        if which == MemberAlarm::Join {
+            timers.join_is_armed = false;
+        }
         let member = member.clone();
         Some(match which {
             MemberAlarm::Session => CauseKind::MemberExpired { member },
             MemberAlarm::Revocation => CauseKind::MemberDidNotRevoke { member },
+            MemberAlarm::Join => CauseKind::MemberDidNotRejoin { member },
+            MemberAlarm::Sync => CauseKind::MemberDidNotSync { member },
         })
     }
 
