@@ -37,6 +37,11 @@ struct HeldReply {
 }
 
 impl Held {
+    /// Tells whether an answer is held.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Holds the answer to a heartbeat for that long.
     pub(crate) fn hold(
         &mut self,

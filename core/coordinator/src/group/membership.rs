@@ -72,7 +72,11 @@ pub(super) fn heartbeat(
             group.heartbeat(turn, from, request);
             return;
         }
-        Ok(Group::Consumer(group)) => consumer::classic_heartbeat(group, turn, request),
+        Ok(Group::Consumer(group)) => {
+            let result = consumer::classic_heartbeat(group, turn, request);
+            group.hear(turn, &request.member_id);
+            result
+        }
         Ok(Group::Simple) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         Err(error) => Err(error),
     };
@@ -83,8 +87,10 @@ pub(super) fn heartbeat(
 pub(super) fn let_go(groups: &mut Groups, turn: &mut Turn<'_>) {
     let holder = turn.connection.and_then(|connection| turn.holders.get(&connection).cloned());
     let Some((group, member)) = holder else { return };
-    if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-        group.release_held(turn, &member, ErrorCode::NONE);
+    match groups.get_mut(&group).map(|entry| &mut entry.group) {
+        Some(Group::Classic(group)) => group.release_held(turn, &member, ErrorCode::NONE),
+        Some(Group::Consumer(group)) => group.let_go(turn, &member),
+        Some(Group::Simple) | None => {}
     }
 }
 

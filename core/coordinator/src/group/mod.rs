@@ -175,8 +175,10 @@ impl GroupShard {
         self.turn_of(Some(connection), now, &mut outcome, |groups, turn, _| {
             let_go(groups, turn);
             for (group, member) in presence::take_heard(turn.heard, connection) {
-                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-                    group.handle_connection_closed(turn, &member);
+                match groups.get_mut(&group).map(|entry| &mut entry.group) {
+                    Some(Group::Classic(group)) => group.handle_connection_closed(turn, &member),
+                    Some(Group::Consumer(group)) => group.handle_connection_closed(turn, &member),
+                    Some(Group::Simple) | None => {}
                 }
             }
         });
@@ -193,8 +195,11 @@ impl GroupShard {
     ) -> GroupOutcome {
         let mut outcome = GroupOutcome::new();
         self.turn(now, &mut outcome, |groups, turn, _| {
-            if let Some(group) = groups.get_mut(group).and_then(GroupEntry::classic_mut) {
-                group.handle_signs(turn, member, signs);
+            let Some(entry) = groups.get_mut(group) else { return };
+            match &mut entry.group {
+                Group::Classic(group) => group.handle_signs(turn, member, signs),
+                Group::Consumer(_) => consumer::handle_signs(entry, turn, member, signs),
+                Group::Simple => {}
             }
         });
         outcome
@@ -319,13 +324,17 @@ impl Shard for GroupShard {
                 }
             }
             TimerKey::Absence { group, member } => {
-                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-                    group.handle_absence_timeout(turn, &member);
+                match groups.get_mut(&group).map(|entry| &mut entry.group) {
+                    Some(Group::Classic(group)) => group.handle_absence_timeout(turn, &member),
+                    Some(Group::Consumer(group)) => group.handle_absence_timeout(turn, &member),
+                    Some(Group::Simple) | None => {}
                 }
             }
             TimerKey::Hold { group, member } => {
-                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::classic_mut) {
-                    group.handle_hold_timeout(turn, &member);
+                match groups.get_mut(&group).map(|entry| &mut entry.group) {
+                    Some(Group::Classic(group)) => group.handle_hold_timeout(turn, &member),
+                    Some(Group::Consumer(group)) => group.handle_hold_timeout(turn, &member),
+                    Some(Group::Simple) | None => {}
                 }
             }
             TimerKey::Phase(group) => {
@@ -435,8 +444,12 @@ impl Shard for GroupShard {
     fn resign(&mut self, error: ErrorCode) -> Vec<(ReplyTo, GroupResponse)> {
         let mut outcome = GroupOutcome::new();
         self.turn(0, &mut outcome, |groups, turn, _| {
-            for group in groups.values_mut().filter_map(GroupEntry::classic_mut) {
-                group.refuse_all_parked(turn, error);
+            for entry in groups.values_mut() {
+                match &mut entry.group {
+                    Group::Simple => {}
+                    Group::Classic(group) => group.refuse_all_parked(turn, error),
+                    Group::Consumer(group) => group.refuse_all_held(turn, error),
+                }
             }
         });
         outcome.replies
@@ -464,7 +477,7 @@ impl GroupShard {
         let after = consumer.state().member_count();
         self.consumer_members = self.consumer_members + after - before;
         if record.is_tombstone() && consumer.state().is_vacant() {
-            consumer.disarm_all(&mut self.timers);
+            consumer.disarm_all(&mut self.timers, &mut self.heard, &mut self.holders);
             let classic = consumer.classic().cloned();
             entry.group = Group::Simple;
             if let Some(classic) = classic {

@@ -123,7 +123,10 @@ impl GroupRequest {
     /// Tells whether a member sends it for itself, so that its connection is the member's.
     pub fn speaks_for_a_member(&self) -> bool {
         match self {
-            Self::JoinGroup(_) | Self::SyncGroup(_) | Self::Heartbeat(_) => true,
+            Self::JoinGroup(_)
+            | Self::SyncGroup(_)
+            | Self::Heartbeat(_)
+            | Self::ConsumerGroupHeartbeat(_) => true,
             Self::OffsetCommit(request) => !request.member_id.is_empty(),
             _ => false,
         }
@@ -131,7 +134,11 @@ impl GroupRequest {
 
     /// Tells whether who sends it is no member yet.
     pub fn begins_a_membership(&self) -> bool {
-        matches!(self, Self::JoinGroup(request) if request.member_id.is_empty())
+        match self {
+            Self::JoinGroup(request) => request.member_id.is_empty(),
+            Self::ConsumerGroupHeartbeat(request) => request.member_epoch == 0,
+            _ => false,
+        }
     }
 
     /// Answers the request with `error` without asking a shard: the coordinator is loading, is

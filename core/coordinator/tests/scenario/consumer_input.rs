@@ -41,6 +41,7 @@ pub(super) fn beat(words: &Words<'_>) -> Parsed<GroupRequest> {
         None => joins.then(Vec::new),
     };
     Ok(ConsumerGroupHeartbeatRequest {
+        hold_ms: words.millis("hold", 0)?,
         group_id: words.group(),
         member_id: words.member(),
         member_epoch,

@@ -29,6 +29,9 @@ message! {
         server_assignor: Option<String> [0.., nullable 0..],
         /// The partitions the member owns; null if that did not change.
         topic_partitions: Option<Vec<ConsumerGroupHeartbeatRequestTopicPartitions>> [0.., nullable 0..],
+        /// For how many milliseconds the coordinator may hold the answer unless something happens
+        /// before. A field of Kohort's own: others pass over it and answer at once.
+        hold_ms: i32 [0.., tag 19272],
     }
 
     /// A topic and the partitions of it that the member owns.

@@ -210,7 +210,9 @@ async fn consumer_heartbeat(
     beat: &ConsumerGroupHeartbeatRequest,
     timeout: Duration,
 ) -> Option<ConsumerGroupHeartbeatResponse> {
-    let connection = cluster.connection_to(&coordinator?, Purpose::General).await.ok()?;
+    // Nothing but heartbeats goes over it: one that is held has only others behind it, which let it go.
+    let connection = cluster.connection_to(&coordinator?, Purpose::Coordinator).await.ok()?;
+    let timeout = timeout + Duration::from_millis(beat.hold_ms.max(0).unsigned_abs().into());
     let regex = beat.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty());
     let version = connection.version::<ConsumerGroupHeartbeatRequest>().ok();
     match version.filter(|version| *version >= REGEX_FROM || !regex) {

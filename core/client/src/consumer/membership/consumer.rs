@@ -64,6 +64,10 @@ pub struct ConsumerMembership {
     sent: Option<Sent>,
     /// Heartbeats without an answer. More than one only when a change could not wait for an answer.
     outstanding: BTreeSet<RequestId>,
+    /// The one of them whose answer may be held until there is something to tell.
+    held: Option<RequestId>,
+    /// Something is to be learnt that only another heartbeat brings.
+    hurry: bool,
     answered: RequestId,
     next_at: Timestamp,
     interval_ms: i64,
@@ -138,6 +142,10 @@ struct Sent {
     reconciled: u64,
 }
 
+/// For how long the answer to a heartbeat may be held while nothing changes: Kafka's interval. The
+/// interval the coordinator names may be shorter, for members that have to ask again and again.
+const HOLD_MS: i32 = 5_000;
+
 const JOIN_EPOCH: i32 = 0;
 const LEAVE_EPOCH: i32 = -1;
 /// A static member's leave: its partitions wait for its return until the session ends.
@@ -163,6 +171,8 @@ impl ConsumerMembership {
             revocation: None,
             sent: None,
             outstanding: BTreeSet::new(),
+            held: None,
+            hurry: false,
             answered: RequestId::default(),
             next_at: 0,
             interval_ms: config.heartbeat_interval_ms,
@@ -223,6 +233,7 @@ impl ConsumerMembership {
     pub fn handle_rejoin(&mut self, now: Timestamp) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         self.next_at = now;
+        self.hurry = true;
         self.advance(now, &mut actions);
         actions
     }
@@ -312,10 +323,12 @@ impl ConsumerMembership {
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         if epoch == self.epoch && epoch > JOIN_EPOCH {
-            match code {
-                ErrorCode::UNKNOWN_MEMBER_ID => self.fenced(now, code, &mut actions),
+            if code == ErrorCode::UNKNOWN_MEMBER_ID {
+                self.fenced(now, code, &mut actions);
+            } else {
                 // The new epoch, or that there is none, comes with the answer to a heartbeat.
-                _ => self.next_at = now,
+                self.next_at = now;
+                self.hurry = true;
             }
         }
         self.advance(now, &mut actions);
@@ -393,13 +406,19 @@ impl ConsumerMembership {
             actions.push(GroupAction::UnknownTopics);
         }
         let Coordinator::Known(coordinator) = self.coordinator else { return };
-        if !self.sends_heartbeats() || !self.outstanding.is_empty() {
+        // A held one keeps nobody from reporting a change: that lets it go.
+        let waits = self.outstanding.iter().any(|id| Some(*id) != self.held);
+        if !self.sends_heartbeats() || waits {
             return;
         }
         let changed = self.sent.as_ref().is_some_and(|sent| *sent != self.current());
-        if now >= self.next_at || changed {
+        let due = now >= self.next_at && (self.hurry || self.outstanding.is_empty());
+        if changed || due {
+            self.hurry = false;
             let id = RequestId(self.ids.advance());
-            let request = self.heartbeat_request();
+            let hold_ms = if self.is_stable() { HOLD_MS } else { 0 };
+            self.held = (hold_ms > 0).then_some(id);
+            let request = self.heartbeat_request(hold_ms);
             self.outstanding.insert(id);
             self.next_at = now + self.interval_ms;
             self.sent = Some(self.current());

@@ -75,7 +75,20 @@ pub(crate) fn heartbeat(
 ) {
     let checked = check(turn.config, context, request);
     let answer = checked.and_then(|()| to_its_group(groups, turn, context, request));
-    turn.reply(from, answer.unwrap_or_else(Refusal::into_response));
+    let response = match answer {
+        Ok(response) => response,
+        Err(refusal) => {
+            turn.reply(from, refusal.into_response());
+            return;
+        }
+    };
+    let group = groups.get_mut(request.group_id.as_str()).and_then(GroupEntry::consumer_mut);
+    match group {
+        Some(group) if request.member_epoch >= JOIN_EPOCH => {
+            group.heard(turn, from, request, response);
+        }
+        _ => turn.reply(from, response),
+    }
 }
 
 /// A member that joins may found a group, or turn another kind of group into one of this protocol; one
@@ -314,6 +327,11 @@ impl ConsumerGroup {
         self.refresh_session(turn, &before.id, None);
         let urgent = decision.is_under_way();
         self.apply(turn, decision);
+        let holds =
+            |partition| after.assigned.contains(partition) || after.revoking.contains(partition);
+        if before.current.held().any(|partition| !holds(partition)) {
+            self.wake_waiting(turn);
+        }
 
         let told_all = beat.joins() || beat.is_full();
         let moved = before.current.assigned != after.assigned;

@@ -23,6 +23,7 @@ use super::{ConsumerGroup, LEAVE_STATIC_EPOCH};
 use crate::group::event::CauseKind;
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry};
+use crate::shard::Timestamp;
 
 /// Handles a heartbeat that leaves.
 pub(super) fn leave(
@@ -67,6 +68,14 @@ pub(crate) fn handle_member_timeout(
     }
 }
 
+/// Returns since when a member that goes has served nothing.
+fn gone_since(cause: &CauseKind, now: Timestamp) -> Timestamp {
+    match cause {
+        CauseKind::MemberDisconnected { since, .. } => *since,
+        _ => now,
+    }
+}
+
 /// Takes members out of the group, each for its cause.
 pub(super) fn remove(
     entry: &mut GroupEntry,
@@ -93,10 +102,13 @@ impl ConsumerGroup {
         for (_, cause) in members {
             self.note_cause(turn.now, cause.clone());
         }
-        let leaving: Vec<_> = members.iter().filter_map(|(id, _)| self.state.member(id)).collect();
-        for member in leaving {
+        let leaving: Vec<_> = members
+            .iter()
+            .filter_map(|(id, cause)| Some((self.state.member(id)?, gone_since(cause, turn.now))))
+            .collect();
+        for (member, since) in leaving {
             let nothing = CurrentAssignment::default();
-            self.note_step(turn.now, &member.id, &member.metadata, &member.current, &nothing);
+            self.note_step(since, &member.id, &member.metadata, &member.current, &nothing);
         }
         let mut draft = Draft::new(&self.state, turn.image, turn.now);
         for (member, _) in members {
@@ -114,6 +126,7 @@ impl ConsumerGroup {
             self.forget_timers(turn, member);
         }
         self.apply(turn, decision);
+        self.wake_waiting(turn);
     }
 
     fn leaving_member(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<Member, Refusal> {
@@ -139,6 +152,8 @@ impl ConsumerGroup {
             ..(*member.current).clone()
         };
         self.disarm_revocation(turn, &member.id);
+        self.excuse(turn, &member.id);
+        self.let_go(turn, &member.id);
         let record = ConsumerRecord::Current(member.id.clone(), Some(Arc::new(away)));
         let record = self.record(record);
         turn.outcome.records.push(record);

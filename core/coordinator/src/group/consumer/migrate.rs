@@ -97,7 +97,7 @@ pub(super) fn join(
         }
         Err(refusal) => {
             turn.outcome.records.truncate(before);
-            group.disarm_all(turn.timers);
+            group.disarm_all(turn.timers, turn.heard, turn.holders);
             Err(refusal)
         }
     }
@@ -113,7 +113,7 @@ pub(crate) fn make_way(entry: &mut GroupEntry, turn: &mut Turn<'_>) -> bool {
         return false;
     }
     turn.outcome.records.extend(group.tombstones());
-    group.disarm_all(turn.timers);
+    group.disarm_all(turn.timers, turn.heard, turn.holders);
     entry.group = Group::Simple;
     true
 }
@@ -174,7 +174,8 @@ pub(super) fn downgrade<'a>(
     let generation = group.state.epoch();
     *turn.own_consumer_members -= group.state.member_count();
     turn.outcome.records.extend(group.tombstones());
-    group.disarm_all(turn.timers);
+    group.refuse_all_held(turn, ErrorCode::UNKNOWN_MEMBER_ID);
+    group.disarm_all(turn.timers, turn.heard, turn.holders);
     let classic = ClassicGroup::of_converted(turn, entry.id.clone(), generation, members, causes);
     entry.group = Group::Classic(Box::new(classic));
     entry.classic_mut()

@@ -28,6 +28,7 @@ mod interval;
 mod leave;
 mod migrate;
 mod partitions;
+mod presence;
 mod reconcile;
 mod record;
 mod regex;
@@ -58,6 +59,7 @@ pub(crate) use self::heartbeat::heartbeat;
 pub(crate) use self::leave::handle_member_timeout;
 pub(crate) use self::migrate::make_way;
 pub use self::partitions::OwnedPartitions;
+pub(crate) use self::presence::handle_signs;
 pub use self::record::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
     MemberState, ResolvedRegex, TargetEpoch,
@@ -175,6 +177,7 @@ impl ConsumerGroup {
         }
         if decision.assigned {
             self.note_assigned(turn.now);
+            self.wake_all(turn);
         }
         if !decision.is_under_way() {
             self.finish_story(turn, &decision);

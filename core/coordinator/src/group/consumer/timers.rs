@@ -4,10 +4,15 @@
 
 use std::sync::Arc;
 
+use kohort_protocol::ErrorCode;
+
 use super::ConsumerGroup;
 use super::interval::assignment_interval_ms;
+use super::presence::refused;
 use super::record::{CurrentAssignment, MemberState};
 use crate::group::event::CauseKind;
+use crate::group::hold::{Held, Holders};
+use crate::group::presence::{Heard, Presence, Whose};
 use crate::group::turn::{TimerKey, Turn};
 use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
@@ -23,6 +28,8 @@ pub(super) struct MemberTimers {
     join_is_armed: bool,
     /// The end of the time to ask for an assignment, of a classic member that joined.
     sync: Alarm,
+    pub(super) presence: Presence,
+    pub(super) held: Held,
 }
 
 /// One of the alarms of a member.
@@ -92,11 +99,14 @@ impl ConsumerGroup {
         member: &str,
         session_ms: Option<i32>,
     ) {
-        let own = turn.image.group(&self.id);
-        let session_ms = session_ms
-            .or(own.consumer_session_timeout_ms)
-            .unwrap_or(turn.config.consumer_session_timeout_ms);
+        let session_ms = session_ms.unwrap_or_else(|| self.session_ms(turn));
         self.arm(turn, member, MemberAlarm::Session, session_ms);
+    }
+
+    /// Returns how long a member of this protocol may be silent.
+    pub(super) fn session_ms(&self, turn: &Turn<'_>) -> i32 {
+        let own = turn.image.group(&self.id).consumer_session_timeout_ms;
+        own.unwrap_or(turn.config.consumer_session_timeout_ms)
     }
 
     /// Gives a member that was just told to give partitions up its time for it, and takes that back
@@ -150,16 +160,28 @@ impl ConsumerGroup {
 
     /// Forgets the timers of a member that goes.
     pub(super) fn forget_timers(&mut self, turn: &mut Turn<'_>, member: &str) {
-        if let Some(mut timers) = self.timers.remove(member) {
+        if let Some((member, mut timers)) = self.timers.remove_entry(member) {
             timers.disarm_all(turn.timers);
+            let whose = Whose { group: &self.id, member: &member };
+            timers.presence.forget(turn.timers, turn.heard, whose);
+            if let Some(from) = timers.held.release(turn.timers, turn.holders) {
+                turn.reply(from, refused(ErrorCode::UNKNOWN_MEMBER_ID));
+            }
         }
     }
 
     /// Disarms every timer of the group, which is about to go.
-    pub(crate) fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
+    pub(crate) fn disarm_all(
+        &mut self,
+        timers: &mut Timers<TimerKey>,
+        heard: &mut Heard,
+        holders: &mut Holders,
+    ) {
         timers.disarm(&mut self.assignment);
-        for member in self.timers.values_mut() {
+        for (id, member) in &mut self.timers {
             member.disarm_all(timers);
+            member.presence.forget(timers, heard, Whose { group: &self.id, member: id });
+            member.held.release(timers, holders);
         }
         self.timers.clear();
     }

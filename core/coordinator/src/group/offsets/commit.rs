@@ -108,7 +108,13 @@ fn allow(
     match entry.map(|entry| &mut entry.group) {
         None if request.group_id.len() > LONGEST_NAME => Err(ErrorCode::INVALID_GROUP_ID),
         Some(Group::Classic(group)) => group.allow_commit(turn, request).map(|()| Allowed::All),
-        Some(Group::Consumer(group)) => group.allow_commit(version, request),
+        Some(Group::Consumer(group)) => {
+            let allowed = group.allow_commit(version, request);
+            if allowed.is_ok() {
+                group.see(turn, &request.member_id);
+            }
+            allowed
+        }
         Some(Group::Simple) | None if request.generation_id_or_member_epoch < 0 => Ok(Allowed::All),
         Some(Group::Simple) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         None if version < FIRST_VERSION_OF_CONSUMER_GROUPS => Err(ErrorCode::ILLEGAL_GENERATION),

@@ -122,7 +122,7 @@ impl ConsumerMembership {
         Sent { wanted: self.subscribed.clone(), owned, reconciled: self.reconciled }
     }
 
-    pub(super) fn heartbeat_request(&self) -> GroupRequest {
+    pub(super) fn heartbeat_request(&self, hold_ms: i32) -> GroupRequest {
         let current = self.current();
         let joining = self.epoch == JOIN_EPOCH;
         let sent = self.sent.as_ref().filter(|_| !joining);
@@ -132,6 +132,7 @@ impl ConsumerMembership {
             member_id: self.member_id.clone(),
             member_epoch: self.epoch,
             instance_id: self.config.group_instance_id.clone(),
+            hold_ms,
             ..ConsumerGroupHeartbeatRequest::default()
         };
         if joining {
