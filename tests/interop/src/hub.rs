@@ -99,12 +99,15 @@ pub(crate) struct LoadView {
     pub(crate) problems: Vec<String>,
 }
 
+/// Which driver told something, when, and what.
+type Told = (usize, Instant, Value);
+
 /// All driver processes of a run. They end when this is dropped.
 pub(crate) struct Hub {
     places: Places,
     bootstrap: String,
-    sender: Sender<(usize, Value)>,
-    receiver: Receiver<(usize, Value)>,
+    sender: Sender<Told>,
+    receiver: Receiver<Told>,
     drivers: Vec<Driver>,
     standing: BTreeMap<Client, DriverId>,
     next_call: u64,
@@ -112,7 +115,46 @@ pub(crate) struct Hub {
     pub(crate) members: BTreeMap<String, MemberView>,
     /// What each producer at work has told.
     pub(crate) loads: BTreeMap<String, LoadView>,
+    /// When records of each partition arrived here, whoever told of them.
+    pub(crate) arrivals: Arrivals,
 }
+
+/// How long partitions were silent.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    /// When each partition was last heard of.
+    last: BTreeMap<i64, Instant>,
+    /// The longest time between two arrivals of each partition.
+    pub(crate) longest: BTreeMap<i64, Duration>,
+    /// All times between arrivals that are longer than [`SILENCE`], of all partitions.
+    pub(crate) unserved: Duration,
+}
+
+impl Arrivals {
+    /// Counts from now on, for these partitions.
+    pub(crate) fn restart(&mut self, partitions: impl IntoIterator<Item = i64>) {
+        let now = Instant::now();
+        *self = Self {
+            last: partitions.into_iter().map(|partition| (partition, now)).collect(),
+            ..Self::default()
+        };
+    }
+
+    /// Takes that records of a partition arrived; only what is watched counts.
+    fn note(&mut self, partition: i64, at: Instant) {
+        let Some(last) = self.last.get_mut(&partition) else { return };
+        let silence = at.saturating_duration_since(*last);
+        *last = at.max(*last);
+        let longest = self.longest.entry(partition).or_default();
+        *longest = silence.max(*longest);
+        if silence > SILENCE {
+            self.unserved += silence;
+        }
+    }
+}
+
+/// A partition that is fed every few milliseconds and silent for longer than this is not served.
+const SILENCE: Duration = Duration::from_millis(100);
 
 struct Driver {
     name: String,
@@ -134,6 +176,7 @@ impl Hub {
             next_call: 0,
             members: BTreeMap::new(),
             loads: BTreeMap::new(),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -166,12 +209,12 @@ impl Hub {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let value = serde_json::from_str(&line)
                     .unwrap_or_else(|_| json!({ "event": "garbage", "line": line }));
-                if sender.send((index, value)).is_err() {
+                if sender.send((index, Instant::now(), value)).is_err() {
                     return;
                 }
             }
             // Nobody listens any more when the hub is gone.
-            let _ = sender.send((index, json!({ "event": "ended" })));
+            let _ = sender.send((index, Instant::now(), json!({ "event": "ended" })));
         });
         self.drivers.push(Driver { name, process, stdin });
         Ok(DriverId(index))
@@ -200,7 +243,7 @@ impl Hub {
         let deadline = Instant::now() + CALL_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let (from, answer) = match self.receiver.recv_timeout(left) {
+            let (from, at, answer) = match self.receiver.recv_timeout(left) {
                 Ok(told) => told,
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("no answer within {CALL_TIMEOUT:?} to {line}")
@@ -218,7 +261,7 @@ impl Hub {
                 "{} ended before it answered {line}",
                 self.drivers[id.0].name
             );
-            self.take_in(&answer);
+            self.take_in(at, &answer);
         }
     }
 
@@ -256,7 +299,7 @@ impl Hub {
         while !done(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
-                Ok((_, event)) => self.take_in(&event),
+                Ok((_, at, event)) => self.take_in(at, &event),
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("waited {timeout:?} in vain until {what}; what was told:\n{self:?}")
                 }
@@ -272,7 +315,7 @@ impl Hub {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
-                Ok((_, event)) => self.take_in(&event),
+                Ok((_, at, event)) => self.take_in(at, &event),
                 Err(_) => return,
             }
         }
@@ -283,7 +326,7 @@ impl Hub {
         self.members.entry(name.to_owned()).or_default()
     }
 
-    fn take_in(&mut self, event: &Value) {
+    fn take_in(&mut self, at: Instant, event: &Value) {
         let kind = event["event"].as_str().unwrap_or_default();
         if let Some(name) = event["load"].as_str() {
             let load = self.loads.entry(name.to_owned()).or_default();
@@ -310,6 +353,10 @@ impl Hub {
                 }
             }
             "records" => {
+                for (partition, _) in pairs(&event["records"]) {
+                    self.arrivals.note(partition, at);
+                }
+                let member = self.member(name);
                 for (partition, offset) in pairs(&event["records"]) {
                     if member.committed.get(&partition).is_some_and(|behind| offset < *behind) {
                         member.went_back.push((partition, offset));

@@ -6,8 +6,10 @@
 //! round, case by case; Kafka, whose compiler must see a load first, is warmed in each case. Ours
 //! syncs before it acknowledges, Kafka at its default does not.
 //!
-//! `bench franz-go` is the same comparison with a real client. `bench client` compares clients instead.
+//! `bench franz-go` is the same comparison with a real client. `bench client` and `bench availability` compare clients
+//! instead.
 
+mod availability;
 mod cases;
 pub(crate) mod client;
 mod closed;
@@ -43,6 +45,8 @@ pub(crate) enum Bench {
     Broker(BrokerArguments),
     /// Compare the brokers with a producer and a consumer of franz-go.
     FranzGo(FranzGoArguments),
+    /// Compare how long clients leave partitions unserved while their group changes.
+    Availability(availability::Arguments),
     /// Compare clients reading from a broker that only serves.
     Client(client::ClientArguments),
 }
@@ -99,6 +103,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
             Ok(())
         }
         Bench::Broker(arguments) => BrokerBench::new(Places::find_kafka()?, arguments)?.run(),
+        Bench::Availability(arguments) => availability::run(&arguments),
         Bench::Client(arguments) => client::run(&arguments),
         Bench::FranzGo(arguments) => {
             let places = Places::find()?;

@@ -25,6 +25,9 @@ pub(super) fn start(bootstrap: &str, command: &Command) -> Result<Work<()>> {
     if let Some(strategy) = &command.strategy {
         builder = builder.set("partition.assignment.strategy", strategy);
     }
+    for (name, value) in &command.settings {
+        builder = builder.set(name, value);
+    }
     let consumer = builder.build()?;
     let events = consumer.rebalance_events()?;
     consumer.subscribe([&command.topic])?;

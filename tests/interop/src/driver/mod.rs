@@ -72,6 +72,8 @@ struct Command {
     member: String,
     session_ms: Option<u64>,
     strategy: Option<String>,
+    /// More properties, by Kafka's names.
+    settings: BTreeMap<String, String>,
     load: String,
 }
 
