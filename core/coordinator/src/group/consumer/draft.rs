@@ -237,10 +237,6 @@ impl<'a> Draft<'a> {
 
     // Questions.
 
-    pub(super) fn epoch(&self) -> i32 {
-        self.epoch
-    }
-
     pub(super) fn needs_assignment(&self) -> bool {
         self.epoch > self.target_epoch
     }

@@ -171,7 +171,10 @@ impl ConsumerGroup {
     /// Carries out what an event came to: its records, and the alarm for what is still to be done.
     fn apply(&mut self, turn: &mut Turn<'_>, decision: Decision) {
         if decision.unassigned {
-            self.arm_assignment(turn, self.next_assignment(turn));
+            // If it could be made now and was not, its assignor failed, and had better rest.
+            let due = self.next_assignment(turn);
+            let due = if due > turn.now { due } else { turn.now + ASSIGNOR_REST_MS };
+            self.arm_assignment(turn, due);
         } else if !self.topics_may_have_changed {
             turn.timers.disarm(&mut self.assignment);
         }
@@ -189,6 +192,9 @@ impl ConsumerGroup {
             .extend(records.map(|record| GroupRecord::Consumer { group: group.clone(), record }));
     }
 }
+
+/// How long an assignor that failed is left alone.
+const ASSIGNOR_REST_MS: i64 = 1_000;
 
 /// The epoch of a member that joins.
 pub(crate) const JOIN_EPOCH: i32 = 0;
