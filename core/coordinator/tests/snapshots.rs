@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kohort_assignor::server::PartitionId;
 use kohort_coordinator::{
-    ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupConfig, GroupRecord, GroupShard,
-    HardState, Shard, SnapshotPosition,
+    ClassicMemberMetadata, ClassicMetadata, CommittedOffset, ConsumerRecord, CurrentAssignment,
+    GroupConfig, GroupEpoch, GroupRecord, GroupShard, HardState, MemberMetadata, ResolvedRegex,
+    Shard, SnapshotPosition, TargetEpoch,
 };
 use kohort_protocol::Uuid;
 use proptest::collection::vec;
@@ -37,14 +39,50 @@ fn step() -> impl Strategy<Value = Step> {
     let generation = (group.clone(), 0..9_i32, 0..4_u8).prop_map(|(group, generation, members)| {
         GroupRecord::GroupMetadata { group, value: Arc::new(metadata(generation, members)) }
     });
-    let end = group.prop_map(|group| GroupRecord::GroupMetadataTombstone { group });
+    let end = group.clone().prop_map(|group| GroupRecord::GroupMetadataTombstone { group });
+    let consumer = (group, consumer_record())
+        .prop_map(|(group, record)| GroupRecord::Consumer { group, record });
     prop_oneof![
         8 => commit.prop_map(Step::Replay),
         5 => forget.prop_map(Step::Replay),
         3 => generation.prop_map(Step::Replay),
         2 => end.prop_map(Step::Replay),
+        8 => consumer.prop_map(Step::Replay),
         6 => (1..7_usize).prop_map(Step::Slice),
     ]
+}
+
+/// A record of a consumer group, about as often one that takes something away.
+fn consumer_record() -> impl Strategy<Value = ConsumerRecord> {
+    let member = (0..3_u8).prop_map(|n| Arc::<str>::from(format!("m{n}")));
+    (0..7_u8, member, 1..9_i32, any::<bool>()).prop_map(|(kind, member, epoch, there)| {
+        let partition = PartitionId { topic: Uuid([3; 16]), index: epoch };
+        match kind {
+            0 => ConsumerRecord::Epoch(there.then_some(GroupEpoch { epoch, metadata_hash: 7 })),
+            1 => ConsumerRecord::OldTopics(there),
+            2 => {
+                let topics = [Arc::from("t")].into_iter().collect();
+                let metadata =
+                    MemberMetadata { topics, rebalance_timeout_ms: epoch, ..Default::default() };
+                ConsumerRecord::Member(member, there.then(|| Arc::new(metadata)))
+            }
+            3 => ConsumerRecord::TargetEpoch(there.then_some(TargetEpoch { epoch, made_at: 5 })),
+            4 => {
+                let target = [partition].into_iter().collect();
+                ConsumerRecord::Target(member, there.then(|| Arc::new(target)))
+            }
+            5 => {
+                let assigned = [(partition, epoch)].into_iter().collect();
+                let current = CurrentAssignment { epoch, assigned, ..Default::default() };
+                ConsumerRecord::Current(member, there.then(|| Arc::new(current)))
+            }
+            _ => {
+                let topics = [Arc::from("t")].into_iter().collect();
+                let resolved = ResolvedRegex { topics, version: 0, at: epoch.into() };
+                ConsumerRecord::Regex(member, there.then(|| Arc::new(resolved)))
+            }
+        }
+    })
 }
 
 fn offset(offset: i64, own_end: bool) -> CommittedOffset {
@@ -132,7 +170,9 @@ fn slice(
     log: &[GroupRecord],
 ) -> Option<Taking> {
     let (slice, rest) = live.snapshot_slice(&taking.position, records);
-    assert!(slice.len() <= records || slice.len() == 1, "{} records", slice.len());
+    // What there is of one consumer group is never parted.
+    let parted = slice.iter().filter(|record| !matches!(record, GroupRecord::Consumer { .. }));
+    assert!(parted.count() <= records.max(1), "{} records", slice.len());
     taking.content.extend(slice);
     if let Some(position) = rest {
         assert_ne!(position, taking.position, "a slice goes on");

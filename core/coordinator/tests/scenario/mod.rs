@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
-    MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, error_for_failed_append,
+    GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupProperties, GroupRecord, GroupResponse,
+    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, error_for_failed_append,
 };
 use kohort_protocol::ErrorCode;
 
@@ -20,6 +20,7 @@ use parse::Input;
 pub(crate) struct World {
     config: GroupConfig,
     image: MetadataImage,
+    group_properties: BTreeMap<std::sync::Arc<str>, GroupProperties>,
     shard: GroupShard,
     log: Vec<(Bytes, Option<Bytes>)>,
     now: Timestamp,
@@ -44,6 +45,7 @@ impl World {
             shard: GroupShard::new(config.clone(), SEED),
             config,
             image: MetadataImage::default(),
+            group_properties: BTreeMap::new(),
             log: Vec::new(),
             now: 0,
             waiting: BTreeMap::new(),
@@ -66,8 +68,14 @@ impl World {
                 self.waiting.clear();
                 output.extend(self.restart());
             }
+            Input::Group(group, own) => {
+                self.group_properties.insert(group, own);
+                self.image = self.image.clone().with_groups(self.group_properties.clone());
+                let outcome = self.shard.handle_metadata(self.now, &self.image);
+                output.extend(self.apply(outcome));
+            }
             Input::Topics(image) => {
-                self.image = image;
+                self.image = image.with_groups(self.group_properties.clone());
                 let outcome = self.shard.handle_metadata(self.now, &self.image);
                 output.extend(self.apply(outcome));
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config group.max.size=2                 set, and load the shard anew
+//! group-config g consumer.session.timeout.ms=50s    what is set for one group; the others likewise
 //! topics t:2 u:1#2                        the cluster's topics: partitions, and which incarnation
 //! join a v5 member=a-1 topics=t           JoinGroup by client `a`; v, session, rebalance, type,
 //!                                         protocols, metadata, note, instance, reason, group may follow
@@ -28,7 +29,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupConfig, GroupRequest, MetadataImage, MigrationPolicy, Timestamp, TopicImage,
+    ConnectionId, GroupConfig, GroupProperties, GroupRequest, MetadataImage, MigrationPolicy,
+    Timestamp, TopicImage,
 };
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use kohort_protocol::messages::group_records::{
@@ -59,6 +61,7 @@ use super::{Names, consumer_input};
 pub(super) enum Input {
     Config(Box<dyn Fn(&mut GroupConfig)>),
     Topics(MetadataImage),
+    Group(std::sync::Arc<str>, GroupProperties),
     Request { label: String, version: i16, connection: ConnectionId, request: GroupRequest },
     Close(ConnectionId),
     Signs(BTreeSet<String>),
@@ -74,6 +77,7 @@ pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     match verb {
         "config" => config(rest),
+        "group-config" => group_config(rest),
         "topics" => Ok(Input::Topics(rest.split_whitespace().map(topic).collect::<Parsed<_>>()?)),
         "advance" => Ok(Input::Advance(duration(rest)?)),
         "close" => Ok(Input::Close(ConnectionId(number(rest)?))),
@@ -398,6 +402,20 @@ fn config(text: &str) -> Parsed<Input> {
         _ => return Err(format!("unknown setting {name}")),
     };
     Ok(Input::Config(change))
+}
+
+fn group_config(text: &str) -> Parsed<Input> {
+    let names = Names::default();
+    let words = Words::new(text, &names);
+    let group = words.plain.first().ok_or("which group?")?;
+    let millis = |name: &str| words.option(name).map(duration).transpose();
+    let millis = |name: &str| millis(name).map(|value| value.map(|value| value as i32));
+    let own = GroupProperties {
+        consumer_session_timeout_ms: millis("consumer.session.timeout.ms")?,
+        consumer_heartbeat_interval_ms: millis("consumer.heartbeat.interval.ms")?,
+        consumer_assignment_interval_ms: millis("consumer.assignment.interval.ms")?,
+    };
+    Ok(Input::Group((*group).into(), own))
 }
 
 fn topic(word: &str) -> Parsed<TopicImage> {
