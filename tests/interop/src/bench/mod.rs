@@ -16,6 +16,7 @@ mod closed;
 mod fetch;
 mod floors;
 mod franz_go;
+mod groups;
 mod latency;
 mod life;
 mod link;
@@ -47,6 +48,8 @@ pub(crate) enum Bench {
     FranzGo(FranzGoArguments),
     /// Compare how long clients leave partitions unserved while their group changes.
     Availability(availability::Arguments),
+    /// Compare what groups cost the brokers: members that come, go and heartbeat.
+    Groups(groups::GroupsArguments),
     /// Compare clients reading from a broker that only serves.
     Client(client::ClientArguments),
 }
@@ -104,6 +107,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         }
         Bench::Broker(arguments) => BrokerBench::new(Places::find_kafka()?, arguments)?.run(),
         Bench::Availability(arguments) => availability::run(&arguments),
+        Bench::Groups(arguments) => groups::run(arguments),
         Bench::Client(arguments) => client::run(&arguments),
         Bench::FranzGo(arguments) => {
             let places = Places::find()?;
