@@ -45,6 +45,7 @@ enum Task {
     /// Compare our broker with Apache Kafka 4.3 on this machine: `bench broker` (a quarter of an
     /// hour; `--quick` for a glance) or `bench franz-go`. Or our client with others: `bench client`,
     /// `bench availability`.
+    /// Or what groups cost both brokers: `bench groups`.
     Bench {
         /// Which bench, and its arguments, such as `broker --case single`; `broker --help` tells all.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -13,6 +13,9 @@ pub struct GroupConfig {
     /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members before
     /// its first assignment.
     pub group_initial_rebalance_delay_ms: i32,
+    /// `group.initial.rebalance.quiet.ms`: after how long without a new member that wait ends early;
+    /// negative: never.
+    pub group_initial_rebalance_quiet_ms: i32,
     /// `group.max.size`: how many members a classic group may have.
     pub group_max_size: usize,
     /// `group.disconnect.grace.ms`: how long a member may be missing after its connection closed
@@ -85,6 +88,7 @@ impl Default for GroupConfig {
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 30 * 60_000,
             group_initial_rebalance_delay_ms: 3_000,
+            group_initial_rebalance_quiet_ms: -1,
             group_max_size: i32::MAX as usize,
             group_disconnect_grace_ms: 500,
             group_disconnect_grace_static: false,

@@ -369,6 +369,7 @@ pub(crate) fn group_config(config: &LiveConfig) -> GroupConfig {
         group_min_session_timeout_ms: typed.group_min_session_timeout_ms,
         group_max_session_timeout_ms: typed.group_max_session_timeout_ms,
         group_initial_rebalance_delay_ms: typed.group_initial_rebalance_delay_ms,
+        group_initial_rebalance_quiet_ms: typed.group_initial_rebalance_quiet_ms,
         group_max_size: typed.group_max_size as usize,
         group_disconnect_grace_ms: typed.group_disconnect_grace_ms,
         group_disconnect_grace_static: typed.group_disconnect_grace_static,

@@ -392,6 +392,9 @@ fn config(text: &str) -> Parsed<Input> {
         "group.disconnect.grace.static" => {
             Box::new(move |c| c.group_disconnect_grace_static = value != 0)
         }
+        "group.initial.rebalance.quiet.ms" => {
+            Box::new(move |c| c.group_initial_rebalance_quiet_ms = value as i32)
+        }
         "offset.metadata.max.bytes" => {
             Box::new(move |c| c.offset_metadata_max_bytes = value as usize)
         }

@@ -164,6 +164,7 @@ impl ClassicGroup {
             pending.presence.hear(turn, Whose { group: &self.id, member: &member_id });
             joining.refuse(turn, ErrorCode::MEMBER_ID_REQUIRED, &member_id);
             self.pending.insert(member_id, pending);
+            self.await_quiet(turn);
         }
     }
 
@@ -234,6 +235,7 @@ impl ClassicGroup {
         self.remove_pending(turn, &member_id);
         if let ClassicState::PreparingRebalance { initial: Some(delay) } = &mut self.state {
             delay.member_added = true;
+            self.await_quiet(turn);
         }
         if self.members.is_empty() {
             self.protocol_type = Some(joining.request.protocol_type.as_str().into());

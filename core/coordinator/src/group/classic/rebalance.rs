@@ -12,7 +12,7 @@
 //! Three rules that look alike and are not:
 //!
 //! - *The initial delay* (KIP-134) holds an empty group's join phase open for more members; nothing
-//!   but time ends it, be everyone there or gone (KAFKA-4925). Kafka lets the expiry of a pending
+//!   but time ends it (the wait's own, or that nobody new has come for a while and all are there), be everyone there or gone (KAFKA-4925). Kafka lets the expiry of a pending
 //!   member end it early; we do not.
 //! - *The rebalance timeout* ends the join phase without those who did not rejoin. Static members
 //!   stay: they may be restarting, and their session decides about them (KAFKA-8220). So a static
@@ -77,9 +77,16 @@ impl ClassicGroup {
         if !turn.timers.ring(&mut self.phase, turn.now, || TimerKey::Phase(group.clone())) {
             return;
         }
+        let quiet = self.is_quiet(turn);
         match &mut self.state {
             ClassicState::PreparingRebalance { initial: Some(delay) }
-                if delay.member_added && delay.remaining_ms > 0 =>
+                if turn.now < delay.step_ends && !quiet =>
+            {
+                let ends = delay.step_ends;
+                self.arm_phase(turn, ends - turn.now);
+            }
+            ClassicState::PreparingRebalance { initial: Some(delay) }
+                if !quiet && delay.member_added && delay.remaining_ms > 0 =>
             {
                 let waited_ms = delay.step_ms;
                 let longest_ms = i64::from(turn.config.group_initial_rebalance_delay_ms);
@@ -87,7 +94,9 @@ impl ClassicGroup {
                 delay.step_ms = longest_ms.min(delay.remaining_ms);
                 delay.remaining_ms = (delay.remaining_ms - waited_ms).max(0);
                 let step_ms = delay.step_ms;
+                delay.step_ends = turn.now + step_ms;
                 self.arm_phase(turn, step_ms);
+                self.await_quiet(turn);
             }
             ClassicState::PreparingRebalance { .. } => self.complete_join(turn),
             ClassicState::CompletingRebalance { pending_sync }
@@ -97,6 +106,27 @@ impl ClassicGroup {
             }
             ClassicState::Empty => {}
         }
+    }
+
+    /// Lets the initial delay end when nobody new has come for a while. To be called when somebody has.
+    pub(super) fn await_quiet(&mut self, turn: &mut Turn<'_>) {
+        let quiet_ms = i64::from(turn.config.group_initial_rebalance_quiet_ms);
+        if quiet_ms >= 0
+            && let ClassicState::PreparingRebalance { initial: Some(delay) } = &self.state
+        {
+            let due = delay.step_ends.min(turn.now + quiet_ms);
+            self.arm_phase(turn, due - turn.now);
+        }
+    }
+
+    /// Tells whether all who are on the way are there, and only quiet can have ended the wait.
+    fn is_quiet(&self, turn: &Turn<'_>) -> bool {
+        turn.config.group_initial_rebalance_quiet_ms >= 0
+            && self.pending.is_empty()
+            && matches!(
+                &self.state,
+                ClassicState::PreparingRebalance { initial: Some(delay) } if turn.now < delay.step_ends
+            )
     }
 
     /// Handles the end of a session: the member's, or the time a pending one had to come back.
@@ -178,9 +208,11 @@ impl ClassicGroup {
                 step_ms: delay_ms,
                 remaining_ms: (self.rebalance_timeout_ms() - delay_ms).max(0),
                 member_added: false,
+                step_ends: turn.now + delay_ms,
             });
             self.arm_phase(turn, delay_ms);
             self.enter(turn.now, ClassicState::PreparingRebalance { initial });
+            self.await_quiet(turn);
         } else {
             self.enter(turn.now, ClassicState::PreparingRebalance { initial: None });
             if self.all_joined() {

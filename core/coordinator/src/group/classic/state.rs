@@ -104,6 +104,8 @@ pub(crate) struct InitialDelay {
     pub(super) remaining_ms: i64,
     /// A member joined during the current wait, so there is reason to extend it.
     pub(super) member_added: bool,
+    /// When the wait ends at the latest, however quiet it is.
+    pub(super) step_ends: Timestamp,
 }
 
 impl ClassicState {

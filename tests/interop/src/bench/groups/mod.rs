@@ -121,11 +121,8 @@ pub(super) fn run(arguments: GroupsArguments) -> Result<()> {
             for (column, found) in arguments.only.iter().zip(&mut found) {
                 // A new one each time: what groups leave behind is the next case's to carry otherwise.
                 let mut target = Target::start(*column, &places)?;
-                let values = if case.word == "restart" {
-                    restart(&mut target)
-                } else {
-                    (case.run)(&target)
-                };
+                let values =
+                    if case.word == "restart" { restart(&mut target) } else { (case.run)(&target) };
                 let place = || format!("case `{}` on {}", case.word, column.name());
                 found.push(values.with_context(place)?);
             }
