@@ -4,6 +4,7 @@ pub mod admin;
 pub mod assignor;
 mod clock;
 pub mod cluster;
+pub mod codec;
 pub mod config;
 pub mod consumer;
 pub mod error;

@@ -123,6 +123,7 @@ impl Session {
         &self,
         wanted: BTreeMap<TopicPartition, OffsetSpec>,
     ) -> Result<BTreeMap<TopicPartition, Result<ListedOffset, AdminError>>, AdminError> {
+        let by_timestamp = wanted.values().any(|spec| *spec == OffsetSpec::MaxTimestamp);
         let wanted = wanted.into_iter().map(|(partition, spec)| (partition, spec.on_the_wire()));
         let (by_leader, refused) = self.by_leader(wanted).await?;
         let mut listed: BTreeMap<TopicPartition, Result<ListedOffset, AdminError>> =
@@ -150,7 +151,12 @@ impl Session {
                 ..ListOffsetsRequest::default()
             };
             let connection = self.cluster.connection_to(&broker, Purpose::General).await?;
-            for topic in connection.send(&request).await?.topics {
+            // An older broker takes the number for a time and answers something else.
+            let least = if by_timestamp { MAX_TIMESTAMP_FROM } else { 0 };
+            let ours = VersionRange::new(least, ListOffsetsRequest::VERSIONS.max);
+            let version = connection.version_within::<ListOffsetsRequest>(ours)?;
+            let timeout = self.config.common.request_timeout;
+            for topic in connection.send_at(version, &request, timeout).await?.topics {
                 for answer in topic.partitions {
                     let partition = TopicPartition::new(&*topic.name, answer.partition_index);
                     let result =
@@ -338,6 +344,8 @@ impl OffsetSpec {
     }
 }
 
+/// The first ListOffsets version that knows the record with the highest timestamp (KIP-734).
+const MAX_TIMESTAMP_FROM: i16 = 7;
 /// The versions of OffsetCommit and OffsetFetch that name topics; later ones take ids only, which
 /// cannot name the offsets of a topic that was deleted.
 const BY_NAME: VersionRange = VersionRange::new(OffsetFetchRequest::VERSIONS.min, 9);

@@ -20,7 +20,7 @@ use super::{Consumer, Settings};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::Driver;
+use crate::net::{Driver, TokenProvider};
 
 /// Configures a [`Consumer`]: by Kafka's property names, or by a typed [`ConsumerConfig`].
 #[derive(Debug)]
@@ -82,6 +82,13 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
         self.assignors.push(Box::new(assignor));
+        self
+    }
+
+    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
+    #[must_use]
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.config.common = self.config.common.token_provider(provider);
         self
     }
 

@@ -46,7 +46,7 @@ use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{ConfigError, ProducerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::Driver;
+use crate::net::{Driver, TokenProvider};
 use delivery::Completion;
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::SendError;
@@ -112,6 +112,13 @@ impl ProducerBuilder {
         if let Err(error) = self.config.set(name, value) {
             self.error.get_or_insert(error);
         }
+        self
+    }
+
+    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
+    #[must_use]
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.config.common = self.config.common.token_provider(provider);
         self
     }
 
