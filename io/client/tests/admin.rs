@@ -6,8 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use kohort::admin::{
-    Admin, AdminError, CommittedOffset, ConfigChange, ConfigResource, ConfigSource, NewTopic,
-    OffsetSpec,
+    AclFilter, AclOperation, AclRule, Admin, AdminError, CommittedOffset, ConfigChange,
+    ConfigResource, ConfigSource, CredentialChange, KeepFrom, NewTopic, OffsetSpec, QuotaChange,
+    QuotaEntity, QuotaFilter, ResourceType, ScramCredential, ScramMechanism,
 };
 use kohort::config::{AdminConfig, Properties};
 use kohort::producer::{Producer, ProducerRecord};
@@ -115,8 +116,13 @@ async fn offsets_are_found_by_place_and_by_time() {
         (OffsetSpec::AtOrAfter(now + 3000), None),
     ] {
         let wanted = BTreeMap::from([(partition.clone(), spec)]);
-        let listed = admin.list_offsets(wanted).await.unwrap();
-        assert_eq!(listed[&partition].as_ref().unwrap().offset, expected, "{spec:?}");
+        let listed = admin.list_offsets(wanted).await;
+        if spec == OffsetSpec::MaxTimestamp && std::env::var_os("KOHORT_TEST_OLDER").is_some() {
+            // Kafka before 3.0 would take the question for another, and so is not asked.
+            assert!(!listed.unwrap_err().is_retriable());
+            continue;
+        }
+        assert_eq!(listed.unwrap()[&partition].as_ref().unwrap().offset, expected, "{spec:?}");
     }
     let missing = TopicPartition::new(&*name, 7);
     let wanted = BTreeMap::from([(missing.clone(), OffsetSpec::Latest)]);
@@ -158,4 +164,121 @@ async fn a_groups_offsets_are_set_read_forgotten_and_the_group_deleted() {
     assert_eq!(missing.code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
     let gone = admin.describe_groups(vec![group.clone()]).await.unwrap();
     assert_eq!(gone[&group].as_ref().unwrap_err().code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
+}
+
+#[tokio::test]
+async fn records_before_an_offset_are_deleted() {
+    let admin = admin();
+    let name = unique("cut");
+    create_topic(&bootstrap(), &name, 2).await;
+    support::produce(&bootstrap(), &name, 2, 0, 5).await;
+    let (first, second) = (TopicPartition::new(&*name, 0), TopicPartition::new(&*name, 1));
+    let missing = TopicPartition::new(&*name, 7);
+    let wanted = BTreeMap::from([
+        (first.clone(), KeepFrom::Offset(3)),
+        (second.clone(), KeepFrom::End),
+        (missing.clone(), KeepFrom::End),
+    ]);
+    let deleted = admin.delete_records(wanted).await.unwrap();
+    assert_eq!(deleted[&first].as_ref().ok(), Some(&3));
+    assert_eq!(deleted[&second].as_ref().ok(), Some(&5));
+    let unknown = deleted[&missing].as_ref().unwrap_err().code();
+    assert_eq!(unknown, Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    let past = BTreeMap::from([(first.clone(), KeepFrom::Offset(99))]);
+    let refused = admin.delete_records(past).await.unwrap();
+    let code = refused[&first].as_ref().unwrap_err().code();
+    assert_eq!(code, Some(ErrorCode::OFFSET_OUT_OF_RANGE));
+    let starts = BTreeMap::from([(first.clone(), OffsetSpec::Earliest)]);
+    let listed = admin.list_offsets(starts).await.unwrap();
+    assert_eq!(listed[&first].as_ref().unwrap().offset, Some(3));
+}
+
+#[tokio::test]
+async fn data_folders_tell_what_is_in_them() {
+    let admin = admin();
+    let name = unique("folders");
+    create_topic(&bootstrap(), &name, 1).await;
+    support::produce(&bootstrap(), &name, 1, 0, 5).await;
+    let partition = TopicPartition::new(&*name, 0);
+    let described = admin.describe_log_dirs(None).await.unwrap();
+    let folders = described.values().flatten();
+    let replicas: Vec<_> = folders.filter_map(|it| it.replicas.get(&partition)).collect();
+    assert_eq!(replicas.len(), 1);
+    assert!(!replicas[0].is_future && replicas[0].offset_lag == 0);
+    for folder in described.values().flatten() {
+        // A broker before Kafka 3.3 does not tell the volume's size.
+        assert!(folder.error.is_none() && folder.total_bytes != Some(0), "{folder:?}");
+    }
+}
+
+#[tokio::test]
+async fn quotas_are_set_described_and_removed() {
+    let admin = admin();
+    let (user, client) = (unique("user"), unique("client"));
+    let alone = QuotaEntity::user(&user);
+    let both = QuotaEntity::user(&user).and(QuotaEntity::client_id(&client));
+    let set = |rate| vec![QuotaChange::Set("producer_byte_rate".to_owned(), rate)];
+    let changes = BTreeMap::from([(alone.clone(), set(1e6)), (both.clone(), set(2e6))]);
+    for result in admin.alter_quotas(changes).await.unwrap().into_values() {
+        result.unwrap();
+    }
+    let rate = |value: f64| BTreeMap::from([("producer_byte_rate".to_owned(), value)]);
+    let all = QuotaFilter::default().of(&alone);
+    let expected = BTreeMap::from([(alone.clone(), rate(1e6)), (both.clone(), rate(2e6))]);
+    support::until(|| async {
+        (admin.describe_quotas(all.clone()).await.unwrap() == expected).then_some(())
+    })
+    .await;
+    let strict = admin.describe_quotas(all.clone().strict()).await.unwrap();
+    assert_eq!(strict, BTreeMap::from([(alone.clone(), rate(1e6))]));
+
+    let unknown = vec![QuotaChange::Set("no_such_rate".to_owned(), 1.0)];
+    let refused = admin.alter_quotas(BTreeMap::from([(alone.clone(), unknown)])).await.unwrap();
+    let error = refused[&alone].as_ref().unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::INVALID_REQUEST));
+    assert!(error.to_string().contains(&user) && !error.is_retriable(), "{error}");
+    let remove = || vec![QuotaChange::Remove("producer_byte_rate".to_owned())];
+    let changes = BTreeMap::from([(alone, remove()), (both, remove())]);
+    assert!(admin.alter_quotas(changes).await.unwrap().values().all(Result::is_ok));
+    support::until(|| async {
+        admin.describe_quotas(all.clone()).await.unwrap().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credentials_of_users_are_set_described_and_removed() {
+    let admin = admin();
+    let user = unique("user");
+    let change = |change| BTreeMap::from([(user.clone(), change)]);
+    let set = CredentialChange::set(ScramMechanism::Sha512, "sesame");
+    assert!(admin.alter_user_credentials(change(set)).await.unwrap()[&user].is_ok());
+    let known = ScramCredential { mechanism: ScramMechanism::Sha512, iterations: 4096 };
+    let describe = || async {
+        admin.describe_user_credentials(Some(vec![user.clone()])).await.unwrap().remove(&user)
+    };
+    support::until(|| async { (describe().await?.ok()? == [known]).then_some(()) }).await;
+    let remove = CredentialChange::Remove(ScramMechanism::Sha512);
+    assert!(admin.alter_user_credentials(change(remove.clone())).await.unwrap()[&user].is_ok());
+    support::until(|| async {
+        let code = describe().await?.err()?.code();
+        (code == Some(ErrorCode::RESOURCE_NOT_FOUND)).then_some(())
+    })
+    .await;
+    let again = admin.alter_user_credentials(change(remove)).await.unwrap();
+    let code = again[&user].as_ref().unwrap_err().code();
+    assert_eq!(code, Some(ErrorCode::RESOURCE_NOT_FOUND));
+}
+
+#[tokio::test]
+async fn a_broker_without_an_authorizer_says_so_of_access_rules() {
+    let admin = admin();
+    let disabled = Some(ErrorCode::SECURITY_DISABLED);
+    let described = admin.describe_acls(AclFilter::default()).await;
+    assert_eq!(refused(described), disabled);
+    let rule = AclRule::allow("User:bob", AclOperation::Read, ResourceType::Topic, "t");
+    let created = admin.create_acls(vec![rule.clone(), rule.deny().prefixed()]).await.unwrap();
+    assert_eq!(created.into_iter().map(refused).collect::<Vec<_>>(), [disabled; 2]);
+    let deleted = admin.delete_acls(vec![AclFilter::default()]).await.unwrap();
+    assert_eq!(deleted.into_iter().map(refused).collect::<Vec<_>>(), [disabled]);
 }
