@@ -1,5 +1,5 @@
 //! Installs the peers of the interop suite into `target/peers`: Kafka's jars (broker, tools, Java
-//! clients) by Maven, librdkafka by pip in a virtual environment, franz-go by the Go toolchain; then
+//! clients) and those of an old Kafka by Maven, librdkafka by pip in a virtual environment, franz-go by the Go toolchain; then
 //! builds the driver program of each.
 //!
 //! Versions are pinned by committed files. A peer is installed again only when one of the files that
@@ -65,6 +65,7 @@ fn suite(workspace: &Workspace) -> Result<Vec<Peer>> {
     let peers = workspace.peers();
     let (java, python, go) = (sources.join("java"), sources.join("python"), sources.join("go"));
     let jars = jars(workspace, &java)?;
+    let old = sources.join("java-old");
     let mut java_inputs = vec![java.join("pom.xml")];
     java_inputs.extend(JAVA_SOURCES.map(|source| java.join(source)));
     let requirements = python.join("requirements.txt");
@@ -72,6 +73,9 @@ fn suite(workspace: &Workspace) -> Result<Vec<Peer>> {
     let libraries = jars.folder.clone();
     Ok(vec![
         jars,
+        Peer::new("Apache Kafka 2.8", peers.join("java-old"), &[old.join("pom.xml")], move |to| {
+            java_libraries(&old, to)
+        })?,
         Peer::new("Java driver", peers.join("java-driver"), &java_inputs, move |folder| {
             java_driver(&java, &libraries, folder)
         })?,

@@ -288,7 +288,7 @@ impl Drop for Broker {
 }
 
 /// Returns whether something on the port answers an ApiVersions request of version 0.
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
         return false;
@@ -345,7 +345,7 @@ const POLL_PAUSE: Duration = Duration::from_millis(1);
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A small heap and the quick compiler: the suites are about answers, not speed.
-const KAFKA_JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+pub(crate) const KAFKA_JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 /// What `kafka-server-start` gives the JVM.
 const KAFKA_JVM_FULL_SIZE: &[&str] = &[
     "-Xmx1G",

@@ -8,35 +8,59 @@ use anyhow::{Context, Result};
 
 use crate::broker::{Broker, Kind, Properties};
 use crate::places::Places;
-use crate::{security, suite, three_nodes};
+use crate::{older, security, suite, three_nodes};
 
 /// Runs everything; returns whether all passed.
 pub(crate) fn run(places: &Places) -> Result<bool> {
     let (broker, listener, proxy) = Broker::start_kafka_with_proxied_listener(places, PROPERTIES)?;
-    let mut passed = true;
-    for (package, tests) in TESTS {
+    let proxied = format!("{listener}:{proxy}");
+    let mut passed = run_tests(
+        places,
+        "Kafka",
+        TESTS,
+        ONLY_ON_OURS,
+        &[("KOHORT_TEST_BOOTSTRAP", &broker.address()), ("KOHORT_TEST_PROXIED", &proxied)],
+    )?;
+    drop(broker);
+    passed &= security::run(places)?;
+    passed &= three_nodes::run(places)?;
+    passed &= older::run(places)?;
+    let words = OUR_CLIENT.map(str::to_owned);
+    Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
+}
+
+/// Runs integration tests with these variables set, but those that are left out; returns whether all
+/// passed.
+pub(crate) fn run_tests(
+    places: &Places,
+    broker: &str,
+    packages: &[(&str, &[&str])],
+    left_out: &[(&str, &str, &str)],
+    variables: &[(&str, &str)],
+) -> Result<bool> {
+    let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo test --test NAME` does not build what these tests run.
+    let build = ["build", "--quiet", "--package", "kohort", "--examples"];
+    let built = cargo().args(build).current_dir(&places.sources).status();
+    let mut passed = built.context("cargo could not be started")?.success();
+    for (package, tests) in packages {
         let started = Instant::now();
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = cargo();
         cargo.args(["test", "--quiet", "--no-fail-fast", "--package", package]);
         cargo.args(tests.iter().flat_map(|test| ["--test", test])).arg("--");
-        for (_, test, reason) in ONLY_ON_OURS.iter().filter(|(of, _, _)| *of == package) {
+        for (_, test, reason) in left_out.iter().filter(|(of, _, _)| of == package) {
             println!("left out of `{package}`: {test} {reason}");
             cargo.args(["--skip", test]);
         }
         let status = cargo
-            .env("KOHORT_TEST_BOOTSTRAP", broker.address())
-            .env("KOHORT_TEST_PROXIED", format!("{listener}:{proxy}"))
+            .envs(variables.iter().copied())
             .current_dir(&places.sources)
             .status()
             .context("cargo could not be started")?;
-        println!("`{package}` against kafka: {status}, {:.1} s", started.elapsed().as_secs_f64());
+        println!("`{package}` on {broker}: {status}, {:.1} s", started.elapsed().as_secs_f64());
         passed &= status.success();
     }
-    drop(broker);
-    passed &= security::run(places)?;
-    passed &= three_nodes::run(places)?;
-    let words = OUR_CLIENT.map(str::to_owned);
-    Ok(suite::run(places, Kind::Kafka, &suite::chosen(&words))? && passed)
+    Ok(passed)
 }
 
 /// What the tests give their own broker: see `io/client/tests/support/brokers.rs`.
@@ -44,7 +68,7 @@ const PROPERTIES: Properties =
     &[("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "1000")];
 
 /// The integration tests, by package.
-const TESTS: [(&str, &[&str]); 2] = [
+const TESTS: &[(&str, &[&str])] = &[
     (
         "kohort",
         &[
@@ -55,13 +79,14 @@ const TESTS: [(&str, &[&str]); 2] = [
             "consumer_assignors",
             "consumer_endings",
             "consumer_protocol",
+            "examples",
         ],
     ),
     ("kohort-cli", &["commands"]),
 ];
 
 /// The tests that need a broker of ours whatever they are given: package, name, why.
-const ONLY_ON_OURS: [(&str, &str, &str); 1] = [(
+const ONLY_ON_OURS: &[(&str, &str, &str)] = &[(
     "kohort",
     "records_survive_a_restart_of_the_broker_once_and_in_order",
     "restarts a broker inside its own process; `kohort::a_restart_of_the_broker_loses_nothing` \

@@ -21,6 +21,7 @@ mod groups;
 mod hub;
 mod mixed;
 mod nodes;
+mod older;
 mod places;
 mod records;
 mod restart;
@@ -62,6 +63,8 @@ enum Command {
     Nodes,
     /// Run the tests of our client's TLS and SASL against Apache Kafka.
     Security,
+    /// Run the tests of our own client and of the command line against Apache Kafka 2.8.
+    Older,
     /// Measure our broker and Apache Kafka, in turn.
     #[command(subcommand)]
     Bench(Bench),
@@ -146,6 +149,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         Command::Client => client::run(&places),
         Command::Security => security::run(&places),
         Command::Nodes => three_nodes::run(&places),
+        Command::Older => older::run(&places),
         Command::Sigkill(arguments) => {
             let tests = restart::kill_tests(&arguments.client, arguments.kills);
             suite::run(&places, arguments.broker, &tests)
