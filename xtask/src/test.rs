@@ -95,6 +95,11 @@ const STEPS: &[Step] = &[
     Step { name: "oracle", what: "our bytes against Kafka's own classes", run: oracle },
     Step { name: "build", what: "the binary as a user gets it", run: build },
     Step { name: "interop", what: "real clients and Kafka's tools on our broker", run: interop },
+    Step {
+        name: "differential",
+        what: "the same groups on Kafka and on our broker",
+        run: differential,
+    },
     Step { name: "client", what: "our client and command line on Apache Kafka", run: client },
     Step { name: "sigkill", what: "the broker killed 20 times under load", run: sigkill },
 ];
@@ -141,6 +146,10 @@ fn build(workspace: &Workspace) -> Result<()> {
 
 fn interop(workspace: &Workspace) -> Result<()> {
     interop_program(workspace, "test", &[])
+}
+
+fn differential(workspace: &Workspace) -> Result<()> {
+    interop_program(workspace, "differential", &[])
 }
 
 fn client(workspace: &Workspace) -> Result<()> {

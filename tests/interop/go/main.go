@@ -45,6 +45,7 @@ type command struct {
 	Group      string `json:"group"`
 	Member     string `json:"member"`
 	SessionMS  int64  `json:"session_ms"`
+	Regex      string `json:"regex"`
 	Load       string `json:"load"`
 	Size       int    `json:"size"`
 
@@ -297,7 +298,6 @@ func startMember(c command) (fields, error) {
 	}
 	options := []kgo.Opt{
 		kgo.ConsumerGroup(c.Group),
-		kgo.ConsumeTopics(c.Topic),
 		kgo.ClientID(c.Member),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
@@ -309,6 +309,23 @@ func startMember(c command) (fields, error) {
 	}
 	if c.SessionMS > 0 {
 		options = append(options, kgo.SessionTimeout(time.Duration(c.SessionMS)*time.Millisecond))
+	}
+	if c.Settings["group.protocol"] == "consumer" {
+		options = append(options, kgo.ServerSideBalancer())
+	}
+	if instance := c.Settings["group.instance.id"]; instance != "" {
+		options = append(options, kgo.InstanceID(instance))
+	}
+	switch c.Settings["group.remote.assignor"] {
+	case "range":
+		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
+	case "uniform":
+		options = append(options, kgo.Balancers(kgo.StickyBalancer()))
+	}
+	if c.Regex != "" {
+		options = append(options, kgo.ConsumeTopics(c.Regex), kgo.ConsumeRegex())
+	} else {
+		options = append(options, kgo.ConsumeTopics(c.Topic))
 	}
 	cl, err := client(options...)
 	if err != nil {

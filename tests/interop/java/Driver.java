@@ -35,6 +35,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
@@ -43,6 +44,7 @@ import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -306,13 +308,13 @@ public final class Driver {
     /** One member of a group: reads, reports, commits what it reported, until told to leave. */
     private final class Member extends Thread implements ConsumerRebalanceListener {
         private final String name;
-        private final String topic;
+        private final JsonNode command;
         private final KafkaConsumer<byte[], byte[]> consumer;
         private volatile boolean leaving;
 
         Member(JsonNode command) {
+            this.command = command;
             name = command.get("member").asText();
-            topic = command.get("topic").asText();
             Properties settings = settings();
             settings.put("group.id", command.get("group").asText());
             settings.put("client.id", name);
@@ -321,13 +323,25 @@ public final class Driver {
             if (command.has("session_ms")) {
                 settings.put("session.timeout.ms", command.get("session_ms").asText());
             }
+            command.path("settings").properties().forEach(
+                    setting -> settings.put(setting.getKey(), setting.getValue().asText()));
             consumer = consumer(settings);
+        }
+
+        private void subscribe() {
+            if (command.has("pattern")) {
+                consumer.subscribe(Pattern.compile(command.get("pattern").asText()), this);
+            } else if (command.has("regex")) {
+                consumer.subscribe(new SubscriptionPattern(command.get("regex").asText()), this);
+            } else {
+                consumer.subscribe(List.of(command.get("topic").asText()), this);
+            }
         }
 
         @Override
         public void run() {
             try (consumer) {
-                consumer.subscribe(List.of(topic), this);
+                subscribe();
                 while (!leaving) {
                     ArrayNode seen = JSON.createArrayNode();
                     for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {

@@ -204,12 +204,15 @@ class Member(threading.Thread):
         }
         if "session_ms" in command:
             more["session.timeout.ms"] = command["session_ms"]
+        more.update(command.get("settings", {}))
+        # librdkafka takes a topic that begins with ^ for a pattern.
+        self.wanted = command.get("regex", self.topic)
         self.consumer = Consumer(settings(**more))
 
     def run(self):
         try:
             self.consumer.subscribe(
-                [self.topic],
+                [self.wanted],
                 on_assign=lambda _, given: self.tell("assigned", given),
                 on_revoke=self.revoked,
                 on_lost=lambda _, gone: self.tell("lost", gone),
@@ -241,9 +244,10 @@ class Member(threading.Thread):
         batch, self.batch = self.batch, []
         self.event("records", records=[[m.partition(), m.offset()] for m in batch])
         positions = {m.partition(): m.offset() + 1 for m in batch}
+        topics = {m.partition(): m.topic() for m in batch}
         try:
             self.consumer.commit(
-                offsets=[TopicPartition(self.topic, p, o) for p, o in positions.items()],
+                offsets=[TopicPartition(topics[p], p, o) for p, o in positions.items()],
                 asynchronous=False,
             )
             self.event("committed", offsets=[[p, o] for p, o in positions.items()])

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::hub::{Client, DriverId, Hub, numbers};
 use crate::records::produce;
@@ -18,7 +18,10 @@ pub(crate) fn tests() -> Vec<Test> {
         format!("{}::a_group_of_three_survives_join_leave_kill_and_resume", client.name())
     };
     let test = |client: Client| {
-        Test::new(name(client), move |world| Group::new(world, client, client.name())?.live())
+        let doomed = json!({ "session_ms": SHORT_SESSION });
+        Test::new(name(client), move |world| {
+            Group::new(world, client, client.name())?.live(&doomed)
+        })
     };
     Client::ALL.into_iter().map(test).collect()
 }
@@ -32,6 +35,8 @@ pub(crate) struct Group<'a> {
     topic: String,
     samples: Samples,
     produced: u64,
+    /// What the command to start a member has more.
+    more: Value,
 }
 
 impl<'a> Group<'a> {
@@ -47,10 +52,17 @@ impl<'a> Group<'a> {
         let driver = hub.driver(client)?;
         let topic = format!("group-{name}");
         hub.create(driver, &topic, PARTITIONS)?;
-        Ok(Self { hub, client, driver, topic, samples, produced: 0 })
+        Ok(Self { hub, client, driver, topic, samples, produced: 0, more: json!({}) })
     }
 
-    fn live(mut self) -> Result<()> {
+    /// Has members start with these fields as well.
+    pub(crate) fn with(mut self, more: Value) -> Self {
+        self.more = more;
+        self
+    }
+
+    /// Lives; the member that is to be killed starts with the fields in `doomed`.
+    pub(crate) fn live(mut self, doomed_fields: &Value) -> Result<()> {
         // One member takes all, two share, three share.
         self.produce()?;
         self.start(self.driver, "a", None)?;
@@ -59,7 +71,7 @@ impl<'a> Group<'a> {
         self.start(self.driver, "b", None)?;
         self.await_shares(&[("a", 3), ("b", 3)], JOIN_TIMEOUT).context("a second joins")?;
         let doomed = self.hub.start_driver(self.client)?;
-        self.start(doomed, "c", Some(SHORT_SESSION))?;
+        self.start_with(doomed, "c", doomed_fields)?;
         let shares = [("a", 2), ("b", 2), ("c", 2)];
         self.await_shares(&shares, JOIN_TIMEOUT).context("a third joins")?;
         self.produce()?;
@@ -109,7 +121,8 @@ impl<'a> Group<'a> {
         Ok(offset)
     }
 
-    fn name(&self, member: &str) -> String {
+    /// Returns the name by which the hub knows a member.
+    pub(crate) fn name(&self, member: &str) -> String {
         format!("{}-{member}", self.topic)
     }
 
@@ -128,14 +141,27 @@ impl<'a> Group<'a> {
         member: &str,
         session_ms: Option<u64>,
     ) -> Result<()> {
+        let fields = session_ms.map_or(json!({}), |session| json!({ "session_ms": session }));
+        self.start_with(driver, member, &fields)
+    }
+
+    /// Starts a member in a driver, with more fields.
+    pub(crate) fn start_with(
+        &mut self,
+        driver: DriverId,
+        member: &str,
+        fields: &Value,
+    ) -> Result<()> {
         let mut command = json!({
             "cmd": "member.start",
             "member": self.name(member),
             "group": self.topic,
             "topic": self.topic,
         });
-        if let Some(session_ms) = session_ms {
-            command["session_ms"] = json!(session_ms);
+        for more in [&self.more, fields] {
+            for (field, value) in more.as_object().into_iter().flatten() {
+                command[field] = value.clone();
+            }
         }
         self.hub.call(driver, command)?;
         Ok(())

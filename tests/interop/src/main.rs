@@ -13,7 +13,9 @@ mod broker;
 mod client;
 mod compatibility;
 mod connect;
+mod consumer_protocol;
 mod cooperative;
+mod differential;
 mod driver;
 mod expectations;
 mod features;
@@ -65,6 +67,18 @@ enum Command {
     Security,
     /// Run the tests of our own client and of the command line against Apache Kafka 2.8.
     Older,
+    /// Compare what Apache Kafka and our broker answer to the same groups, field by field.
+    Differential {
+        /// The broker that is compared with Kafka; Kafka itself to check the test.
+        #[arg(long, value_enum, env = "KOHORT_INTEROP_BROKER", default_value = "kohort")]
+        broker: Kind,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds.
+        #[arg(long, default_value_t = 40)]
+        lives: u64,
+    },
     /// Measure our broker and Apache Kafka, in turn.
     #[command(subcommand)]
     Bench(Bench),
@@ -129,12 +143,16 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         Command::BenchReader(arguments) => return bench::client::read(arguments).map(|()| true),
         _ => {}
     }
+    if let Command::Differential { broker, seed, lives } = command {
+        return differential::run(&Places::find_kafka()?, broker, seed..seed + lives);
+    }
     let places = Places::find()?;
     match command {
         Command::Bench(_)
         | Command::Soak(_)
         | Command::BenchServer(_)
-        | Command::BenchReader(_) => Ok(true),
+        | Command::BenchReader(_)
+        | Command::Differential { .. } => Ok(true),
         Command::Driver { bootstrap } => {
             driver::run(&bootstrap)?;
             Ok(true)

@@ -27,7 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let name = |client: Client| format!("{}::a_restart_of_the_broker_loses_nothing", client.name());
     let test = |client| {
         Test::new(name(client), move |world| {
-            Trial::new(world, client, "restart")?.run(1, Blow::Stop)
+            Trial::new(world, client, "restart", json!({}))?.run(1, Blow::Stop)
         })
     };
     Client::ALL.into_iter().map(test).collect()
@@ -38,11 +38,23 @@ pub(crate) fn kill_tests(clients: &[Client], kills: usize) -> Vec<Test> {
     let test = |client: &Client| {
         let client = *client;
         let name = format!("{}::{kills}_sigkills_under_load_lose_nothing", client.name());
-        let run =
-            move |world: &mut World| Trial::new(world, client, "sigkill")?.run(kills, Blow::Kill);
+        let run = move |world: &mut World| {
+            Trial::new(world, client, "sigkill", json!({}))?.run(kills, Blow::Kill)
+        };
         Test::new(name, run)
     };
     clients.iter().map(test).collect()
+}
+
+/// Kills the broker while members of the new protocol are at work: they go on in the epoch they were in,
+/// and are assigned nothing anew.
+pub(crate) fn kill_under_the_new_protocol(world: &mut World, client: Client) -> Result<()> {
+    let settings = json!({ "group.protocol": "consumer" });
+    let name = format!("resume-{}", client.name());
+    Trial::new(world, client, "resume", settings)?.run(2, Blow::Kill)?;
+    let assignments = world.hub.member(&name).assignments;
+    ensure!(assignments == 1, "partitions were assigned {assignments} times");
+    Ok(())
 }
 
 /// How the broker is made to go away.
@@ -58,13 +70,15 @@ struct Trial<'a> {
     client: Client,
     driver: DriverId,
     name: String,
+    /// The member's properties.
+    settings: Value,
 }
 
 impl<'a> Trial<'a> {
-    fn new(world: &'a mut World, client: Client, what: &str) -> Result<Self> {
+    fn new(world: &'a mut World, client: Client, what: &str, settings: Value) -> Result<Self> {
         let driver = world.hub.driver(client)?;
         let name = format!("{what}-{}", client.name());
-        Ok(Self { world, client, driver, name })
+        Ok(Self { world, client, driver, name, settings })
     }
 
     fn run(mut self, rounds: usize, blow: Blow) -> Result<()> {
@@ -72,6 +86,7 @@ impl<'a> Trial<'a> {
         self.world.hub.create(self.driver, &name, PARTITIONS as u64)?;
         self.call(json!({
             "cmd": "member.start", "member": name, "group": name, "topic": name,
+            "settings": self.settings,
         }))?;
         self.call(json!({
             "cmd": "load.start", "load": name, "topic": name, "partitions": PARTITIONS,

@@ -12,7 +12,10 @@ use crate::expectations::reason_to_fail;
 use crate::hub::{Client, Hub};
 use crate::places::Places;
 use crate::tools::Bench;
-use crate::{connect, cooperative, features, groups, mixed, records, restart, streams, tools};
+use crate::{
+    connect, consumer_protocol, cooperative, features, groups, mixed, records, restart, streams,
+    tools,
+};
 
 /// What a test works with: the broker under test and the drivers that talk to it.
 pub(crate) struct World {
@@ -68,6 +71,7 @@ pub(crate) fn chosen(filter: &[String]) -> Vec<Test> {
         groups::tests(),
         mixed::tests(),
         cooperative::tests(),
+        consumer_protocol::tests(),
         features::tests(),
         restart::tests(),
         tools::tests(),
@@ -197,8 +201,13 @@ impl Run {
 }
 
 /// What the broker does now and then, it does here some times a second; and a new group waits for more
-/// members for half a second instead of three.
+/// members for half a second instead of three. Under the new group protocol the broker says how often
+/// members are heard of, and how long they may be silent.
 const PROPERTIES: Properties = &[
+    ("group.consumer.heartbeat.interval.ms", "1000"),
+    ("group.consumer.min.heartbeat.interval.ms", "500"),
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.session.timeout.ms", "6000"),
     ("group.initial.rebalance.delay.ms", "500"),
     ("log.initial.task.delay.ms", "100"),
     ("log.retention.check.interval.ms", "300"),

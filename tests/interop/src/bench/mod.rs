@@ -19,7 +19,7 @@ mod franz_go;
 mod groups;
 mod latency;
 mod life;
-mod link;
+pub(crate) mod link;
 mod steady;
 mod table;
 mod target;

@@ -34,7 +34,8 @@ fn is_stack_frame(line: &str) -> bool {
     line.starts_with("\tat ") || line.starts_with("\t... ") || line.starts_with("Caused by: ")
 }
 
-/// Replaces topic ids (`TopicId: …`) and the UUIDs in member ids, which have fixed lengths.
+/// Replaces topic ids (`TopicId: …`), the UUIDs in member ids, and those that are member ids of the new
+/// group protocol. All have fixed lengths.
 fn without_ids(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut after_label = false;
@@ -51,12 +52,23 @@ fn without_ids(line: &str) -> String {
         } else if length >= 36 && is_uuid_at(length - 36) {
             let uuid = &bare[length - 36..];
             words.push(word.replacen(uuid, "UUID", 1));
+        } else if is_short_uuid(bare) {
+            words.push(word.replacen(bare, "UUID", 1));
         } else {
             words.push(word.to_owned());
         }
         after_label = bare == "TopicId:";
     }
     words.concat()
+}
+
+/// Tells whether this is a UUID in base64: 22 letters and digits, of which some are large and some small.
+fn is_short_uuid(word: &str) -> bool {
+    let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    word.len() == 22
+        && word.bytes().all(of_base64)
+        && word.bytes().any(|byte| byte.is_ascii_uppercase())
+        && word.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// Replaces what is a time in milliseconds of this century so far: thirteen digits that begin with 1.

@@ -64,21 +64,28 @@ impl Bench {
             Act::File { name, lines } => {
                 fs::write(self.files.path().join(name), lines.join("\n") + "\n")?;
             }
-            Act::Join { member, group, topic, partitions } => {
+            Act::Join { member, group, topic, partitions, new } => {
+                let protocol = if *new { "consumer" } else { "classic" };
                 let start = json!({
                     "cmd": "member.start", "member": member, "group": group, "topic": topic,
+                    "settings": { "group.protocol": protocol },
                 });
                 self.hub.call(self.driver, start)?;
-                self.hub.wait("the member has joined", JOIN_TIMEOUT, |hub| {
-                    hub.members.get(member).is_some_and(|view| view.owned.len() == *partitions)
-                })?;
+                self.await_share(member, *partitions)?;
             }
+            Act::Owns { member, partitions } => self.await_share(member, *partitions)?,
             Act::Leave { member } => {
                 let stop = json!({ "cmd": "member.stop", "member": member });
                 self.hub.call(self.driver, stop)?;
             }
         }
         Ok(None)
+    }
+
+    fn await_share(&mut self, member: &str, partitions: usize) -> Result<()> {
+        self.hub.wait("the member owns its share", JOIN_TIMEOUT, |hub| {
+            hub.members.get(member).is_some_and(|view| view.owned.len() == partitions)
+        })
     }
 
     fn run(&mut self, run: &Run) -> Result<Printed> {
@@ -198,6 +205,9 @@ fn path(places: &Places, script: &str) -> PathBuf {
 const SCRIPTS: &[&str] = &[
     "kafka_topics",
     "kafka_consumer_groups",
+    "kafka_consumer_groups_of_the_new_protocol",
+    "kafka_consumer_groups_of_both_protocols",
+    "kafka_consumers_of_the_new_protocol",
     "kafka_console_producer_and_consumer",
     "kafka_get_offsets",
     "kafka_delete_records",
@@ -205,6 +215,7 @@ const SCRIPTS: &[&str] = &[
     "kafka_configs",
     "kafka_configs_of_brokers",
     "kafka_configs_of_clients",
+    "kafka_configs_of_groups",
     "kafka_acls",
     "kafka_broker_api_versions",
     "kafka_verifiable_producer_and_consumer",

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! `? STATUS` is left out when it is 0. `@ join MEMBER GROUP TOPIC PARTITIONS` starts a member and
-//! waits until it owns so many partitions. In expected output `[..]` matches any text within a
+//! waits until it owns so many partitions; with `consumer` behind it is one of the new group protocol.
+//! `@ owns MEMBER PARTITIONS` waits until one that has joined before owns so many. In expected output `[..]` matches any text within a
 //! line, a line `...` any lines, spaces at the end of a line do not count, and a tab is a tab.
 
 use std::fmt;
@@ -33,7 +34,8 @@ pub(super) enum Act {
     Note(String),
     Run(Run),
     File { name: String, lines: Vec<String> },
-    Join { member: String, group: String, topic: String, partitions: usize },
+    Join { member: String, group: String, topic: String, partitions: usize, new: bool },
+    Owns { member: String, partitions: usize },
     Leave { member: String },
 }
 
@@ -84,12 +86,20 @@ fn take_in(acts: &mut Vec<Act>, line: &str) -> Result<()> {
     if let Some(act) = line.strip_prefix("@ ") {
         acts.push(match act.split(' ').collect::<Vec<_>>()[..] {
             ["file", name] => Act::File { name: name.to_owned(), lines: Vec::new() },
-            ["join", member, group, topic, partitions] => Act::Join {
+            ["join", member, group, topic, partitions, ref protocol @ ..] => Act::Join {
                 member: member.to_owned(),
                 group: group.to_owned(),
                 topic: topic.to_owned(),
                 partitions: partitions.parse()?,
+                new: match protocol {
+                    [] => false,
+                    ["consumer"] => true,
+                    _ => bail!("no such protocol"),
+                },
             },
+            ["owns", member, partitions] => {
+                Act::Owns { member: member.to_owned(), partitions: partitions.parse()? }
+            }
             ["leave", member] => Act::Leave { member: member.to_owned() },
             _ => bail!("no such step"),
         });
@@ -193,9 +203,11 @@ impl fmt::Display for Script {
                     writeln!(f, "@ file {name}")?;
                     write_lines(f, "<", lines)?;
                 }
-                Act::Join { member, group, topic, partitions } => {
-                    writeln!(f, "@ join {member} {group} {topic} {partitions}")?;
+                Act::Join { member, group, topic, partitions, new } => {
+                    let protocol = if *new { " consumer" } else { "" };
+                    writeln!(f, "@ join {member} {group} {topic} {partitions}{protocol}")?;
                 }
+                Act::Owns { member, partitions } => writeln!(f, "@ owns {member} {partitions}")?,
                 Act::Leave { member } => writeln!(f, "@ leave {member}")?,
             }
         }
