@@ -79,6 +79,7 @@ const TESTS: &[(&str, &[&str])] = &[
             "consumer_assignors",
             "consumer_endings",
             "consumer_protocol",
+            "consumer_streams",
             "examples",
         ],
     ),

@@ -41,10 +41,23 @@ struct Cell<H> {
     paused: bool,
     revoking: bool,
     given_back: bool,
+    /// Whether a stream has it: polls pass it by.
+    apart: bool,
     queued: bool,
     given: Option<Position>,
     processed: Option<Position>,
     watermarks: Watermarks,
+}
+
+/// What a partition apart has.
+#[derive(Debug)]
+pub enum Apart<H> {
+    /// Data.
+    Chunk(Box<Chunk<H>>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more: the ownership ended, or ends.
+    Ended,
 }
 
 /// The ends of a partition as the latest answer told them.
@@ -78,6 +91,7 @@ impl<H> Buffer<H> {
             paused: self.is_paused(&partition),
             revoking: false,
             given_back: false,
+            apart: false,
             queued: self.turn.contains(&partition),
             given: None,
             processed: None,
@@ -116,12 +130,13 @@ impl<H> Buffer<H> {
     /// Starts a reading sequence: what waits from the earlier one is dropped.
     pub fn start(&mut self, partition: &TopicPartition, epoch: PositionEpoch, position: Position) {
         if let Some(cell) = self.cells.get_mut(partition) {
+            let at_work = cell.apart && cell.given != cell.processed;
             cell.position_epoch = Some(epoch);
             cell.chunks.clear();
             cell.bytes = 0;
             cell.given = Some(position);
             // Records given by the latest poll are not done with yet: the next poll says so.
-            if !self.touched.contains(partition) {
+            if !self.touched.contains(partition) && !at_work {
                 cell.processed = Some(position);
             }
         }
@@ -165,7 +180,7 @@ impl<H> Buffer<H> {
             return false;
         }
         cell.bytes += chunk.delivery.records.len();
-        if !cell.queued {
+        if !cell.queued && !cell.apart {
             cell.queued = true;
             self.turn.push_back(chunk.delivery.partition.clone());
         }
@@ -178,11 +193,76 @@ impl<H> Buffer<H> {
         let Some(cell) = self.cells.get_mut(partition) else { return false };
         cell.paused = paused;
         let ready = !paused && !cell.chunks.is_empty();
+        if ready && !cell.queued && !cell.apart {
+            cell.queued = true;
+            self.turn.push_back(partition.clone());
+        }
+        ready
+    }
+
+    /// Sets a partition apart for a stream, which alone takes from it from now on. Returns its
+    /// ownership, or `None` if there is none to be had: it is not owned, has to be given back, or is
+    /// somebody's already.
+    pub fn set_apart(&mut self, partition: &TopicPartition) -> Option<AssignmentEpoch> {
+        let cell = self.cells.get_mut(partition)?;
+        let free = !cell.apart && !cell.revoking;
+        free.then(|| {
+            cell.apart = true;
+            cell.epoch
+        })
+    }
+
+    /// Hands a partition that was apart back to the polls, with what waits in it. Returns whether there
+    /// is something to take.
+    pub fn rejoin(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch) -> bool {
+        let Some(cell) = self.cells.get_mut(partition).filter(|it| it.apart && it.epoch == epoch)
+        else {
+            return false;
+        };
+        cell.apart = false;
+        if cell.given != cell.processed {
+            // Its records are done with as those of a poll are: when the next one begins.
+            self.touched.push(partition.clone());
+        }
+        let ready = !cell.paused && !cell.revoking && !cell.chunks.is_empty();
         if ready && !cell.queued {
             cell.queued = true;
             self.turn.push_back(partition.clone());
         }
         ready
+    }
+
+    /// Whether a partition is apart.
+    pub fn is_apart(&self, partition: &TopicPartition) -> bool {
+        self.cells.get(partition).is_some_and(|cell| cell.apart)
+    }
+
+    /// Returns a partition that could be set apart.
+    pub fn first_not_apart(&self) -> Option<&TopicPartition> {
+        let mut free = self.cells.iter().filter(|(_, cell)| !cell.apart && !cell.revoking);
+        free.next().map(|(partition, _)| partition)
+    }
+
+    /// Says that what was given of a partition apart is processed.
+    pub fn processed_apart(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch) {
+        if let Some(cell) = self.cells.get_mut(partition).filter(|it| it.apart && it.epoch == epoch)
+        {
+            cell.processed = cell.given;
+        }
+    }
+
+    /// Takes the next chunk of a partition apart.
+    pub fn take_apart(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch) -> Apart<H> {
+        let cell = self.cells.get_mut(partition);
+        let Some(cell) = cell.filter(|it| it.apart && it.epoch == epoch && !it.revoking) else {
+            return Apart::Ended;
+        };
+        if cell.paused {
+            return Apart::Nothing;
+        }
+        let Some(chunk) = cell.chunks.pop_front() else { return Apart::Nothing };
+        cell.bytes = cell.bytes.saturating_sub(chunk.delivery.records.len());
+        Apart::Chunk(Box::new(chunk))
     }
 
     /// Begins a poll: what was given before counts as processed from here on.
@@ -199,7 +279,7 @@ impl<H> Buffer<H> {
         while let Some(partition) = self.turn.pop_front() {
             let Some(cell) = self.cells.get_mut(&partition) else { continue };
             cell.queued = false;
-            if cell.paused || cell.revoking {
+            if cell.paused || cell.revoking || cell.apart {
                 continue;
             }
             let Some(chunk) = cell.chunks.pop_front() else { continue };
@@ -229,7 +309,9 @@ impl<H> Buffer<H> {
         let all_processed = cell.given == cell.processed;
         cell.given = Some(position);
         if with_records {
-            self.touched.push(partition.clone());
+            if !cell.apart {
+                self.touched.push(partition.clone());
+            }
         } else if all_processed {
             // Markers and holes need no processing: passing them must not hold a commit back.
             cell.processed = Some(position);
@@ -246,6 +328,9 @@ impl<H> Buffer<H> {
         cell.bytes += chunk.delivery.records.len();
         let partition = chunk.delivery.partition.clone();
         cell.chunks.push_front(chunk);
+        if cell.apart {
+            return;
+        }
         if cell.queued {
             self.turn.retain(|queued| *queued != partition);
         }
@@ -288,10 +373,11 @@ impl<H> Buffer<H> {
         self.cells.get(partition).map(|cell| (cell.epoch, cell.given))
     }
 
-    /// Returns everything given, for a commit of all the application has.
+    /// Returns everything polls gave, for a commit of all the application has. Streams commit for
+    /// themselves.
     pub fn all_given(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         let given = |(partition, cell): (&TopicPartition, &Cell<H>)| {
-            let given = cell.given.filter(|_| !cell.given_back);
+            let given = cell.given.filter(|_| !cell.given_back && !cell.apart);
             given.map(|position| (partition.clone(), cell.epoch, position))
         };
         self.cells.iter().filter_map(given).collect()

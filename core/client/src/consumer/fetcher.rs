@@ -208,6 +208,7 @@ struct Asked {
     position_epoch: PositionEpoch,
     position: Position,
     leader_epoch: i32,
+    bytes_max: i32,
 }
 
 impl Asked {
@@ -218,6 +219,10 @@ impl Asked {
             && slot.checked_epoch() <= self.leader_epoch
     }
 }
+
+/// How long a broker may hold an answer back that a partition was left out of: its stream may catch up
+/// at any moment.
+const LEFT_OUT_WAIT_MS: i32 = 50;
 
 /// The smallest answer worth asking for.
 const FETCH_BYTES_MIN: i64 = 64 * 1024;
@@ -255,6 +260,8 @@ impl Fetcher {
         let mut full: BTreeSet<i32> = BTreeSet::new();
         let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked)>> = BTreeMap::new();
         let (mut paused_bytes, mut takeable) = (0, false);
+        let credit = self.credit_apart(positions);
+        let mut left_out: BTreeSet<i32> = BTreeSet::new();
         for (partition, slot) in positions.iter() {
             let waiting = buffered(partition);
             if slot.paused {
@@ -273,14 +280,22 @@ impl Fetcher {
             if self.in_flight.contains_key(&node) {
                 continue;
             }
-            if self.is_full(waiting) {
+            if self.is_full(waiting, slot, credit) {
+                if slot.apart {
+                    // A stream that is slow must not hold up the others: they are fetched without it.
+                    left_out.insert(node);
+                    planned.held_back = true;
+                    continue;
+                }
                 full.insert(node);
             }
+            let bytes_max = if slot.apart { credit as i32 } else { i32::MAX };
             let asked = Asked {
                 epoch: slot.epoch,
                 position_epoch: slot.position_epoch,
                 position,
                 leader_epoch,
+                bytes_max: bytes_max.min(self.config.partition_max_bytes),
             };
             ready.entry(node).or_default().push((partition.clone(), asked));
         }
@@ -308,7 +323,8 @@ impl Fetcher {
             }
             partitions
                 .sort_by_key(|(partition, _)| self.served.get(partition).copied().unwrap_or(0));
-            let plan = self.send(node, partitions, size, view);
+            let max_wait = if left_out.contains(&node) { LEFT_OUT_WAIT_MS } else { i32::MAX };
+            let plan = self.send(node, partitions, size, max_wait, view);
             planned.fetches.push(plan);
         }
         planned
@@ -405,7 +421,7 @@ impl Fetcher {
             FetchStatus::Validating
         } else if slot.fetch_position().is_none() {
             FetchStatus::FindingPosition
-        } else if self.is_full(buffered) {
+        } else if self.is_full(buffered, slot, self.credit_apart(positions)) {
             FetchStatus::Buffered
         } else if now < slot.retry_at() {
             FetchStatus::BackingOff
@@ -423,9 +439,19 @@ impl Fetcher {
     }
 
     /// Two answers' worth: while the application reads one, the next is there. More would only hold
-    /// memory that other partitions need.
-    fn is_full(&self, buffered: usize) -> bool {
-        buffered as i64 >= 2 * i64::from(self.config.partition_max_bytes)
+    /// memory that other partitions need. A partition read apart has its own credit.
+    fn is_full(&self, buffered: usize, slot: &Slot, credit_apart: i64) -> bool {
+        let most =
+            if slot.apart { credit_apart } else { 2 * i64::from(self.config.partition_max_bytes) };
+        buffered as i64 >= most
+    }
+
+    /// How much may wait of each partition that is read apart: together at most half of the budget, so
+    /// that streams nobody reads from leave room for the others.
+    fn credit_apart(&self, positions: &Positions) -> i64 {
+        let apart = positions.iter().filter(|(_, slot)| slot.apart).count().max(1) as i64;
+        let share = self.config.budget_bytes / (4 * apart);
+        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.partition_max_bytes))
     }
 
     /// Shares the budget so that every broker can have one answer in flight and one in use.
@@ -440,6 +466,7 @@ impl Fetcher {
         node: i32,
         partitions: Vec<(TopicPartition, Asked)>,
         size: i64,
+        max_wait_ms: i32,
         view: &MetadataView,
     ) -> FetchPlan {
         let id = RequestId(self.ids.advance());
@@ -455,7 +482,7 @@ impl Fetcher {
                 topic_id,
                 offset: asked.position.offset,
                 leader_epoch: asked.leader_epoch,
-                bytes_max: self.config.partition_max_bytes,
+                bytes_max: asked.bytes_max,
             };
             wanted.push((partition.clone(), entry));
             flight.partitions.insert(partition, asked);
@@ -464,7 +491,7 @@ impl Fetcher {
             self.sessions.entry(node).or_default().name(&wanted);
         self.in_flight.insert(node, flight);
         let request = FetchRequest {
-            max_wait_ms: self.config.max_wait_ms,
+            max_wait_ms: self.config.max_wait_ms.min(max_wait_ms),
             min_bytes: self.config.min_bytes,
             max_bytes: size as i32,
             isolation_level: self.config.isolation.wire(),

@@ -136,6 +136,8 @@ pub struct Slot {
     checked_epoch: i32,
     /// The replica the leader sent us to, and until when (KIP-392).
     preferred: Option<(i32, Timestamp)>,
+    /// Whether a stream of its own reads it, at its own pace.
+    pub apart: bool,
     state: State,
     retry_at: Timestamp,
     /// The picture that lacks what is to be known before `retry_at`: a newer one ends the wait.
@@ -261,6 +263,13 @@ impl Positions {
     /// Pauses or resumes fetching; returns whether the partition is owned.
     pub fn set_paused(&mut self, partition: &TopicPartition, paused: bool) -> bool {
         self.slots.get_mut(partition).map(|slot| slot.paused = paused).is_some()
+    }
+
+    /// Says whether a stream of its own reads a partition; nothing happens in a later ownership.
+    pub fn set_apart(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch, apart: bool) {
+        if let Some(slot) = self.slots.get_mut(partition).filter(|slot| slot.epoch == epoch) {
+            slot.apart = apart;
+        }
     }
 
     /// Reads on at `position`; returns what to do, or nothing if the partition is not owned.
@@ -409,6 +418,7 @@ impl Slot {
             checked_epoch: NO_EPOCH,
             preferred: None,
             state: State::Unknown,
+            apart: false,
             retry_at: 0,
             lacking: None,
         }

@@ -111,6 +111,20 @@ impl<H> OpenBatch<H> {
         self.first_offset
     }
 
+    /// Returns a copy of the batch that holds no memory but its own.
+    pub fn detached(&self) -> OpenBatch<()> {
+        let records = Bytes::copy_from_slice(&self.records);
+        OpenBatch { header: self.header, records, first_offset: self.first_offset, _hold: () }
+    }
+
+    /// Returns the batch's memory of a part of one of its records.
+    ///
+    /// # Panics
+    /// If the part is not one of this batch's.
+    pub fn slice_ref(&self, part: &[u8]) -> Bytes {
+        self.records.slice_ref(part)
+    }
+
     /// Returns how many bytes the records take, unpacked.
     pub fn size_in_bytes(&self) -> usize {
         self.records.len()

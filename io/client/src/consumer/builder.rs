@@ -13,6 +13,7 @@ use kohort_client_core::consumer::{ConsumerMachine, IsolationLevel, MachineConfi
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::commits::Commits;
 use super::requests::Requests;
 use super::shared::Shared;
 use super::task::Task;
@@ -142,6 +143,7 @@ impl ConsumerBuilder {
             listener: None,
             commits: std::collections::BTreeMap::new(),
             coordinator: None,
+            awaiting_streams: None,
             closing: None,
             closed: false,
             dropped: false,
@@ -149,15 +151,18 @@ impl ConsumerBuilder {
         };
         driver.spawn(task.run());
         let isolation = isolation(&config);
+        let reader = ReaderConfig { check_crcs: config.check_crcs, isolation };
         Ok(Consumer {
+            commits: Commits {
+                shared: shared.clone(),
+                commands: commands.downgrade(),
+                has_group: config.group_id.is_some(),
+            },
             shared,
             commands,
             driver,
             cluster,
-            reader: Mutex::new(Reader::new(ReaderConfig {
-                check_crcs: config.check_crcs,
-                isolation,
-            })),
+            reader: Mutex::new(Reader::new(reader)),
             settings: Settings {
                 group_id: config.group_id.as_deref().map(Arc::from),
                 max_poll_records: config.max_poll_records,
@@ -166,6 +171,7 @@ impl ConsumerBuilder {
                 read_committed: isolation == IsolationLevel::ReadCommitted,
                 exclude_internal_topics: config.exclude_internal_topics,
                 matches_here: config.group_protocol == crate::config::GroupProtocol::Classic,
+                reader,
             },
         })
     }

@@ -35,10 +35,11 @@
 //!   `max.poll.interval.ms` limits for how long.
 //! - Everything is cancel-safe: a dropped `poll` has taken nothing; a dropped commit still happens.
 //! - Several tasks may share a consumer. Records of one partition then go to whoever polls, so the
-//!   order of processing is theirs to keep.
+//!   order of processing is theirs to keep; with a [`PartitionStream`] each, it is kept for them.
 //! - Memory is bounded by one budget of bytes; dropping [`Records`] is what returns them.
 
 mod builder;
+mod commits;
 mod credits;
 mod error;
 mod events;
@@ -47,24 +48,22 @@ mod pattern;
 mod records;
 mod requests;
 mod shared;
+mod streams;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 pub use builder::ConsumerBuilder;
+pub use commits::Commit;
 pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
-use kohort_client_core::consumer::committer::CommitFailure;
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::machine::{Counters, Fetched};
 pub use kohort_client_core::consumer::membership::LostReason;
-use kohort_client_core::consumer::reader::{Limit, Reader};
+use kohort_client_core::consumer::reader::{Limit, Reader, ReaderConfig};
 pub use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
@@ -76,9 +75,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::Cluster;
 use crate::net::Driver;
+use commits::{Commits, Offset};
 use events::EVENTS_WAITING_MAX;
 use records::Part;
 use shared::Shared;
+use streams::BATCHES;
+pub use streams::{PartitionStream, StreamEnd, StreamError};
 use task::{Command, SeekTo};
 
 /// See the [module](self).
@@ -89,6 +91,7 @@ pub struct Consumer {
     driver: Driver,
     cluster: Cluster,
     reader: Mutex<Reader>,
+    commits: Commits,
     settings: Settings,
 }
 
@@ -103,6 +106,7 @@ pub(crate) struct Settings {
     pub(crate) exclude_internal_topics: bool,
     /// Whether no coordinator can match expressions: the group is a classic one.
     pub(crate) matches_here: bool,
+    pub(crate) reader: ReaderConfig,
 }
 
 /// How to close a consumer.
@@ -272,10 +276,46 @@ impl Consumer {
         }
     }
 
+    /// Takes a partition out of the polls, to be read apart: by another task or thread, say.
+    pub fn stream(&self, partition: &TopicPartition) -> Result<PartitionStream, ConsumerError> {
+        let stream = self.take_apart(partition);
+        stream.ok_or_else(|| ConsumerError::NotAssigned { partition: partition.clone() })
+    }
+
+    /// Waits for a partition that no stream has yet and takes it out of the polls. Called again and
+    /// again, it gives a stream for each partition that is assigned, now and later. Cancel-safe.
+    pub async fn next_stream(&self) -> Result<PartitionStream, ConsumerError> {
+        let _waiting = self.shared.streams.wait();
+        loop {
+            let owned = self.shared.streams.owned.notified();
+            tokio::pin!(owned);
+            // From here on no wake-up is missed, although nobody waits yet.
+            owned.as_mut().enable();
+            if self.shared.closed.load(Ordering::SeqCst) {
+                return Err(ConsumerError::Closed);
+            }
+            let free = self.shared.buffer.lock().first_not_apart().cloned();
+            match free {
+                Some(partition) => {
+                    if let Some(stream) = self.take_apart(&partition) {
+                        return Ok(stream);
+                    }
+                }
+                None => owned.await,
+            }
+        }
+    }
+
+    fn take_apart(&self, partition: &TopicPartition) -> Option<PartitionStream> {
+        let (commits, commands) = (self.commits.clone(), self.commands.downgrade());
+        let reader = Reader::new(self.settings.reader);
+        PartitionStream::take(&self.shared, partition, commits, commands, reader)
+    }
+
     /// Commits what was given so far and waits until it is done: every record of the latest poll
     /// counts as processed.
     pub async fn commit_sync(&self) -> Result<(), CommitError> {
-        self.commit(self.given(), None).await
+        self.commits.commit(self.given(), None).await
     }
 
     /// Commits these offsets and waits until it is done. An offset is the next one to read.
@@ -283,13 +323,13 @@ impl Consumer {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<(), CommitError> {
-        self.commit(self.with_epochs(offsets), None).await
+        self.commits.commit(self.with_epochs(offsets), None).await
     }
 
     /// Commits what was given so far. The commit happens whether or not its future is awaited, and
     /// commits complete in the order they were made.
     pub fn commit_async(&self) -> Commit {
-        self.commit(self.given(), None)
+        self.commits.commit(self.given(), None)
     }
 
     /// Commits these offsets; see [`commit_async`](Self::commit_async).
@@ -297,13 +337,13 @@ impl Consumer {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Commit {
-        self.commit(self.with_epochs(offsets), None)
+        self.commits.commit(self.with_epochs(offsets), None)
     }
 
     /// Commits what was given so far and calls `callback` with the outcome, in the order of the
     /// commits. It runs on the consumer's thread, so it must not block.
     pub fn commit_with(&self, callback: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
-        self.start_commit(self.given(), None, callback);
+        self.commits.start(self.given(), None, callback);
     }
 
     /// Reads on at `offset`. Records taken by earlier polls stay valid.
@@ -516,44 +556,6 @@ impl Consumer {
         offsets.into_iter().map(with_epoch).collect()
     }
 
-    fn commit(&self, offsets: Vec<Offset>, timeout: Option<Duration>) -> Commit {
-        let (sender, done) = oneshot::channel();
-        self.start_commit(offsets, timeout, |outcome| {
-            // Nobody has to wait for a commit.
-            let _ = sender.send(outcome);
-        });
-        Commit { done }
-    }
-
-    fn start_commit(
-        &self,
-        offsets: Vec<Offset>,
-        timeout: Option<Duration>,
-        done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
-    ) {
-        if self.settings.group_id.is_none() {
-            return done(Err(CommitError::NoGroup));
-        }
-        let mut buffer = self.shared.buffer.lock();
-        for (partition, offset, epoch) in &offsets {
-            if let Some(epoch) = epoch {
-                buffer.committed(partition, *epoch, offset.offset);
-            }
-        }
-        drop(buffer);
-        let mut done = Outcome(Some(done));
-        let done = move |failures: Vec<(TopicPartition, CommitFailure)>| {
-            if failures.is_empty() {
-                return done.tell(Ok(()));
-            }
-            let failures =
-                failures.into_iter().map(|(partition, why)| (partition, why.into())).collect();
-            done.tell(Err(CommitError::Partitions { failures }));
-        };
-        // A command that cannot be sent, or is dropped later, tells that the consumer is closed.
-        let _ = self.commands.send(Command::Commit { offsets, timeout, done: Box::new(done) });
-    }
-
     async fn seek_to(&self, partition: &TopicPartition, to: SeekTo) -> Result<(), ConsumerError> {
         if self.ask(|done| Command::Seek(partition.clone(), to, done)).await? {
             Ok(())
@@ -583,48 +585,5 @@ impl Consumer {
         let (done, answer) = oneshot::channel();
         self.send(command(done))?;
         answer.await.map_err(|_| ConsumerError::Closed)
-    }
-}
-
-/// Enough records for what is done once for each poll not to matter, and few enough to be in the
-/// processor's cache still, from when they were checked, when they are read.
-const BATCHES: Limit = Limit { records: usize::MAX, bytes: 256 * 1024 };
-
-type Offset = (TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>);
-
-/// Tells the outcome of a commit in any case: if nobody else does, the consumer was closed.
-struct Outcome<F: FnOnce(Result<(), CommitError>)>(Option<F>);
-
-impl<F: FnOnce(Result<(), CommitError>)> Outcome<F> {
-    fn tell(&mut self, outcome: Result<(), CommitError>) {
-        if let Some(done) = self.0.take() {
-            done(outcome);
-        }
-    }
-}
-
-impl<F: FnOnce(Result<(), CommitError>)> Drop for Outcome<F> {
-    fn drop(&mut self) {
-        self.tell(Err(CommitError::Closed));
-    }
-}
-
-/// A commit under way: awaits its outcome. Dropping it does not undo the commit.
-#[must_use = "the commit happens anyway; await it to know whether it succeeded"]
-pub struct Commit {
-    done: oneshot::Receiver<Result<(), CommitError>>,
-}
-
-impl Future for Commit {
-    type Output = Result<(), CommitError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.done).poll(cx).map(|outcome| outcome.unwrap_or(Err(CommitError::Closed)))
-    }
-}
-
-impl fmt::Debug for Commit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Commit").finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use kohort_client_core::consumer::TopicPartition;
 use kohort_client_core::consumer::reader::OpenBatch;
 use kohort_protocol::records::{BatchHeader, Headers, RecordIter, TimestampType};
@@ -55,7 +56,8 @@ pub struct Record<'a> {
     pub leader_epoch: i32,
 }
 
-/// One record that owns its data.
+/// One record that owns its data. Those of a batch share one copy of it, so whoever keeps a few records
+/// for long should copy out what is wanted of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedRecord {
     /// The topic.
@@ -67,11 +69,11 @@ pub struct OwnedRecord {
     /// Unix milliseconds.
     pub timestamp: i64,
     /// The key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// The value; none is a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// The headers.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<(String, Option<Bytes>)>,
     /// The epoch of the leader that appended it, or -1.
     pub leader_epoch: i32,
 }
@@ -114,12 +116,17 @@ impl Records {
         })
     }
 
-    /// Copies all records out.
+    /// Copies all records out: batch by batch, not record by record.
     pub fn to_owned_records(&self) -> Vec<OwnedRecord> {
         let mut owned = Vec::with_capacity(self.count);
         for part in &self.parts {
-            let records = Iter::over(std::slice::from_ref(part), None);
-            owned.extend(records.map(|record| record.with_topic(&part.partition.topic)));
+            for open in &part.batches {
+                let copy = open.detached();
+                let walk = Walk::of(&part.partition, &copy);
+                owned.extend(walk.map(|record| {
+                    record.with(&part.partition.topic, |bytes| copy.slice_ref(bytes))
+                }));
+            }
         }
         owned
     }
@@ -256,7 +263,7 @@ impl<'a> Iterator for Iter<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn of(partition: &'a TopicPartition, open: &'a OpenBatch<Hold>) -> Self {
+    fn of<H>(partition: &'a TopicPartition, open: &'a OpenBatch<H>) -> Self {
         Self {
             records: open.records(),
             first_offset: open.first_offset(),
@@ -266,6 +273,10 @@ impl<'a> Walk<'a> {
             leader_epoch: open.header().partition_leader_epoch,
         }
     }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Record<'a>;
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
@@ -296,21 +307,22 @@ impl Record<'_> {
 
     /// Copies the record out.
     pub fn to_owned_record(&self) -> OwnedRecord {
-        self.with_topic(&Arc::from(self.topic))
+        self.with(&Arc::from(self.topic), Bytes::copy_from_slice)
     }
 
-    fn with_topic(&self, topic: &Arc<str>) -> OwnedRecord {
+    #[inline]
+    fn with(&self, topic: &Arc<str>, own: impl Fn(&[u8]) -> Bytes) -> OwnedRecord {
         OwnedRecord {
             topic: topic.clone(),
             partition: self.partition,
             offset: self.offset,
             timestamp: self.timestamp,
-            key: self.key.map(<[u8]>::to_vec),
-            value: self.value.map(<[u8]>::to_vec),
+            key: self.key.map(&own),
+            value: self.value.map(&own),
             headers: self
                 .headers
                 .iter()
-                .map(|header| (header.key_text().into_owned(), header.value.map(<[u8]>::to_vec)))
+                .map(|header| (header.key_text().into_owned(), header.value.map(&own)))
                 .collect(),
             leader_epoch: self.leader_epoch,
         }

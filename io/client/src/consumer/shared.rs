@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::credits::{Credits, Hold};
 use super::error::PollError;
+use super::streams::Streams;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) credits: Arc<Credits>,
     /// Tells a waiting poll to look again.
     pub(super) ready: Notify,
+    /// The streams that have partitions to themselves.
+    pub(super) streams: Streams,
     pub(super) faults: Mutex<Faults>,
     /// A revocation that waits for the application's next poll.
     pub(super) revocation: Mutex<Option<RequestId>>,
@@ -33,6 +36,8 @@ pub(super) struct Shared {
     /// Whether the latest poll's records were walked to their end.
     pub(super) read_to_end: Mutex<Arc<AtomicBool>>,
     polls: AtomicUsize,
+    /// How many streams wait for records.
+    reads: AtomicUsize,
     polled_at: AtomicI64,
     clock: Clock,
 }
@@ -74,12 +79,14 @@ impl Shared {
             buffer: Mutex::default(),
             credits: Arc::default(),
             ready: Notify::new(),
+            streams: Streams::default(),
             faults: Mutex::default(),
             revocation: Mutex::default(),
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             read_to_end: Mutex::default(),
             polls: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
             polled_at: AtomicI64::new(clock.now()),
             clock,
         }
@@ -95,8 +102,22 @@ impl Shared {
         Polling { shared: self }
     }
 
+    /// Marks a stream as waiting for as long as the guard lives: a sign of life, but no poll.
+    pub(super) fn reading(self: &Arc<Self>) -> Reading {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        Reading { shared: self.clone() }
+    }
+
     pub(super) fn is_polling(&self) -> bool {
         self.polls.load(Ordering::SeqCst) > 0
+    }
+
+    /// Tells whoever reads a partition to look again: its stream, if that is given, or a poll.
+    pub(super) fn wake_reader(&self, apart: Option<&TopicPartition>) {
+        match apart {
+            Some(partition) => self.streams.wake(partition),
+            None => self.ready.notify_waiters(),
+        }
     }
 
     /// Counts the time without polls from now on.
@@ -160,7 +181,9 @@ impl Application for Shared {
     }
 
     fn idle_since(&self) -> Option<Timestamp> {
-        (!self.is_polling()).then(|| self.polled_at.load(Ordering::SeqCst))
+        let reads = self.reads.load(Ordering::SeqCst) > 0;
+        let waits = self.is_polling() || reads || self.streams.is_waiting_for_the_first();
+        (!waits).then(|| self.polled_at.load(Ordering::SeqCst))
     }
 }
 
@@ -174,5 +197,18 @@ impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.shared.touch();
         self.shared.polls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// See [`Shared::reading`].
+#[derive(Debug)]
+pub(super) struct Reading {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.shared.touch();
+        self.shared.reads.fetch_sub(1, Ordering::SeqCst);
     }
 }

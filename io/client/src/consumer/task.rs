@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::consumer::buffer::Chunk;
+use kohort_client_core::consumer::buffer::{Buffer, Chunk};
 use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
 use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::{Counters, GroupEvent};
@@ -25,6 +25,7 @@ use super::credits::Hold;
 use super::events::{RebalanceEvent, RevocationGuard, UNDELIVERED};
 use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
+use super::streams::StreamEnd;
 use crate::cluster::{Cluster, Topics};
 use crate::net::Driver;
 
@@ -43,6 +44,8 @@ pub(super) enum Command {
     },
     Listen(mpsc::Sender<RebalanceEvent>),
     GiveBack(RequestId),
+    /// A stream took a partition, or was dropped.
+    Apart(TopicPartition, AssignmentEpoch, bool),
     /// The application polls after it had been away for too long.
     Back,
     Rejoin(String),
@@ -88,6 +91,8 @@ pub(super) struct Task {
     pub(super) listener: Option<mpsc::Sender<RebalanceEvent>>,
     pub(super) commits: BTreeMap<CommitTicket, CommitDone>,
     pub(super) coordinator: Option<Broker>,
+    /// The revocation that polls or a listener have finished with, and streams have not.
+    pub(super) awaiting_streams: Option<RequestId>,
     pub(super) closing: Option<Closing>,
     pub(super) closed: bool,
     /// Whether the consumer's handle is gone: there are no more commands.
@@ -222,6 +227,7 @@ impl Task {
             }
             Command::Listen(listener) => self.listener = Some(listener),
             Command::GiveBack(ticket) => self.given_back(clock, ticket),
+            Command::Apart(partition, epoch, apart) => self.apart(clock, &partition, epoch, apart),
             Command::Back => {
                 let actions = self.machine.handle_poll(now);
                 self.execute(clock, actions, None);
@@ -323,8 +329,11 @@ impl Task {
                 Action::Own(partitions) => {
                     let mut buffer = self.shared.buffer.lock();
                     for (partition, epoch) in partitions {
+                        self.shared.streams.end(&partition, StreamEnd::Recreated);
                         buffer.assign(partition, epoch);
                     }
+                    drop(buffer);
+                    self.shared.streams.owned.notify_waiters();
                 }
                 Action::Start { partition, position_epoch, position } => {
                     self.shared.faults.lock().partitions.remove(&partition);
@@ -332,26 +341,36 @@ impl Task {
                 }
                 Action::Deliver(mut delivery) => {
                     let mut buffer = self.shared.buffer.lock();
-                    let paused = buffer.is_paused(&delivery.partition);
-                    if paused {
-                        // It stays for long, and must not keep the whole answer it came with.
+                    let apart = buffer.is_apart(&delivery.partition);
+                    let alone = apart || buffer.is_paused(&delivery.partition);
+                    if alone {
+                        // It may stay for long, and must not keep the whole answer it came with.
                         delivery.records = bytes::Bytes::copy_from_slice(&delivery.records);
                     }
                     let hold = hold
-                        .filter(|_| !paused)
+                        .filter(|_| !alone)
                         .cloned()
                         .unwrap_or_else(|| self.shared.credits.take(delivery.records.len()));
+                    let partition = apart.then(|| delivery.partition.clone());
                     let chunk = Chunk { delivery, progress: Progress::default(), hold };
                     let ready = buffer.push(chunk);
                     drop(buffer);
                     if ready {
-                        self.shared.ready.notify_waiters();
+                        self.shared.wake_reader(partition.as_ref());
                     }
                 }
                 Action::StopDelivery(partitions) => {
                     self.shared.buffer.lock().mark_revoking(&partitions);
+                    for partition in &partitions {
+                        self.shared.streams.end(partition, StreamEnd::Revoked);
+                    }
                 }
                 Action::Disown(partitions) => {
+                    let by_hand = self.machine.subscription().is_manual();
+                    let why = if by_hand { StreamEnd::Unassigned } else { StreamEnd::Lost };
+                    for partition in &partitions {
+                        self.shared.streams.end(partition, why);
+                    }
                     self.shared.faults.lock().partitions.retain(|it, _| !partitions.contains(it));
                     self.shared.buffer.lock().release(&partitions);
                 }
@@ -441,6 +460,10 @@ impl Task {
             self.give_back(clock, ticket);
             return;
         }
+        let all_apart = {
+            let buffer = self.shared.buffer.lock();
+            partitions.iter().all(|partition| buffer.is_apart(partition))
+        };
         if let Some(listener) = &self.listener {
             let deadline = Instant::now() + clock.until(deadline);
             let commands = self.command_sender.clone();
@@ -457,7 +480,8 @@ impl Task {
                 Ok(()) => return,
             }
         }
-        if self.shared.is_polling() {
+        // Whoever polls, and whoever only reads streams, has nothing of a poll to finish.
+        if all_apart || self.shared.is_polling() {
             self.give_back(clock, ticket);
         } else {
             *self.shared.revocation.lock() = Some(ticket);
@@ -474,9 +498,40 @@ impl Task {
         self.given_back(clock, ticket);
     }
 
+    /// Goes on with a revocation once everybody is done with its partitions: streams are when they are
+    /// dropped.
     fn given_back(&mut self, clock: Clock, ticket: RequestId) {
+        let at_work = self.shared.streams.any_revoked(&self.shared.buffer.lock());
+        if self.closing.is_none() && at_work {
+            self.awaiting_streams = Some(ticket);
+            return;
+        }
+        self.awaiting_streams = None;
         let actions = self.machine.handle_given_back(clock.now(), ticket, &*self.shared);
         self.execute(clock, actions, None);
+    }
+
+    fn apart(
+        &mut self,
+        clock: Clock,
+        partition: &TopicPartition,
+        epoch: AssignmentEpoch,
+        apart: bool,
+    ) {
+        self.machine.handle_apart(partition, epoch, apart);
+        if apart {
+            self.keep_alone(&mut self.shared.buffer.lock(), partition);
+        } else if let Some(ticket) = self.awaiting_streams {
+            self.given_back(clock, ticket);
+        }
+    }
+
+    /// Frees the answers that a partition's waiting data came with, since it may stay for long.
+    fn keep_alone(&self, buffer: &mut Buffer<Hold>, partition: &TopicPartition) {
+        buffer.for_each_waiting(partition, |chunk| {
+            chunk.delivery.records = bytes::Bytes::copy_from_slice(&chunk.delivery.records);
+            chunk.hold = self.shared.credits.take(chunk.delivery.records.len());
+        });
     }
 
     fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<(), TopicPartition> {
@@ -484,23 +539,17 @@ impl Task {
         if let Some(foreign) = partitions.iter().find(|it| buffer.given(it).is_none()) {
             return Err(foreign.clone());
         }
-        let mut ready = false;
         for partition in partitions {
             if !self.machine.handle_pause(partition, paused) {
                 continue;
             }
-            ready |= buffer.set_paused(partition, paused);
-            if paused {
-                // What a paused partition keeps must not keep the whole answer it came with.
-                buffer.for_each_waiting(partition, |chunk| {
-                    chunk.delivery.records = bytes::Bytes::copy_from_slice(&chunk.delivery.records);
-                    chunk.hold = self.shared.credits.take(chunk.delivery.records.len());
-                });
+            let apart = buffer.is_apart(partition).then_some(partition);
+            if buffer.set_paused(partition, paused) {
+                self.shared.wake_reader(apart);
             }
-        }
-        drop(buffer);
-        if ready {
-            self.shared.ready.notify_waiters();
+            if paused {
+                self.keep_alone(&mut buffer, partition);
+            }
         }
         Ok(())
     }
@@ -533,6 +582,7 @@ impl Task {
         self.closing = Some(Closing { deadline, done: done.into_iter().collect() });
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.ready.notify_waiters();
+        self.shared.streams.end_all();
         self.finish_given(clock);
         let actions = self.machine.handle_close(clock.now(), leave, &*self.shared);
         self.execute(clock, actions, None);
@@ -541,6 +591,7 @@ impl Task {
     fn end(self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.ready.notify_waiters();
+        self.shared.streams.end_all();
         let in_time = self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
             let _ = done.send(in_time);

@@ -56,13 +56,19 @@ impl FramePool {
         bytes.extend_from_slice(&received.split_to(received.len().min(length)));
         while bytes.len() < length {
             let missing = length - bytes.len();
-            // A length alone never claims much memory: more comes as data does.
-            bytes.reserve(missing.min(TRUSTED_BYTES.max(bytes.len())));
+            // A length alone never claims more than an answer to our own request may take.
+            bytes.reserve(missing.min(self.trusted().max(bytes.len())));
             if reader.read_buf(&mut bytes.limit(missing)).await? == 0 {
                 return Ok(None);
             }
         }
         Ok(Some(Bytes::from_owner(frame)))
+    }
+
+    /// What room is made for at once. A pool is as large as its client's budget, of which one fetch asks
+    /// for half; growing step by step would copy, and leave holes.
+    fn trusted(&self) -> usize {
+        TRUSTED_BYTES.max(self.inner.bytes_max / 2)
     }
 
     /// Takes the least memory that is enough, or else the most there is.
@@ -142,6 +148,6 @@ mod tests {
         let pool = FramePool::default();
         assert_eq!(read(&pool, b"", b"abc", 64 << 20), None);
         let kept = pool.inner.kept.lock();
-        assert!(kept.iter().all(|it| it.capacity() <= 2 * TRUSTED_BYTES));
+        assert!(kept.iter().all(|it| it.capacity() <= KEPT_BYTES));
     }
 }

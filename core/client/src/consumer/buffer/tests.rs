@@ -106,3 +106,56 @@ fn a_partition_that_cannot_be_read_lets_the_others_go_first() {
     buffer.put_back_last(again);
     assert!(buffer.take().is_some(), "alone it is still there");
 }
+
+fn waiting(offset: i64) -> Chunk<()> {
+    let delivery = Delivery {
+        partition: zero(),
+        epoch: OWNED,
+        position_epoch: PositionEpoch(1),
+        records: Bytes::from_static(b"batches"),
+        position: Position::at(offset),
+        next: Position::at(offset + 10),
+        high_watermark: 100,
+        last_stable_offset: 100,
+        log_start_offset: 0,
+        aborted: Vec::new(),
+    };
+    Chunk { delivery, progress: Progress::default(), hold: () }
+}
+
+#[test]
+fn a_partition_apart_is_passed_by_until_it_rejoins_with_what_waits_in_it() {
+    let mut buffer = Buffer::default();
+    buffer.assign(zero(), OWNED);
+    buffer.start(&zero(), PositionEpoch(1), Position::at(40));
+    assert!(buffer.push(waiting(40)));
+    assert_eq!(buffer.set_apart(&zero()), Some(OWNED));
+    assert_eq!(buffer.set_apart(&zero()), None, "it is somebody's already");
+    assert!(buffer.push(waiting(50)) && buffer.take().is_none());
+    let Apart::Chunk(chunk) = buffer.take_apart(&zero(), OWNED) else { panic!("there are two") };
+    assert!(buffer.give(&zero(), PositionEpoch(1), Position::at(50), true));
+    // Neither a poll nor a commit of what polls gave says that the stream is done with its records.
+    buffer.begin_poll();
+    assert_eq!((chunk.delivery.position.offset, processed(&buffer)), (40, vec![40]));
+    assert!(buffer.all_given().is_empty());
+    buffer.processed_apart(&zero(), OWNED);
+    assert_eq!(processed(&buffer), [50]);
+    assert!(buffer.rejoin(&zero(), OWNED), "one still waits");
+    assert_eq!(buffer.take().unwrap().delivery.position.offset, 50);
+}
+
+#[test]
+fn an_ownership_that_ends_ends_what_is_apart_and_a_late_rejoin_changes_nothing() {
+    let mut buffer: Buffer<()> = Buffer::default();
+    buffer.assign(zero(), OWNED);
+    buffer.set_apart(&zero());
+    assert!(matches!(buffer.take_apart(&zero(), OWNED), Apart::Nothing));
+    buffer.mark_revoking([&zero()]);
+    assert!(matches!(buffer.take_apart(&zero(), OWNED), Apart::Ended));
+    buffer.release([&zero()]);
+    let next = AssignmentEpoch(2);
+    buffer.assign(zero(), next);
+    assert!(matches!(buffer.take_apart(&zero(), OWNED), Apart::Ended));
+    assert_eq!(buffer.set_apart(&zero()), Some(next));
+    assert!(!buffer.rejoin(&zero(), OWNED) && buffer.is_apart(&zero()));
+}

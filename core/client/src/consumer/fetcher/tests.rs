@@ -231,3 +231,31 @@ fn a_session_is_used_as_soon_as_the_broker_gives_one_and_begun_anew_without_wait
     let plan = fetcher.plan(100, &positions, &view(), &|_| 0, 0).fetches.remove(0);
     assert_eq!(said(&plan).1, 0, "nobody knows what became of it");
 }
+
+#[test]
+fn a_stream_that_is_behind_is_left_out_and_does_not_hold_the_others_up() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let epoch = positions.epoch(&partition(0)).unwrap();
+    positions.set_apart(&partition(0), epoch, true);
+    let behind = |it: &TopicPartition| if it.partition == 0 { 1 << 20 } else { 0 };
+    let planned = fetcher.plan(0, &positions, &view(), &behind, 1 << 20);
+    let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
+    let wanted: Vec<_> = plan.request.topics[0].partitions.iter().map(|it| it.partition).collect();
+    assert_eq!(wanted, [1]);
+    assert!(planned.held_back, "what it takes wakes us");
+    assert!(plan.request.max_wait_ms < 100, "it may catch up at any moment");
+    let status = fetcher.status(0, &partition(0), &positions, &view(), 1 << 20);
+    assert_eq!(status, Some(FetchStatus::Buffered));
+}
+
+#[test]
+fn streams_share_half_of_the_budget_however_many_they_are() {
+    let mut positions = owned();
+    let more: Vec<_> = (2..40).map(partition).collect();
+    for (it, epoch) in positions.assign(more) {
+        positions.seek(&it, Position::at(0));
+        positions.set_apart(&it, epoch, true);
+    }
+    let credit = Fetcher::new(config()).credit_apart(&positions);
+    assert!(credit >= 64 * 1024 && 2 * 38 * credit <= 8 << 20, "{credit}");
+}

@@ -157,6 +157,16 @@ impl ConsumerMachine {
         self.positions.set_paused(partition, paused)
     }
 
+    /// Takes that a stream of its own reads a partition from now on, or does not any more.
+    pub fn handle_apart(
+        &mut self,
+        partition: &TopicPartition,
+        epoch: AssignmentEpoch,
+        apart: bool,
+    ) {
+        self.positions.set_apart(partition, epoch, apart);
+    }
+
     /// Asks the group for a rebalance.
     pub fn handle_rejoin(&mut self, now: Timestamp, reason: &str) -> Vec<Action> {
         self.with_group(now, |membership| membership.handle_rejoin(now, reason))

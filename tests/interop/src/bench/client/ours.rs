@@ -24,7 +24,7 @@ pub(super) fn run(bootstrap: &str, partitions: i32, owned: bool) -> Result<()> {
             if owned {
                 for record in consumer.poll(WAIT).await?.to_owned_records() {
                     count += 1;
-                    bytes += record.value.as_ref().map_or(0, Vec::len) as u64;
+                    bytes += record.value.as_deref().map_or(0, <[u8]>::len) as u64;
                 }
             } else {
                 for record in &consumer.batches(WAIT).await? {

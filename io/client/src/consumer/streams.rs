@@ -1,0 +1,328 @@
+//! Partitions that are read apart: one stream each, which a task or a thread may take away.
+//!
+//! A stream belongs to one ownership of its partition. When that ends, the stream ends with a reason,
+//! and what is committed through it is refused: a worker that is late cannot move a partition that is
+//! somebody else's by now. A revocation waits until the streams of its partitions are dropped, so
+//! whoever reads one may finish, commit and drop it, within the group's deadline.
+//!
+//! Each stream has a share of the memory to itself. One that nobody reads from is left out of fetches
+//! when its share is full; the others go on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kohort_client_core::consumer::buffer::{Apart, Buffer};
+use kohort_client_core::consumer::reader::{Limit, Opened, Reader};
+use kohort_client_core::consumer::{AssignmentEpoch, OffsetAndMetadata, Position, TopicPartition};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc};
+
+use super::commits::{Commit, Commits};
+use super::credits::Hold;
+use super::error::{CommitRefusal, PollError};
+use super::records::{Part, Records};
+use super::shared::Shared;
+use super::task::Command;
+
+/// One partition, read apart from the consumer's polls. Dropping it hands the partition back to them.
+///
+/// ```no_run
+/// use kohort::consumer::{Consumer, PartitionStream, StreamError};
+///
+/// # async fn f(consumer: Consumer) -> Result<(), Box<dyn std::error::Error>> {
+/// async fn work(mut stream: PartitionStream) -> Result<(), StreamError> {
+///     loop {
+///         let records = stream.next().await?;
+///         for record in &records {
+///             println!("{} @{}", stream.partition(), record.offset);
+///         }
+///         let _ = stream.commit().await; // refused once the partition is somebody else's
+///     }
+/// }
+/// loop {
+///     tokio::spawn(work(consumer.next_stream().await?));
+/// }
+/// # }
+/// ```
+pub struct PartitionStream {
+    partition: TopicPartition,
+    epoch: AssignmentEpoch,
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    reader: Reader,
+    commits: Commits,
+    commands: mpsc::WeakUnboundedSender<Command>,
+}
+
+/// Why a stream gave no records.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The stream is over.
+    #[error("{0}")]
+    Ended(#[from] StreamEnd),
+    /// Data is damaged; the position stays before it.
+    #[error(transparent)]
+    Poll(#[from] PollError),
+}
+
+/// Why a stream is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// The group wants the partition back: finish, commit, and drop the stream.
+    #[error("the group wants the partition back")]
+    Revoked,
+    /// The partition belongs to another member already; commits are refused.
+    #[error("the partition is lost to another member")]
+    Lost,
+    /// The partition is not assigned any more.
+    #[error("the partition is not assigned any more")]
+    Unassigned,
+    /// The topic was deleted and created anew: what its partition has now are other records.
+    #[error("the topic was deleted and created again")]
+    Recreated,
+    /// The consumer is closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl PartitionStream {
+    pub(super) fn take(
+        shared: &Arc<Shared>,
+        partition: &TopicPartition,
+        commits: Commits,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        reader: Reader,
+    ) -> Option<Self> {
+        // Both under the buffer's lock: whoever ends ownerships holds it as well.
+        let mut buffer = shared.buffer.lock();
+        let epoch = buffer.set_apart(partition)?;
+        let signal = shared.streams.add(partition, epoch);
+        drop(buffer);
+        if let Some(commands) = commands.upgrade() {
+            // A closed consumer's streams have ended.
+            let _ = commands.send(Command::Apart(partition.clone(), epoch, true));
+        }
+        let partition = partition.clone();
+        Some(Self { partition, epoch, shared: shared.clone(), signal, reader, commits, commands })
+    }
+
+    /// Returns the partition.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// Waits for records and returns what is there, as whole batches. Asking for more says that the
+    /// records before are processed: auto commit goes by that. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Records, StreamError> {
+        let signal = self.signal.clone();
+        let _reading = self.shared.reading();
+        self.shared.buffer.lock().processed_apart(&self.partition, self.epoch);
+        loop {
+            let ready = signal.ready.notified();
+            tokio::pin!(ready);
+            // From here on no wake-up is missed, although nobody waits yet.
+            ready.as_mut().enable();
+            if let Some(end) = *signal.end.lock() {
+                return Err(end.into());
+            }
+            if let Some(records) = self.take_now()? {
+                return Ok(records);
+            }
+            ready.await;
+        }
+    }
+
+    /// Returns the next offset after what was given; `None` while it is being looked up.
+    pub fn position(&self) -> Option<i64> {
+        self.given().map(|position| position.offset)
+    }
+
+    /// Commits what was given so far. It happens whether or not it is awaited, and is refused once the
+    /// partition is owned no more.
+    pub fn commit(&self) -> Commit {
+        let given = self.given();
+        self.commit_position(given.map(|given| OffsetAndMetadata {
+            offset: given.offset,
+            leader_epoch: given.leader_epoch,
+            metadata: String::new(),
+        }))
+    }
+
+    /// Commits an offset, which is the next one to read; see [`commit`](Self::commit).
+    pub fn commit_offset(&self, offset: impl Into<OffsetAndMetadata>) -> Commit {
+        self.commit_position(Some(offset.into()))
+    }
+
+    fn commit_position(&self, offset: Option<OffsetAndMetadata>) -> Commit {
+        let owned = self.shared.buffer.lock().given(&self.partition).map(|(epoch, _)| epoch);
+        if owned != Some(self.epoch) {
+            return Commit::refused(self.partition.clone(), CommitRefusal::NotOwned);
+        }
+        let offset = offset.map(|offset| (self.partition.clone(), offset, Some(self.epoch)));
+        self.commits.commit(offset.into_iter().collect(), None)
+    }
+
+    fn given(&self) -> Option<Position> {
+        let buffer = self.shared.buffer.lock();
+        let (epoch, given) = buffer.given(&self.partition)?;
+        given.filter(|_| epoch == self.epoch)
+    }
+
+    /// Takes what is there, without waiting.
+    fn take_now(&mut self) -> Result<Option<Records>, StreamError> {
+        loop {
+            let taken = self.shared.buffer.lock().take_apart(&self.partition, self.epoch);
+            let chunk = match taken {
+                Apart::Chunk(chunk) => *chunk,
+                Apart::Nothing => return Ok(None),
+                Apart::Ended => {
+                    let end = *self.signal.end.lock();
+                    return Err(end.unwrap_or(StreamEnd::Unassigned).into());
+                }
+            };
+            let sequence = chunk.delivery.position_epoch;
+            let opened = self.reader.open(chunk, BATCHES, &self.shared.credits);
+            let Opened { batches, records: count, position, rest, error, .. } = opened;
+            let mut buffer = self.shared.buffer.lock();
+            if !buffer.give(&self.partition, sequence, position, count > 0) {
+                continue;
+            }
+            if let Some(rest) = rest {
+                buffer.put_back(rest);
+            }
+            drop(buffer);
+            self.shared.credits.made_room();
+            if count > 0 {
+                let parts = vec![Part { partition: self.partition.clone(), batches }];
+                return Ok(Some(Records { parts, count, ..Records::default() }));
+            }
+            if let Some(error) = error {
+                return Err(StreamError::Poll(error.into()));
+            }
+        }
+    }
+}
+
+impl Drop for PartitionStream {
+    fn drop(&mut self) {
+        let ready = {
+            let mut buffer = self.shared.buffer.lock();
+            self.shared.streams.remove(&self.partition, self.epoch);
+            buffer.rejoin(&self.partition, self.epoch)
+        };
+        if ready {
+            self.shared.ready.notify_waiters();
+        }
+        self.shared.streams.owned.notify_waiters();
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(Command::Apart(self.partition.clone(), self.epoch, false));
+        }
+    }
+}
+
+impl fmt::Debug for PartitionStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionStream")
+            .field("partition", &self.partition)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The streams there are, and who waits for one.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    signals: Mutex<BTreeMap<TopicPartition, Arc<Signal>>>,
+    /// Tells whoever waits for a stream that there may be a partition for it.
+    pub(super) owned: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Tells one stream that there is something to see.
+#[derive(Debug)]
+struct Signal {
+    epoch: AssignmentEpoch,
+    ready: Notify,
+    end: Mutex<Option<StreamEnd>>,
+}
+
+impl Streams {
+    fn add(&self, partition: &TopicPartition, epoch: AssignmentEpoch) -> Arc<Signal> {
+        let signal = Arc::new(Signal { epoch, ready: Notify::new(), end: Mutex::new(None) });
+        self.signals.lock().insert(partition.clone(), signal.clone());
+        signal
+    }
+
+    fn remove(&self, partition: &TopicPartition, epoch: AssignmentEpoch) {
+        let mut signals = self.signals.lock();
+        if signals.get(partition).is_some_and(|signal| signal.epoch == epoch) {
+            signals.remove(partition);
+        }
+    }
+
+    pub(super) fn wake(&self, partition: &TopicPartition) {
+        if let Some(signal) = self.signals.lock().get(partition) {
+            signal.ready.notify_one();
+        }
+    }
+
+    /// Ends a partition's stream, if there is one; the first reason stays.
+    pub(super) fn end(&self, partition: &TopicPartition, why: StreamEnd) {
+        if let Some(signal) = self.signals.lock().get(partition) {
+            signal.end(why);
+        }
+    }
+
+    pub(super) fn end_all(&self) {
+        for signal in self.signals.lock().values() {
+            signal.end(StreamEnd::Closed);
+        }
+        self.owned.notify_waiters();
+    }
+
+    /// Whether a stream is still there whose partition has to be given back.
+    pub(super) fn any_revoked(&self, buffer: &Buffer<Hold>) -> bool {
+        self.signals.lock().iter().any(|(partition, signal)| {
+            // One that was not dropped in time belongs to an ownership long gone.
+            let present = buffer.given(partition).is_some_and(|(epoch, _)| epoch == signal.epoch);
+            present && *signal.end.lock() == Some(StreamEnd::Revoked)
+        })
+    }
+
+    /// Whether somebody waits for a stream while there is none: as good as polling.
+    pub(super) fn is_waiting_for_the_first(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0 && self.signals.lock().is_empty()
+    }
+
+    /// Marks somebody as waiting for a stream for as long as the guard lives.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(self)
+    }
+}
+
+impl Signal {
+    fn end(&self, why: StreamEnd) {
+        self.end.lock().get_or_insert(why);
+        self.ready.notify_one();
+    }
+}
+
+/// See [`Streams::wait`].
+#[derive(Debug)]
+pub(super) struct Waiting<'a>(&'a Streams);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Enough records for what is done once for each poll not to matter, and few enough to be in the
+/// processor's cache still, from when they were checked, when they are read.
+pub(super) const BATCHES: Limit = Limit { records: usize::MAX, bytes: 256 * 1024 };

@@ -1,0 +1,176 @@
+//! Partitions read apart, against a real broker: ours, or the one at `KOHORT_TEST_BOOTSTRAP`.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kohort::consumer::{
+    CommitError, CommitRefusal, ConsumerError, PartitionStream, StreamEnd, StreamError,
+    TopicPartition,
+};
+use support::{
+    PATIENCE, bootstrap, create_topic, member, partitions, poll_until, produce, read_until, unique,
+    values,
+};
+use tokio::task::JoinSet;
+
+/// Reads `count` records, which a test waits for with patience.
+async fn read(stream: &mut PartitionStream, count: usize) -> Vec<u64> {
+    let mut read = Vec::new();
+    while read.len() < count {
+        let next = tokio::time::timeout(PATIENCE, stream.next());
+        read.extend(values(&next.await.unwrap().unwrap()).into_iter().map(|(_, value)| value));
+    }
+    read
+}
+
+fn end(outcome: Result<kohort::consumer::Records, StreamError>) -> StreamEnd {
+    match outcome {
+        Err(StreamError::Ended(end)) => end,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_task_for_each_partition_reads_all_of_it_in_order_and_commits() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("streams"), unique("group"));
+    create_topic(&servers, &topic, 3).await;
+    produce(&servers, &topic, 3, 0, 100).await;
+    let consumer = Arc::new(member(&servers, &group).build().unwrap());
+    consumer.subscribe([&topic]).unwrap();
+    let mut tasks = JoinSet::new();
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let next = tokio::time::timeout(PATIENCE, consumer.next_stream());
+        let mut stream = next.await.unwrap().unwrap();
+        seen.insert(stream.partition().clone());
+        tasks.spawn(async move {
+            assert_eq!(read(&mut stream, 100).await, (0..100).collect::<Vec<_>>());
+            stream.commit().await.unwrap();
+            stream
+        });
+    }
+    let streams = tasks.join_all().await;
+    let all = partitions(&topic, 3);
+    assert_eq!(seen, all);
+    let committed = consumer.committed(all.clone()).await.unwrap();
+    assert!(committed.len() == 3 && committed.values().all(|it| it.offset == 100), "{committed:?}");
+    let taken = consumer.stream(streams[0].partition());
+    assert!(matches!(taken, Err(ConsumerError::NotAssigned { .. })), "it is somebody's already");
+    // What is not read apart any more is polled again, from where the stream was.
+    drop(streams);
+    produce(&servers, &topic, 3, 100, 1).await;
+    let read = read_until(&consumer, |read| read.len() >= 3).await;
+    assert_eq!(read.iter().map(|it| it.0).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1, 2]));
+    assert!(read.iter().all(|(_, value)| *value == 100), "{read:?}");
+    assert!(Arc::into_inner(consumer).unwrap().close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_revoked_stream_finishes_and_commits_before_the_partition_moves_and_never_after() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("revoked"), unique("group"));
+    create_topic(&servers, &topic, 2).await;
+    produce(&servers, &topic, 2, 0, 10).await;
+    let start = || {
+        let builder =
+            member(&servers, &group).set("partition.assignment.strategy", "cooperative-sticky");
+        let consumer = builder.build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        consumer
+    };
+    let first = start();
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let next = tokio::time::timeout(PATIENCE, first.next_stream());
+        let mut stream = next.await.unwrap().unwrap();
+        read(&mut stream, 10).await;
+        streams.push(stream);
+    }
+    let second = start();
+    // One of the two ends; the second member waits for it however long it polls.
+    let [one, other] = &mut streams[..] else { panic!("there are two") };
+    let revoked = tokio::time::timeout(PATIENCE, async {
+        loop {
+            tokio::select! {
+                biased;
+                outcome = one.next() => break (end(outcome), 0),
+                outcome = other.next() => break (end(outcome), 1),
+                polled = second.poll(Duration::from_millis(20)) => drop(polled.unwrap()),
+            }
+        }
+    });
+    let (why, index) = revoked.await.unwrap();
+    assert_eq!(why, StreamEnd::Revoked);
+    let revoked = streams.swap_remove(index);
+    let partition = revoked.partition().clone();
+    assert!(first.assignment().contains(&partition) && second.assignment().is_empty());
+    revoked.commit().await.unwrap();
+    drop(revoked);
+    let moved = BTreeSet::from([partition.clone()]);
+    poll_until(&[&second], "it moves", || second.assignment() == moved).await;
+    let committed = second.committed(moved.clone()).await.unwrap();
+    assert_eq!(committed[&partition].offset, 10);
+    // The kept one goes on as if nothing had happened.
+    produce(&servers, &topic, 2, 10, 1).await;
+    assert_eq!(read(&mut streams[0], 1).await, [10]);
+    assert!(second.close(PATIENCE).await && first.close(PATIENCE).await);
+    assert_eq!(end(streams[0].next().await), StreamEnd::Closed);
+}
+
+#[tokio::test]
+async fn a_stream_of_an_ownership_that_is_over_ends_and_its_commits_are_refused() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("stale"), unique("group"));
+    create_topic(&servers, &topic, 2).await;
+    produce(&servers, &topic, 2, 0, 10).await;
+    let consumer = member(&servers, &group).build().unwrap();
+    let [zero, one] = [0, 1].map(|it| TopicPartition::new(topic.as_str(), it));
+    consumer.assign([zero.clone()]).await.unwrap();
+    let mut stream = consumer.stream(&zero).unwrap();
+    read(&mut stream, 10).await;
+    consumer.assign([one]).await.unwrap();
+    assert_eq!(end(stream.next().await), StreamEnd::Unassigned);
+    consumer.assign([zero.clone()]).await.unwrap();
+    match stream.commit_offset(7).await {
+        Err(CommitError::Partitions { failures }) => {
+            assert_eq!(failures[&zero], CommitRefusal::NotOwned);
+        }
+        other => panic!("{other:?}"),
+    }
+    // The new ownership has a stream of its own, which the old one's end does not touch.
+    let mut again = consumer.stream(&zero).unwrap();
+    drop(stream);
+    assert_eq!(read(&mut again, 10).await.len(), 10);
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_stream_nobody_reads_leaves_the_others_their_share() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("slow"), unique("group"));
+    create_topic(&servers, &topic, 2).await;
+    let consumer = member(&servers, &group).memory_budget(512 * 1024).build().unwrap();
+    let all = partitions(&topic, 2);
+    consumer.assign(all.clone()).await.unwrap();
+    let [slow, fast] = [0, 1].map(|it| TopicPartition::new(topic.as_str(), it));
+    let mut slow = consumer.stream(&slow).unwrap();
+    let mut fast = consumer.stream(&fast).unwrap();
+    // Several times the whole budget passes by the one that stands still.
+    produce(&servers, &topic, 2, 0, 40_000).await;
+    assert_eq!(read(&mut fast, 40_000).await, (0..40_000).collect::<Vec<_>>());
+    // A read that is given up has taken nothing.
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            () = std::future::ready(()) => {}
+            read = slow.next() => panic!("{read:?}"),
+        }
+    }
+    assert_eq!(read(&mut slow, 40_000).await, (0..40_000).collect::<Vec<_>>());
+    assert!(consumer.close(PATIENCE).await);
+}
