@@ -1,21 +1,29 @@
-//! Our client at its defaults, its records borrowed and owned.
+//! Our client, its records borrowed and owned.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kohort::consumer::{Consumer, TopicPartition};
 
 use super::progress::Progress;
 use super::server::TOPIC;
 
 /// Reads until the process is killed.
-pub(super) fn run(bootstrap: &str, partitions: i32, owned: bool) -> Result<()> {
+pub(super) fn run(
+    bootstrap: &str,
+    partitions: i32,
+    owned: bool,
+    settings: &[String],
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
-        let consumer = Consumer::builder()
-            .bootstrap_servers(bootstrap)
-            .set("auto.offset.reset", "earliest")
-            .build()?;
+        let mut builder =
+            Consumer::builder().bootstrap_servers(bootstrap).set("auto.offset.reset", "earliest");
+        for setting in settings {
+            let (name, value) = setting.split_once('=').context("a setting is name=value")?;
+            builder = builder.set(name, value);
+        }
+        let consumer = builder.build()?;
         consumer.assign((0..partitions).map(|it| TopicPartition::new(TOPIC, it))).await?;
         let mut progress = Progress::new();
         loop {

@@ -138,12 +138,17 @@ pub(crate) struct ReaderArguments {
     client: Client,
     bootstrap: String,
     partitions: i32,
+    /// Properties of our client, as name=value.
+    settings: Vec<String>,
 }
 
 /// Reads until killed.
 pub(super) fn run(arguments: &ReaderArguments) -> Result<()> {
     match arguments.client {
         Client::Floor => floor::run(&arguments.bootstrap),
-        client => ours::run(&arguments.bootstrap, arguments.partitions, client == Client::Owned),
+        client => {
+            let ReaderArguments { bootstrap, partitions, settings, .. } = arguments;
+            ours::run(bootstrap, *partitions, client == Client::Owned, settings)
+        }
     }
 }
