@@ -393,6 +393,90 @@ fn an_older_leaders_protocol_takes_the_generation_from_the_user_data() {
     assert_eq!(show(&result), "a:  | b: t-0");
 }
 
+/// A topic `t` of which each partition has a replica in each of these racks.
+fn in_racks(partitions: &[&[&str]]) -> ClusterTopics {
+    let racks = |names: &&[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+    let replica_racks: Vec<BTreeSet<Arc<str>>> = partitions.iter().map(racks).collect();
+    let mut cluster = ClusterTopics::new();
+    let partition_count = replica_racks.len() as i32;
+    cluster.insert_layout("t", TopicLayout { partition_count, replica_racks });
+    cluster
+}
+
+fn members_in_racks(racks: &[(&str, &str)]) -> Members {
+    let wanted: Vec<(&str, &[&str])> = racks.iter().map(|(id, _)| (*id, &["t"][..])).collect();
+    let mut group = members(&wanted);
+    for (id, rack) in racks {
+        group.get_mut(*id).unwrap().rack_id = Some(Arc::from(*rack));
+    }
+    group
+}
+
+#[test]
+fn sticky_gives_what_is_free_to_members_near_it_within_the_same_quotas() {
+    let group = members_in_racks(&[("a", "r1"), ("b", "r2")]);
+    let sticky = StickyAssignor::default();
+    let cluster = in_racks(&[&["r1"], &["r1"], &["r2"], &["r2"]]);
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-0 t-1 | b: t-2 t-3");
+    // Three are near `a`: one of them has to go elsewhere.
+    let cluster = in_racks(&[&["r1"], &["r1"], &["r1"], &["r2"]]);
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-0 t-1 | b: t-2 t-3");
+    // Those that few are near come first: `b` has a choice, and `a` has not.
+    let cluster = in_racks(&[&["r1", "r2"], &["r1", "r2"], &["r2"], &["r2"]]);
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-0 t-1 | b: t-2 t-3");
+    // Every rack has every partition: racks do not matter.
+    let cluster = in_racks(&[&["r1", "r2"], &["r1", "r2"], &["r1", "r2"], &["r1", "r2"]]);
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-0 t-2 | b: t-1 t-3");
+}
+
+#[test]
+fn sticky_keeps_only_what_is_near() {
+    let mut group = members_in_racks(&[("a", "r1"), ("b", "r2")]);
+    let cooperative = CooperativeStickyAssignor::default();
+    let owned = |list: &[i32]| list.iter().map(|it| TopicPartition::new("t", *it)).collect();
+    for (id, partitions) in [("a", [0, 2]), ("b", [1, 3])] {
+        let member = group.get_mut(id).unwrap();
+        member.owned_partitions = owned(&partitions);
+        member.generation_id = Some(1);
+    }
+    let cluster = in_racks(&[&["r1"], &["r1"], &["r2"], &["r2"]]);
+    // What moves is withheld until its owner has given it back.
+    assert_eq!(show(&cooperative.assign(&cluster, &group)), "a: t-0 | b: t-3");
+}
+
+#[test]
+fn sticky_is_level_whatever_the_racks_are() {
+    let mut state = 7_u64;
+    let mut dice = move |sides: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % sides
+    };
+    for _ in 0..500 {
+        let names = ["r1", "r2", "r3"];
+        let racks: Vec<Vec<&str>> =
+            (0..dice(12)).map(|_| names.into_iter().filter(|_| dice(2) == 0).collect()).collect();
+        let racks: Vec<&[&str]> = racks.iter().map(Vec::as_slice).collect();
+        let ids = ["a", "b", "c", "d", "e"];
+        let who: Vec<(&str, &str)> = ids[..1 + dice(5) as usize]
+            .iter()
+            .map(|id| (*id, ["", "r1", "r2", "r4"][dice(4) as usize]))
+            .collect();
+        let mut group = members_in_racks(&who);
+        for partition in 0..racks.len() {
+            let owner = ids[dice(5) as usize];
+            if let Some(member) = group.get_mut(owner) {
+                member.owned_partitions.push(TopicPartition::new("t", partition as i32));
+                member.generation_id = Some(1);
+            }
+        }
+        let cluster = in_racks(&racks);
+        let result = StickyAssignor::default().assign(&cluster, &group);
+        assert_eq!(owners(&result).len(), racks.len(), "{group:?} {cluster:?}");
+        assert_level(&result);
+    }
+}
+
 #[test]
 fn range_prefers_replicas_in_the_members_rack_and_keeps_topics_together() {
     let racks = |names: &[&str]| -> BTreeSet<Arc<str>> {

@@ -3,10 +3,14 @@
 //! Of p partitions each of m members gets p / m, and p mod m members get one more. Members keep what
 //! they owned up to that, those with the larger share first come first served; the rest fills up the
 //! others. This moves no partition that could have stayed.
+//!
+//! Where racks count, a member keeps only what is near it, and what is free goes to members that are
+//! near first, beginning with the partitions that the fewest members are near; the quotas hold all
+//! the same.
 
 use std::collections::VecDeque;
 
-use super::{Owners, Previous, Problem};
+use super::{Member, Owners, Previous, Problem};
 
 pub(super) fn solve(problem: &Problem<'_>) -> Owners {
     let members = problem.members.len();
@@ -35,13 +39,52 @@ pub(super) fn solve(problem: &Problem<'_>) -> Owners {
         }
     }
 
-    for owner in owners.iter_mut().filter(|owner| owner.is_none()) {
+    let free = owners.iter().enumerate().filter(|(_, owner)| owner.is_none());
+    let mut free: Vec<usize> = free.map(|(partition, _)| partition).collect();
+    if let Some(racks) = &problem.racks {
+        free.sort_by_key(|partition| racks.near(*partition));
+        if extras == 0 {
+            at_quota.clear();
+        }
+        let mut turn = 0;
+        free.retain(|partition| {
+            let near = |member: &Member| racks.is_near(*member, *partition);
+            let mut turns = (0..below.len()).map(|step| (turn + step) % below.len());
+            let member = if let Some(place) = turns.find(|place| near(&below[*place])) {
+                let member = below[place];
+                turn = place + 1;
+                if counts[member] + 1 == quota {
+                    below.remove(place);
+                    turn = place;
+                    if extras > 0 {
+                        at_quota.push_back(member);
+                    }
+                }
+                turn = if below.is_empty() { 0 } else { turn % below.len() };
+                member
+            } else if let Some(place) = at_quota.iter().position(near) {
+                let member = at_quota.remove(place).expect("the place was just found");
+                extras -= 1;
+                if extras == 0 {
+                    at_quota.clear();
+                }
+                member
+            } else {
+                return true;
+            };
+            owners[*partition] = Some(member);
+            counts[member] += 1;
+            false
+        });
+    }
+
+    for partition in free {
         // Those below the quota take turns; once all have it, one more each for the extras.
         let member = below
             .pop_front()
             .or_else(|| at_quota.pop_front())
             .expect("the quotas add up to the partitions");
-        *owner = Some(member);
+        owners[partition] = Some(member);
         counts[member] += 1;
         if counts[member] < quota {
             below.push_back(member);
@@ -58,7 +101,9 @@ fn owned_by_member(problem: &Problem<'_>) -> Vec<Vec<usize>> {
     let mut owned = vec![Vec::new(); problem.members.len()];
     for topic in &problem.topics {
         for index in 0..topic.partitions {
-            if let Previous::Owner(member) = problem.previous[topic.start + index] {
+            if let Previous::Owner(member) = problem.previous[topic.start + index]
+                && !problem.racks.as_ref().is_some_and(|it| it.is_far(member, topic.start + index))
+            {
                 owned[member].push((index, topic.start + index));
             }
         }

@@ -6,6 +6,7 @@
 
 mod chain;
 mod even;
+mod racks;
 mod uneven;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use kohort_protocol::TopicPartition;
 
+use self::racks::Racks;
 use crate::{Assignment, ClusterTopics, MemberId, MemberSubscription};
 
 /// What a member says it owned.
@@ -64,6 +66,7 @@ pub(crate) struct Problem<'a> {
     topics: Vec<Topic<'a>>,
     partition_count: usize,
     previous: Vec<Previous>,
+    racks: Option<Racks<'a>>,
 }
 
 impl<'a> Problem<'a> {
@@ -83,7 +86,7 @@ impl<'a> Problem<'a> {
             }
         }
         let mut partition_count = 0;
-        let topics = subscribers
+        let topics: Vec<Topic<'_>> = subscribers
             .into_iter()
             .filter_map(|(topic, subscribers)| {
                 let (name, layout) = cluster.get(topic)?;
@@ -93,7 +96,9 @@ impl<'a> Problem<'a> {
                 Some(Topic { name, start, partitions, subscribers })
             })
             .collect();
+        let racks = Racks::of(cluster, members, &topics);
         let mut problem = Self {
+            racks,
             members: members.keys().collect(),
             topics,
             partition_count,
