@@ -124,6 +124,10 @@ impl ClassicMembership {
         if !gone.is_empty() {
             self.last_reason = Some("revoked partitions are given back".to_owned());
             self.revoke(now, gone, After::Join, actions);
+        } else {
+            // At once: a coordinator that holds it tells of the next rebalance when that begins, which
+            // under the cooperative protocol is often the moment after.
+            self.heartbeat.next_at = now;
         }
     }
 

@@ -66,6 +66,9 @@ pub struct ConsumerMembership {
     outstanding: BTreeSet<RequestId>,
     /// The one of them whose answer may be held until there is something to tell.
     held: Option<RequestId>,
+    /// Whether the last heartbeat may be held: if not, another one follows as soon as nothing is left
+    /// to do, so that there is always one that the coordinator can answer when something happens.
+    asked_to_hold: bool,
     /// Something is to be learnt that only another heartbeat brings.
     hurry: bool,
     answered: RequestId,
@@ -172,6 +175,7 @@ impl ConsumerMembership {
             sent: None,
             outstanding: BTreeSet::new(),
             held: None,
+            asked_to_hold: false,
             hurry: false,
             answered: RequestId::default(),
             next_at: 0,
@@ -413,11 +417,13 @@ impl ConsumerMembership {
         }
         let changed = self.sent.as_ref().is_some_and(|sent| *sent != self.current());
         let due = now >= self.next_at && (self.hurry || self.outstanding.is_empty());
-        if changed || due {
+        let rests = !self.asked_to_hold && self.outstanding.is_empty() && self.is_stable();
+        if changed || due || rests {
             self.hurry = false;
             let id = RequestId(self.ids.advance());
             let hold_ms = if self.is_stable() { HOLD_MS } else { 0 };
             self.held = (hold_ms > 0).then_some(id);
+            self.asked_to_hold = hold_ms > 0;
             let request = self.heartbeat_request(hold_ms);
             self.outstanding.insert(id);
             self.next_at = now + self.interval_ms;

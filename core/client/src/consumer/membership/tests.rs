@@ -91,7 +91,7 @@ fn start(member: &mut ClassicMembership, now: Timestamp) -> RequestId {
     sent(&member.handle_coordinator(now, find.unwrap(), Ok(7))).0
 }
 
-/// Answers a join and the sync after it.
+/// Answers a join, the sync after it, and the heartbeat that a complete generation begins with.
 fn complete(
     member: &mut ClassicMembership,
     now: Timestamp,
@@ -102,7 +102,19 @@ fn complete(
     let actions = member.handle_response(now, join, join_answer("m", generation));
     let (sync, request) = sent(&actions);
     assert!(matches!(request, GroupRequest::Sync(_)));
-    member.handle_response(now, sync, sync_answer(partitions))
+    let mut actions = member.handle_response(now, sync, sync_answer(partitions));
+    let mut first = None;
+    actions.retain(|action| match action {
+        GroupAction::Send { id, request: GroupRequest::Heartbeat(_), .. } => {
+            first = Some(*id);
+            false
+        }
+        _ => true,
+    });
+    if let Some(id) = first {
+        actions.extend(member.handle_response(now, id, beat(ErrorCode::NONE)));
+    }
+    actions
 }
 
 /// A member that owns partitions 0 and 1 in generation 1.

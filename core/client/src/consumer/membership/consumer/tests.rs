@@ -50,6 +50,9 @@ impl World {
             let (id, _) = world.sent();
             world.answer(id, 5, None);
         }
+        // Now that nothing is left to do there is one that may be held.
+        let (id, _) = world.sent();
+        world.answer(id, 5, None);
         world.actions.clear();
         world
     }
@@ -337,6 +340,9 @@ fn a_changed_subscription_is_told_at_once_and_an_expression_taken_back_by_an_emp
     assert_eq!(beat.subscribed_topic_regex.as_deref(), Some("t.*"));
     assert_eq!(beat.subscribed_topic_names, Some(Vec::new()));
     world.answer(id, 1, Some(&[]));
+    let (_, held) = world.sent();
+    assert_eq!(held.hold_ms, HOLD_MS, "nothing is left to do");
+    // One that is held keeps nobody from saying what changed.
     let (_, beat) = world.subscribe(&["t"]);
     assert_eq!(beat.subscribed_topic_regex.as_deref(), Some(""));
     assert_eq!(beat.subscribed_topic_names, Some(vec!["t".to_owned()]));
@@ -349,6 +355,8 @@ fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place() {
         let mut world = World::new(|config| config.group_instance_id.clone_from(&instance));
         let (id, _) = world.subscribe(&["t"]);
         world.answer(id, 5, Some(&[(T, &[0])]));
+        let (id, _) = world.sent();
+        world.answer(id, 5, None);
         let (id, _) = world.sent();
         world.answer(id, 5, None);
         let actions = world.member.handle_close(world.now, true);
