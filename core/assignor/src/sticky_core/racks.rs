@@ -40,10 +40,9 @@ impl<'a> Racks<'a> {
         let all: BTreeSet<&str> =
             partitions.iter().flatten().flat_map(|racks| racks.iter()).map(|it| &**it).collect();
         let some_match = members.iter().flatten().any(|rack| all.contains(rack));
-        let everywhere = |racks: &Option<&BTreeSet<Arc<str>>>| {
-            racks.is_some_and(|racks| racks.len() == all.len())
-        };
-        if !some_match || partitions.iter().all(everywhere) {
+        let mut known = partitions.iter().map(|racks| racks.map_or(0, BTreeSet::len));
+        let everywhere = known.all(|racks| racks == all.len());
+        if !some_match || everywhere {
             return None;
         }
         let mut racks = Self { members, partitions, near: Vec::new() };
