@@ -121,13 +121,13 @@ impl ClassicMembership {
         let gone: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
         self.owned.extend(added.iter().cloned());
         actions.push(GroupAction::Assigned { added, owned: assigned, generation: self.generation });
-        if !gone.is_empty() {
-            self.last_reason = Some("revoked partitions are given back".to_owned());
-            self.revoke(now, gone, After::Join, actions);
-        } else {
+        if gone.is_empty() {
             // At once: a coordinator that holds it tells of the next rebalance when that begins, which
             // under the cooperative protocol is often the moment after.
             self.heartbeat.next_at = now;
+        } else {
+            self.last_reason = Some("revoked partitions are given back".to_owned());
+            self.revoke(now, gone, After::Join, actions);
         }
     }
 
