@@ -282,3 +282,47 @@ async fn a_broker_without_an_authorizer_says_so_of_access_rules() {
     let deleted = admin.delete_acls(vec![AclFilter::default()]).await.unwrap();
     assert_eq!(deleted.into_iter().map(refused).collect::<Vec<_>>(), [disabled]);
 }
+
+#[tokio::test]
+async fn groups_of_both_protocols_are_described_in_one_call() {
+    let (classic, consumer) = (unique("classic"), unique("consumer"));
+    let name = unique("described");
+    create_topic(&bootstrap(), &name, 2).await;
+    let member = |group: &str, protocol| {
+        let member = support::member(&bootstrap(), group).with(|mut config| {
+            // A broker sets these for the new protocol, and a client must not.
+            if protocol == "consumer" {
+                let defaults = kohort::config::ConsumerConfig::default();
+                config.session_timeout = defaults.session_timeout;
+                config.heartbeat_interval = defaults.heartbeat_interval;
+            }
+            config
+        });
+        member.set("group.protocol", protocol).build().unwrap()
+    };
+    if std::env::var_os("KOHORT_TEST_OLDER").is_some() {
+        return;
+    }
+    let members = [member(&classic, "classic"), member(&consumer, "consumer")];
+    for member in &members {
+        member.subscribe([&name]).unwrap();
+        support::own(member, 2).await;
+    }
+    let admin = admin();
+    let owned: Vec<_> = (0..2).map(|index| TopicPartition::new(&*name, index)).collect();
+    support::until(|| async {
+        let groups = vec![classic.clone(), consumer.clone()];
+        let mut described = admin.describe_groups(groups).await.unwrap();
+        for (group, kind) in [(&classic, "classic"), (&consumer, "consumer")] {
+            let group = described.remove(group)?.unwrap();
+            assert_eq!(group.group_type, kind);
+            let stable = group.state == "Stable" && group.members.len() == 1;
+            (stable && group.members[0].partitions == owned).then_some(())?;
+        }
+        Some(())
+    })
+    .await;
+    for member in members {
+        member.close(support::PATIENCE).await;
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kohort_assignor::Assignment;
 use kohort_client_core::metadata::Broker;
+use kohort_protocol::messages::consumer_group_describe::{self, ConsumerGroupDescribeRequest};
 use kohort_protocol::messages::delete_groups::DeleteGroupsRequest;
 use kohort_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribedGroup, DescribedGroupMember,
@@ -37,7 +38,10 @@ pub struct GroupListing {
 pub struct GroupDescription {
     /// Its id.
     pub group_id: String,
-    /// Its state in Kafka's words: `Stable`, `PreparingRebalance`, `CompletingRebalance`, `Empty`.
+    /// `classic`, or `consumer` for one of the new protocol (KIP-848).
+    pub group_type: &'static str,
+    /// Its state in Kafka's words: `Stable`, `Empty`, and `PreparingRebalance` or `CompletingRebalance`
+    /// of a classic group, `Assigning` or `Reconciling` of one of the new protocol.
     pub state: String,
     /// What kind of members it has.
     pub protocol_type: String,
@@ -147,6 +151,10 @@ impl Session {
     ) -> Result<BTreeMap<String, Result<GroupDescription, AdminError>>, AdminError> {
         let mut described = all_unanswered(&groups);
         for (broker, groups) in self.coordinators(&groups).await? {
+            let groups = self.describe_consumer_groups(&broker, groups, &mut described).await?;
+            if groups.is_empty() {
+                continue;
+            }
             let request = DescribeGroupsRequest { groups, ..Default::default() };
             let answer = self.ask_coordinator(&broker, &request).await?;
             for group in answer.groups {
@@ -157,6 +165,34 @@ impl Session {
             }
         }
         Ok(described)
+    }
+
+    /// Describes those groups that are of the new protocol and returns the others.
+    async fn describe_consumer_groups(
+        &self,
+        broker: &Broker,
+        group_ids: Vec<String>,
+        described: &mut BTreeMap<String, Result<GroupDescription, AdminError>>,
+    ) -> Result<Vec<String>, AdminError> {
+        let connection = self.cluster.connection_to(broker, Purpose::Coordinator).await?;
+        if connection.version::<ConsumerGroupDescribeRequest>().is_err() {
+            return Ok(group_ids);
+        }
+        let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
+        let mut others = Vec::new();
+        for group in connection.send(&request).await?.groups {
+            let what = || format!("group `{}`", group.group_id);
+            match check(group.error_code, group.error_message.clone(), what) {
+                Ok(()) => {
+                    let description = consumer_group(broker, group);
+                    described.insert(description.group_id.clone(), Ok(description));
+                }
+                Err(error) if error.is_retriable() => return Err(error),
+                // A classic group is not found here, and where there are none the API is off.
+                Err(_) => others.push(group.group_id),
+            }
+        }
+        Ok(others)
     }
 
     async fn delete_groups(
@@ -225,6 +261,7 @@ fn describe(
     let members = group.members.into_iter().map(|member| member_of(member, is_consumer)).collect();
     let description = GroupDescription {
         group_id: group.group_id.clone(),
+        group_type: "classic",
         state: group.group_state,
         protocol_type: group.protocol_type,
         assignor: group.protocol_data,
@@ -232,6 +269,37 @@ fn describe(
         members,
     };
     (group.group_id, Ok(description))
+}
+
+/// Describes a group of the new protocol.
+fn consumer_group(
+    coordinator: &Broker,
+    group: consumer_group_describe::DescribedGroup,
+) -> GroupDescription {
+    let member = |member: consumer_group_describe::Member| {
+        let owned = member.assignment.topic_partitions.into_iter().flat_map(|topic| {
+            let name: Arc<str> = Arc::from(topic.topic_name);
+            topic.partitions.into_iter().map(move |it| TopicPartition::new(name.clone(), it))
+        });
+        let mut partitions: Vec<TopicPartition> = owned.collect();
+        partitions.sort();
+        GroupMember {
+            member_id: member.member_id,
+            group_instance_id: member.instance_id,
+            client_id: member.client_id,
+            host: member.client_host,
+            partitions,
+        }
+    };
+    GroupDescription {
+        group_id: group.group_id,
+        group_type: "consumer",
+        state: group.group_state,
+        protocol_type: CONSUMER.to_owned(),
+        assignor: group.assignor_name,
+        coordinator: coordinator.clone(),
+        members: group.members.into_iter().map(member).collect(),
+    }
 }
 
 fn member_of(member: DescribedGroupMember, is_consumer: bool) -> GroupMember {
