@@ -176,6 +176,26 @@ async fn a_consumer_per_thread_shares_the_partitions_out() {
     }
 }
 
+#[tokio::test]
+async fn a_pool_of_workers_has_one_for_each_partition() {
+    let topic = topic("pool", 3, 4).await;
+    let group = unique("group");
+    let mut example = Example::start("worker_pool", &[&group, &topic]);
+    let lines = example.until(|lines| count(lines, " @") == 12);
+    assert_eq!(count(lines, "worker of"), 3);
+    for partition in 0..3 {
+        let of_this = format!("{topic}-{partition} @");
+        let read: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&of_this)).collect();
+        assert_eq!(read, ["0: 0", "1: 1", "2: 2", "3: 3"], "in order");
+    }
+    let admin = admin();
+    support::until(|| async {
+        let committed = admin.group_offsets(&group).await.unwrap();
+        (committed.len() == 3 && committed.values().all(|it| it.offset == 4)).then_some(())
+    })
+    .await;
+}
+
 /// The results in a database, as (partition, offset).
 fn results(file: &str) -> Vec<(i32, i64)> {
     let database = Connection::open(file).unwrap();
