@@ -458,7 +458,7 @@ fn sticky_is_level_whatever_the_racks_are() {
             (0..dice(12)).map(|_| names.into_iter().filter(|_| dice(2) == 0).collect()).collect();
         let racks: Vec<&[&str]> = racks.iter().map(Vec::as_slice).collect();
         let ids = ["a", "b", "c", "d", "e"];
-        let who: Vec<(&str, &str)> = ids[..1 + dice(5) as usize]
+        let who: Vec<(&str, &str)> = ids[..=(dice(4) as usize)]
             .iter()
             .map(|id| (*id, ["", "r1", "r2", "r4"][dice(4) as usize]))
             .collect();

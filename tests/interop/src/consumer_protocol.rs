@@ -16,7 +16,7 @@ use crate::suite::{Test, World};
 /// Returns the tests, for each client that speaks the protocol.
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
-    for client in [Client::Java, Client::Librdkafka, Client::FranzGo] {
+    for client in [Client::Java, Client::Librdkafka, Client::FranzGo, Client::Kohort] {
         tests.push(test(
             client,
             "a_group_of_the_new_protocol_survives_join_leave_kill_and_resume",
@@ -43,6 +43,10 @@ pub(crate) fn tests() -> Vec<Test> {
         pattern,
     ));
     tests.push(Test::new(
+        "mixed::ours_java_and_librdkafka_share_a_group_of_the_new_protocol",
+        share,
+    ));
+    tests.push(Test::new(
         "mixed::a_group_goes_to_the_new_protocol_and_back_while_it_reads",
         migrate,
     ));
@@ -56,6 +60,42 @@ fn test(client: Client, what: &str, run: fn(&mut World, Client) -> Result<()>) -
 fn live(world: &mut World, client: Client) -> Result<()> {
     let name = format!("new-{}", client.name());
     Group::new(world, client, &name)?.with(consumer(&[])).live(&json!({}))
+}
+
+/// Members of three clients: each record is read by exactly one, while they join and leave.
+fn share(world: &mut World) -> Result<()> {
+    let clients = [("ours", Client::Kohort), ("java", Client::Java), ("rd", Client::Librdkafka)];
+    let drivers: Vec<_> = clients
+        .iter()
+        .map(|(name, client)| Ok((*name, world.hub.driver(*client)?)))
+        .collect::<Result<_>>()?;
+    let mut group = Group::new(world, Client::Java, "new-mixed")?.with(consumer(&[]));
+    group.produce()?;
+    for (name, driver) in &drivers {
+        group.start(*driver, name, None)?;
+    }
+    let shares = [("ours", 2), ("java", 2), ("rd", 2)];
+    group.await_shares(&shares, JOIN_TIMEOUT).context("all three join")?;
+    group.produce()?;
+    group.await_commits()?;
+    group.stop(drivers[0].1, "ours")?;
+    group
+        .await_shares(&[("ours", 0), ("java", 3), ("rd", 3)], LEAVE_TIMEOUT)
+        .context("ours leaves")?;
+    group.produce()?;
+    group.await_commits()?;
+    group.start(drivers[0].1, "next", None)?;
+    let shares = [("next", 2), ("java", 2), ("rd", 2)];
+    group.await_shares(&shares, JOIN_TIMEOUT).context("another of ours joins")?;
+    group.stop(drivers[1].1, "java")?;
+    group.stop(drivers[2].1, "rd")?;
+    let shares = [("next", 6), ("java", 0), ("rd", 0)];
+    group.await_shares(&shares, LEAVE_TIMEOUT).context("the others leave")?;
+    group.produce()?;
+    group.await_commits()?;
+    group.stop(drivers[0].1, "next")?;
+    group.check_committed()?;
+    group.check_read_exactly_once()
 }
 
 fn range(world: &mut World, client: Client) -> Result<()> {
