@@ -10,7 +10,7 @@ use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
-use crate::config::{BrokerConfig, LiveConfig};
+use crate::config::{BrokerConfig, LiveConfig, Settings};
 use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
@@ -369,7 +369,7 @@ pub(crate) fn group_config(config: &LiveConfig) -> GroupConfig {
         group_min_session_timeout_ms: typed.group_min_session_timeout_ms,
         group_max_session_timeout_ms: typed.group_max_session_timeout_ms,
         group_initial_rebalance_delay_ms: typed.group_initial_rebalance_delay_ms,
-        group_initial_rebalance_quiet_ms: typed.group_initial_rebalance_quiet_ms,
+        group_initial_rebalance_quiet_ms: initial_quiet_ms(&settings, &typed),
         group_max_size: typed.group_max_size as usize,
         group_disconnect_grace_ms: typed.group_disconnect_grace_ms,
         group_disconnect_grace_static: typed.group_disconnect_grace_static,
@@ -394,6 +394,19 @@ pub(crate) fn group_config(config: &LiveConfig) -> GroupConfig {
         consumer_migration_policy: policy.unwrap_or_default(),
     }
 }
+
+/// Returns after how long without a new member an empty group begins. Who set how long it waits means
+/// that, unless both are set.
+fn initial_quiet_ms(settings: &Settings, typed: &BrokerConfig) -> i32 {
+    let set = |name| settings.explicit(name).is_some();
+    if set("group.initial.rebalance.delay.ms") && !set("group.initial.rebalance.quiet.ms") {
+        return NEVER;
+    }
+    typed.group_initial_rebalance_quiet_ms
+}
+
+/// No quiet ends the wait.
+const NEVER: i32 = -1;
 
 /// Makes the call of a request, and its answer to come.
 fn call(context: RequestContext, request: GroupRequest, shows: bool) -> (ShardCall, PendingAnswer) {

@@ -231,7 +231,7 @@ broker_properties! {
     group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", Kind::Int(0, INT), Some("1800000"), AtStart;
     /// How long an empty group waits for more members before its first rebalance ends.
     group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Kind::Int(0, INT), Some("3000"), AtStart;
-    /// After how long without a new member that wait ends early, when all who were given an id have joined with it. -1: never, as in Kafka. A property of Kohort's own.
+    /// After how long without a new member that wait ends early, when all who were given an id have joined with it. -1: never, as in Kafka; so also where group.initial.rebalance.delay.ms is set and this is not. A property of Kohort's own.
     group_initial_rebalance_quiet_ms: i32 = "group.initial.rebalance.quiet.ms", Kind::Int(-1, INT), Some("300"), AtStart;
     /// How many members a group may have.
     group_max_size: i32 = "group.max.size", Kind::Int(1, INT), Some("2147483647"), AtStart;
