@@ -8,8 +8,10 @@
 mod classic;
 mod consumer;
 mod describe;
+mod entry;
 mod event;
 mod hold;
+mod housekeeping;
 mod membership;
 mod offsets;
 mod presence;
@@ -25,11 +27,12 @@ use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 
-use self::classic::{ClassicGroup, ClassicState};
-use self::consumer::{ConsumerGroup, MemberAlarm};
+use self::consumer::ConsumerGroup;
+use self::entry::{Group, GroupEntry};
 use self::hold::Holders;
+use self::housekeeping::Housekeeping;
 use self::membership::{heartbeat, join, leave, let_go, sync};
-use self::offsets::{GroupOffsets, Sweep, TopicNames, TopicSweep};
+use self::offsets::{GroupOffsets, TopicNames};
 use self::presence::Heard;
 use self::record::LONGEST_NAME;
 use self::turn::{TimerKey, Turn};
@@ -38,7 +41,7 @@ use crate::member_ids::MemberIds;
 use crate::metadata::MetadataImage;
 use crate::outcome::Outcome;
 use crate::shard::{ReplyTo, Shard, Timestamp};
-use crate::timers::{Alarm, Timers};
+use crate::timers::Timers;
 
 pub use self::consumer::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
@@ -72,35 +75,7 @@ pub struct GroupShard {
     consumer_members_elsewhere: usize,
 }
 
-/// The shard's own recurring work.
-#[derive(Debug, Default)]
-struct Housekeeping {
-    expiry: Alarm,
-    expired: Sweep,
-    deletion: Alarm,
-    deleted: TopicSweep,
-}
-
 type Groups = BTreeMap<Arc<str>, GroupEntry>;
-
-/// One group with its offsets.
-#[derive(Debug)]
-struct GroupEntry {
-    id: Arc<str>,
-    group: Group,
-    /// Hard state.
-    offsets: GroupOffsets,
-}
-
-/// A group of one of the types that Kafka knows.
-#[derive(Debug)]
-enum Group {
-    /// Nobody has joined and the log knows of no generation: there are offsets and nothing else. It
-    /// looks and answers like a classic group that is empty, which it becomes when somebody joins.
-    Simple,
-    Classic(Box<ClassicGroup>),
-    Consumer(Box<ConsumerGroup>),
-}
 
 /// What the log says, for comparison: two shards that replayed the same log are equal in it,
 /// whatever their members are doing.
@@ -491,209 +466,6 @@ impl GroupShard {
     fn forget_if_vacant(&mut self, group: &str) {
         if self.groups.get(group).is_some_and(GroupEntry::is_vacant) {
             self.groups.remove(group);
-        }
-    }
-}
-
-impl GroupEntry {
-    fn new(id: &Arc<str>) -> Self {
-        Self { id: id.clone(), group: Group::Simple, offsets: GroupOffsets::default() }
-    }
-
-    /// Tells whether a classic member may have its id from here.
-    fn knows_classic_members(&self) -> bool {
-        match &self.group {
-            Group::Simple | Group::Classic(_) => true,
-            Group::Consumer(group) => !group.is_empty(),
-        }
-    }
-
-    fn is_vacant(&self) -> bool {
-        let nothing = match &self.group {
-            Group::Simple => true,
-            Group::Classic(group) => group.is_vacant(),
-            Group::Consumer(group) => group.is_vacant(),
-        };
-        nothing && self.offsets.is_empty()
-    }
-
-    fn classic_mut(&mut self) -> Option<&mut ClassicGroup> {
-        match &mut self.group {
-            Group::Classic(group) => Some(group),
-            Group::Simple | Group::Consumer(_) => None,
-        }
-    }
-
-    fn consumer_mut(&mut self) -> Option<&mut ConsumerGroup> {
-        match &mut self.group {
-            Group::Consumer(group) => Some(group),
-            Group::Simple | Group::Classic(_) => None,
-        }
-    }
-
-    /// Returns the classic group that it is, or becomes now.
-    fn become_classic(&mut self) -> &mut ClassicGroup {
-        if !matches!(self.group, Group::Classic(_)) {
-            self.group = Group::Classic(Box::new(ClassicGroup::new(self.id.clone())));
-        }
-        match &mut self.group {
-            Group::Classic(group) => group,
-            Group::Simple | Group::Consumer(_) => unreachable!("it was made classic"),
-        }
-    }
-
-    /// Returns the consumer group that it becomes now. What the log says of a classic group stays known.
-    fn become_consumer(
-        &mut self,
-        timers: &mut Timers<TimerKey>,
-        heard: &mut Heard,
-        holders: &mut Holders,
-    ) -> &mut ConsumerGroup {
-        let mut group = ConsumerGroup::new(self.id.clone());
-        if let Group::Classic(classic) = &mut self.group {
-            classic.disarm_all(timers, heard, holders);
-            group.replay_classic(classic.persisted().cloned());
-        }
-        self.group = Group::Consumer(Box::new(group));
-        match &mut self.group {
-            Group::Consumer(group) => group,
-            Group::Simple | Group::Classic(_) => unreachable!("it was made a consumer group"),
-        }
-    }
-
-    fn handle_session_timeout(&mut self, turn: &mut Turn<'_>, member: &Arc<str>) {
-        match &mut self.group {
-            Group::Simple => {}
-            Group::Classic(group) => group.handle_session_timeout(turn, member),
-            Group::Consumer(_) => {
-                consumer::handle_member_timeout(self, turn, member, MemberAlarm::Session);
-            }
-        }
-    }
-}
-
-impl Group {
-    fn classic(&self) -> Option<&ClassicGroup> {
-        match self {
-            Self::Classic(group) => Some(group),
-            Self::Simple | Self::Consumer(_) => None,
-        }
-    }
-
-    fn consumer(&self) -> Option<&ConsumerGroup> {
-        match self {
-            Self::Consumer(group) => Some(group),
-            Self::Simple | Self::Classic(_) => None,
-        }
-    }
-
-    /// Returns the type's name in Kafka's answers.
-    fn type_name(&self) -> &'static str {
-        match self {
-            Self::Simple | Self::Classic(_) => "classic",
-            Self::Consumer(_) => "consumer",
-        }
-    }
-
-    /// Returns the state's name in Kafka's answers.
-    fn state_name(&self) -> &'static str {
-        match self {
-            Self::Simple => ClassicState::Empty.name(),
-            Self::Classic(group) => group.state().name(),
-            Self::Consumer(group) => group.state().name(),
-        }
-    }
-
-    fn protocol_type(&self) -> Option<&str> {
-        match self {
-            Self::Simple => None,
-            Self::Classic(group) => group.protocol_type(),
-            Self::Consumer(_) => Some("consumer"),
-        }
-    }
-
-    fn member_count(&self) -> usize {
-        match self {
-            Self::Simple => 0,
-            Self::Classic(group) => group.member_count(),
-            Self::Consumer(group) => group.state().member_count(),
-        }
-    }
-
-    /// Tells whether the group has no members.
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Simple => true,
-            Self::Classic(group) => group.is_empty(),
-            Self::Consumer(group) => group.is_empty(),
-        }
-    }
-
-    /// Tells whether nobody is in the group or on the way.
-    fn is_idle(&self) -> bool {
-        match self {
-            Self::Simple => true,
-            Self::Classic(group) => group.is_idle(),
-            Self::Consumer(group) => group.is_empty(),
-        }
-    }
-
-    /// Returns what the log says of a classic group.
-    fn persisted(&self) -> Option<&Arc<ClassicMetadata>> {
-        match self {
-            Self::Simple => None,
-            Self::Classic(group) => group.persisted(),
-            Self::Consumer(group) => group.classic(),
-        }
-    }
-
-    /// Returns a tombstone for every record that the log has of the group but for its offsets.
-    fn tombstones(&self, id: &Arc<str>) -> Vec<GroupRecord> {
-        match self {
-            Self::Consumer(group) => group.tombstones(),
-            Self::Simple | Self::Classic(_) => {
-                let tombstone = |_: &_| GroupRecord::GroupMetadataTombstone { group: id.clone() };
-                self.persisted().map(tombstone).into_iter().collect()
-            }
-        }
-    }
-
-    /// Tells whether members subscribe to the topic. If nobody can tell, they may.
-    fn is_subscribed_to(&self, topic: &str) -> bool {
-        match self {
-            Self::Simple => false,
-            Self::Classic(group) => group.is_subscribed_to(topic),
-            Self::Consumer(group) => group.state().is_subscribed_to(topic),
-        }
-    }
-}
-
-impl Housekeeping {
-    fn handle_expiry(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
-        if !turn.timers.ring(&mut self.expiry, turn.now, || TimerKey::OffsetExpiry) {
-            return;
-        }
-        if self.expired.run(groups, turn) {
-            self.arm_expiry(turn);
-        } else {
-            turn.timers.arm(&mut self.expiry, turn.now, || TimerKey::OffsetExpiry);
-        }
-    }
-
-    fn arm_expiry(&mut self, turn: &mut Turn<'_>) {
-        let next = turn.now + turn.config.offsets_retention_check_interval_ms;
-        turn.timers.arm(&mut self.expiry, next, || TimerKey::OffsetExpiry);
-    }
-
-    fn handle_deletion(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
-        if turn.timers.ring(&mut self.deletion, turn.now, || TimerKey::TopicDeletion) {
-            self.delete_offsets(groups, turn);
-        }
-    }
-
-    fn delete_offsets(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
-        if !self.deleted.run(groups, turn) {
-            turn.timers.arm(&mut self.deletion, turn.now, || TimerKey::TopicDeletion);
         }
     }
 }
