@@ -10,43 +10,46 @@
 //! order, once the batch they depend on is durable. A batch that fails takes the shard with it: what
 //! waits is refused, and a new shard is loaded from the log, or from a snapshot and what follows it.
 
+mod announce;
 mod batch;
 mod load;
+mod message;
+mod shared;
 mod snapshots;
 mod timer;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::metadata::Metadata;
 use crate::config::LiveConfig;
-use crate::group_events::GroupEvents;
 use crate::groups::group_config;
 use crate::listener::stopped;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::quiet::{Gate, Quiet};
 use crate::random;
+use announce::announce;
 use batch::BatchWriter;
 use kohort_coordinator::{
-    CauseKind, Clients, ConnectionId, GroupCall, GroupEffect, GroupOutcome, GroupRecord,
-    GroupResponse, GroupShard, RebalanceCause, ReplyTo, Shard, SurveyedGroup,
-    error_for_failed_append,
+    CauseKind, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard, RebalanceCause,
+    ReplyTo, Shard, error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
-use parking_lot::Mutex;
 use snapshots::{Snapshots, Step};
 use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use timer::Timer;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::{error, info};
+use tracing::error;
 
 pub use load::ShardLoad;
+pub(crate) use message::{ShardCall, ShardMessage, Survey};
+pub(crate) use shared::SharedByShards;
 pub(crate) use snapshots::Turns;
 
 /// Calls decided before their records are appended as one batch.
@@ -59,63 +62,6 @@ const RECORDS_PER_BATCH: usize = 1024;
 const BATCHES_IN_FLIGHT: usize = 4;
 /// How long a shard rests before it is loaded again after its log could not be read.
 const RELOAD_REST: Duration = Duration::from_secs(1);
-
-/// One request to a shard, and where its answer goes.
-#[derive(Debug)]
-pub(crate) struct ShardCall {
-    pub(crate) call: GroupCall,
-    pub(crate) reply: oneshot::Sender<GroupResponse>,
-    /// It shows for the first time whose its connection is, or that its member is new.
-    pub(crate) shows: bool,
-}
-
-impl ShardCall {
-    /// Answers that the request is not served here and now.
-    pub(crate) fn refuse(self, error: ErrorCode) {
-        let version = self.call.context.api_version;
-        // Whoever asked may be gone.
-        let _ = self.reply.send(self.call.request.refuse(version, error));
-    }
-}
-
-/// What reaches a shard by its queue.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly all are calls, and a queue holds few")]
-pub(crate) enum ShardMessage {
-    Call(ShardCall),
-    /// The peer closed a connection, after what it had sent over it.
-    ConnectionClosed(ConnectionId),
-}
-
-impl ShardMessage {
-    /// Answers, if somebody waits, that nothing is served here and now.
-    pub(crate) fn refuse(self, error: ErrorCode) {
-        if let Self::Call(call) = self {
-            call.refuse(error);
-        }
-    }
-
-    pub(crate) fn into_call(self) -> Option<ShardCall> {
-        match self {
-            Self::Call(call) => Some(call),
-            Self::ConnectionClosed(_) => None,
-        }
-    }
-}
-
-impl From<ShardCall> for ShardMessage {
-    fn from(call: ShardCall) -> Self {
-        Self::Call(call)
-    }
-}
-
-/// A question about what there is in a shard; see [`GroupShard::survey`].
-#[derive(Debug)]
-pub(crate) struct Survey {
-    pub(crate) after: Option<Arc<str>>,
-    pub(crate) offsets_max: usize,
-    pub(crate) reply: oneshot::Sender<Vec<SurveyedGroup>>,
-}
 
 /// Replies and effects that leave when the batch they depend on is durable.
 #[derive(Debug, Default)]
@@ -144,56 +90,6 @@ pub(crate) struct ShardTask {
     shared: Arc<SharedByShards>,
     /// How many members of its consumer groups the others know of.
     counted_members: usize,
-}
-
-/// What the shards of a broker have in common.
-#[derive(Debug, Default)]
-pub(crate) struct SharedByShards {
-    turns: Turns,
-    /// Set before the shards are stopped if they are to save what spares the next start work.
-    orderly: AtomicBool,
-    loads: Mutex<Vec<ShardLoad>>,
-    /// Who is connected.
-    pub(crate) clients: Mutex<Clients>,
-    /// Where rebalances are told, if they are.
-    pub(crate) events: Option<Arc<GroupEvents>>,
-    /// How many members the consumer groups of all shards have: how often they may heartbeat depends on
-    /// it.
-    consumer_members: AtomicUsize,
-}
-
-impl SharedByShards {
-    pub(crate) fn new(events: Option<Arc<GroupEvents>>) -> Self {
-        Self { events, ..Self::default() }
-    }
-
-    /// Lets the shards write snapshots when they are stopped.
-    pub(crate) fn stop_orderly(&self) {
-        self.orderly.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns what the latest load of each shard took, in no order.
-    pub(crate) fn loads(&self) -> Vec<ShardLoad> {
-        self.loads.lock().clone()
-    }
-
-    /// Takes one shard's members into account: it had `before` and has `after`. Returns how many the
-    /// others have.
-    fn count_members(&self, before: usize, after: usize) -> usize {
-        let all = &self.consumer_members;
-        if after > before {
-            all.fetch_add(after - before, Ordering::Relaxed);
-        } else if after < before {
-            all.fetch_sub(before - after, Ordering::Relaxed);
-        }
-        all.load(Ordering::Relaxed).saturating_sub(after)
-    }
-
-    fn note_load(&self, load: ShardLoad) {
-        let mut loads = self.loads.lock();
-        loads.retain(|other| other.partition != load.partition);
-        loads.push(load);
-    }
 }
 
 /// Why serving ended.
@@ -651,34 +547,3 @@ fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
         list.append(&mut more);
     }
 }
-
-/// Tells the operator what a group did.
-fn announce(effect: &GroupEffect) {
-    if let GroupEffect::Rebalance(rebalance) = effect {
-        let causes: Vec<String> =
-            rebalance.causes.iter().map(|cause| cause.kind.to_string()).collect();
-        let more = match rebalance.omitted_causes {
-            0 => String::new(),
-            omitted => format!(" and {omitted} more"),
-        };
-        // As strings, which are quoted: clients choose them, and a line break in one must not look like
-        // a line of the log.
-        let cause = format!("{}{more}", causes.join(", "));
-        info!(
-            group = shortened(&rebalance.group),
-            generation = rebalance.generation,
-            members = rebalance.members_after.len(),
-            took_ms = rebalance.ended - rebalance.started,
-            cause = shortened(&cause),
-            "group rebalanced"
-        );
-    }
-}
-
-/// Returns as much of a client's text as a line of the log may have.
-fn shortened(text: &str) -> &str {
-    let end = text.char_indices().nth(LOGGED_MAX).map_or(text.len(), |(end, _)| end);
-    &text[..end]
-}
-
-const LOGGED_MAX: usize = 1000;
