@@ -1,6 +1,6 @@
 //! Keys and values as types: how they become bytes, and come back.
 //!
-//! A [`Codec`] knows both directions of one format: [`Text`], [`Raw`], [`BigEndian`] numbers, [`Json`].
+//! A codec knows one format, and can [`Encode`] and [`Decode`]: [`Text`], [`Raw`], [`BigEndian`] numbers, [`Json`].
 //! A [`Typed`] topic has one for its keys and one for its values, and does for a producer's and a
 //! consumer's records what Java's serializers do, with the record named where that fails:
 //!

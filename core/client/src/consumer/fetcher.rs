@@ -10,7 +10,7 @@
 //! Answers are walked, not decoded: the offset to fetch next is in the last batch's header. Records
 //! are checked, decompressed and read where the application takes them.
 //!
-//! A request says only what changed since the one before ([`session`], KIP-227). A leader that is far
+//! A request says only what changed since the one before (a fetch session, KIP-227). A leader that is far
 //! away names a replica in our rack (KIP-392), which is read for a while; whatever goes wrong there is
 //! settled with the leader.
 

@@ -34,7 +34,7 @@ use crate::backoff::Jitter;
 use crate::consumer::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
 use crate::metadata::MetadataView;
 
-/// See the [module](self).
+/// How it works is told at the top of this file.
 #[derive(Debug)]
 pub struct ConsumerMembership {
     config: MembershipConfig,

@@ -1,5 +1,5 @@
 //! Members of a consumer group whose connection closed without a leave, and heartbeats that are held; the
-//! rules are in [`presence`](crate::group::presence) and [`hold`](crate::group::hold).
+//! rules are in [`crate::group::presence`] and [`crate::group::hold`].
 //!
 //! Nothing is decided for a member but by its own heartbeat. So one whose answer is held and for whom
 //! something may have changed is *woken*: it is told to heartbeat again at once, and that one brings what
