@@ -151,6 +151,28 @@ fn a_group_resumes_where_it_stopped_and_can_be_reset() {
 }
 
 #[test]
+fn a_group_goes_to_a_time_by_an_age_and_to_the_offsets_of_a_file() {
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n2\n3\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offsets.csv");
+    std::fs::write(&file, format!("{topic},0,2\n\"other\",{topic},0,3\n")).unwrap();
+    let plan = |to: &[&str]| {
+        let reset = ["group", "reset", group, "--execute"];
+        let shown = broker.stdout(&[&reset[..], to].concat(), "");
+        let row = shown.lines().find(|line| line.starts_with(topic)).unwrap().to_owned();
+        row.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    assert_eq!(plan(&["--topic", topic, "--to-datetime", "2001-01-01T00:00:00.000"]), "0");
+    assert_eq!(plan(&["--topic", topic, "--to-datetime", "2101-01-01T00:00:00+01:00"]), "4");
+    assert_eq!(plan(&["--topic", topic, "--by-duration", "P1D"]), "0");
+    assert_eq!(plan(&["--from-file", file.to_str().unwrap()]), "2");
+    assert_eq!(plan(&["--all-topics", "--shift-by", "1"]), "3");
+}
+
+#[test]
 fn a_reset_of_a_group_at_work_is_refused() {
     let broker = Broker::to_test_with();
     let (topic, group) = (&*unique("t"), &*unique("g"));

@@ -40,7 +40,7 @@ pub use table::Property;
 pub use tables::{AdminConfig, CommonConfig, ConsumerConfig, ProducerConfig};
 pub use value::{
     Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
-    OffsetReset, RecoveryStrategy,
+    OffsetReset, RecoveryStrategy, iso_duration,
 };
 
 /// A set of properties that can be given by name.

@@ -6,9 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use kohort::admin::{
-    AclFilter, AclOperation, AclRule, Admin, AdminError, CommittedOffset, ConfigChange,
-    ConfigResource, ConfigSource, CredentialChange, KeepFrom, NewTopic, OffsetSpec, QuotaChange,
-    QuotaEntity, QuotaFilter, ResourceType, ScramCredential, ScramMechanism,
+    AclFilter, AclOperation, AclRule, Adjusted, Admin, AdminError, CommittedOffset, ConfigChange,
+    ConfigResource, ConfigSource, CredentialChange, KeepFrom, NewTopic, OffsetSpec, PlannedReset,
+    QuotaChange, QuotaEntity, QuotaFilter, ResetTo, ResourceType, ScramCredential, ScramMechanism,
 };
 use kohort::config::{AdminConfig, Properties};
 use kohort::producer::{Producer, ProducerRecord};
@@ -164,6 +164,24 @@ async fn a_groups_offsets_are_set_read_forgotten_and_the_group_deleted() {
     assert_eq!(missing.code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
     let gone = admin.describe_groups(vec![group.clone()]).await.unwrap();
     assert_eq!(gone[&group].as_ref().unwrap_err().code(), Some(ErrorCode::GROUP_ID_NOT_FOUND));
+}
+
+#[tokio::test]
+async fn a_group_is_reset_to_where_its_partitions_say() {
+    let admin = admin();
+    let (name, group) = (unique("reset"), unique("group"));
+    create_topic(&bootstrap(), &name, 1).await;
+    let partition = TopicPartition::new(&*name, 0);
+    let current = admin.plan_reset(&group, vec![partition.clone()], &ResetTo::Current).await;
+    assert!(matches!(current, Err(AdminError::NothingCommitted { .. })), "{current:?}");
+    let far = admin.reset_group_offsets(&group, vec![partition.clone()], &ResetTo::Offset(7)).await;
+    let expected = PlannedReset {
+        current: None,
+        offset: 0,
+        adjusted: Some(Adjusted::OutOfRange { wanted: 7 }),
+    };
+    assert_eq!(*far.unwrap()[&partition].as_ref().unwrap(), expected);
+    assert_eq!(admin.group_offsets(&group).await.unwrap()[&partition].offset, 0);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use kohort_protocol::ErrorCode;
+use kohort_protocol::{ErrorCode, TopicPartition};
 use thiserror::Error;
 
 use crate::cluster::ClusterError;
@@ -39,6 +39,14 @@ pub enum AdminError {
         /// What was asked for, with its name.
         what: String,
     },
+    /// A reset starts from what is committed, and nothing is.
+    #[error("group `{group}` has committed nothing for {partition}")]
+    NothingCommitted {
+        /// The group.
+        group: String,
+        /// The partition.
+        partition: TopicPartition,
+    },
     /// Every attempt failed until `default.api.timeout.ms` was over.
     #[error("gave up after {timeout:?}: {last}")]
     TimedOut {
@@ -56,7 +64,10 @@ impl AdminError {
             Self::Cluster(error) => error.is_retriable(),
             Self::Refused { code, .. } => is_passing(*code),
             Self::TimedOut { .. } => true,
-            Self::Config(_) | Self::Start(_) | Self::Unanswered { .. } => false,
+            Self::Config(_)
+            | Self::Start(_)
+            | Self::Unanswered { .. }
+            | Self::NothingCommitted { .. } => false,
         }
     }
 

@@ -28,6 +28,7 @@ mod log_dirs;
 mod offsets;
 mod quotas;
 mod records;
+mod reset;
 mod topics;
 mod users;
 
@@ -55,6 +56,7 @@ pub use log_dirs::{LogDirectory, Replica};
 pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
 pub use quotas::{QuotaChange, QuotaEntity, QuotaFilter};
 pub use records::KeepFrom;
+pub use reset::{Adjusted, PlannedReset, ResetTo};
 pub use topics::{ClusterDescription, CreatedTopic, NewTopic, TopicListing};
 pub use users::{CredentialChange, ScramCredential, ScramMechanism};
 

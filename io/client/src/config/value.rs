@@ -353,8 +353,9 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number, unit.trim())
 }
 
-/// Reads `P2DT3H4M5.5S` in lower case: days, hours, minutes and seconds, as Java's `Duration`.
-fn iso_duration(text: &str) -> Option<Duration> {
+/// Reads `P2DT3H4M5.5S`: days, hours, minutes and seconds (ISO 8601), as Java's `Duration`.
+pub fn iso_duration(text: &str) -> Option<Duration> {
+    let text = &*text.to_ascii_lowercase();
     let (days, time) = text.strip_prefix('p')?.split_once('t').map_or_else(
         || (text.strip_prefix('p').unwrap_or_default(), ""),
         |(days, time)| (days, time),

@@ -1,5 +1,6 @@
 //! `kohort group`: list, describe, reset and delete consumer groups.
 
+mod datetime;
 mod describe;
 mod events;
 mod health;

@@ -1,15 +1,19 @@
 //! `kohort group reset`: moves what a group without members has committed.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use kohort::TopicPartition;
-use kohort::admin::{Admin, CommittedOffset, OffsetSpec};
+use kohort::admin::{Adjusted, Admin, CommittedOffset, PlannedReset, ResetTo};
+use kohort::config::iso_duration;
 
 use super::super::Cluster;
 use super::super::topic::topic_partitions;
+use super::datetime::unix_ms;
 use crate::output::{Table, or_dash};
 
 /// Move what a group has committed; shows the plan, and does it with --execute.
@@ -43,6 +47,15 @@ pub(super) struct Args {
     /// To the first record at or after this time, in Unix milliseconds
     #[arg(long, group = "to", value_name = "UNIX-MS")]
     to_timestamp: Option<i64>,
+    /// To the first record at or after this time, in UTC unless it names another zone
+    #[arg(long, group = "to", value_name = "YYYY-MM-DDTHH:MM:SS.mmm[+HH:MM]", value_parser = unix_ms)]
+    to_datetime: Option<i64>,
+    /// To the first record that is no older than this, such as PT1H30M or P7D
+    #[arg(long, group = "to", value_name = "ISO-8601", value_parser = duration)]
+    by_duration: Option<Duration>,
+    /// To the offsets in a file, a line each: TOPIC,PARTITION,OFFSET, or with the group before them
+    #[arg(long, groups = ["to", "scope"], value_name = "FILE", conflicts_with_all = ["topic", "all_topics"])]
+    from_file: Option<PathBuf>,
     /// Do it; without this the plan is only shown
     #[arg(long, conflicts_with = "dry_run")]
     execute: bool,
@@ -53,40 +66,98 @@ pub(super) struct Args {
     cluster: Cluster,
 }
 
-/// What is known of a partition before the reset.
-struct Known {
-    current: Option<CommittedOffset>,
-    start: i64,
-    end: i64,
-    at_time: Option<i64>,
-}
-
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let admin = args.cluster.admin()?;
+    let to = target(&args)?;
     refuse_if_at_work(&admin, &args.group).await?;
-    let known = look_up(&admin, &args).await?;
-    let mut plan = BTreeMap::new();
-    let mut table = Table::new(&["TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "CHANGE"]);
-    for (partition, known) in &known {
-        let new = target(&args, partition, known)?;
-        let current = known.current.as_ref().map(|c| c.offset);
-        table.row([
-            partition.topic.to_string(),
-            partition.partition.to_string(),
-            or_dash(current),
-            new.to_string(),
-            or_dash(current.map(|current| format!("{:+}", new - current))),
-        ]);
-        plan.insert(partition.clone(), CommittedOffset { offset: new, ..Default::default() });
-    }
-    table.print()?;
+    let partitions = scope(&admin, &args, &to).await?;
+    let plan = admin.plan_reset(&args.group, partitions, &to).await?;
+    show(&plan)?;
     if !args.execute {
         eprintln!("nothing was changed; add --execute to do it");
         return Ok(ExitCode::SUCCESS);
     }
+    let offset =
+        |planned: PlannedReset| CommittedOffset { offset: planned.offset, ..Default::default() };
+    let plan = plan.into_iter().map(|(partition, planned)| (partition, offset(planned))).collect();
     let results = admin.alter_group_offsets(&args.group, plan).await?;
     let results = results.into_iter().map(|(p, result)| (p.to_string(), result)).collect();
     Ok(super::super::each(results, |_| {}))
+}
+
+/// Shows what is to be done, and says where that is not quite what was asked for.
+fn show(plan: &BTreeMap<TopicPartition, PlannedReset>) -> anyhow::Result<()> {
+    let mut table = Table::new(&["TOPIC", "PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "CHANGE"]);
+    for (partition, PlannedReset { current, offset, adjusted }) in plan {
+        match adjusted {
+            Some(Adjusted::OutOfRange { wanted }) => {
+                eprintln!("{partition} does not reach to offset {wanted}; it goes to {offset}");
+            }
+            Some(Adjusted::NoSuchRecord) => {
+                eprintln!("{partition} has no record at or after that time; it goes to its end");
+            }
+            _ => {}
+        }
+        table.row([
+            partition.topic.to_string(),
+            partition.partition.to_string(),
+            or_dash(*current),
+            offset.to_string(),
+            or_dash(current.map(|current| format!("{:+}", offset - current))),
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}
+
+/// Returns where the arguments say that the group goes.
+fn target(args: &Args) -> anyhow::Result<ResetTo> {
+    Ok(if args.to_earliest {
+        ResetTo::Earliest
+    } else if args.to_latest {
+        ResetTo::Latest
+    } else if args.to_current {
+        ResetTo::Current
+    } else if let Some(offset) = args.to_offset {
+        ResetTo::Offset(offset)
+    } else if let Some(by) = args.shift_by {
+        ResetTo::Shift(by)
+    } else if let Some(age) = args.by_duration {
+        ResetTo::NoOlderThan(age)
+    } else if let Some(time) = args.to_timestamp.or(args.to_datetime) {
+        ResetTo::AtOrAfter(time)
+    } else if let Some(file) = &args.from_file {
+        ResetTo::Offsets(read_offsets(file, &args.group)?)
+    } else {
+        bail!("say where the group is to go");
+    })
+}
+
+/// Reads lines of TOPIC,PARTITION,OFFSET; those that begin with another group's id are passed over.
+fn read_offsets(file: &Path, group: &str) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let mut offsets = BTreeMap::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.split(',').map(|f| f.trim().trim_matches('"')).collect();
+        let (topic, partition, offset) = match fields[..] {
+            [topic, partition, offset] => (topic, partition, offset),
+            [of, topic, partition, offset] if of == group => (topic, partition, offset),
+            [_, _, _, _] => continue,
+            _ => bail!("{}:{}: it is not TOPIC,PARTITION,OFFSET", file.display(), index + 1),
+        };
+        let (Ok(partition), Ok(offset)) = (partition.parse(), offset.parse()) else {
+            bail!("{}:{}: partition and offset are numbers", file.display(), index + 1);
+        };
+        offsets.insert(TopicPartition::new(topic, partition), offset);
+    }
+    if offsets.is_empty() {
+        bail!("{} has no offsets for group `{group}`", file.display());
+    }
+    Ok(offsets)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    iso_duration(text).ok_or_else(|| "it is written like PT1H30M or P7D".to_owned())
 }
 
 async fn refuse_if_at_work(admin: &Admin, group: &str) -> anyhow::Result<()> {
@@ -102,43 +173,16 @@ async fn refuse_if_at_work(admin: &Admin, group: &str) -> anyhow::Result<()> {
     }
 }
 
-async fn look_up(admin: &Admin, args: &Args) -> anyhow::Result<BTreeMap<TopicPartition, Known>> {
-    let mut committed = admin.group_offsets(&args.group).await?;
-    let partitions = scope(admin, args, &committed).await?;
-    if partitions.is_empty() {
-        bail!("group `{}` has committed nothing; name the topics with --topic", args.group);
+async fn scope(admin: &Admin, args: &Args, to: &ResetTo) -> anyhow::Result<Vec<TopicPartition>> {
+    if let ResetTo::Offsets(offsets) = to {
+        return Ok(offsets.keys().cloned().collect());
     }
-    let listed = |spec| {
-        let wanted = partitions.iter().map(|p| (p.clone(), spec)).collect();
-        admin.list_offsets(wanted)
-    };
-    let mut starts = listed(OffsetSpec::Earliest).await?;
-    let mut ends = listed(OffsetSpec::Latest).await?;
-    let mut times = match args.to_timestamp {
-        Some(time) => listed(OffsetSpec::AtOrAfter(time)).await?,
-        None => BTreeMap::new(),
-    };
-    let mut known = BTreeMap::new();
-    for partition in partitions {
-        let take = |of: &mut BTreeMap<_, Result<kohort::admin::ListedOffset, _>>| {
-            of.remove(&partition).transpose().map(|found| found.and_then(|listed| listed.offset))
-        };
-        let start = take(&mut starts)?.with_context(|| format!("{partition} has no start"))?;
-        let end = take(&mut ends)?.with_context(|| format!("{partition} has no end"))?;
-        let at_time = take(&mut times)?;
-        let current = committed.remove(&partition);
-        known.insert(partition, Known { current, start, end, at_time });
-    }
-    Ok(known)
-}
-
-async fn scope(
-    admin: &Admin,
-    args: &Args,
-    committed: &BTreeMap<TopicPartition, CommittedOffset>,
-) -> anyhow::Result<Vec<TopicPartition>> {
     if args.all_topics {
-        return Ok(committed.keys().cloned().collect());
+        let committed = admin.group_offsets(&args.group).await?;
+        if committed.is_empty() {
+            bail!("group `{}` has committed nothing; name the topics with --topic", args.group);
+        }
+        return Ok(committed.into_keys().collect());
     }
     let mut partitions = Vec::new();
     for text in &args.topic {
@@ -155,37 +199,4 @@ async fn scope(
     partitions.sort();
     partitions.dedup();
     Ok(partitions)
-}
-
-/// Where one partition goes; beyond start or end it stops there, and says so.
-fn target(args: &Args, partition: &TopicPartition, known: &Known) -> anyhow::Result<i64> {
-    let current = || {
-        known.current.as_ref().map(|c| c.offset).with_context(|| {
-            format!("group `{}` has committed nothing for {partition}", args.group)
-        })
-    };
-    let wanted = if args.to_earliest {
-        known.start
-    } else if args.to_latest {
-        known.end
-    } else if args.to_current {
-        current()?
-    } else if let Some(offset) = args.to_offset {
-        offset
-    } else if let Some(by) = args.shift_by {
-        current()?.saturating_add(by)
-    } else {
-        known.at_time.unwrap_or_else(|| {
-            eprintln!("{partition} has no record at or after that time; it goes to its end");
-            known.end
-        })
-    };
-    let new = wanted.clamp(known.start, known.end);
-    if new != wanted {
-        eprintln!(
-            "offset {wanted} of {partition} is outside {} to {}; it goes to {new}",
-            known.start, known.end
-        );
-    }
-    Ok(new)
 }
