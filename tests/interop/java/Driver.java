@@ -49,6 +49,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -361,7 +362,12 @@ public final class Driver {
         private void commit() {
             ArrayNode offsets = JSON.createArrayNode();
             for (TopicPartition partition : consumer.assignment()) {
-                offsets.addArray().add(partition.partition()).add(consumer.position(partition));
+                try {
+                    long position = consumer.position(partition, Duration.ZERO);
+                    offsets.addArray().add(partition.partition()).add(position);
+                } catch (TimeoutException unknown) {
+                    // It is about to be given up before its position was looked up, and never will be.
+                }
             }
             try {
                 consumer.commitSync();
