@@ -1,6 +1,6 @@
 //! What a tool printed, with all that cannot be equal on two brokers replaced by a word: addresses,
 //! folders, topic ids, the random part of member ids, and times. Of a Java stack trace the first line
-//! stays, the frames do not.
+//! stays, the frames do not; nor does a consumer's word that it was assigned nothing.
 
 /// How the output of one run is made comparable.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Comparable {
         }
         let mut lines: Vec<String> = text
             .lines()
-            .filter(|line| !is_stack_frame(line))
+            .filter(|line| !is_stack_frame(line) && !is_empty_assignment(line))
             .map(|line| without_times(&without_ids(line)).trim_end_matches(' ').to_owned())
             .collect();
         if self.sorted {
@@ -32,6 +32,12 @@ impl Comparable {
 
 fn is_stack_frame(line: &str) -> bool {
     line.starts_with("\tat ") || line.starts_with("\t... ") || line.starts_with("Caused by: ")
+}
+
+/// Tells whether a consumer says that it was assigned nothing. Java's says so first if it is told of its
+/// partitions before it has heard of their topic, which is a matter of milliseconds.
+fn is_empty_assignment(line: &str) -> bool {
+    line.contains(r#""name":"partitions_assigned","partitions":[]"#)
 }
 
 /// Replaces topic ids (`TopicId: …`), the UUIDs in member ids, and those that are member ids of the new
