@@ -13,7 +13,7 @@ use kohort::config::iso_duration;
 
 use super::super::Cluster;
 use super::super::topic::topic_partitions;
-use super::datetime::unix_ms;
+use crate::datetime::unix_ms;
 use crate::output::{Table, or_dash};
 
 /// Move what a group has committed; shows the plan, and does it with --execute.
