@@ -56,7 +56,8 @@ pub enum Adjusted {
 }
 
 impl Admin {
-    /// Says where a reset would take a group, and changes nothing.
+    /// Says where a reset would take a group, and changes nothing. Without `partitions` it is about all
+    /// that the group has committed offsets for.
     ///
     /// # Errors
     /// [`AdminError::NothingCommitted`] for [`ResetTo::Current`] and [`ResetTo::Shift`] where the group
@@ -64,15 +65,16 @@ impl Admin {
     pub async fn plan_reset(
         &self,
         group: &str,
-        partitions: Vec<TopicPartition>,
+        partitions: Option<Vec<TopicPartition>>,
         to: &ResetTo,
     ) -> Result<BTreeMap<TopicPartition, PlannedReset>, AdminError> {
+        let committed = self.group_offsets(group).await?;
         let named = |partition: &TopicPartition| match to {
             ResetTo::Offsets(offsets) => offsets.contains_key(partition),
             _ => true,
         };
+        let partitions = partitions.unwrap_or_else(|| committed.keys().cloned().collect());
         let partitions: Vec<TopicPartition> = partitions.into_iter().filter(named).collect();
-        let committed = self.group_offsets(group).await?;
         let starts = self.offsets_at(&partitions, OffsetSpec::Earliest).await?;
         let ends = self.offsets_at(&partitions, OffsetSpec::Latest).await?;
         let time = match to {
@@ -89,10 +91,15 @@ impl Admin {
         };
         let mut plan = BTreeMap::new();
         for partition in partitions {
+            let bound = |offsets: &Offsets, which: &str| {
+                let offset = offsets.get(&partition).copied().flatten();
+                let what = || format!("the {which} of {partition}");
+                offset.ok_or_else(|| AdminError::Unanswered { what: what() })
+            };
             let known = Known {
                 current: committed.get(&partition).map(|committed| committed.offset),
-                start: starts.get(&partition).copied().flatten().unwrap_or(0),
-                end: ends.get(&partition).copied().flatten().unwrap_or(0),
+                start: bound(&starts, "first offset")?,
+                end: bound(&ends, "end")?,
                 at_time: times.get(&partition).copied().flatten(),
             };
             let planned = known.plan(&partition, to).ok_or_else(|| {
@@ -112,7 +119,7 @@ impl Admin {
     pub async fn reset_group_offsets(
         &self,
         group: &str,
-        partitions: Vec<TopicPartition>,
+        partitions: Option<Vec<TopicPartition>>,
         to: &ResetTo,
     ) -> Result<BTreeMap<TopicPartition, Result<PlannedReset, AdminError>>, AdminError> {
         let mut plan = self.plan_reset(group, partitions, to).await?;
@@ -133,12 +140,15 @@ impl Admin {
         &self,
         partitions: &[TopicPartition],
         spec: OffsetSpec,
-    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, AdminError> {
+    ) -> Result<Offsets, AdminError> {
         let wanted = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
         let listed = self.list_offsets(wanted).await?.into_iter();
         listed.map(|(partition, listed)| Ok((partition, listed?.offset))).collect()
     }
 }
+
+/// One offset of each partition, where there is such a one.
+type Offsets = BTreeMap<TopicPartition, Option<i64>>;
 
 /// What is known of a partition before a reset.
 struct Known {
@@ -160,7 +170,8 @@ impl Known {
             ResetTo::Shift(by) => Some(self.current?.saturating_add(*by)),
             ResetTo::AtOrAfter(_) | ResetTo::NoOlderThan(_) => self.at_time,
         };
-        let offset = wanted.unwrap_or(self.end).clamp(self.start, self.end);
+        // The two were asked one after the other: records may have gone in between.
+        let offset = wanted.unwrap_or(self.end).min(self.end).max(self.start);
         let adjusted = match wanted {
             None => Some(Adjusted::NoSuchRecord),
             Some(wanted) if wanted != offset => Some(Adjusted::OutOfRange { wanted }),
@@ -173,6 +184,14 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_was_emptied_while_it_was_looked_at_is_read_from_its_new_start() {
+        let known = Known { current: None, start: 30, end: 20, at_time: None };
+        let planned = known.plan(&TopicPartition::new("t", 0), &ResetTo::Latest);
+        let adjusted = Some(Adjusted::OutOfRange { wanted: 20 });
+        assert_eq!(planned, Some(PlannedReset { current: None, offset: 30, adjusted }));
+    }
 
     #[test]
     fn a_reset_goes_where_it_is_told_and_stays_within_the_partition() {

@@ -72,6 +72,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     refuse_if_at_work(&admin, &args.group).await?;
     let partitions = scope(&admin, &args, &to).await?;
     let plan = admin.plan_reset(&args.group, partitions, &to).await?;
+    if plan.is_empty() {
+        bail!("group `{}` has committed nothing; name the topics with --topic", args.group);
+    }
     show(&plan)?;
     if !args.execute {
         eprintln!("nothing was changed; add --execute to do it");
@@ -173,16 +176,17 @@ async fn refuse_if_at_work(admin: &Admin, group: &str) -> anyhow::Result<()> {
     }
 }
 
-async fn scope(admin: &Admin, args: &Args, to: &ResetTo) -> anyhow::Result<Vec<TopicPartition>> {
+/// Returns the partitions that the arguments name; nothing for all that the group has committed.
+async fn scope(
+    admin: &Admin,
+    args: &Args,
+    to: &ResetTo,
+) -> anyhow::Result<Option<Vec<TopicPartition>>> {
     if let ResetTo::Offsets(offsets) = to {
-        return Ok(offsets.keys().cloned().collect());
+        return Ok(Some(offsets.keys().cloned().collect()));
     }
     if args.all_topics {
-        let committed = admin.group_offsets(&args.group).await?;
-        if committed.is_empty() {
-            bail!("group `{}` has committed nothing; name the topics with --topic", args.group);
-        }
-        return Ok(committed.into_keys().collect());
+        return Ok(None);
     }
     let mut partitions = Vec::new();
     for text in &args.topic {
@@ -198,5 +202,5 @@ async fn scope(admin: &Admin, args: &Args, to: &ResetTo) -> anyhow::Result<Vec<T
     }
     partitions.sort();
     partitions.dedup();
-    Ok(partitions)
+    Ok(Some(partitions))
 }
