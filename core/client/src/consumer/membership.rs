@@ -25,6 +25,7 @@ use kohort_protocol::ErrorCode;
 use super::group_protocol::all_cooperative;
 use super::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
 pub use consumer::{ConsumerMembership, Wanted};
+use coordinator::Coordinator;
 pub use either::Membership;
 pub use types::{
     GroupAction, GroupIdentity, GroupProtocol, GroupRequest, GroupResponse, LostReason,
@@ -91,22 +92,6 @@ enum After {
     Leave,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Coordinator {
-    Unknown { retry_at: Timestamp },
-    Finding(RequestId),
-    Known(i32),
-}
-
-impl Coordinator {
-    fn known(self) -> Option<i32> {
-        match self {
-            Self::Known(node) => Some(node),
-            _ => None,
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Heartbeat {
     next_at: Timestamp,
@@ -122,7 +107,7 @@ impl ClassicMembership {
         Self {
             ids: Counter::default(),
             state: State::Idle,
-            coordinator: Coordinator::Unknown { retry_at: 0 },
+            coordinator: Coordinator::unknown(),
             member_id: String::new(),
             generation: NO_GENERATION,
             owned: BTreeSet::new(),
@@ -215,25 +200,9 @@ impl ClassicMembership {
         found: Result<i32, ErrorCode>,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.coordinator != Coordinator::Finding(id) {
-            return actions;
-        }
-        match found {
-            Ok(node) => self.coordinator = Coordinator::Known(node),
-            Err(code)
-                if code == ErrorCode::GROUP_AUTHORIZATION_FAILED
-                    || code == ErrorCode::INVALID_GROUP_ID =>
-            {
-                self.coordinator =
-                    Coordinator::Unknown { retry_at: now + self.config.retry_backoff_max_ms };
-                self.fail(
-                    MembershipError::Refused { group_id: self.config.group_id.clone(), code },
-                    &mut actions,
-                );
-            }
-            Err(_) => {
-                self.coordinator = Coordinator::Unknown { retry_at: now + self.backoff.next_ms() }
-            }
+        if let Some(code) = self.coordinator.found(now, id, found, &mut self.backoff) {
+            let group_id = self.config.group_id.clone();
+            self.fail(MembershipError::Refused { group_id, code }, &mut actions);
         }
         self.advance(now, &mut actions);
         actions
@@ -242,9 +211,7 @@ impl ClassicMembership {
     /// Drops what is known about the coordinator, because another request learnt it is not it.
     pub fn handle_coordinator_lost(&mut self, now: Timestamp, node: i32) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.coordinator == Coordinator::Known(node) {
-            self.forget_coordinator(now);
-        }
+        self.coordinator.lost(now, node, &mut self.backoff);
         self.advance(now, &mut actions);
         actions
     }
@@ -284,7 +251,7 @@ impl ClassicMembership {
         if self.heartbeat.outstanding == Some(id) {
             self.heartbeat.outstanding = None;
             self.heartbeat.next_at = now + self.config.retry_backoff_ms;
-            self.forget_coordinator(now);
+            self.coordinator.forget(now, &mut self.backoff);
             if matches!(self.state, State::Joining(_) | State::Syncing(_)) {
                 // It would hold the answer back for ever: it is dead.
                 self.retry_join(now, "the coordinator does not answer");
@@ -292,7 +259,7 @@ impl ClassicMembership {
         } else if self.state == State::Leaving(id) {
             self.left(&mut actions);
         } else if self.state == State::Joining(id) || self.state == State::Syncing(id) {
-            self.forget_coordinator(now);
+            self.coordinator.forget(now, &mut self.backoff);
             self.retry_join(now, "the coordinator could not be reached");
         }
         self.advance(now, &mut actions);
@@ -329,10 +296,8 @@ impl ClassicMembership {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let mut next: Option<Timestamp> = None;
         let mut at = |time: Timestamp| next = Some(next.map_or(time, |earlier| earlier.min(time)));
-        if self.needs_coordinator()
-            && let Coordinator::Unknown { retry_at } = self.coordinator
-        {
-            at(retry_at);
+        if let (true, Some(search_at)) = (self.needs_coordinator(), self.coordinator.search_at()) {
+            at(search_at);
         }
         match &self.state {
             State::Ready if self.coordinator().is_some() => at(self.retry_at),
@@ -367,15 +332,10 @@ impl ClassicMembership {
         {
             self.prepare(now, reason, actions);
         }
-        if self.needs_coordinator()
-            && let Coordinator::Unknown { retry_at } = self.coordinator
-            && now >= retry_at
-        {
-            let id = RequestId(self.ids.advance());
-            self.coordinator = Coordinator::Finding(id);
-            actions.push(GroupAction::FindCoordinator(id));
+        if self.needs_coordinator() {
+            actions.extend(self.coordinator.search(now, &mut self.ids));
         }
-        let Coordinator::Known(coordinator) = self.coordinator else { return };
+        let Some(coordinator) = self.coordinator() else { return };
         if self.state == State::Ready && now >= self.retry_at {
             self.rejoin = None;
             let id = RequestId(self.ids.advance());
@@ -456,6 +416,7 @@ const PROTOCOL_TYPE: &str = "consumer";
 
 mod answers;
 mod consumer;
+mod coordinator;
 mod either;
 mod leaving;
 mod requests;

@@ -9,8 +9,8 @@ use kohort_protocol::messages::sync_group::{
 };
 
 use super::{
-    After, ClassicMembership, Coordinator, GroupAction, GroupRequest, Heartbeat, LostReason,
-    MembershipError, NO_GENERATION, PROTOCOL_TYPE, State,
+    After, ClassicMembership, GroupAction, GroupRequest, Heartbeat, LostReason, MembershipError,
+    NO_GENERATION, PROTOCOL_TYPE, State,
 };
 use crate::consumer::group_protocol::decode_assignment;
 use crate::consumer::types::{RequestId, Timestamp};
@@ -64,7 +64,7 @@ impl ClassicMembership {
         assignments: Vec<SyncGroupRequestAssignment>,
         actions: &mut Vec<GroupAction>,
     ) {
-        let Coordinator::Known(coordinator) = self.coordinator else {
+        let Some(coordinator) = self.coordinator() else {
             self.retry_join(now, "the coordinator moved during the rebalance");
             return;
         };
@@ -146,7 +146,7 @@ impl ClassicMembership {
             }
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {
                 self.heartbeat.next_at = now;
-                self.forget_coordinator(now);
+                self.coordinator.forget(now, &mut self.backoff);
             }
             ErrorCode::ILLEGAL_GENERATION
             | ErrorCode::UNKNOWN_MEMBER_ID
@@ -171,7 +171,7 @@ impl ClassicMembership {
     ) {
         match code {
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {
-                self.forget_coordinator(now);
+                self.coordinator.forget(now, &mut self.backoff);
                 self.retry_join(now, reason);
             }
             ErrorCode::UNKNOWN_MEMBER_ID
@@ -249,9 +249,5 @@ impl ClassicMembership {
         if member_id_too {
             self.member_id.clear();
         }
-    }
-
-    pub(super) fn forget_coordinator(&mut self, now: Timestamp) {
-        self.coordinator = Coordinator::Unknown { retry_at: now + self.backoff.next_ms() };
     }
 }

@@ -26,9 +26,9 @@ use std::sync::Arc;
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use kohort_protocol::{ErrorCode, Uuid};
 
+use super::coordinator::Coordinator;
 use super::{
-    ClassicMembership, Coordinator, GroupAction, GroupIdentity, LostReason, MembershipConfig,
-    MembershipError,
+    ClassicMembership, GroupAction, GroupIdentity, LostReason, MembershipConfig, MembershipError,
 };
 use crate::backoff::Jitter;
 use crate::consumer::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
@@ -161,7 +161,7 @@ impl ConsumerMembership {
         Self {
             ids: Counter::default(),
             state: State::Idle,
-            coordinator: Coordinator::Unknown { retry_at: 0 },
+            coordinator: Coordinator::unknown(),
             member_id: member_id(config.seed),
             epoch: JOIN_EPOCH,
             wanted: Wanted::default(),
@@ -250,20 +250,8 @@ impl ConsumerMembership {
         found: Result<i32, ErrorCode>,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.coordinator != Coordinator::Finding(id) {
-            return actions;
-        }
-        match found {
-            Ok(node) => self.coordinator = Coordinator::Known(node),
-            Err(code)
-                if code == ErrorCode::GROUP_AUTHORIZATION_FAILED
-                    || code == ErrorCode::INVALID_GROUP_ID =>
-            {
-                self.coordinator =
-                    Coordinator::Unknown { retry_at: now + self.config.retry_backoff_max_ms };
-                self.refuse(code, &mut actions);
-            }
-            Err(_) => self.forget_coordinator(now),
+        if let Some(code) = self.coordinator.found(now, id, found, &mut self.backoff) {
+            self.refuse(code, &mut actions);
         }
         self.advance(now, &mut actions);
         actions
@@ -272,9 +260,7 @@ impl ConsumerMembership {
     /// Drops what is known about the coordinator, because another request learnt it is not it.
     pub fn handle_coordinator_lost(&mut self, now: Timestamp, node: i32) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.coordinator == Coordinator::Known(node) {
-            self.forget_coordinator(now);
-        }
+        self.coordinator.lost(now, node, &mut self.backoff);
         self.advance(now, &mut actions);
         actions
     }
@@ -311,7 +297,7 @@ impl ConsumerMembership {
         } else if self.outstanding.remove(&id) {
             self.sent = None;
             self.next_at = now + self.backoff.next_ms();
-            self.forget_coordinator(now);
+            self.coordinator.forget(now, &mut self.backoff);
         }
         self.advance(now, &mut actions);
         actions
@@ -354,10 +340,7 @@ impl ConsumerMembership {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has to be called next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let search = match self.coordinator {
-            Coordinator::Unknown { retry_at } if self.needs_coordinator() => Some(retry_at),
-            _ => None,
-        };
+        let search = self.coordinator.search_at().filter(|_| self.needs_coordinator());
         let deadline = self.revocation.as_ref().map(|revocation| revocation.deadline);
         let resolve = (!self.unknown_topics().is_empty()).then_some(self.resolve_at);
         let beats = self.sends_heartbeats() && self.coordinator().is_some();
@@ -397,19 +380,14 @@ impl ConsumerMembership {
 
     /// Sends whatever the state calls for: the one place that decides when requests go out.
     fn advance(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
-        if self.needs_coordinator()
-            && let Coordinator::Unknown { retry_at } = self.coordinator
-            && now >= retry_at
-        {
-            let id = RequestId(self.ids.advance());
-            self.coordinator = Coordinator::Finding(id);
-            actions.push(GroupAction::FindCoordinator(id));
+        if self.needs_coordinator() {
+            actions.extend(self.coordinator.search(now, &mut self.ids));
         }
         if !self.unknown_topics().is_empty() && now >= self.resolve_at {
             self.resolve_at = now + self.config.retry_backoff_max_ms.max(1);
             actions.push(GroupAction::UnknownTopics);
         }
-        let Coordinator::Known(coordinator) = self.coordinator else { return };
+        let Some(coordinator) = self.coordinator() else { return };
         // A held one keeps nobody from reporting a change: that lets it go.
         let waits = self.outstanding.iter().any(|id| Some(*id) != self.held);
         if !self.sends_heartbeats() || waits {
@@ -448,10 +426,6 @@ impl ConsumerMembership {
         self.sent = None;
     }
 
-    fn forget_coordinator(&mut self, now: Timestamp) {
-        self.coordinator = Coordinator::Unknown { retry_at: now + self.backoff.next_ms() };
-    }
-
     fn lose(&mut self, reason: LostReason, actions: &mut Vec<GroupAction>) {
         self.revocation = None;
         let partitions: BTreeSet<_> = std::mem::take(&mut self.owned).into_keys().collect();
@@ -467,6 +441,7 @@ impl ConsumerMembership {
         self.announce = false;
         self.sent = None;
         self.outstanding.clear();
+        self.held = None;
         self.told = None;
     }
 

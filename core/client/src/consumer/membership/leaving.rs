@@ -93,11 +93,7 @@ impl ClassicMembership {
         for partition in &partitions {
             self.owned.remove(partition);
         }
-        if in_time {
-            actions.push(GroupAction::Released(partitions));
-        } else {
-            actions.push(GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut });
-        }
+        actions.push(GroupAction::given_up(partitions, in_time));
         // What the application subscribed to meanwhile decides where to go.
         let after = if self.subscription.is_empty() { After::Leave } else { after };
         self.revoke(now, BTreeSet::new(), after, actions);

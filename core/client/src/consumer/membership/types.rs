@@ -224,6 +224,17 @@ pub enum GroupAction {
     Left,
 }
 
+impl GroupAction {
+    /// Tells the end of a revocation, which the application was done with in time or was not.
+    pub(super) fn given_up(partitions: BTreeSet<TopicPartition>, in_time: bool) -> Self {
+        if in_time {
+            Self::Released(partitions)
+        } else {
+            Self::Lost { partitions, reason: LostReason::RevocationTimedOut }
+        }
+    }
+}
+
 /// Who a commit says it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupIdentity {

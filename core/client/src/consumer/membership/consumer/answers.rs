@@ -62,7 +62,7 @@ impl ConsumerMembership {
         match code {
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {
                 self.next_at = now;
-                self.forget_coordinator(now);
+                self.coordinator.forget(now, &mut self.backoff);
             }
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
                 self.fenced(now, code, actions);

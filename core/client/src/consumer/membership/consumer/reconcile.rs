@@ -8,7 +8,7 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 };
 
 use super::{ConsumerMembership, GroupAction, JOIN_EPOCH, Revocation, Sent, State, Target};
-use crate::consumer::membership::{GroupRequest, LostReason};
+use crate::consumer::membership::GroupRequest;
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 
 impl ConsumerMembership {
@@ -83,11 +83,7 @@ impl ConsumerMembership {
         for partition in &partitions {
             self.owned.remove(partition);
         }
-        if in_time {
-            actions.push(GroupAction::Released(partitions));
-        } else {
-            actions.push(GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut });
-        }
+        actions.push(GroupAction::given_up(partitions, in_time));
         match self.state {
             State::Returning if self.owned.is_empty() => self.send_leave(now, actions),
             State::Returning => self.return_all(now, actions),
