@@ -7,14 +7,14 @@
 use crate::groups::Groups;
 use kohort_coordinator::ConnectionId;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One connection, from its first request on.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) connection: ConnectionId,
-    named: OnceLock<()>,
+    named: Once,
     /// The shards whose members spoke over it, one bit for the shards of equal number modulo 64.
     shards: AtomicU64,
 }
@@ -31,12 +31,12 @@ pub(crate) enum Closed {
 impl Caller {
     pub(crate) fn new(connection: u64) -> Self {
         let connection = ConnectionId(connection);
-        Self { connection, named: OnceLock::new(), shards: AtomicU64::new(0) }
+        Self { connection, named: Once::new(), shards: AtomicU64::new(0) }
     }
 
     /// Makes the connection known with the first name its client gives.
     pub(crate) fn name(&self, groups: &Groups, client_id: Option<&str>, host: IpAddr) {
-        self.named.get_or_init(|| {
+        self.named.call_once(|| {
             groups.connection_opened(
                 self.connection,
                 client_id.unwrap_or_default(),
@@ -59,7 +59,7 @@ impl Caller {
 
     /// Makes known that the connection is over.
     pub(crate) fn end(&self, groups: &Groups, closed: Closed) {
-        if self.named.get().is_some() {
+        if self.named.is_completed() {
             groups.connection_closed(self, closed);
         }
     }

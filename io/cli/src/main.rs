@@ -3,6 +3,7 @@
 //! stdout is data, stderr is words. Exit status: 0 done, 1 failed, 2 the command line was wrong.
 
 mod commands;
+mod datetime;
 mod demo;
 mod format;
 mod groups;

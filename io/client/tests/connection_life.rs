@@ -206,15 +206,20 @@ fn moved(old: impl Fn(u16) -> MetadataResponse + Send + Sync + 'static) -> u16 {
     })
 }
 
-#[tokio::test]
-async fn a_client_starts_over_when_no_broker_it_knows_can_be_reached() {
-    // The first answer names a node that is gone.
-    let port = moved(|_| cluster_of(&[(7, 1)]));
-    let (driver, cluster) = follow(port, &[]);
+/// Waits until a client that knows node 7 alone has found node 2 by its bootstrap address.
+async fn starts_over(port: u16, properties: &[(&str, &str)]) {
+    let (driver, cluster) = follow(port, properties);
     until_node(&cluster, 7).await;
     cluster.refresh_soon();
     until_node(&cluster, 2).await;
     drop(driver);
+}
+
+#[tokio::test]
+async fn a_client_starts_over_when_no_broker_it_knows_can_be_reached() {
+    // The first answer names a node that is gone.
+    let port = moved(|_| cluster_of(&[(7, 1)]));
+    starts_over(port, &[]).await;
 }
 
 #[tokio::test]
@@ -225,12 +230,8 @@ async fn a_client_starts_over_when_the_brokers_it_knows_are_silent_for_too_long(
     });
     let port = moved(move |_| cluster_of(&[(7, silent)]));
     let trigger = [("metadata.recovery.rebootstrap.trigger.ms", "200")];
-    let (driver, cluster) = follow(port, &trigger);
-    until_node(&cluster, 7).await;
-    cluster.refresh_soon();
     // The request itself may take 30 s; the trigger does not wait for it.
-    until_node(&cluster, 2).await;
-    drop(driver);
+    starts_over(port, &trigger).await;
 }
 
 #[tokio::test]
@@ -240,11 +241,7 @@ async fn a_client_starts_over_when_a_broker_says_so() {
         let _ = serve(&mut stream, || Some(MetadataResponse { error_code, ..cluster_of(&[]) }));
     });
     let port = moved(move |_| cluster_of(&[(7, told)]));
-    let (driver, cluster) = follow(port, &[]);
-    until_node(&cluster, 7).await;
-    cluster.refresh_soon();
-    until_node(&cluster, 2).await;
-    drop(driver);
+    starts_over(port, &[]).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::groups::member_id::client_ids;
+
 /// Follows the broker's log for the rebalances of one group.
 #[derive(Debug)]
 pub(crate) struct RebalanceLog {
@@ -59,29 +61,10 @@ fn sentence(line: &str, group: &str) -> Option<String> {
         "rebalance: generation {} of {} members, because {}; took {:.2} s",
         line.generation?,
         line.members?,
-        shortened(&line.cause?),
+        client_ids(&line.cause?),
         line.took_ms? as f64 / 1e3
     ))
 }
-
-/// Writes member ids without the random half the coordinator gave them: the demo's client ids are
-/// names already.
-fn shortened(text: &str) -> String {
-    let word = |word: &str| match word.len().checked_sub(UUID_CHARS + 1) {
-        Some(end) if word.is_char_boundary(end) && is_uuid_tail(&word[end..]) => {
-            word[..end].to_owned()
-        }
-        _ => word.to_owned(),
-    };
-    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
-}
-
-fn is_uuid_tail(tail: &str) -> bool {
-    tail.starts_with('-') && tail.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
-}
-
-/// `123e4567-e89b-12d3-a456-426614174000`.
-const UUID_CHARS: usize = 36;
 
 /// The broker's message for a rebalance that ended.
 const REBALANCED: &str = "group rebalanced";
@@ -97,10 +80,6 @@ mod tests {
         assert_eq!(
             sentence(line, "delays").unwrap(),
             "rebalance: generation 2 of 4 members, because member member-4 joined; took 1.23 s"
-        );
-        assert_eq!(
-            shortened("leader m-1-06225775-8a42-4e1c-892f-86f54b35b073 rejoined"),
-            "leader m-1 rejoined"
         );
         assert_eq!(sentence(line, "other"), None);
         assert_eq!(sentence("not json", "delays"), None);

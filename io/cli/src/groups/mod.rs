@@ -3,5 +3,6 @@
 //! Nothing here asks or prints anything: facts go in, words come out.
 
 pub(crate) mod history;
+pub(crate) mod member_id;
 pub(crate) mod story;
 pub(crate) mod verdict;

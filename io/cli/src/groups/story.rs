@@ -2,6 +2,9 @@
 
 use kohort_broker::group_events::{GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent};
 
+use super::member_id::{short, shortened};
+use crate::datetime::rfc3339;
+
 /// Tells one event in one line, or several for what moved.
 pub(crate) fn tell(event: &GroupEvent) -> String {
     match event {
@@ -31,7 +34,7 @@ fn rebalance(event: &RebalanceEvent) -> String {
     let counted = if event.protocol == "consumer" { "epoch" } else { "generation" };
     let mut text = format!(
         "{} {counted} {}: {}; {members}",
-        time(event.ended_ms),
+        rfc3339(event.ended_ms),
         event.generation,
         causes.join(", ")
     );
@@ -71,7 +74,7 @@ fn handover(event: &HandoverEvent) -> String {
             first.topic, first.partition
         ));
     }
-    format!("{} generation {}: {}", time(event.at_ms), event.generation, parts.join("; "))
+    format!("{} generation {}: {}", rfc3339(event.at_ms), event.generation, parts.join("; "))
 }
 
 /// Tells moves by who gave to whom.
@@ -111,28 +114,6 @@ fn members(count: usize) -> String {
     if count == 1 { "1 member".to_owned() } else { format!("{count} members") }
 }
 
-/// Returns a member id with as much of its UUID as tells it from others.
-pub(crate) fn short(id: &str) -> String {
-    match id.len().checked_sub(UUID) {
-        Some(at) if id.is_char_boundary(at) && is_uuid(&id[at..]) => format!("{}..", &id[..at + 6]),
-        _ => id.to_owned(),
-    }
-}
-
-/// Shortens the member ids in a sentence.
-fn shortened(text: &str) -> String {
-    text.split(' ').map(short).collect::<Vec<_>>().join(" ")
-}
-
-const UUID: usize = 36;
-
-fn is_uuid(text: &str) -> bool {
-    text.chars().enumerate().all(|(at, c)| match at {
-        8 | 13 | 18 | 23 => c == '-',
-        _ => c.is_ascii_hexdigit(),
-    })
-}
-
 /// Writes a span of time as people say it.
 pub(crate) fn seconds(ms: i64) -> String {
     match ms {
@@ -141,23 +122,6 @@ pub(crate) fn seconds(ms: i64) -> String {
         60_000..7_200_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
         _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
     }
-}
-
-/// Writes Unix milliseconds as RFC 3339 in UTC.
-pub(crate) fn time(ms: i64) -> String {
-    let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    // Days since 0000-03-01, so that a leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
 #[cfg(test)]
@@ -208,24 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_as_calendars_have_them() {
-        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(time(951_782_400_123), "2000-02-29T00:00:00.123Z");
-        assert_eq!(time(1_795_219_200_000), "2026-11-21T00:00:00.000Z");
-        assert_eq!(time(-1), "1969-12-31T23:59:59.999Z");
+    fn spans_are_written_as_people_say_them() {
         assert_eq!(seconds(999), "999 ms");
         assert_eq!(seconds(12_340), "12.3 s");
         assert_eq!(seconds(61_000), "1 min 1 s");
         assert_eq!(seconds(7_260_000), "2 h 1 min");
-    }
-
-    #[test]
-    fn member_ids_are_shortened_and_other_words_are_not() {
-        assert_eq!(short(A), "a-2f1c9a..");
-        assert_eq!(short("consumer"), "consumer");
-        assert_eq!(
-            short("äöü-and-more-than-thirty-six-bytes-of-text"),
-            "äöü-and-more-than-thirty-six-bytes-of-text"
-        );
     }
 }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::Cluster;
 use super::tail::{self, Until};
+use crate::datetime::now_ms;
 use crate::groups::history::History;
 use crate::groups::story;
 use crate::output::print;
@@ -121,12 +122,6 @@ pub(super) async fn read_history(
         }
     })
     .await
-}
-
-/// Returns the time in Unix milliseconds.
-pub(super) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Reads a span of time such as `90s`, `15m`, `1h` or `7d` as milliseconds.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::Cluster;
 use super::events;
 use super::tail::Until;
+use crate::datetime::now_ms;
 use crate::groups::history::History;
 use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW};
 
@@ -43,7 +44,7 @@ pub(super) async fn look(
     members: usize,
     lags: &BTreeMap<TopicPartition, (i64, i64)>,
 ) -> anyhow::Result<Health> {
-    let now_ms = events::now_ms();
+    let now_ms = now_ms();
     let mut history = History::of(group);
     let since_ms = now_ms - COMMITS_SINCE_MS;
     events::read_history(cluster, admin, &mut history, group, since_ms, Until::Now, |_| Ok(()))

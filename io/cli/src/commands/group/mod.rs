@@ -1,6 +1,5 @@
 //! `kohort group`: list, describe, reset and delete consumer groups.
 
-mod datetime;
 mod describe;
 mod events;
 mod health;
