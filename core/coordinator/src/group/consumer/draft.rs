@@ -54,7 +54,7 @@ pub(super) struct Decision {
     pub(super) unassigned: bool,
     /// Whether one was made.
     pub(super) assigned: bool,
-    /// How many members are not where the target wants them.
+    /// How many members are on the way to where the target wants them.
     pub(super) unsettled: usize,
     /// The group's epoch.
     pub(super) epoch: i32,
@@ -120,6 +120,13 @@ impl<'a> Draft<'a> {
         self.replaced = Some(old.id.clone());
         self.updated = Some(member.clone());
         member
+    }
+
+    /// Lets a static member be away, with what it has then.
+    pub(super) fn leave_for_a_while(&mut self, member: &Member, away: CurrentAssignment) {
+        let current = Arc::new(away);
+        self.records.push(ConsumerRecord::Current(member.id.clone(), Some(current.clone())));
+        self.updated = Some(Member { current, ..member.clone() });
     }
 
     /// Gives a member, who may be new, other metadata. Returns whether that is a change.
@@ -273,9 +280,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Counts the members that are not where the target wants them.
+    /// Counts the members that are on the way to where the target wants them.
     fn unsettled(&self) -> usize {
-        let unsettled = |member: &Member| !member.current.is_settled(self.target_epoch);
+        let unsettled = |member: &Member| member.current.is_unsettled(self.target_epoch);
         if self.targets.is_some() {
             return self.members().filter(unsettled).count();
         }

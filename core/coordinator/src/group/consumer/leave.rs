@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::heartbeat::{Refusal, default_assignor, unknown_member};
 use super::migrate::{downgrade, downgrades_without};
 use super::partitions::OwnedPartitions;
-use super::record::{ConsumerRecord, CurrentAssignment};
+use super::record::CurrentAssignment;
 use super::state::Member;
 use super::timers::MemberAlarm;
 use super::{ConsumerGroup, LEAVE_STATIC_EPOCH};
@@ -154,8 +154,19 @@ impl ConsumerGroup {
         self.disarm_revocation(turn, &member.id);
         self.excuse(turn, &member.id);
         self.let_go(turn, &member.id);
-        let record = ConsumerRecord::Current(member.id.clone(), Some(Arc::new(away)));
-        let record = self.record(record);
-        turn.outcome.records.push(record);
+        self.note_step(turn.now, &member.id, &member.metadata, &member.current, &away);
+        let mut draft = Draft::new(&self.state, turn.image, turn.now);
+        draft.leave_for_a_while(member, away);
+        let mut decision = draft.into_decision();
+        decision.stepped = None;
+        // The others may have waited for nobody else.
+        if !decision.is_under_way() {
+            self.finish_story(turn, &decision);
+        }
+        let records = decision.records.into_iter();
+        turn.outcome.records.extend(records.map(|record| self.record(record)));
+        if !member.current.revoking.is_empty() {
+            self.wake_waiting(turn);
+        }
     }
 }

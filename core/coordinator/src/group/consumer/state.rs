@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use kohort_assignor::server::{PartitionId, PartitionSet};
 
+use super::LEAVE_STATIC_EPOCH;
 use super::record::{
     ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata, MemberState, ResolvedRegex,
     TargetEpoch,
@@ -59,8 +60,10 @@ pub(crate) struct ConsumerState {
     classic_protocols: BTreeMap<Arc<str>, usize>,
     members: usize,
     classic_members: usize,
-    /// How many members are not yet where the target assignment wants them.
+    /// How many members are not yet where the target assignment wants them and on the way there.
     unsettled: usize,
+    /// How many static members have left for a while.
+    away: usize,
 }
 
 impl StoredMember {
@@ -73,8 +76,14 @@ impl StoredMember {
         !self.is_member() && self.target.is_none()
     }
 
-    fn is_settled(&self, target_epoch: i32) -> bool {
-        self.current.as_deref().is_some_and(|current| current.is_settled(target_epoch))
+    /// Tells whether it is on the way to the target assignment of that epoch.
+    fn is_unsettled(&self, target_epoch: i32) -> bool {
+        let unsettled = |current: &CurrentAssignment| current.is_unsettled(target_epoch);
+        self.is_member() && self.current.as_deref().is_none_or(unsettled)
+    }
+
+    fn is_away(&self) -> bool {
+        self.current.as_deref().is_some_and(CurrentAssignment::is_away)
     }
 
     fn view(&self, id: &Arc<str>) -> Option<Member> {
@@ -90,6 +99,17 @@ impl CurrentAssignment {
     /// Tells whether the member has what the target assignment of that epoch gives it.
     pub(super) fn is_settled(&self, target_epoch: i32) -> bool {
         self.state == MemberState::Stable && self.epoch == target_epoch
+    }
+
+    /// Tells whether the member is on the way to the target assignment of that epoch. Nobody takes a step
+    /// for one that is away, and nobody can hurry it.
+    pub(super) fn is_unsettled(&self, target_epoch: i32) -> bool {
+        !self.is_settled(target_epoch) && !self.is_away()
+    }
+
+    /// Tells whether the member is a static one that left for a while.
+    pub(super) fn is_away(&self) -> bool {
+        self.epoch == LEAVE_STATIC_EPOCH
     }
 
     /// Returns the partitions that nobody else may have: the member's own and those it has to give up.
@@ -119,8 +139,8 @@ impl ConsumerState {
             ConsumerRecord::TargetEpoch(target) => {
                 self.stored.target = *target;
                 let epoch = self.target_epoch();
-                let members = self.stored.members.values().filter(|member| member.is_member());
-                self.unsettled = members.filter(|member| !member.is_settled(epoch)).count();
+                let members = self.stored.members.values();
+                self.unsettled = members.filter(|member| member.is_unsettled(epoch)).count();
             }
             ConsumerRecord::Regex(regex, Some(resolved)) => {
                 self.stored.regexes.insert(regex.clone(), resolved.clone());
@@ -172,15 +192,16 @@ impl ConsumerState {
     fn update(&mut self, id: &Arc<str>, change: impl FnOnce(&mut StoredMember)) {
         let target_epoch = self.target_epoch();
         let counts = |member: &StoredMember| {
-            let is_member = member.is_member();
-            (usize::from(is_member), usize::from(is_member && !member.is_settled(target_epoch)))
+            let is = [member.is_member(), member.is_unsettled(target_epoch), member.is_away()];
+            is.map(usize::from)
         };
         let member = self.stored.members.entry(id.clone()).or_default();
         let before = counts(member);
         change(member);
         let after = counts(member);
-        self.members = self.members + after.0 - before.0;
-        self.unsettled = self.unsettled + after.1 - before.1;
+        self.members = self.members + after[0] - before[0];
+        self.unsettled = self.unsettled + after[1] - before[1];
+        self.away = self.away + after[2] - before[2];
         if member.is_empty() {
             self.stored.members.remove(id);
         }
@@ -325,13 +346,13 @@ impl ConsumerState {
                 || changed.iter().any(|topic| self.topics.contains_key(topic)))
     }
 
-    /// Returns the state's name in Kafka's answers.
+    /// Returns the state's name in Kafka's answers, where a member that is away is on its way.
     pub(crate) fn name(&self) -> &'static str {
         if self.members == 0 {
             "Empty"
         } else if self.needs_assignment() {
             "Assigning"
-        } else if self.unsettled > 0 {
+        } else if self.unsettled > 0 || self.away > 0 {
             "Reconciling"
         } else {
             "Stable"
