@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Run the broker until SIGTERM or Ctrl-C
     Broker(commands::broker::Args),
-    /// Create, list, describe and delete topics
+    /// Create, list, describe, alter and delete topics
     Topic(commands::topic::Args),
     /// Send lines from stdin as records
     Produce(commands::produce::Args),

@@ -39,6 +39,24 @@ fn topics_are_created_listed_described_and_deleted() {
 }
 
 #[test]
+fn a_topic_gets_more_partitions_and_other_configs() {
+    let broker = Broker::to_test_with();
+    let topic = unique("grows");
+    let configs = ["--config", "retention.ms=60000", "--config", "cleanup.policy=compact"];
+    broker.stdout(&[&["topic", "create", &topic][..], &configs].concat(), "");
+    let change = ["--config", "retention.ms=70000", "--delete-config", "cleanup.policy"];
+    broker.stdout(&[&["topic", "alter", &topic, "-p", "3"][..], &change].concat(), "");
+    broker.until("there are 3 partitions and one config", || {
+        let described = broker.run(&["topic", "describe", &topic], "").stdout;
+        let rows = String::from_utf8(described).unwrap();
+        let rows = rows.lines().filter(|line| line.starts_with(&topic));
+        let rows: Vec<Vec<&str>> =
+            rows.map(|row| row.split_whitespace().skip(1).collect()).collect();
+        rows.len() == 4 && rows[3] == ["retention.ms", "70000"]
+    });
+}
+
+#[test]
 fn refusals_name_the_object() {
     let broker = Broker::to_test_with();
     let topic = unique("orders");
@@ -49,6 +67,9 @@ fn refusals_name_the_object() {
         (&["topic", "create", &unique("c"), "--config", "retention.msec=1"], "retention.msec"),
         (&["topic", "describe", "order"], "order"),
         (&["topic", "delete", "missing"], "missing"),
+        (&["topic", "alter", &topic, "--partitions", "1"], &topic),
+        (&["topic", "alter", &topic, "--config", "retention.ms=soon"], "retention.ms"),
+        (&["topic", "alter", "missing", "--partitions", "2"], "missing"),
         (&["group", "describe", "nobody"], "nobody"),
         (&["group", "delete", "nobody"], "nobody"),
         (&["consume", "missing", "--from-beginning", "-e"], "missing"),

@@ -1,18 +1,18 @@
-//! `kohort topic`: create, list, describe and delete topics.
+//! `kohort topic`: create, list, describe, alter and delete topics.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use kohort::TopicPartition;
-use kohort::admin::{Admin, ConfigResource, ConfigSource, NewTopic, OffsetSpec};
+use kohort::admin::{Admin, ConfigChange, ConfigResource, ConfigSource, NewTopic, OffsetSpec};
 
 use super::{Cluster, ask, name_value};
 use crate::output::{Table, or_dash, print};
 
-/// Create, list, describe and delete topics.
+/// Create, list, describe, alter and delete topics.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -50,6 +50,23 @@ enum Verb {
         /// Names of topics
         #[arg(required = true)]
         names: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Give a topic more partitions or other configs
+    #[command(group = ArgGroup::new("change").required(true).multiple(true))]
+    Alter {
+        /// Its name
+        name: String,
+        /// Raise its number of partitions to this
+        #[arg(long, short = 'p', group = "change", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Set a topic config under Kafka's name; may be repeated
+        #[arg(long, value_name = "NAME=VALUE", group = "change", value_parser = name_value)]
+        config: Vec<(String, String)>,
+        /// Take a topic config away, so that the broker's value counts again; may be repeated
+        #[arg(long, value_name = "NAME", group = "change")]
+        delete_config: Vec<String>,
         #[command(flatten)]
         cluster: Cluster,
     },
@@ -92,6 +109,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Verb::Describe { names, cluster } => {
                 let admin = cluster.admin()?;
                 describe(&admin, names).await?;
+            }
+            Verb::Alter { name, partitions, config, delete_config, cluster } => {
+                let set = config.into_iter().map(|(key, value)| ConfigChange::Set(key, value));
+                let delete = delete_config.into_iter().map(ConfigChange::Delete);
+                let changes: Vec<ConfigChange> = set.chain(delete).collect();
+                let admin = cluster.admin()?;
+                if !changes.is_empty() {
+                    admin.alter_configs(ConfigResource::Topic(name.clone()), changes).await?;
+                    eprintln!("changed the configs of topic `{name}`");
+                }
+                if let Some(total) = partitions {
+                    admin.create_partitions(&name, total).await?;
+                    eprintln!("topic `{name}` has {total} partitions");
+                }
             }
             Verb::Delete { names, cluster } => {
                 let results = cluster.admin()?.delete_topics(names).await?;
