@@ -20,8 +20,9 @@ use kohort_protocol::records::BatchHeader;
 
 use crate::disk::{DiskFile, read_exact_at};
 use crate::error::ReadError;
+use crate::open_segment::OpenSegment;
 use crate::partition_log::{PartitionLog, PartitionState};
-use crate::read::{OpenSegment, whole_batches};
+use crate::read::whole_batches;
 
 /// Less than this is read into memory: to hand over a file costs more than that.
 const FILE_RECORDS_MIN: usize = 16 << 10;

@@ -1,0 +1,194 @@
+//! The log's entries, read again after a start and applied to the partitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use kohort_log::{PartitionConfig, Timestamp};
+
+use crate::error::OpenError;
+use crate::flush::{FlushError, flush_partition};
+use crate::log_dir::WAL;
+use crate::partition_log::{PartitionId, PartitionLog, Restored};
+use crate::recovery::corrupt;
+use crate::shared::{Hot, Shared};
+use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
+use crate::wal::frame::FRAME_HEADER;
+use crate::wal::reader::ReadFrame;
+
+/// Applies the log's entries to the partitions.
+pub(crate) struct Replay {
+    shared: Arc<Shared>,
+    pub(crate) partitions: BTreeMap<PartitionKey, Arc<PartitionLog>>,
+    pub(crate) bytes: u64,
+    /// Partitions that entries spoke of although they were not there: deleted further on, or lost.
+    unknown: BTreeSet<PartitionKey>,
+    /// Partitions that were being deleted: the log may end before it says so.
+    pub(crate) deleted: BTreeSet<PartitionKey>,
+    now: Timestamp,
+    allow_gaps: bool,
+}
+
+impl Replay {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        restored: Vec<(PartitionId, Restored)>,
+        allow_gaps: bool,
+    ) -> Replay {
+        let partitions = restored
+            .into_iter()
+            .map(|(id, restored)| {
+                let key = (id.topic_id, id.index);
+                let config = PartitionConfig::default();
+                (key, PartitionLog::new(id, Arc::clone(&shared), config, restored))
+            })
+            .collect();
+        let now = shared.config.clock.now();
+        Replay {
+            shared,
+            partitions,
+            bytes: 0,
+            unknown: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            now,
+            allow_gaps,
+        }
+    }
+
+    /// Applies one frame.
+    pub(crate) fn frame(&mut self, frame: &ReadFrame<'_>) -> Result<(), OpenError> {
+        let end = FRAME_HEADER + frame.header.payload;
+        for_each_entry::<ReplayError>(frame.bytes, FRAME_HEADER, end, |entry| {
+            self.entry(entry).map_err(ReplayError::Other)
+        })
+        .map_err(|error| {
+            let (position, reason) = match error {
+                ReplayError::BadEntry(at) => (at, "an entry makes no sense".to_owned()),
+                ReplayError::Other(reason) => (0, reason),
+            };
+            corrupt(self.shared.path(), frame.path, frame.position + position as u64, reason)
+        })?;
+        self.bound_memory()
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), String> {
+        match entry {
+            Entry::Append { key, first_offset, next_offset, batches, .. } => {
+                let Some(partition) = self.partitions.get(&key) else {
+                    self.unknown.insert(key);
+                    return Ok(());
+                };
+                let bytes = Bytes::copy_from_slice(batches);
+                let hot = partition
+                    .replay_append(first_offset, next_offset, bytes, self.now, self.allow_gaps)
+                    .map_err(|gap| {
+                        format!(
+                            "records of {} from offset {} are missing before offset {}",
+                            partition.id(),
+                            gap.expected,
+                            gap.found
+                        )
+                    })?;
+                if let Some(hot) = hot {
+                    self.bytes += hot.bytes as u64;
+                    note_hot(&self.shared, partition, hot);
+                }
+            }
+            Entry::Create { key, topic } => {
+                if !self.partitions.contains_key(&key) {
+                    let id = PartitionId { topic_id: key.0, topic: Arc::from(topic), index: key.1 };
+                    let shared = Arc::clone(&self.shared);
+                    let config = PartitionConfig::default();
+                    // Its folder may be there from before it was in any checkpoint.
+                    let restored = Restored { untidy: true, ..Restored::default() };
+                    let partition = PartitionLog::new(id, shared, config, restored);
+                    self.partitions.insert(key, partition);
+                }
+            }
+            Entry::Delete { key } => {
+                self.unknown.remove(&key);
+                if let Some(partition) = self.partitions.remove(&key) {
+                    partition.set_deleted();
+                }
+            }
+            Entry::LogStart { key, offset } => match self.partitions.get(&key) {
+                Some(partition) => partition.replay_log_start(offset),
+                None => {
+                    self.unknown.insert(key);
+                }
+            },
+            Entry::LeaderEpoch { epoch } => {
+                self.shared.leader_epoch.fetch_max(epoch, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A long log is written to segments while it is read.
+    fn bound_memory(&mut self) -> Result<(), OpenError> {
+        let limit = self.shared.config.unflushed_bytes_max / 4;
+        if self.shared.unflushed() < limit {
+            return Ok(());
+        }
+        let dirty = std::mem::take(&mut self.shared.work.lock().dirty);
+        for partition in dirty {
+            if let Err(FlushError::NoSpace(source) | FlushError::Failed(source)) =
+                flush_partition(&partition)
+            {
+                return Err(OpenError::Io { path: partition.dir(), source });
+            }
+            partition.evict(i64::MAX);
+        }
+        let mut work = self.shared.work.lock();
+        work.hot.clear();
+        work.hot_bytes = 0;
+        Ok(())
+    }
+
+    /// Called after the last frame.
+    pub(crate) fn finish(&mut self) -> Result<(), OpenError> {
+        let mut retired = false;
+        for partition in self.partitions.values() {
+            partition.begin_at_log_start();
+            retired |= partition.trim();
+        }
+        if retired {
+            self.shared.want_checkpoint();
+        }
+        if let Some((topic, index)) = self.unknown.difference(&self.deleted).next()
+            && !self.allow_gaps
+        {
+            let reason = format!("records of the unknown partition {index} of topic {topic}");
+            let path = self.shared.path();
+            return Err(corrupt(path, &path.join(WAL), 0, reason));
+        }
+        let mut work = self.shared.work.lock();
+        if !work.dirty.is_empty() {
+            let now = std::time::Instant::now();
+            work.dirty_since.get_or_insert(now);
+            work.unsynced_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+}
+
+enum ReplayError {
+    BadEntry(usize),
+    Other(String),
+}
+
+impl From<BadEntry> for ReplayError {
+    fn from(bad: BadEntry) -> Self {
+        ReplayError::BadEntry(bad.position)
+    }
+}
+
+/// Notes replayed records as the commit thread notes new ones.
+fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot) {
+    shared.add_unflushed(hot.bytes);
+    let mut work = shared.work.lock();
+    work.dirty.extend(partition.mark_dirty());
+    work.hot_bytes += hot.bytes;
+    work.hot.push_back(hot);
+}
