@@ -140,6 +140,11 @@ impl Arrivals {
         };
     }
 
+    /// Returns how many partitions were heard of after that moment.
+    pub(crate) fn heard_since(&self, moment: Instant) -> usize {
+        self.last.values().filter(|last| **last > moment).count()
+    }
+
     /// Takes that records of a partition arrived; only what is watched counts.
     fn note(&mut self, partition: i64, at: Instant) {
         let Some(last) = self.last.get_mut(&partition) else { return };

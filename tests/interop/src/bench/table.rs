@@ -153,6 +153,7 @@ pub(crate) fn head(columns: &[Column]) -> String {
 /// Writes a number with three digits that matter.
 fn number(value: f64) -> String {
     match value.abs() {
+        size if size.is_nan() => "-".to_owned(),
         size if size >= 100.0 || value == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.2}"),

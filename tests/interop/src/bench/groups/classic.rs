@@ -1,7 +1,7 @@
 //! Members of a classic group: they join, sync, heartbeat, and join again when told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -33,10 +33,10 @@ pub(super) struct Synced {
 pub(super) struct Shared {
     pub(super) group: Arc<str>,
     pub(super) synced: mpsc::UnboundedSender<Synced>,
-    /// Members that answered a heartbeat with an error but for a rebalance.
-    pub(super) rejoined: Arc<AtomicI32>,
     /// How many members are to leave.
     pub(super) leaving: watch::Receiver<usize>,
+    /// Heartbeats that were answered.
+    pub(super) beats: Arc<AtomicU64>,
 }
 
 /// A member in its group.
@@ -45,9 +45,20 @@ pub(super) struct Member {
     pub(super) group: Arc<str>,
     pub(super) id: String,
     pub(super) generation: i32,
+    session_ms: i32,
 }
 
 impl Member {
+    /// Returns one that has not joined yet, with a client's default session.
+    pub(super) fn new(group: Arc<str>) -> Self {
+        Self { group, id: String::new(), generation: -1, session_ms: SESSION_MS }
+    }
+
+    /// Returns one that nobody misses for some minutes, while others are brought into theirs.
+    pub(super) fn patient(group: Arc<str>) -> Self {
+        Self { session_ms: PATIENT_SESSION_MS, ..Self::new(group) }
+    }
+
     pub(super) fn heartbeat(&self) -> HeartbeatRequest {
         HeartbeatRequest {
             group_id: self.group.to_string(),
@@ -57,9 +68,15 @@ impl Member {
         }
     }
 
+    /// Joins as often as it takes to get an assignment.
+    pub(super) async fn join_until_synced(&mut self, peer: &mut Peer) -> Result<()> {
+        while !self.join(peer).await? {}
+        Ok(())
+    }
+
     /// Joins, with the id it has if it has one, and takes its assignment; `false` if the group
     /// rebalanced meanwhile.
-    pub(super) async fn join(&mut self, peer: &mut Peer) -> Result<bool> {
+    async fn join(&mut self, peer: &mut Peer) -> Result<bool> {
         let joined = loop {
             let joined: JoinGroupResponse = peer.call(&self.join_request()?, 9).await?;
             match joined.error_code {
@@ -104,7 +121,7 @@ impl Member {
         let subscription = ConsumerProtocolSubscription { topics, ..Default::default() };
         Ok(JoinGroupRequest {
             group_id: self.group.to_string(),
-            session_timeout_ms: 45_000,
+            session_timeout_ms: self.session_ms,
             rebalance_timeout_ms: 300_000,
             member_id: self.id.clone(),
             protocol_type: "consumer".to_owned(),
@@ -117,28 +134,33 @@ impl Member {
     }
 }
 
-/// Runs one member until it is told to leave.
-pub(super) async fn run(mut peer: Peer, number: usize, mut shared: Shared) -> Result<()> {
-    let mut member = Member { group: shared.group.clone(), id: String::new(), generation: -1 };
+/// Runs one member until it is told to leave. It waits for `first_rest` before its first heartbeat, so that
+/// those of all members are spread over the interval, as they are once members have run for a while.
+pub(super) async fn run(
+    mut peer: Peer,
+    number: usize,
+    first_rest: Duration,
+    mut shared: Shared,
+) -> Result<()> {
+    let mut member = Member::new(shared.group.clone());
+    let mut rest = first_rest;
     loop {
-        while !member.join(&mut peer).await? {}
+        member.join_until_synced(&mut peer).await?;
         let synced = Synced { generation: member.generation, at: Instant::now() };
         let _ = shared.synced.send(synced);
         loop {
             let leaves = shared.leaving.wait_for(|leaving| number < *leaving);
             let leaves = async { leaves.await.map(|_| ()) };
-            match timeout(HEARTBEAT, leaves).await {
+            match timeout(rest, leaves).await {
                 Ok(Ok(())) => return member.leave(&mut peer).await,
                 // Nobody is left to say so: the case is over.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {}
             }
+            rest = HEARTBEAT;
             let code = peer.call(&member.heartbeat(), 4).await?.error_code;
-            if code == ErrorCode::REBALANCE_IN_PROGRESS {
-                break;
-            }
+            shared.beats.fetch_add(1, Ordering::Relaxed);
             if !code.is_ok() {
-                shared.rejoined.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }
@@ -168,3 +190,7 @@ pub(super) async fn settled(
 }
 
 const RETRY: Duration = Duration::from_millis(100);
+/// A client's default.
+const SESSION_MS: i32 = 45_000;
+/// Longer than a case takes, and within what brokers allow.
+const PATIENT_SESSION_MS: i32 = 600_000;

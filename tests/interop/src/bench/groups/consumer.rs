@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -30,60 +31,92 @@ pub(super) struct Shared {
     pub(super) owns: mpsc::UnboundedSender<Owns>,
     /// How many members are to leave.
     pub(super) leaving: watch::Receiver<usize>,
+    /// Heartbeats that were answered.
+    pub(super) beats: Arc<AtomicU64>,
 }
 
-/// Runs one member until it is told to leave.
-pub(super) async fn run(mut peer: Peer, number: usize, mut shared: Shared) -> Result<()> {
-    let mut request = ConsumerGroupHeartbeatRequest {
-        group_id: shared.group.to_string(),
-        member_id: Uuid(((number as u128 + 1) << 64 | 0x4000).to_be_bytes()).to_string(),
-        rebalance_timeout_ms: 300_000,
-        subscribed_topic_names: Some(vec![shared.topic.to_string()]),
-        topic_partitions: Some(Vec::new()),
-        ..ConsumerGroupHeartbeatRequest::default()
-    };
-    loop {
-        let sent = Instant::now();
-        let answer = peer.call(&request, 1).await?;
-        match answer.error_code {
-            ErrorCode::NONE => {}
-            code if code.is_retriable() => {
-                tokio::time::sleep(RETRY).await;
-                continue;
+/// A member: what it says next.
+#[derive(Debug)]
+pub(super) struct Member(ConsumerGroupHeartbeatRequest);
+
+/// What a member is told.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// When it is to say something again.
+    pub(super) interval: Duration,
+    /// What it has from now on, if that changed.
+    pub(super) owns: Option<BTreeSet<i32>>,
+}
+
+impl Member {
+    /// Returns the member of that number, which has not joined yet.
+    pub(super) fn new(group: &str, topic: &str, number: usize) -> Self {
+        let id = Uuid(((number as u128 + 1) << 64 | 0x4000).to_be_bytes());
+        Self(ConsumerGroupHeartbeatRequest {
+            group_id: group.to_owned(),
+            member_id: id.to_string(),
+            rebalance_timeout_ms: 300_000,
+            subscribed_topic_names: Some(vec![topic.to_owned()]),
+            topic_partitions: Some(Vec::new()),
+            ..ConsumerGroupHeartbeatRequest::default()
+        })
+    }
+
+    /// Joins or heartbeats. What it is told to have it has, and says so the next time.
+    pub(super) async fn beat(&mut self, peer: &mut Peer) -> Result<Told> {
+        let request = &mut self.0;
+        let answer = loop {
+            let answer = peer.call(request, 1).await?;
+            match answer.error_code {
+                ErrorCode::NONE => break answer,
+                code if code.is_retriable() => tokio::time::sleep(RETRY).await,
+                code => bail!("a heartbeat was answered with {code}: {:?}", answer.error_message),
             }
-            code => bail!("a heartbeat was answered with {code}: {:?}", answer.error_message),
-        }
+        };
         request.member_epoch = answer.member_epoch;
         request.rebalance_timeout_ms = -1;
         request.subscribed_topic_names = None;
         request.topic_partitions = None;
         let interval = Duration::from_millis(answer.heartbeat_interval_ms.unsigned_abs().into());
-        if let Some(assignment) = answer.assignment {
-            let topics = assignment.topic_partitions;
-            let partitions = topics.iter().flat_map(|topic| topic.partitions.iter().copied());
-            let _ = shared.owns.send(Owns {
-                number,
-                partitions: partitions.collect(),
-                at: Instant::now(),
-            });
-            let topic = |topic: kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponseTopicPartitions| {
-                ConsumerGroupHeartbeatRequestTopicPartitions {
-                    topic_id: topic.topic_id,
-                    partitions: topic.partitions,
-                }
-            };
-            request.topic_partitions = Some(topics.into_iter().map(topic).collect());
+        let Some(assignment) = answer.assignment else {
+            return Ok(Told { interval, owns: None });
+        };
+        let topics = assignment.topic_partitions.into_iter();
+        let topics: Vec<_> = topics
+            .map(|topic| ConsumerGroupHeartbeatRequestTopicPartitions {
+                topic_id: topic.topic_id,
+                partitions: topic.partitions,
+            })
+            .collect();
+        let owns = topics.iter().flat_map(|topic| topic.partitions.iter().copied()).collect();
+        request.topic_partitions = Some(topics);
+        Ok(Told { interval, owns: Some(owns) })
+    }
+
+    /// Leaves the group.
+    pub(super) async fn leave(&mut self, peer: &mut Peer) -> Result<()> {
+        self.0.member_epoch = -1;
+        peer.call(&self.0, 1).await?;
+        Ok(())
+    }
+}
+
+/// Runs one member until it is told to leave.
+pub(super) async fn run(mut peer: Peer, number: usize, mut shared: Shared) -> Result<()> {
+    let mut member = Member::new(&shared.group, &shared.topic, number);
+    loop {
+        let sent = Instant::now();
+        let Told { interval, owns } = member.beat(&mut peer).await?;
+        shared.beats.fetch_add(1, Ordering::Relaxed);
+        if let Some(partitions) = owns {
+            let _ = shared.owns.send(Owns { number, partitions, at: Instant::now() });
             continue;
         }
         let rest = interval.saturating_sub(sent.elapsed());
         let leaves = shared.leaving.wait_for(|leaving| number < *leaving);
         let leaves = async { leaves.await.map(|_| ()) };
         match timeout(rest, leaves).await {
-            Ok(Ok(())) => {
-                request.member_epoch = -1;
-                peer.call(&request, 1).await?;
-                return Ok(());
-            }
+            Ok(Ok(())) => return member.leave(&mut peer).await,
             Ok(Err(_)) => return Ok(()),
             Err(_) => {}
         }
