@@ -116,7 +116,7 @@ impl Field for Bytes {
     }
 
     fn write(&self, writer: &mut Writer, _: i16) -> Result<(), EncodeError> {
-        writer.put_bytes(Some(self))
+        writer.put_shared_bytes(Some(self))
     }
 }
 
@@ -126,7 +126,7 @@ impl Field for Option<Bytes> {
     }
 
     fn write(&self, writer: &mut Writer, _: i16) -> Result<(), EncodeError> {
-        writer.put_bytes(self.as_deref())
+        writer.put_shared_bytes(self.as_ref())
     }
 }
 

@@ -46,16 +46,38 @@ pub fn encode_request<R: Request>(
     correlation_id: i32,
     client_id: Option<&str>,
 ) -> Result<Bytes, EncodeError> {
+    framed(|writer| write_request(writer, request, version, correlation_id, client_id))
+}
+
+fn write_request<R: Request>(
+    writer: &mut Writer,
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) -> Result<(), EncodeError> {
     let header = RequestHeader {
         api_key: R::API_KEY as i16,
         api_version: version,
         correlation_id,
         client_id: client_id.map(str::to_owned),
     };
-    framed(|writer| {
-        header.encode(writer)?;
-        request.encode(writer, version)
-    })
+    header.encode(writer)?;
+    request.encode(writer, version)
+}
+
+/// Writes a request as the pieces of a frame, length included: large byte strings, such as batches of
+/// records, are shared and not copied.
+pub fn encode_request_in_pieces<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) -> Result<Vec<Bytes>, EncodeError> {
+    let mut writer = Writer::scattering(SMALL_FRAME_BYTES);
+    writer.put_i32(0);
+    write_request(&mut writer, request, version, correlation_id, client_id)?;
+    writer.into_pieces()
 }
 
 /// Writes a response as a whole frame, length included.
@@ -91,6 +113,32 @@ mod tests {
         received.extend_from_slice(&[8, 0, 0]);
         assert_eq!(split_frame(&mut received, 10), Ok(Some(Bytes::from_static(&[7, 8]))));
         assert_eq!(&received[..], [0, 0]);
+    }
+
+    #[test]
+    fn pieces_are_the_frame_and_share_its_large_byte_strings() {
+        use crate::messages::ProduceRequest;
+        use crate::messages::produce::{PartitionProduceData, TopicProduceData};
+
+        let records: Vec<Bytes> = [5, 2000, 0, 3000].map(|len| vec![7; len].into()).to_vec();
+        let data = (0..)
+            .zip(&records)
+            .map(|(index, records)| PartitionProduceData { index, records: Some(records.clone()) });
+        let request = ProduceRequest {
+            topic_data: vec![TopicProduceData {
+                partition_data: data.collect(),
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        };
+        for version in [3, 9, 13] {
+            let whole = encode_request(&request, version, 42, Some("me")).unwrap();
+            let pieces = encode_request_in_pieces(&request, version, 42, Some("me")).unwrap();
+            assert_eq!(pieces.concat(), whole, "version {version}");
+            for shared in [&records[1], &records[3]] {
+                assert!(pieces.iter().any(|piece| piece.as_ptr() == shared.as_ptr()));
+            }
+        }
     }
 
     #[test]

@@ -250,6 +250,11 @@ impl<'a> Reader<'a> {
 pub struct Writer {
     buffer: BytesMut,
     flexible: bool,
+    /// Whether large byte strings are kept beside the buffer.
+    scatters: bool,
+    /// Byte strings that belong at these places of the buffer, in their order.
+    beside: Vec<(usize, Bytes)>,
+    beside_bytes: usize,
 }
 
 impl Writer {
@@ -260,17 +265,23 @@ impl Writer {
 
     /// Starts empty with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(capacity), flexible: false }
+        Self { buffer: BytesMut::with_capacity(capacity), ..Self::default() }
+    }
+
+    /// Starts empty, and copies no large byte string: [`into_pieces`](Self::into_pieces) has them as they
+    /// were given.
+    pub(crate) fn scattering(capacity: usize) -> Self {
+        Self { scatters: true, ..Self::with_capacity(capacity) }
     }
 
     /// Returns how many bytes were written.
     pub fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.beside_bytes
     }
 
     /// Says whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.len() == 0
     }
 
     /// Says whether lengths are written as varints and structures end with tagged fields.
@@ -293,6 +304,25 @@ impl Writer {
         let length = limit(self.len().saturating_sub(LENGTH_BYTES))?;
         self.buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
         Ok(self.into_bytes())
+    }
+
+    /// Fills the four bytes left at the start with the length of the rest, and returns it all, in pieces
+    /// that lie where they were made.
+    pub(crate) fn into_pieces(mut self) -> Result<Vec<Bytes>, EncodeError> {
+        let length = limit(self.len().saturating_sub(LENGTH_BYTES))?;
+        self.buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        let written = self.buffer.freeze();
+        let mut pieces = Vec::with_capacity(2 * self.beside.len() + 1);
+        let mut taken = 0;
+        for (at, bytes) in self.beside {
+            pieces.push(written.slice(taken..at));
+            pieces.push(bytes);
+            taken = at;
+        }
+        if taken < written.len() {
+            pieces.push(written.slice(taken..));
+        }
+        Ok(pieces)
     }
 
     /// Returns what was written so far.
@@ -381,6 +411,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a nullable byte string that may be shared rather than copied.
+    pub(crate) fn put_shared_bytes(&mut self, value: Option<&Bytes>) -> Result<(), EncodeError> {
+        let Some(bytes) = value.filter(|it| self.scatters && it.len() >= SHARED_BYTES) else {
+            return self.put_bytes(value.map(|bytes| &bytes[..]));
+        };
+        self.put_array_length(Some(bytes.len()))?;
+        self.beside.push((self.buffer.len(), bytes.clone()));
+        self.beside_bytes += bytes.len();
+        Ok(())
+    }
+
     /// Writes the length of a nullable array (or byte string: they are written alike).
     pub fn put_array_length(&mut self, length: Option<usize>) -> Result<(), EncodeError> {
         if self.flexible {
@@ -407,7 +448,7 @@ impl Writer {
 
     /// Starts the value of one tagged field.
     pub(crate) fn for_tagged_field() -> Self {
-        Self { buffer: BytesMut::new(), flexible: true }
+        Self { flexible: true, ..Self::default() }
     }
 
     fn put_compact_length(&mut self, length: Option<usize>) -> Result<(), EncodeError> {
@@ -416,6 +457,9 @@ impl Writer {
         Ok(())
     }
 }
+
+/// From this size on, sharing a byte string costs less than copying it.
+const SHARED_BYTES: usize = 1024;
 
 /// What the elements of a message's arrays may take whatever its size, and for each of its bytes.
 ///

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kohort::producer::{Producer, ProducerRecord, SendError};
-use kohort_protocol::ErrorCode;
 use kohort_protocol::records::Header;
 use support::{OwnBroker, bootstrap, create_topic, proxied, read_all, read_at_least, unique};
 
@@ -122,7 +121,7 @@ async fn a_missing_topic_is_created_and_a_bad_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_batch_the_broker_refuses_fails_alone() {
+async fn a_record_too_large_for_its_topic_fails_alone_with_the_topics_limit() {
     let servers = bootstrap();
     let topic = unique("refused");
     create_topic(&servers, &topic, 1).await;
@@ -131,8 +130,13 @@ async fn a_batch_the_broker_refuses_fails_alone() {
     let large = vec![b'x'; 2_000_000];
     let refused = producer.send(ProducerRecord::to(&topic).value(&large)).await.unwrap();
     let error = refused.await.unwrap_err();
-    let expected = ErrorCode::MESSAGE_TOO_LARGE;
-    assert!(matches!(&error, SendError::Refused { code, .. } if *code == expected), "{error}");
+    let told = match &error {
+        SendError::RefusedTooLarge { topic, partition, bytes, limit } => {
+            (&**topic, *partition, *bytes > 2_000_000, *limit)
+        }
+        _ => panic!("{error}"),
+    };
+    assert_eq!(told, (&*topic, 0, true, Some(1_048_588)));
     let fine = producer.send(ProducerRecord::to(&topic).value("x")).await.unwrap();
     assert_eq!(fine.await.unwrap().offset, 0);
     let huge = vec![b'x'; 4_000_000];

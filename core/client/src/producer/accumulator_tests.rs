@@ -3,15 +3,18 @@
 use super::*;
 use crate::producer::idempotence::ProducerIdentity;
 use kohort_protocol::ErrorCode;
-use kohort_protocol::compression::{Compression, Compressor};
+use kohort_protocol::compression::{Compression, Compressor, Decompressor};
 use kohort_protocol::records::batches;
 
 const IDENTITY: ProducerIdentity = ProducerIdentity { producer_id: 7, epoch: 0 };
+
+const FREE: Room = Room { free: 5, under_way: 0 };
 
 fn config() -> AccumulatorConfig {
     AccumulatorConfig {
         batch_size: 200,
         linger_ms: 5,
+        gather_bytes: 0,
         delivery_timeout_ms: 1000,
         buffer_memory: 10_000,
         request_bytes_max: 1000,
@@ -26,8 +29,10 @@ fn config() -> AccumulatorConfig {
 /// An accumulator with its producer id, and what a shell does with it.
 struct Bench {
     accumulator: Accumulator<u32>,
+    slot: TopicSlot,
     completions: u32,
     room: usize,
+    under_way: usize,
 }
 
 /// A batch under way: its id, what was sent, and (epoch, first sequence).
@@ -41,21 +46,31 @@ impl Bench {
     fn new(config: AccumulatorConfig) -> Self {
         let mut accumulator = Accumulator::new(config);
         accumulator.set_identity(IDENTITY);
-        Self { accumulator, completions: 0, room: 10 }
+        let slot = accumulator.slot(&Arc::from("t"));
+        Self { accumulator, slot, completions: 0, room: 10, under_way: 0 }
     }
 
     fn append(&mut self, now: i64, size: usize) -> Result<Appended<u32>, Refused> {
+        self.append_to(0, now, size)
+    }
+
+    fn append_to(
+        &mut self,
+        partition: i32,
+        now: i64,
+        size: usize,
+    ) -> Result<Appended<u32>, Refused> {
         let value = vec![b'x'; size];
         let record = NewRecord { timestamp: now, value: Some(&value), ..NewRecord::default() };
         let completions = &mut self.completions;
-        self.accumulator.append(now, "t", 0, &record, || {
+        self.accumulator.append(now, (self.slot, partition), &record, || {
             *completions += 1;
             *completions
         })
     }
 
     fn poll(&mut self, now: i64) -> Polled<u32> {
-        let room = self.room;
+        let room = Room { free: self.room, under_way: self.under_way };
         self.accumulator.poll(now, |_, _| Some(1), |_| room)
     }
 
@@ -85,7 +100,11 @@ impl Bench {
 
     fn fail(&mut self, now: i64, sent: &Sent, code: ErrorCode) -> Verdict<u32> {
         let failure = Failure::Broker(code);
-        self.accumulator.fail(now, ("t", 0, sent.id), sent.bytes.clone(), failure)
+        let completions = &mut self.completions;
+        self.accumulator.fail(now, ("t", 0, sent.id), sent.bytes.clone(), failure, || {
+            *completions += 1;
+            *completions
+        })
     }
 }
 
@@ -156,11 +175,12 @@ fn a_record_larger_than_a_request_is_refused() {
 #[test]
 fn nothing_is_sent_before_the_producer_has_its_id() {
     let mut accumulator: Accumulator<u32> = Accumulator::new(config());
-    accumulator.append(0, "t", 0, &NewRecord::default(), || 0).unwrap();
-    let polled = accumulator.poll(10, |_, _| Some(1), |_| 5);
+    let slot = accumulator.slot(&Arc::from("t"));
+    accumulator.append(0, (slot, 0), &NewRecord::default(), || 0).unwrap();
+    let polled = accumulator.poll(10, |_, _| Some(1), |_| FREE);
     assert!(polled.needs_identity && polled.requests.is_empty());
     accumulator.set_identity(IDENTITY);
-    assert_eq!(accumulator.poll(10, |_, _| Some(1), |_| 5).requests.len(), 1);
+    assert_eq!(accumulator.poll(10, |_, _| Some(1), |_| FREE).requests.len(), 1);
 }
 
 #[test]
@@ -255,7 +275,7 @@ fn time_runs_out_for_waiting_and_sent_batches_alike() {
 fn a_full_node_and_a_missing_leader_hold_batches_back() {
     let mut bench = Bench::new(config());
     bench.append(0, 150).unwrap();
-    let nobody = bench.accumulator.poll(5, |_, _| None, |_| 5);
+    let nobody = bench.accumulator.poll(5, |_, _| None, |_| FREE);
     assert!(nobody.leaderless && nobody.requests.is_empty());
     bench.room = 0;
     assert!(bench.send(5).is_empty());
@@ -273,4 +293,124 @@ fn flush_hurries_what_is_there_and_knows_when_it_ended() {
     bench.append(0, 10).unwrap();
     bench.accumulator.complete("t", 0, sent[0].id);
     assert!(bench.accumulator.flushed(mark), "what came later does not count");
+}
+
+/// The records of a batch as sent, by their values' lengths.
+fn lengths(sent: &Sent) -> Vec<usize> {
+    let (mut decompressor, mut buffer) = (Decompressor::new(), Vec::new());
+    let batch = batches(&sent.bytes).next().unwrap().unwrap();
+    let records = batch.records(&mut decompressor, &mut buffer, 1 << 20).unwrap();
+    records.map(|record| record.unwrap().value.unwrap().len()).collect()
+}
+
+/// Sends one batch of records of these sizes.
+fn send_sizes(bench: &mut Bench, sizes: &[usize]) -> Sent {
+    for size in sizes {
+        bench.append(0, *size).unwrap();
+    }
+    bench.accumulator.flush();
+    bench.send(0).remove(0)
+}
+
+#[test]
+fn a_batch_too_large_for_the_broker_is_sent_in_halves_under_its_own_sequences() {
+    let mut bench = Bench::established(config());
+    let whole = send_sizes(&mut bench, &[10, 20, 30, 40]);
+    assert_eq!(whole.header, (0, 1));
+    let behind = bench.send_full(0, 1).remove(0);
+    let verdict = bench.fail(0, &whole, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(verdict, Verdict::Split(1, vec![(0, 3), (2, 4)]));
+    bench.fail(0, &behind, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    let mut resent = Vec::new();
+    for _ in 0..3 {
+        let mut sent = bench.send(500);
+        assert_eq!(sent.len(), 1, "what was refused goes again one by one");
+        bench.accumulator.complete("t", 0, sent[0].id).unwrap();
+        resent.append(&mut sent);
+    }
+    assert_eq!(headers(&resent), [(0, 1), (0, 3), (0, 5)]);
+    assert_eq!(lengths(&resent[0]), [10, 20]);
+    assert_eq!(lengths(&resent[1]), [30, 40]);
+    assert_eq!(resent[2].bytes, behind.bytes);
+    assert_eq!(bench.accumulator.buffered_bytes(), 0);
+}
+
+#[test]
+fn a_batch_is_halved_until_one_record_is_refused_alone() {
+    let mut bench = Bench::new(config());
+    let whole = send_sizes(&mut bench, &[10, 11, 12, 13]);
+    bench.fail(0, &whole, ErrorCode::MESSAGE_TOO_LARGE);
+    let half = bench.send(0).remove(0);
+    assert_eq!(lengths(&half), [10, 11]);
+    let verdict = bench.fail(0, &half, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(verdict, Verdict::Split(2, vec![(0, 4), (1, 5)]));
+    let single = bench.send(0).remove(0);
+    let failure = Failure::Broker(ErrorCode::MESSAGE_TOO_LARGE);
+    let verdict = bench.fail(0, &single, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(verdict, Verdict::Fail(4, failure));
+    // The gap it leaves is closed by a new epoch, and the others are written.
+    let next = bench.send(0).remove(0);
+    assert_eq!((lengths(&next), next.header), (vec![11], (1, 0)));
+}
+
+#[test]
+fn a_flush_waits_for_all_parts_of_a_batch() {
+    let mut bench = Bench::new(config());
+    let whole = send_sizes(&mut bench, &[10, 10]);
+    let mark = bench.accumulator.flush();
+    bench.fail(0, &whole, ErrorCode::MESSAGE_TOO_LARGE);
+    for _ in 0..2 {
+        assert!(!bench.accumulator.flushed(mark));
+        let part = bench.send(0).remove(0);
+        bench.accumulator.complete("t", 0, part.id).unwrap();
+    }
+    assert!(bench.accumulator.flushed(mark));
+}
+
+#[test]
+fn full_batches_wait_for_company_while_a_request_is_under_way_but_not_past_their_linger() {
+    let mut bench = Bench::established(AccumulatorConfig { gather_bytes: 900, ..config() });
+    bench.under_way = 1;
+    // A full batch, and one more record in the next one.
+    let fill = |bench: &mut Bench, partition| {
+        bench.append_to(partition, 0, 60).unwrap();
+        bench.append_to(partition, 0, 60).unwrap();
+        bench.append_to(partition, 0, 60).unwrap().wake
+    };
+    assert!(fill(&mut bench, 0));
+    let held = bench.poll(0);
+    assert!(held.requests.is_empty());
+    assert_eq!(held.wake_at, Some(5), "the linger of the first");
+    assert!(!fill(&mut bench, 1), "the sender need not look yet");
+    assert!(fill(&mut bench, 2), "now there is enough");
+    assert_eq!(bench.poll(0).requests[0].batches.len(), 3);
+
+    bench.append(0, 150).unwrap();
+    assert!(bench.poll(4).requests.is_empty());
+    assert!(!bench.poll(5).requests.is_empty(), "time is up");
+}
+
+#[test]
+fn full_batches_wait_for_nothing_when_nothing_is_under_way() {
+    let mut bench = Bench::established(AccumulatorConfig { gather_bytes: 900, ..config() });
+    bench.append(0, 60).unwrap();
+    bench.append(0, 60).unwrap();
+    assert!(bench.append(0, 60).unwrap().wake);
+    assert_eq!(bench.poll(0).requests.len(), 1);
+}
+
+#[test]
+fn queue_lengths_are_told_of_topics_where_batches_pile_up() {
+    let mut bench = Bench::established(config());
+    let told = |bench: &Bench| {
+        let mut told = Vec::new();
+        bench.accumulator.queue_lengths(|topic, lengths| {
+            told.push((topic.to_owned(), lengths.collect::<Vec<_>>()));
+        });
+        told
+    };
+    bench.append_to(2, 0, 150).unwrap();
+    assert!(told(&bench).is_empty());
+    bench.append_to(2, 0, 150).unwrap();
+    assert_eq!(told(&bench), [("t".to_owned(), vec![(0, 0), (1, 0), (2, 2)])]);
 }

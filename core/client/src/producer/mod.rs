@@ -5,12 +5,15 @@
 //! of each batch comes back through [`Accumulator::complete`] or [`Accumulator::fail`]. The sequences
 //! that make retries idempotent (KIP-98, KIP-360) are kept in [`idempotence`].
 //!
-//! Left out until issue 4's transactions: transactional ids.
+//! Left out: transactions.
 
 mod accumulator;
 pub mod idempotence;
 mod partition;
 pub mod partitioner;
+mod split;
 
-pub use accumulator::{Accumulator, AccumulatorConfig, Appended, Polled, Refused, SendRequest};
+pub use accumulator::{
+    Accumulator, AccumulatorConfig, Appended, Polled, Refused, Room, SendRequest, TopicSlot,
+};
 pub use partition::{Failure, OutBatch, Payload, Verdict};

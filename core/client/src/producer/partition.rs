@@ -67,6 +67,9 @@ pub enum Verdict<C> {
     Duplicate(C),
     /// It is given up.
     Fail(C, Failure),
+    /// It was too large for the broker and will be sent in parts: the batch's own completion, and those
+    /// of the parts with the place of their first record in it.
+    Split(C, Vec<(u32, C)>),
     /// Nobody waits for this answer any more.
     Ignored,
 }
@@ -74,6 +77,8 @@ pub enum Verdict<C> {
 #[derive(Debug)]
 pub(super) struct Batch<C> {
     pub(super) id: u64,
+    /// The id of the batch it was opened as: its own, unless it is a part of a batch that was split.
+    pub(super) opened_as: u64,
     /// `None` while it is sent.
     pub(super) payload: Option<Payload>,
     pub(super) completion: C,
@@ -90,6 +95,8 @@ pub(super) struct Partition<C> {
     pub(super) waiting: VecDeque<Batch<C>>,
     pub(super) in_flight: VecDeque<Batch<C>>,
     pub(super) sequences: Sequences,
+    /// Whether it is in the accumulator's list of those that hold something.
+    pub(super) listed: bool,
 }
 
 impl<C> Default for Partition<C> {
@@ -98,6 +105,7 @@ impl<C> Default for Partition<C> {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             sequences: Sequences::starting(None),
+            listed: false,
         }
     }
 }
@@ -106,6 +114,9 @@ impl<C> Default for Partition<C> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readiness {
     Now,
+    /// A batch is full, so it may be sent, but has not waited for its linger yet: it need not be sent
+    /// before this time.
+    Full(i64),
     At(i64),
     /// After an answer, or never.
     Later,
@@ -154,8 +165,10 @@ impl<C> Partition<C> {
         let Some(front) = self.waiting.front() else { return Readiness::Later };
         let full = self.waiting.len() > 1 || front.bytes >= rules.batch_size;
         let due = front.created.saturating_add(rules.linger_ms);
-        if full || front.id < rules.hurry_below || due <= now {
+        if front.id < rules.hurry_below || due <= now {
             Readiness::Now
+        } else if full {
+            Readiness::Full(due)
         } else {
             Readiness::At(due)
         }
@@ -237,6 +250,18 @@ impl<C> Partition<C> {
         retry.or(self.waiting.front()).map_or(0, |batch| batch.bytes)
     }
 
+    /// Returns how many bytes wait to be sent, without counting further than to `enough`.
+    pub(super) fn held_bytes(&self, enough: usize) -> usize {
+        let mut held = 0;
+        for batch in &self.waiting {
+            if held >= enough {
+                break;
+            }
+            held += batch.bytes;
+        }
+        held
+    }
+
     pub(super) fn complete(&mut self, id: u64) -> Option<Batch<C>> {
         let at = self.in_flight.iter().position(|batch| batch.id == id)?;
         let batch = self.in_flight.remove(at)?;
@@ -267,6 +292,8 @@ impl<C> Partition<C> {
                 (decision, None)
             }
             Decision::Duplicate => (decision, self.complete(id)),
+            // The caller puts the parts in its place.
+            Decision::Split { .. } => (decision, self.in_flight.remove(at)),
             Decision::Fail | Decision::Ignored => {
                 // Given up for good, its sequences will never come: a gap for those after it.
                 self.sequences.bump |= idempotent;
@@ -287,6 +314,7 @@ impl<C> Partition<C> {
         };
         match code {
             ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Decision::Duplicate,
+            ErrorCode::MESSAGE_TOO_LARGE if batch.records > 1 => Decision::Split { at },
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
                 if idempotent =>
             {
@@ -324,13 +352,19 @@ impl<C> Partition<C> {
 /// What becomes of a failed batch, without its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    Retry { metadata: bool },
+    Retry {
+        metadata: bool,
+    },
     Duplicate,
+    /// Too large: to be replaced by its parts at this place among those in flight.
+    Split {
+        at: usize,
+    },
     Fail,
     Ignored,
 }
 
-fn stamp(options: &mut BatchOptions, identity: ProducerIdentity, first_sequence: i32) {
+pub(super) fn stamp(options: &mut BatchOptions, identity: ProducerIdentity, first_sequence: i32) {
     options.producer_id = identity.producer_id;
     options.producer_epoch = identity.epoch;
     options.base_sequence = first_sequence;

@@ -163,6 +163,32 @@ impl BatchBuilder {
         self.size_in_bytes() + varint_len(body as i64) + body
     }
 
+    /// Appends a record at the next offset if it takes `most` bytes at the most, and returns what it
+    /// took: for a batch that is filled to a size, whose records are measured once.
+    pub fn append_within(&mut self, record: &NewRecord<'_>, most: usize) -> Option<usize> {
+        let offset_delta = self.last_offset_delta.saturating_add(1);
+        let body = self.body_len(record, offset_delta);
+        let encoded = varint_len(body as i64) + body;
+        if encoded > most || offset_delta == self.last_offset_delta {
+            return None;
+        }
+        self.write(offset_delta, record, body).ok()
+    }
+
+    /// Returns whether there is memory for records: not after a batch took it along.
+    pub const fn has_memory(&self) -> bool {
+        self.buffer.capacity() > 0
+    }
+
+    /// Gives an empty builder memory to use in place of fresh one.
+    ///
+    /// # Panics
+    /// If there are records.
+    pub fn reuse(&mut self, memory: Vec<u8>) {
+        assert!(self.is_empty(), "the records lie in the memory there is");
+        self.buffer = memory;
+    }
+
     /// Appends a record at the next offset and returns the record's encoded size.
     pub fn append(&mut self, record: &NewRecord<'_>) -> Result<usize, AppendError> {
         self.append_at(self.last_offset_delta.saturating_add(1), record)
@@ -180,6 +206,17 @@ impl BatchBuilder {
                 last_offset_delta: self.last_offset_delta,
             });
         }
+        let body = self.body_len(record, offset_delta);
+        self.write(offset_delta, record, body)
+    }
+
+    /// Writes a record whose place was checked and whose size without its length is `body`.
+    fn write(
+        &mut self,
+        offset_delta: i32,
+        record: &NewRecord<'_>,
+        body: usize,
+    ) -> Result<usize, AppendError> {
         if self.is_empty() {
             self.buffer.clear();
             self.buffer.reserve(self.capacity);
@@ -187,7 +224,6 @@ impl BatchBuilder {
             self.base_timestamp = self.fixed_base_timestamp.unwrap_or(record.timestamp);
             self.max_timestamp = record.timestamp;
         }
-        let body = self.body_len(record, offset_delta);
         let encoded = varint_len(body as i64) + body;
         if self.buffer.len() + encoded > MOST_BATCH_BYTES {
             return Err(AppendError::TooLarge {

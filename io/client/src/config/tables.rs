@@ -183,6 +183,8 @@ properties! {
         "max.in.flight.requests.per.connection" => max_in_flight: usize = "5" in 1 ..= 2_147_483_647;
         #[doc = "Whether the default partitioner takes no notice of keys."]
         "partitioner.ignore.keys" => partitioner_ignore_keys: bool = "false";
+        #[doc = "Whether records without a key go more often where fewer batches wait."]
+        "partitioner.adaptive.partitioning.enable" => partitioner_adaptive: bool = "true";
     }
 }
 

@@ -70,7 +70,8 @@ struct Shared {
 /// A request on its way to the writer. The queue is unbounded in type only: each holds a slot.
 #[derive(Debug)]
 struct Outgoing {
-    frame: Bytes,
+    /// The frame, in pieces.
+    frame: Vec<Bytes>,
     /// Whether the broker answers it at all (acks=0 does not).
     answered: bool,
     pending: Pending,
@@ -226,12 +227,9 @@ impl BrokerConnection {
     ) -> Result<InFlight<R>, NetError> {
         let inner = &*self.inner;
         let correlation = inner.shared.next_correlation();
-        let frame =
-            frame::encode_request(request, version, correlation, Some(&inner.options.client_id))
-                .map_err(|reason| NetError::Unwritable {
-                    address: inner.address.clone(),
-                    reason,
-                })?;
+        let client_id = Some(&*inner.options.client_id);
+        let frame = frame::encode_request_in_pieces(request, version, correlation, client_id)
+            .map_err(|reason| NetError::Unwritable { address: inner.address.clone(), reason })?;
         let (reply, answer) = oneshot::channel();
         let pending = Pending {
             correlation,

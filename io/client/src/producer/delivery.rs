@@ -1,4 +1,7 @@
 //! How the senders of a batch's records learn its end.
+//!
+//! The records of a batch share one [`Completion`]: a [`Delivery`] is a handle of it and the record's
+//! place, so that a record costs no memory of its own. A batch that was split points on to its parts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,12 +35,17 @@ pub struct Delivery {
     index: u32,
     timestamp: i64,
     /// The place of this future's waker, once it has been polled.
-    waker: Option<usize>,
+    waker: u32,
 }
 
 impl Delivery {
     pub(super) fn new(completion: Arc<Completion>, index: u32, timestamp: i64) -> Self {
-        Self { completion, index, timestamp, waker: None }
+        Self { completion, index, timestamp, waker: NO_WAKER }
+    }
+
+    /// Returns the batch's completion and the record's place in it.
+    pub(super) fn into_parts(self) -> (Arc<Completion>, u32) {
+        (self.completion, self.index)
     }
 
     /// Returns the topic the record goes to.
@@ -55,47 +63,72 @@ impl Future for Delivery {
     type Output = Result<RecordMetadata, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let completion = self.completion.clone();
-        let mut outcome = completion.outcome.lock();
-        match &mut *outcome {
-            Outcome::Written { base_offset, log_append_time } => {
-                let offset = match *base_offset {
-                    -1 => -1,
-                    base => base + i64::from(self.index),
-                };
-                Poll::Ready(Ok(RecordMetadata {
-                    topic: completion.topic.clone(),
-                    partition: completion.partition,
-                    offset,
-                    timestamp: if *log_append_time < 0 { self.timestamp } else { *log_append_time },
-                }))
-            }
-            Outcome::Failed(error) => Poll::Ready(Err(error.clone())),
-            Outcome::Pending(wakers) => {
-                if let Some(place) = self.waker {
-                    wakers[place].clone_from(cx.waker());
-                } else {
-                    self.waker = Some(wakers.len());
-                    wakers.push(cx.waker().clone());
+        let this = &mut *self;
+        loop {
+            let mut outcome = this.completion.outcome.lock();
+            let (first, part) = match &mut *outcome {
+                Outcome::Written { base_offset, log_append_time } => {
+                    let offset = match *base_offset {
+                        -1 => -1,
+                        base => base + i64::from(this.index),
+                    };
+                    return Poll::Ready(Ok(RecordMetadata {
+                        topic: this.completion.topic.clone(),
+                        partition: this.completion.partition,
+                        offset,
+                        timestamp: match *log_append_time {
+                            -1 => this.timestamp,
+                            time => time,
+                        },
+                    }));
                 }
-                Poll::Pending
-            }
+                Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
+                Outcome::Pending(wakers) => {
+                    register(wakers, &mut this.waker, cx.waker());
+                    return Poll::Pending;
+                }
+                Outcome::Split(parts) => part_of(parts, this.index),
+            };
+            drop(outcome);
+            (this.completion, this.waker) = (part, NO_WAKER);
+            this.index -= first;
         }
     }
+}
+
+/// Keeps the waker of a future that polls a batch, at the place it had the last time.
+pub(super) fn register(wakers: &mut Vec<Waker>, place: &mut u32, waker: &Waker) {
+    if let Some(kept) = wakers.get_mut(*place as usize) {
+        kept.clone_from(waker);
+    } else {
+        *place = wakers.len() as u32;
+        wakers.push(waker.clone());
+    }
+}
+
+/// Returns the part of a batch that has its record `index`, and the place of the part's first record.
+fn part_of(parts: &[(u32, Arc<Completion>)], index: u32) -> (u32, Arc<Completion>) {
+    let at = parts.partition_point(|(first, _)| *first <= index);
+    parts[at - 1].clone()
 }
 
 /// The end of a batch, shared by its records.
 #[derive(Debug)]
 pub(super) struct Completion {
-    topic: Arc<str>,
-    partition: i32,
-    outcome: Mutex<Outcome>,
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) outcome: Mutex<Outcome>,
 }
 
 #[derive(Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Pending(Vec<Waker>),
-    Written { base_offset: i64, log_append_time: i64 },
+    Written {
+        base_offset: i64,
+        log_append_time: i64,
+    },
+    /// It was sent on in parts, each with the place of its first record.
+    Split(Vec<(u32, Arc<Completion>)>),
     Failed(SendError),
 }
 
@@ -106,6 +139,17 @@ impl Completion {
 
     pub(super) fn written(&self, base_offset: i64, log_append_time: i64) {
         self.end(Outcome::Written { base_offset, log_append_time });
+    }
+
+    /// Sends those who wait on to the parts the batch was split into.
+    pub(super) fn split(&self, parts: Vec<(u32, Arc<Self>)>) {
+        self.end(Outcome::Split(parts));
+    }
+
+    /// Tells that the one record of the batch was refused for its size.
+    pub(super) fn too_large(&self, bytes: usize, limit: Option<usize>) {
+        let (topic, partition) = (self.topic.clone(), self.partition);
+        self.end(Outcome::Failed(SendError::RefusedTooLarge { topic, partition, bytes, limit }));
     }
 
     pub(super) fn fail(
@@ -132,3 +176,6 @@ impl Completion {
         }
     }
 }
+
+/// A place no waker has.
+pub(super) const NO_WAKER: u32 = u32::MAX;

@@ -21,15 +21,32 @@ pub enum SendError {
         /// The deadline.
         waited: Duration,
     },
-    /// The record is larger than a request may be.
-    #[error("a record of {bytes} bytes for `{topic}` is larger than {limit} (`max.request.size`)")]
+    /// The record is larger than what this producer may send or hold.
+    #[error(
+        "a record of {bytes} bytes for `{topic}-{partition}` is larger than {limit} ({})",
+        "the smaller of `max.request.size` and `buffer.memory`"
+    )]
     RecordTooLarge {
         /// Its topic.
         topic: Arc<str>,
+        /// The partition.
+        partition: i32,
         /// Its size with the batch around it.
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// The record, in a batch of its own, is larger than what the topic takes.
+    #[error("a record of {bytes} bytes is larger than `{topic}-{partition}` takes{}", limit.map(|limit| format!(": {limit} (`max.message.bytes`)")).unwrap_or_default())]
+    RefusedTooLarge {
+        /// Its topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// Its size with the batch around it, as it was sent.
+        bytes: usize,
+        /// The topic's limit, where the broker lets us know.
+        limit: Option<usize>,
     },
     /// `buffer.memory` stayed used up for `max.block.ms`.
     #[error("no room within {waited:?}: {limit} bytes (`buffer.memory`) wait to be delivered")]
@@ -100,6 +117,7 @@ impl SendError {
             Self::Closed
             | Self::CloseTimeout { .. }
             | Self::RecordTooLarge { .. }
+            | Self::RefusedTooLarge { .. }
             | Self::UnknownPartition { .. } => false,
         }
     }

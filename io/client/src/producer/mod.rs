@@ -21,12 +21,17 @@
 //! of one partition are written in the order of their `send` calls, and once, unless
 //! `enable.idempotence` is off.
 //!
-//! Left out until later issues: transactions, custom partitioners, splitting a batch of many
-//! records that the broker finds too large.
+//! A batch that the broker finds too large is split and sent again, as in Java; [`Deliveries`] tells of
+//! many records batch by batch; a [`Partitioner`] of the application's own takes the place of Kafka's.
+//!
+//! Left out: transactions.
 
+mod deliveries;
 mod delivery;
 mod error;
+mod partitioner;
 mod record;
+mod requests;
 mod sender;
 mod topics;
 
@@ -35,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kohort_client_core::backoff::Backoff;
+use kohort_client_core::metadata::MetadataView;
 use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, Refused};
 pub use kohort_protocol::records::Header;
 use kohort_protocol::records::NewRecord;
@@ -47,9 +53,11 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{ConfigError, ProducerConfig, Properties};
 use crate::error::BuildError;
 use crate::net::{Driver, TokenProvider};
+pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::Completion;
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::SendError;
+pub use partitioner::{Partitioner, RoundRobin, TopicView, partition_for_key};
 pub use record::ProducerRecord;
 use sender::Sender;
 use topics::{Placement, TopicTable};
@@ -101,6 +109,7 @@ struct State {
 #[derive(Debug, Default)]
 pub struct ProducerBuilder {
     config: ProducerConfig,
+    partitioner: Option<Box<dyn Partitioner>>,
     error: Option<ConfigError>,
 }
 
@@ -122,11 +131,18 @@ impl ProducerBuilder {
         self
     }
 
+    /// Has `partitioner` choose the partitions of records that name none, in place of Kafka's default.
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.partitioner = Some(Box::new(partitioner));
+        self
+    }
+
     /// Starts the producer. The first connection is made in the background.
     pub fn build(self) -> Result<Producer, BuildError> {
         match self.error {
             Some(error) => Err(error.into()),
-            None => Producer::new(self.config),
+            None => Producer::start(self.config, self.partitioner),
         }
     }
 }
@@ -139,6 +155,13 @@ impl Producer {
 
     /// Starts a producer from a configuration. The first connection is made in the background.
     pub fn new(config: ProducerConfig) -> Result<Self, BuildError> {
+        Self::start(config, None)
+    }
+
+    fn start(
+        config: ProducerConfig,
+        partitioner: Option<Box<dyn Partitioner>>,
+    ) -> Result<Self, BuildError> {
         config.validate()?;
         let driver = Driver::start("kohort-producer").map_err(BuildError::Thread)?;
         let compressor = sender::compressor(&config)?;
@@ -150,7 +173,7 @@ impl Producer {
         };
         let cluster = Cluster::start(&driver, &config.common, options)?;
         let accumulator = Accumulator::new(accumulator_config(&config, seed));
-        let topics = TopicTable::new(&config, seed);
+        let topics = TopicTable::new(&config, seed, partitioner);
         let shared = Arc::new(Shared {
             config,
             cluster,
@@ -199,7 +222,7 @@ impl Producer {
                     );
                     let found = self.handle.driver.run(lookup).await;
                     let view = found.map_err(|_| SendError::Closed)??;
-                    shared.state.lock().topics.update(&view);
+                    shared.learn(&view);
                 }
                 NotYet::Full => {
                     let freed = shared.freed.notified();
@@ -302,13 +325,22 @@ impl Shared {
                 return Err(NotYet::Never(SendError::Closed));
             }
             let State { accumulator, topics } = &mut *state;
-            let (topic, random) = topics.get(record.topic).ok_or(NotYet::UnknownTopic)?;
-            let partition = match topic.place(record, random) {
-                Placement::In(partition) => partition,
+            let placed = topics.place(record).ok_or(NotYet::UnknownTopic)?;
+            let (placement, topic, random) = placed;
+            let (partition, is_current) = match placement {
+                Placement::Chosen(partition) => (partition, false),
+                Placement::Current(partition) => (partition, true),
+                Placement::Wrong(partition) => {
+                    return Err(NotYet::Never(SendError::UnknownPartition {
+                        topic: topic.name.clone(),
+                        partition,
+                        partitions: topic.partitions(),
+                    }));
+                }
                 Placement::Unknown => return Err(NotYet::UnknownTopic),
             };
             let appended = accumulator
-                .append(now, record.topic, partition, &new, || {
+                .append(now, (topic.slot, partition), &new, || {
                     Arc::new(Completion::new(topic.name.clone(), partition))
                 })
                 .map_err(|refused| match refused {
@@ -316,13 +348,13 @@ impl Shared {
                     Refused::TooLarge { bytes, limit } => {
                         NotYet::Never(SendError::RecordTooLarge {
                             topic: topic.name.clone(),
+                            partition,
                             bytes,
                             limit,
                         })
                     }
                 })?;
-            let ignore_keys = self.config.partitioner_ignore_keys;
-            if record.partition.is_none() && (record.key.is_none() || ignore_keys) {
+            if is_current {
                 topic.appended(appended.bytes, appended.full, random);
             }
             appended
@@ -331,6 +363,12 @@ impl Shared {
             self.wake.notify_one();
         }
         Ok(Delivery::new(appended.completion, appended.index, timestamp))
+    }
+
+    /// Takes over a new picture of the cluster.
+    fn learn(&self, view: &MetadataView) {
+        let State { accumulator, topics } = &mut *self.state.lock();
+        topics.update(view, accumulator);
     }
 
     async fn flush(&self) {
@@ -390,6 +428,7 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
     AccumulatorConfig {
         batch_size: config.batch_size.get(),
         linger_ms: ms(config.linger),
+        gather_bytes: GATHER_BYTES,
         delivery_timeout_ms: ms(config.delivery_timeout),
         buffer_memory: config.buffer_memory.get(),
         request_bytes_max: config.max_request_size.get(),
@@ -400,3 +439,7 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
         seed,
     }
 }
+
+/// What makes a request worth its system calls while another one is under way: at this size they cost a
+/// tenth of what the records do.
+const GATHER_BYTES: usize = 128 * 1024;

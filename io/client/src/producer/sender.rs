@@ -13,20 +13,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use kohort_client_core::metadata::Broker;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
-use kohort_client_core::producer::{Failure, OutBatch, Payload, SendRequest, Verdict};
+use kohort_client_core::producer::{Failure, OutBatch, Payload, Room, SendRequest, Verdict};
 use kohort_protocol::compression::{Compression, Compressor};
-use kohort_protocol::messages::init_producer_id::InitProducerIdRequest;
 use kohort_protocol::messages::produce::{
-    NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData,
+    NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
 };
-use kohort_protocol::{ErrorCode, Request, Uuid};
+use kohort_protocol::{ErrorCode, Uuid};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::delivery::Completion;
+use super::requests::{
+    ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
+};
 use super::{Shared, State};
 use crate::clock;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::ClusterError;
 use crate::config::{Acks, Codec, ConfigError, ProducerConfig};
 use crate::net::{BrokerConnection, Driver, NetError, Purpose};
 
@@ -40,6 +42,8 @@ pub(super) struct Sender {
     in_flight: BTreeMap<i32, usize>,
     connecting: BTreeSet<i32>,
     identifying: bool,
+    /// Records refused for their size, by topic, until it is known what the topic takes.
+    too_large: BTreeMap<Arc<str>, Vec<(Arc<Completion>, usize)>>,
     views: watch::Receiver<Arc<kohort_client_core::metadata::MetadataView>>,
 }
 
@@ -47,16 +51,17 @@ pub(super) struct Sender {
 enum Event {
     Connected { node: i32 },
     Identified(Result<ProducerIdentity, ClusterError>),
+    SizeLimit { topic: Arc<str>, limit: Option<usize> },
     Answered { node: i32, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError> },
 }
 
 /// A batch under way, with its bytes for a retry.
-struct SentBatch {
-    topic: Arc<str>,
-    topic_id: Uuid,
-    partition: i32,
-    id: u64,
-    bytes: Bytes,
+pub(super) struct SentBatch {
+    pub(super) topic: Arc<str>,
+    pub(super) topic_id: Uuid,
+    pub(super) partition: i32,
+    pub(super) id: u64,
+    pub(super) bytes: Bytes,
 }
 
 impl Sender {
@@ -70,6 +75,7 @@ impl Sender {
             in_flight: BTreeMap::new(),
             connecting: BTreeSet::new(),
             identifying: false,
+            too_large: BTreeMap::new(),
             views,
         }
     }
@@ -82,7 +88,8 @@ impl Sender {
             if abandon {
                 self.shared.give_up(Failure::Closed);
             }
-            if closing && self.shared.state.lock().accumulator.is_empty() {
+            let settled = self.too_large.is_empty() || abandon;
+            if closing && settled && self.shared.state.lock().accumulator.is_empty() {
                 break;
             }
             let wait = wake_at.map(|at| (at - clock::now_ms()).max(0).unsigned_abs());
@@ -98,11 +105,14 @@ impl Sender {
                 changed = self.views.changed() => {
                     if changed.is_ok() {
                         let view = self.views.borrow_and_update().clone();
-                        self.shared.state.lock().topics.update(&view);
+                        self.shared.learn(&view);
                     }
                 }
                 () = tokio::time::sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
             }
+        }
+        for (completion, bytes) in std::mem::take(&mut self.too_large).into_values().flatten() {
+            completion.too_large(bytes, None);
         }
         self.shared.ended.store(true, Ordering::Release);
         self.shared.freed.notify_waiters();
@@ -117,13 +127,19 @@ impl Sender {
         let unconnected = RefCell::new(BTreeSet::new());
         let limit = self.shared.config.max_in_flight;
         let room = |node: i32| {
+            let under_way = self.in_flight.get(&node).copied().unwrap_or(0);
             if cluster.existing_connection(node, Purpose::General).is_none() {
                 unconnected.borrow_mut().insert(node);
-                return 0;
+                return Room { free: 0, under_way };
             }
-            limit.saturating_sub(self.in_flight.get(&node).copied().unwrap_or(0))
+            Room { free: limit.saturating_sub(under_way), under_way }
         };
-        let polled = self.shared.state.lock().accumulator.poll(clock::now_ms(), leader, room);
+        let polled = {
+            let State { accumulator, topics } = &mut *self.shared.state.lock();
+            let polled = accumulator.poll(clock::now_ms(), leader, room);
+            topics.note_queues(accumulator);
+            polled
+        };
         if !polled.expired.is_empty() {
             for (completion, failure) in polled.expired {
                 completion.fail(failure, None, &self.shared.config);
@@ -135,7 +151,8 @@ impl Sender {
         }
         if polled.needs_identity && !self.identifying {
             self.identifying = true;
-            self.work.spawn(identify(cluster.clone(), self.shared.config.common.retry_backoff));
+            let asking = identify(cluster.clone(), self.shared.config.common.retry_backoff);
+            self.work.spawn(async move { Event::Identified(asking.await) });
         }
         for node in unconnected.into_inner() {
             if self.connecting.insert(node) {
@@ -229,6 +246,11 @@ impl Sender {
                     }
                 }
             }
+            Event::SizeLimit { topic, limit } => {
+                for (completion, bytes) in self.too_large.remove(&topic).unwrap_or_default() {
+                    completion.too_large(bytes, limit);
+                }
+            }
             Event::Answered { node, sent, answer } => {
                 if let Some(count) = self.in_flight.get_mut(&node) {
                     *count -= 1;
@@ -240,7 +262,7 @@ impl Sender {
     }
 
     /// Tells the accumulator how each batch of a request fared, and their senders what is final.
-    fn settle(&self, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError>) {
+    fn settle(&mut self, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError>) {
         let mut answers: BTreeMap<(&str, i32), &PartitionProduceResponse> = BTreeMap::new();
         let answer = match &answer {
             Ok(answer) => Some(answer),
@@ -275,10 +297,23 @@ impl Sender {
         if stale {
             self.shared.cluster.refresh_soon();
         }
+        self.recycle(sent);
+    }
+
+    /// Gives the memory of batches that are not kept for a retry to those to come.
+    fn recycle(&self, sent: Vec<SentBatch>) {
+        let State { accumulator, .. } = &mut *self.shared.state.lock();
+        for bytes in sent.into_iter().map(|batch| batch.bytes).filter(Bytes::is_unique) {
+            accumulator.recycle_memory(Vec::from(bytes));
+        }
     }
 
     /// Returns whether the batch's failure says that our metadata is old.
-    fn settle_batch(&self, batch: &SentBatch, answer: Option<&PartitionProduceResponse>) -> bool {
+    fn settle_batch(
+        &mut self,
+        batch: &SentBatch,
+        answer: Option<&PartitionProduceResponse>,
+    ) -> bool {
         let Shared { state, cluster, config, .. } = &*self.shared;
         let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
         if let Some(answer) = answer.filter(|answer| answer.error_code == ErrorCode::NONE) {
@@ -300,7 +335,8 @@ impl Sender {
                 accumulator.forget_identity();
             }
             let place = (&*batch.topic, batch.partition, batch.id);
-            accumulator.fail(clock::now_ms(), place, batch.bytes.clone(), failure)
+            let part = || Arc::new(Completion::new(batch.topic.clone(), batch.partition));
+            accumulator.fail(clock::now_ms(), place, batch.bytes.clone(), failure, part)
         };
         match verdict {
             Verdict::Retry { metadata } => {
@@ -310,6 +346,23 @@ impl Sender {
             Verdict::Duplicate(completion) => {
                 let offset = answer.map_or(-1, |answer| answer.base_offset);
                 completion.written(offset, -1);
+                false
+            }
+            Verdict::Split(completion, parts) => {
+                tracing::debug!(topic = %batch.topic, batch.partition, "too large: sent in parts");
+                completion.split(parts);
+                false
+            }
+            Verdict::Fail(completion, Failure::Broker(ErrorCode::MESSAGE_TOO_LARGE)) => {
+                let waiting = self.too_large.entry(batch.topic.clone()).or_default();
+                waiting.push((completion, batch.bytes.len()));
+                if waiting.len() == 1 {
+                    let (cluster, topic) = (cluster.clone(), batch.topic.clone());
+                    self.work.spawn(async move {
+                        let limit = ask_size_limit(cluster, topic.clone()).await;
+                        Event::SizeLimit { topic, limit }
+                    });
+                }
                 false
             }
             Verdict::Fail(completion, failure) => {
@@ -341,96 +394,6 @@ pub(super) fn compressor(config: &ProducerConfig) -> Result<Compressor, ConfigEr
     Compressor::new(compression, level)
         .map_err(|error| ConfigError::Conflict { reason: error.to_string() })
 }
-
-/// Returns the version to produce in: the highest, but without topic ids if one is not known.
-fn produce_version(connection: &BrokerConnection, sent: &[SentBatch]) -> Result<i16, NetError> {
-    let mut wanted = <ProduceRequest as kohort_protocol::Message>::VERSIONS;
-    if sent.iter().any(|batch| batch.topic_id.is_zero()) {
-        wanted.max = TOPIC_IDS_FROM - 1;
-    }
-    connection.version_within::<ProduceRequest>(wanted)
-}
-
-fn produce_request(
-    sent: &mut [SentBatch],
-    version: i16,
-    config: &ProducerConfig,
-) -> ProduceRequest {
-    sent.sort_by(|left, right| left.topic.cmp(&right.topic));
-    let mut topic_data: Vec<TopicProduceData> = Vec::new();
-    for batches in sent.chunk_by(|left, right| left.topic == right.topic) {
-        let data = |batch: &SentBatch| PartitionProduceData {
-            index: batch.partition,
-            records: Some(batch.bytes.clone()),
-        };
-        let by_id = version >= TOPIC_IDS_FROM;
-        topic_data.push(TopicProduceData {
-            name: if by_id { String::new() } else { batches[0].topic.to_string() },
-            topic_id: if by_id { batches[0].topic_id } else { Uuid::ZERO },
-            partition_data: batches.iter().map(data).collect(),
-        });
-    }
-    let timeout_ms = config.common.request_timeout.as_millis();
-    ProduceRequest {
-        transactional_id: None,
-        acks: match config.acks {
-            Acks::All => -1,
-            Acks::Leader => 1,
-            Acks::None => 0,
-        },
-        timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
-        topic_data,
-    }
-}
-
-/// The answer to a request that gets none: written somewhere.
-fn unknown_offsets(sent: &[SentBatch]) -> ProduceResponse {
-    use kohort_protocol::messages::produce::TopicProduceResponse;
-    let response = |batch: &SentBatch| TopicProduceResponse {
-        name: batch.topic.to_string(),
-        partition_responses: vec![PartitionProduceResponse {
-            index: batch.partition,
-            base_offset: -1,
-            ..PartitionProduceResponse::default()
-        }],
-        ..TopicProduceResponse::default()
-    };
-    ProduceResponse { responses: sent.iter().map(response).collect(), ..ProduceResponse::default() }
-}
-
-/// Asks for a producer id until there is one or a broker refuses for good.
-async fn identify(cluster: Cluster, pause: Duration) -> Event {
-    loop {
-        match ask_identity(&cluster).await {
-            Err(error) if error.is_retriable() => {
-                tracing::debug!(%error, "no producer id yet");
-                tokio::time::sleep(pause).await;
-            }
-            outcome => return Event::Identified(outcome),
-        }
-    }
-}
-
-async fn ask_identity(cluster: &Cluster) -> Result<ProducerIdentity, ClusterError> {
-    let connection = cluster.any_connection().await?;
-    let request = InitProducerIdRequest {
-        transactional_id: None,
-        transaction_timeout_ms: i32::MAX,
-        ..InitProducerIdRequest::default()
-    };
-    let answer: <InitProducerIdRequest as Request>::Response = connection.send(&request).await?;
-    match answer.error_code {
-        ErrorCode::NONE => {
-            Ok(ProducerIdentity { producer_id: answer.producer_id, epoch: answer.producer_epoch })
-        }
-        code => {
-            Err(ClusterError::Refused { what: "a producer id".to_owned(), code, message: None })
-        }
-    }
-}
-
-/// The first Produce version that names topics by id.
-const TOPIC_IDS_FROM: i16 = 13;
 
 /// After these the broker takes nothing more under our id.
 const NEEDS_NEW_IDENTITY: [ErrorCode; 2] =

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use kohort_client_core::backoff::Jitter;
 use kohort_client_core::metadata::{self, MetadataView};
 use kohort_client_core::producer::partitioner::{TopicPartitioner, TopicView};
+use kohort_client_core::producer::{Accumulator, TopicSlot};
 use tokio::time::Instant;
 
-use super::{ProducerRecord, SendError};
+use super::{Partitioner, ProducerRecord, SendError};
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::ProducerConfig;
 use crate::net::NetError;
@@ -20,11 +21,19 @@ pub(super) struct TopicTable {
     batch_size: usize,
     ignore_keys: bool,
     random: Jitter,
+    /// The application's choice, if it has one.
+    custom: Option<Box<dyn Partitioner>>,
+    /// Whether records without a key avoid the longer queues.
+    adaptive: bool,
+    /// Topics that were told of queues of different lengths.
+    uneven: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
+    /// Its place in the accumulator.
+    pub(super) slot: TopicSlot,
     partitions: i32,
     /// The partitions that have a leader.
     available: Vec<i32>,
@@ -34,14 +43,26 @@ pub(super) struct Topic {
 
 /// Where a record goes.
 pub(super) enum Placement {
-    In(i32),
+    /// Where its key, its sender or the application's partitioner says.
+    Chosen(i32),
+    /// Where the batch for records without a place is filled: what it adds has to be noted.
+    Current(i32),
+    /// There is no such partition; the application's partitioner says so.
+    Wrong(i32),
     /// It names a partition that is not known (yet).
     Unknown,
 }
 
 impl TopicTable {
-    pub(super) fn new(config: &ProducerConfig, seed: u64) -> Self {
+    pub(super) fn new(
+        config: &ProducerConfig,
+        seed: u64,
+        custom: Option<Box<dyn Partitioner>>,
+    ) -> Self {
         Self {
+            custom,
+            adaptive: config.partitioner_adaptive,
+            uneven: Vec::new(),
             topics: BTreeMap::new(),
             batch_size: config.batch_size.get(),
             ignore_keys: config.partitioner_ignore_keys,
@@ -49,18 +70,55 @@ impl TopicTable {
         }
     }
 
-    pub(super) fn get(&mut self, name: &str) -> Option<(&mut Topic, &mut Jitter)> {
-        Some((self.topics.get_mut(name)?, &mut self.random))
+    /// Decides where a record goes; `None` if its topic is not known.
+    pub(super) fn place(
+        &mut self,
+        record: &ProducerRecord<'_>,
+    ) -> Option<(Placement, &mut Topic, &mut Jitter)> {
+        let topic = self.topics.get_mut(record.topic)?;
+        let custom = self.custom.as_deref_mut();
+        let placement = topic.place(record, custom, self.ignore_keys, &mut self.random);
+        Some((placement, topic, &mut self.random))
+    }
+
+    /// Takes over how many batches wait for each partition (KIP-794).
+    pub(super) fn note_queues<C: Clone>(&mut self, accumulator: &Accumulator<C>) {
+        if !self.adaptive {
+            return;
+        }
+        for name in self.uneven.drain(..) {
+            if let Some(topic) = self.topics.get_mut(&name) {
+                topic.partitioner.set_queue_lengths(&[], topic.partitions);
+            }
+        }
+        accumulator.queue_lengths(|name, lengths| {
+            let Some(topic) = self.topics.get_mut(name) else { return };
+            let mut queues = vec![0; topic.partitions as usize];
+            for (partition, length) in lengths {
+                if let Some(queue) = queues.get_mut(partition as usize) {
+                    *queue = length;
+                }
+            }
+            let queues: Vec<_> =
+                topic.available.iter().map(|it| (*it, queues[*it as usize])).collect();
+            topic.partitioner.set_queue_lengths(&queues, topic.partitions);
+            self.uneven.push(topic.name.clone());
+        });
     }
 
     /// Takes over a new picture of the cluster.
-    pub(super) fn update(&mut self, view: &MetadataView) {
+    pub(super) fn update<C: Clone>(
+        &mut self,
+        view: &MetadataView,
+        accumulator: &mut Accumulator<C>,
+    ) {
         for known in view.topics() {
             if let Some(topic) = self.topics.get_mut(&known.name) {
                 topic.update(known);
                 continue;
             }
             let mut topic = Topic {
+                slot: accumulator.slot(&known.name),
                 name: known.name.clone(),
                 partitions: 0,
                 available: Vec::new(),
@@ -76,18 +134,38 @@ impl TopicTable {
 }
 
 impl Topic {
-    pub(super) fn place(&mut self, record: &ProducerRecord<'_>, random: &mut Jitter) -> Placement {
-        match record.partition {
-            Some(partition) if (0..self.partitions).contains(&partition) => {
-                Placement::In(partition)
-            }
-            None if self.partitions > 0 => {
-                let view =
-                    TopicView { partition_count: self.partitions, available: &self.available };
-                Placement::In(self.partitioner.partition(record.key, view, random))
-            }
-            _ => Placement::Unknown,
+    fn place(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        custom: Option<&mut (dyn Partitioner + 'static)>,
+        ignore_keys: bool,
+        random: &mut Jitter,
+    ) -> Placement {
+        if let Some(partition) = record.partition {
+            let known = (0..self.partitions).contains(&partition);
+            return if known { Placement::Chosen(partition) } else { Placement::Unknown };
         }
+        if self.partitions == 0 {
+            return Placement::Unknown;
+        }
+        let view = TopicView { partition_count: self.partitions, available: &self.available };
+        let chosen = custom.and_then(|it| it.partition(&self.name, record.key, record.value, view));
+        match chosen {
+            Some(partition) if (0..self.partitions).contains(&partition) => {
+                Placement::Chosen(partition)
+            }
+            Some(partition) => Placement::Wrong(partition),
+            None => {
+                let partition = self.partitioner.partition(record.key, view, random);
+                let keyed = record.key.is_some() && !ignore_keys;
+                if keyed { Placement::Chosen(partition) } else { Placement::Current(partition) }
+            }
+        }
+    }
+
+    /// Returns how many partitions it has.
+    pub(super) fn partitions(&self) -> usize {
+        self.partitions as usize
     }
 
     /// Notes what a record without a partition of its own has added, and whether its batch is full

@@ -177,7 +177,7 @@ impl Task {
             }
             let mut unanswered = Vec::new();
             for Outgoing { frame, answered, pending } in queued.drain(..) {
-                frames.push(frame);
+                frames.extend(frame);
                 if answered {
                     self.note(pending);
                 } else {
@@ -335,13 +335,17 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-/// Writes all frames, many in one system call.
+/// Writes all pieces of frames, many in one system call.
 async fn write_all(writer: &mut WriteHalf<Stream>, frames: &mut Vec<Bytes>) -> std::io::Result<()> {
     let mut first = 0;
     while first < frames.len() {
-        let slices: Vec<IoSlice<'_>> =
-            frames[first..].iter().map(|frame| IoSlice::new(frame)).collect();
-        let mut written = match slices.as_slice() {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for (slice, frame) in slices.iter_mut().zip(&frames[first..]) {
+            *slice = IoSlice::new(frame);
+            count += 1;
+        }
+        let mut written = match &slices[..count] {
             [only] => writer.write(only).await?,
             many => writer.write_vectored(many).await?,
         };
@@ -360,5 +364,9 @@ async fn write_all(writer: &mut WriteHalf<Stream>, frames: &mut Vec<Bytes>) -> s
     writer.flush().await
 }
 
-/// Frames written with one system call: far below the system's limit of vectors.
+/// Frames taken from the queue at once.
 const WRITE_TOGETHER_MAX: usize = 64;
+
+/// Pieces of frames written with one system call: below the system's limit, and few enough to list in
+/// the task's own memory.
+const SLICES_MAX: usize = 64;
