@@ -43,14 +43,20 @@ pub(crate) fn install_rivals(workspace: &Workspace) -> Result<()> {
     let mut peers = suite(workspace)?;
     let sources = workspace.root.join("tests/interop");
     let python = workspace.peers().join("python");
-    let reader = sources.join("c/bench_reader.c");
-    let inputs = [reader.clone(), sources.join("python/requirements.txt")];
+    let programs = C_SOURCES.map(|(source, program)| (sources.join(source), program));
+    let mut inputs = programs.clone().map(|(source, _)| source).to_vec();
+    inputs.push(sources.join("python/requirements.txt"));
     peers.push(Peer::new(
-        "reader of librdkafka",
+        "programs over librdkafka",
         workspace.peers().join("c"),
         &inputs,
-        move |to| c_reader(&reader, &python, to),
+        move |to| programs.iter().try_for_each(|it| c_program(&it.0, it.1, &python, to)),
     )?);
+    let rivals = sources.join("rivals");
+    let inputs = RIVALS_SOURCES.map(|source| rivals.join(source));
+    peers.push(Peer::new("krafka and kacrab", workspace.peers().join("rivals"), &inputs, {
+        move |to| rust_rivals(&rivals, to)
+    })?);
     for peer in peers {
         if let Err(error) = peer.bring_up_to_date() {
             println!("   {}: left out: {error:#}", peer.name);
@@ -69,7 +75,7 @@ fn suite(workspace: &Workspace) -> Result<Vec<Peer>> {
     let mut java_inputs = vec![java.join("pom.xml")];
     java_inputs.extend(JAVA_SOURCES.map(|source| java.join(source)));
     let requirements = python.join("requirements.txt");
-    let go_inputs = ["go.mod", "go.sum", "main.go", "features.go", "bench.go"];
+    let go_inputs = ["go.mod", "go.sum", "main.go", "features.go", "bench.go", "bench_writer.go"];
     let libraries = jars.folder.clone();
     Ok(vec![
         jars,
@@ -172,13 +178,24 @@ fn go_driver(sources: &Path, folder: &Path) -> Result<()> {
     run_logged(&mut go, &folder.join("go.log"))
 }
 
-fn c_reader(source: &Path, python: &Path, folder: &Path) -> Result<()> {
+fn c_program(source: &Path, program: &str, python: &Path, folder: &Path) -> Result<()> {
     let library = librdkafka(python).context("the wheel of confluent-kafka has no librdkafka")?;
     let found_in = library.parent().context("a file is in a folder")?;
     let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(folder.join("bench-reader"));
+    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(folder.join(program));
     cc.arg(source).arg(&library).arg(format!("-Wl,-rpath,{}", found_in.display()));
     run_logged(&mut cc, &folder.join("cc.log"))
+}
+
+/// Builds the clients written in Rust, apart from our workspace and its lock file.
+fn rust_rivals(sources: &Path, folder: &Path) -> Result<()> {
+    let built = folder.join("built");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--manifest-path"]);
+    cargo.arg(sources.join("Cargo.toml")).arg("--target-dir").arg(&built);
+    run_logged(&mut cargo, &folder.join("cargo.log"))?;
+    fs::copy(built.join("release/kohort-rivals"), folder.join("rivals"))?;
+    Ok(fs::remove_dir_all(&built)?)
 }
 
 /// Finds the library, which the wheel has in a folder of its own under a name with a checksum in it.
@@ -193,4 +210,13 @@ fn librdkafka(python: &Path) -> Option<PathBuf> {
 }
 
 /// What Java's driver and its part in `bench client` are made of.
-const JAVA_SOURCES: [&str; 4] = ["Driver.java", "Features.java", "Flows.java", "BenchReader.java"];
+const JAVA_SOURCES: [&str; 5] =
+    ["Driver.java", "Features.java", "Flows.java", "BenchReader.java", "BenchWriter.java"];
+
+/// What the clients written in Rust are made of.
+const RIVALS_SOURCES: [&str; 5] =
+    ["Cargo.toml", "Cargo.lock", "src/main.rs", "src/kacrab_client.rs", "src/krafka_client.rs"];
+
+/// librdkafka's part in `bench client`, and the programs made of it.
+const C_SOURCES: [(&str, &str); 2] =
+    [("c/bench_reader.c", "bench-reader"), ("c/bench_writer.c", "bench-writer")];

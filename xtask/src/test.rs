@@ -64,6 +64,7 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         Some("groups") if !arguments.iter().any(|word| word.starts_with("handover")) => {
             peers::install_kafka(workspace)?;
         }
+        Some("latency") => {}
         Some("client") => {
             peers::install_rivals(workspace)?;
             return run_interop(workspace, &["--release"], "bench", arguments);

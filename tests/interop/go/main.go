@@ -76,6 +76,10 @@ func main() {
 		benchReader(os.Args[2:])
 		return
 	}
+	if os.Args[1] == "bench-writer" {
+		benchWriter(os.Args[2:])
+		return
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
-use crate::bench::client::{ReaderArguments, ServerArguments};
+use crate::bench::client::{ReaderArguments, ServerArguments, WriterArguments};
 use crate::broker::Kind;
 use crate::hub::Client;
 use crate::places::Places;
@@ -96,6 +96,9 @@ enum Command {
     /// Be a client of `bench client`.
     #[command(hide = true)]
     BenchReader(ReaderArguments),
+    /// Be a producer of `bench client`.
+    #[command(hide = true)]
+    BenchWriter(WriterArguments),
 }
 
 #[derive(Args)]
@@ -141,6 +144,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         Command::Soak(arguments) => return soak::run(arguments),
         Command::BenchServer(arguments) => return bench::client::serve(*arguments).map(|()| true),
         Command::BenchReader(arguments) => return bench::client::read(arguments).map(|()| true),
+        Command::BenchWriter(arguments) => return bench::client::write(arguments).map(|()| true),
         _ => {}
     }
     if let Command::Differential { broker, seed, lives } = command {
@@ -152,6 +156,7 @@ fn carry_out(command: Command) -> anyhow::Result<bool> {
         | Command::Soak(_)
         | Command::BenchServer(_)
         | Command::BenchReader(_)
+        | Command::BenchWriter(_)
         | Command::Differential { .. } => Ok(true),
         Command::Driver { bootstrap } => {
             driver::run(&bootstrap)?;

@@ -23,6 +23,7 @@ pub(crate) mod link;
 mod steady;
 mod table;
 mod target;
+mod way;
 mod wire;
 
 use std::fs;
@@ -52,6 +53,8 @@ pub(crate) enum Bench {
     Groups(groups::GroupsArguments),
     /// Compare clients reading from a broker that only serves.
     Client(client::ClientArguments),
+    /// Compare a record's way through our client and a broker with the same way over bare sockets.
+    Latency(way::LatencyArguments),
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +112,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::Availability(arguments) => availability::run(&arguments),
         Bench::Groups(arguments) => groups::run(arguments),
         Bench::Client(arguments) => client::run(&arguments),
+        Bench::Latency(arguments) => way::run(&arguments),
         Bench::FranzGo(arguments) => {
             let places = Places::find()?;
             franz_go::run(&places, &arguments.broker, arguments.rounds, arguments.records)

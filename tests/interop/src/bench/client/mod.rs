@@ -1,7 +1,7 @@
 //! `cargo xtask bench client`: what a client costs the machine that runs it.
 //!
-//! Every client reads the same log from the same serving process ([`server`]), one after the other,
-//! round by round, each in a process of its own. The figure is the CPU of that process per record,
+//! Every client reads the same log from the same serving process ([`server`]), or writes the same records
+//! to it, one after the other, round by round, each in a process of its own. The figure is the CPU of that process per record,
 //! after it has warmed up, and beside it what a reader must cost at the least ([`floor`]): machines
 //! and their moods differ, the multiples of the floor in the same run do not.
 
@@ -15,6 +15,7 @@ mod process;
 mod progress;
 mod readers;
 mod server;
+mod writing;
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,9 +29,10 @@ use super::table::Found;
 use crate::places::Places;
 use cases::{CASES, Case};
 use process::{Figures, Server, measure};
-use readers::Client;
 pub(crate) use readers::ReaderArguments;
+use readers::{Client, Load};
 pub(crate) use server::ServerArguments;
+pub(crate) use writing::WriterArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct ClientArguments {
@@ -67,6 +69,11 @@ pub(crate) fn read(arguments: &ReaderArguments) -> Result<()> {
     readers::run(arguments)
 }
 
+/// Writes until killed: for another process of this program.
+pub(crate) fn write(arguments: &WriterArguments) -> Result<()> {
+    writing::run(arguments)
+}
+
 /// Runs the bench.
 pub(super) fn run(arguments: &ClientArguments) -> Result<()> {
     if arguments.list {
@@ -94,7 +101,7 @@ pub(super) fn run(arguments: &ClientArguments) -> Result<()> {
         }
         match client.missing(&places) {
             None => clients.push(client),
-            Some(why) => println!("{} is left out: {why}", client.name()),
+            Some(why) => println!("{} is left out: {why}", client.name(false)),
         }
     }
     let mut reports = Vec::new();
@@ -132,18 +139,26 @@ fn run_case(
     let clients = clients.iter().filter(|client| case.takes(**client));
     let mut found: Vec<Rounds> = clients.map(|client| (*client, Vec::new())).collect();
     let mut server = Server::start(&case.server, places)?;
+    let load = if case.writes {
+        let values = writing::values_file(case.server.shape.value_bytes, places)?;
+        Load::Writing(case.server.shape, values)
+    } else {
+        Load::Reading(case.server.partitions)
+    };
     let record_bytes = server.batch_bytes as f64 / case.server.shape.batch_records as f64;
     for _ in 0..rounds {
         for (client, figures) in &mut found {
-            let mut command = client.command(places, &server.bootstrap, &case.server)?;
+            let mut command = client.command(places, &server.bootstrap, &load)?;
             let warm_up = client.warm_up(quick);
-            let name = format!("bench-{}", client.name().replace(' ', "-"));
+            let name = format!("bench-{}", client.name(case.writes).replace(' ', "-"));
             let measured =
                 measure(&mut command, &name, places, &mut server, record_bytes, warm_up, time);
             match measured {
                 Ok(measured) => figures.push(measured),
                 // A rival that cannot read this log is told so, and does not end the run.
-                Err(error) if client.is_rival() => println!("{}: {error:#}", client.name()),
+                Err(error) if client.is_rival() => {
+                    println!("{} fails: {error:#}", client.name(case.writes));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -54,7 +54,8 @@ pub(super) struct Figures {
     /// The client's CPU, user and system, per record.
     pub(super) nanoseconds: f64,
     pub(super) records_per_second: f64,
-    /// How many times the bytes of the records read were sent.
+    /// How many times the bytes of the records read were sent, or of those written, as they lie in the
+    /// bench's own batch, received.
     pub(super) fetched: f64,
     /// The most memory held, in bytes.
     pub(super) resident: f64,
@@ -95,7 +96,7 @@ pub(super) fn measure(
     let from = process.mark_after(warm_up, server)?;
     let to = process.mark_after(time, server)?;
     let records = (to.records - from.records) as f64;
-    ensure!(records > 0.0, "`{name}` read nothing in {time:?}");
+    ensure!(records > 0.0, "`{name}` got nothing done in {time:?}");
     Ok(Figures {
         nanoseconds: (to.cpu - from.cpu) * 1e9 / records,
         records_per_second: records / (to.at - from.at).as_secs_f64(),

@@ -1,12 +1,13 @@
 //! The clients that are compared, and how each is started.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::server::ServerArguments;
+use super::log::Shape;
 use super::{floor, ours};
 use crate::places::Places;
 
@@ -29,10 +30,14 @@ pub(crate) enum Client {
     FranzGoPooled,
     /// librdkafka, from C, at its defaults but for checksums, which are verified.
     Librdkafka,
+    /// krafka at its defaults.
+    Krafka,
+    /// kacrab at its defaults.
+    Kacrab,
 }
 
 impl Client {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Floor,
         Self::Batches,
         Self::Owned,
@@ -41,10 +46,15 @@ impl Client {
         Self::FranzGo,
         Self::FranzGoPooled,
         Self::Librdkafka,
+        Self::Krafka,
+        Self::Kacrab,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    /// Returns its name, as a reader or a writer.
+    pub(super) fn name(self, writes: bool) -> &'static str {
         match self {
+            Self::Owned if writes => "kohort records",
+            Self::FranzGoPooled if writes => "franz-go 1.22 tuned",
             Self::Floor => "floor",
             Self::Batches => "kohort batches",
             Self::Owned => "kohort owned",
@@ -53,6 +63,8 @@ impl Client {
             Self::FranzGo => "franz-go 1.22",
             Self::FranzGoPooled => "franz-go 1.22 pooled",
             Self::Librdkafka => "librdkafka 2.16",
+            Self::Krafka => "krafka 0.28",
+            Self::Kacrab => "kacrab 0.4",
         }
     }
 
@@ -70,6 +82,7 @@ impl Client {
             }
             Self::FranzGo | Self::FranzGoPooled => places.peers.join("go/driver"),
             Self::Librdkafka => places.peers.join("c/bench-reader"),
+            Self::Krafka | Self::Kacrab => places.peers.join("rivals/rivals"),
         };
         (!needed.exists()).then(|| format!("{} is not there", needed.display()))
     }
@@ -84,13 +97,13 @@ impl Client {
     }
 
     /// Returns the command that reads all partitions.
-    pub(super) fn command(
-        self,
-        places: &Places,
-        bootstrap: &str,
-        server: &ServerArguments,
-    ) -> Result<Command> {
-        let partitions = server.partitions.to_string();
+    pub(super) fn command(self, places: &Places, bootstrap: &str, load: &Load) -> Result<Command> {
+        let partitions = match load {
+            Load::Writing(shape, values) => {
+                return self.writing_command(places, bootstrap, *shape, values);
+            }
+            Load::Reading(partitions) => partitions.to_string(),
+        };
         Ok(match self {
             Self::Floor | Self::Batches | Self::Owned => {
                 let mut command = Command::new(std::env::current_exe()?);
@@ -123,9 +136,84 @@ impl Client {
                 librdkafka.args([bootstrap, &partitions]);
                 librdkafka
             }
+            Self::Krafka | Self::Kacrab => {
+                let mut rival = self.rust_rival(places);
+                rival.args(["reader", bootstrap, &partitions]);
+                rival
+            }
         })
     }
 }
+
+impl Client {
+    /// Returns the command that writes the values of a file.
+    fn writing_command(
+        self,
+        places: &Places,
+        bootstrap: &str,
+        shape: Shape,
+        values: &Path,
+    ) -> Result<Command> {
+        let mut command = match self {
+            Self::Floor | Self::Batches | Self::Owned => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("bench-writer");
+                if self == Self::Owned {
+                    command.arg("--each");
+                }
+                command
+            }
+            Self::Java | Self::JavaTuned => {
+                let mut java = Command::new("java");
+                java.args(["-cp", &places.class_path(), "BenchWriter"]);
+                java
+            }
+            Self::FranzGo | Self::FranzGoPooled => {
+                let mut go = Command::new(places.peers.join("go/driver"));
+                go.arg("bench-writer");
+                go
+            }
+            Self::Librdkafka => Command::new(places.peers.join("c/bench-writer")),
+            Self::Krafka | Self::Kacrab => {
+                let mut rival = self.rust_rival(places);
+                rival.arg("writer");
+                rival
+            }
+        };
+        command.arg(bootstrap).arg(values).arg(shape.value_bytes.to_string());
+        let codec = shape.codec.name();
+        match self {
+            Self::FranzGo | Self::Krafka | Self::Kacrab => command.arg(codec),
+            Self::FranzGoPooled => command.args([codec, "tuned"]),
+            _ => command.arg(format!("compression.type={codec}")),
+        };
+        if self == Self::JavaTuned {
+            command.args(JAVA_WRITER_TUNED);
+        }
+        Ok(command)
+    }
+}
+
+impl Client {
+    fn rust_rival(self, places: &Places) -> Command {
+        let mut command = Command::new(places.peers.join("rivals/rivals"));
+        command.arg(if self == Self::Krafka { "krafka" } else { "kacrab" });
+        command
+    }
+}
+
+/// What a client is to do.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// Read so many partitions.
+    Reading(i32),
+    /// Write the values in this file, which have this shape.
+    Writing(Shape, PathBuf),
+}
+
+/// What Kafka's producer gains most from.
+const JAVA_WRITER_TUNED: [&str; 3] =
+    ["batch.size=262144", "linger.ms=20", "buffer.memory=134217728"];
 
 /// What Kafka's consumer gains most from.
 const JAVA_TUNED: [&str; 3] =

@@ -3,7 +3,7 @@
 //! process is nobody's concern.
 //!
 //! A thread serves one connection, one request after the other, as Kafka does. The process tells its
-//! ports on stdout, and for each line on stdin how many bytes of records it has sent; it ends when
+//! ports on stdout, and for each line on stdin how many bytes of records it has sent or received; it ends when
 //! stdin does.
 
 use std::io::{BufRead, ErrorKind, Read, Write};
@@ -45,7 +45,7 @@ pub(super) struct Cluster {
     pub(super) arguments: ServerArguments,
     pub(super) ports: Vec<u16>,
     pub(super) template: Template,
-    /// The bytes of records sent.
+    /// The bytes of records sent, and those of requests with records received.
     sent: AtomicU64,
 }
 
@@ -122,6 +122,7 @@ impl<'a> Connection<'a> {
                     self.cluster.sent.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Some(ApiKey::Produce) => {
+                    self.cluster.sent.fetch_add(frame.len() as u64, Ordering::Relaxed);
                     if let Some(answer) =
                         answers::produce(&mut self.ends, &mut reader, version, id)?
                     {
