@@ -41,13 +41,14 @@ pub(super) fn many(column: Column, places: &Places) -> Result<Vec<f64>> {
 pub(super) fn restart(column: Column, places: &Places) -> Result<Vec<f64>> {
     let mut target = Target::start(column, places)?;
     let address = target.broker.address();
-    let members = block_on(async {
+    let settled = block_on(async {
         large::create_topic(&address, "topic", 1).await?;
         warm::classic(&target).await?;
-        let settled = settle(&address, "group", 10, 100, 10).await?;
-        Ok(settled.into_iter().flat_map(|(_, members)| members).collect::<Vec<_>>())
+        settle(&address, "group", 10, 100, 10).await
     })?;
+    // Their connections last until the broker is gone, or it would miss the members.
     target.broker.kill()?;
+    let members: Vec<_> = settled.into_iter().flat_map(|(_, members)| members).collect();
     let started = Instant::now();
     target.broker.launch()?;
     block_on(async {
@@ -56,22 +57,24 @@ pub(super) fn restart(column: Column, places: &Places) -> Result<Vec<f64>> {
             let address = address.clone();
             work.spawn(async move { heartbeat_again(&address, &member).await });
         }
-        let mut refused = 0;
+        let (mut refused, mut peers) = (0, Vec::new());
         while let Some(done) = work.join_next().await {
-            refused += i32::from(!done??.is_ok());
+            let (peer, code) = done??;
+            refused += i32::from(!code.is_ok());
+            peers.push(peer);
         }
         Ok(vec![started.elapsed().as_secs_f64(), f64::from(refused)])
     })
 }
 
-/// Heartbeats until the coordinator is there; returns what it says then.
-async fn heartbeat_again(address: &str, member: &classic::Member) -> Result<ErrorCode> {
+/// Heartbeats until the coordinator is there; returns what it says then, and the connection.
+async fn heartbeat_again(address: &str, member: &classic::Member) -> Result<(Peer, ErrorCode)> {
     let mut peer = Peer::connect(address, "many".to_owned()).await?;
     let mut pause = Duration::from_millis(1);
     loop {
         let code = peer.call(&member.heartbeat(), 4).await?.error_code;
         if !code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS {
-            return Ok(code);
+            return Ok((peer, code));
         }
         sleep(pause).await;
         // As clients do; the first tries are for a broker that is nearly there.

@@ -252,4 +252,4 @@ async fn unless_one_fails<T, E: 'static>(
 const WITH_CLIENTS: &str = "handover";
 /// Ten thousand groups are founded a thousand at a time, by three members each.
 const DESCRIPTORS: u64 = 6_000;
-const CASE_PATIENCE: Duration = Duration::from_secs(150);
+const CASE_PATIENCE: Duration = Duration::from_secs(240);

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use kohort_protocol::frame::encode_request;
 use kohort_protocol::header::decode_response_header;
+use kohort_protocol::messages::ApiVersionsRequest;
 use kohort_protocol::{Message, Reader, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,15 +26,22 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Connects when its turn comes: who connects while the broker's backlog is full tries again only
-    /// after a second, which would be the kernel's doing and not the broker's.
+    /// Connects when its turn comes, and asks for the versions as clients do: an answer says that the
+    /// connection is out of the broker's backlog. Who connects while that is full tries again only after a
+    /// second, which would be the kernel's doing.
     pub(super) async fn connect(address: &str, name: String) -> Result<Self> {
-        let turn = CONNECTING.acquire().await?;
+        let _turn = CONNECTING.acquire().await?;
         let connecting = timeout(PATIENCE, TcpStream::connect(address));
         let stream = connecting.await.context("no connection in time")??;
-        drop(turn);
         stream.set_nodelay(true)?;
-        Ok(Self { stream, incoming: BytesMut::new(), next_id: 1, name })
+        let mut peer = Self { stream, incoming: BytesMut::new(), next_id: 1, name };
+        let versions = ApiVersionsRequest {
+            client_software_name: "bench".to_owned(),
+            client_software_version: "1".to_owned(),
+        };
+        let answer = peer.call(&versions, 3).await?;
+        ensure!(answer.error_code.is_ok(), "the versions were not told: {}", answer.error_code);
+        Ok(peer)
     }
 
     pub(super) async fn call<R: Request>(
