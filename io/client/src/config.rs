@@ -101,15 +101,24 @@ pub trait Properties: Default {
         Ok(self)
     }
 
-    /// Returns a configuration from the environment: with the prefix `KAFKA_CLIENT_`, the variable
-    /// `KAFKA_CLIENT_LINGER_MS` is `linger.ms`.
+    /// Returns a configuration from the environment: with the prefix `KOHORT_`, the variable
+    /// `KOHORT_LINGER_MS` is `linger.ms`.
     fn from_environment(prefix: &str) -> Result<Self, ConfigError> {
+        Self::from_variables(prefix, std::env::vars_os())
+    }
+
+    /// Returns a configuration from variables: what [`from_environment`](Self::from_environment) does with
+    /// those of the process. Variables without the prefix are passed over.
+    fn from_variables(
+        prefix: &str,
+        variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, ConfigError> {
         let named = |(variable, value): (std::ffi::OsString, std::ffi::OsString)| {
             let (variable, value) = (variable.into_string().ok()?, value.into_string().ok()?);
             let name = variable.strip_prefix(prefix)?.to_ascii_lowercase().replace('_', ".");
             Some((name, value))
         };
-        Self::from_pairs(std::env::vars_os().filter_map(named))
+        Self::from_pairs(variables.into_iter().filter_map(named))
     }
 }
 
@@ -167,4 +176,42 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Result<ConsumerConfig, ConfigError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        ConsumerConfig::from_variables("KOHORT_", pairs)
+    }
+
+    #[test]
+    fn variables_with_the_prefix_are_properties_and_others_nobodys_business() {
+        let read = variables(&[
+            ("PATH", "/bin"),
+            ("KOHORT_BOOTSTRAP_SERVERS", "a:1,b:2"),
+            ("KOHORT_FETCH_MAX_WAIT_MS", "2s"),
+            ("kohort_group_id", "not ours"),
+            ("KOHORT_GROUP_ID", "g"),
+        ]);
+        let typed = ConsumerConfig::from_pairs([
+            ("bootstrap.servers", "a:1,b:2"),
+            ("fetch.max.wait.ms", "2000"),
+            ("group.id", "g"),
+        ]);
+        assert_eq!(read.unwrap(), typed.unwrap());
+    }
+
+    #[test]
+    fn a_variable_that_is_no_property_is_refused_with_the_nearest() {
+        let error = variables(&[("KOHORT_GROUP_IDD", "g")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown consumer property `group.idd`; the nearest is `group.id`"
+        );
+        let error = variables(&[("KOHORT_FETCH_MAX_WAIT_MS", "soon")]).unwrap_err();
+        assert!(error.to_string().contains("fetch.max.wait.ms"), "{error}");
+    }
 }

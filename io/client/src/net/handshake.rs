@@ -38,11 +38,22 @@ pub(super) async fn establish(
         address: address.clone(),
         reason: Arc::new(reason),
     })?;
+    establish_at(resolved, host, address, options).await
+}
+
+async fn establish_at(
+    candidates: impl Iterator<Item = SocketAddr>,
+    host: &str,
+    address: &Arc<str>,
+    options: &ConnectionOptions,
+) -> Result<Established, NetError> {
+    let too_long =
+        || NetError::ConnectTimeout { address: address.clone(), timeout: options.setup_timeout };
     let mut last = NetError::Resolve {
         address: address.clone(),
         reason: Arc::new(std::io::Error::other("the name has no address")),
     };
-    for candidate in resolved {
+    for candidate in candidates {
         let set_up = set_up(candidate, host, address, options);
         let outcome = tokio::time::timeout(options.setup_timeout, set_up).await;
         match outcome.unwrap_or_else(|_| Err(too_long())) {
@@ -216,3 +227,81 @@ const HANDSHAKE_CORRELATION: i32 = 0;
 const READ_BYTES: usize = 16 * 1024;
 /// The part of a frame whose room is taken on the peer's word: one partition's fetch.
 pub(super) const TRUSTED_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use kohort_protocol::messages::api_versions::ApiVersion;
+    use rustix::net::sockopt;
+
+    use super::*;
+    use crate::net::stream::Dialer;
+
+    /// Listens, and tells one client which versions it has: those of ApiVersions.
+    fn broker() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut request).unwrap();
+            let max_version = ApiVersionsRequest::VERSIONS.max;
+            let served =
+                ApiVersion { api_key: ApiKey::ApiVersions as i16, max_version, min_version: 0 };
+            let answer = ApiVersionsResponse { api_keys: vec![served], ..Default::default() };
+            let frame =
+                frame::encode_response(&answer, max_version, HANDSHAKE_CORRELATION).unwrap();
+            stream.write_all(&frame).unwrap();
+            // Until the client is done.
+            let _ = stream.read(&mut length);
+        });
+        address
+    }
+
+    /// An address at which nobody listens.
+    fn nobody() -> SocketAddr {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    }
+
+    fn connect(
+        candidates: &[SocketAddr],
+        options: &ConnectionOptions,
+    ) -> Result<Established, NetError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let candidates = candidates.iter().copied();
+        runtime.block_on(establish_at(candidates, "a-name", &Arc::from("a-name:9092"), options))
+    }
+
+    #[test]
+    fn the_next_address_of_a_name_is_tried_when_one_refuses() {
+        let options = ConnectionOptions::default();
+        let (refusing, open) = (nobody(), broker());
+        let established = connect(&[refusing, open], &options).unwrap();
+        let Stream::Tcp(stream) = &established.stream else { panic!("no TLS was asked for") };
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        let failed = connect(&[refusing, nobody()], &options).map(|_| ()).unwrap_err();
+        assert!(matches!(failed, NetError::Connect { .. }), "{failed}");
+        assert!(failed.is_retriable());
+    }
+
+    #[test]
+    fn sockets_have_the_buffers_that_are_asked_for() {
+        let sizes = |dialer: Dialer| {
+            let options = ConnectionOptions { dialer, ..ConnectionOptions::default() };
+            let established = connect(&[broker()], &options).unwrap();
+            let Stream::Tcp(stream) = &established.stream else { panic!("no TLS was asked for") };
+            let send = sockopt::socket_send_buffer_size(stream).unwrap();
+            (send, sockopt::socket_recv_buffer_size(stream).unwrap())
+        };
+        let (send, receive) =
+            sizes(Dialer { send_buffer: Some(20_000), receive_buffer: Some(30_000) });
+        // Linux makes twice as much of it for its own needs.
+        assert!((20_000..=40_000).contains(&send), "{send}");
+        assert!((30_000..=60_000).contains(&receive), "{receive}");
+        assert_ne!(sizes(Dialer::default()), (send, receive));
+    }
+}
