@@ -106,6 +106,14 @@ impl Application for At {
         0
     }
 
+    fn kept_bytes(&self) -> i64 {
+        0
+    }
+
+    fn starves(&self, _partition: Option<&TopicPartition>) -> bool {
+        false
+    }
+
     fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
         Some(Position { offset: self.0, leader_epoch: Some(4) })
     }
@@ -242,7 +250,10 @@ fn a_leader_that_is_no_news_makes_the_partition_wait_for_metadata() {
     let data = PartitionData { current_leader, ..failed(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
     fetched(&mut world, &plan, data, Vec::new());
     assert!(world.done.contains(&Action::RefreshMetadata));
-    assert_eq!((status(&world), fetches(&mut world)), (FetchStatus::BackingOff, vec![]));
+    assert_eq!(
+        (status(&world), fetches(&mut world)),
+        (FetchStatus::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER), vec![])
+    );
 }
 
 #[test]

@@ -29,9 +29,14 @@ use super::types::{
 };
 use super::walk::walk_batches;
 use crate::metadata::{Broker, MetadataView};
+use pace::Pace;
 use session::{FetchSession, Named, Wanted};
 
+mod pace;
 mod session;
+mod status;
+
+pub use status::FetchStatus;
 
 /// How records are fetched.
 #[derive(Debug, Clone)]
@@ -44,7 +49,7 @@ pub struct FetchConfig {
     pub max_bytes: i32,
     /// The most bytes of one partition in one answer.
     pub partition_max_bytes: i32,
-    /// The most bytes in memory, in flight and handed out: the answers' frames.
+    /// The most bytes in memory, in flight and handed out, as they came and unpacked.
     pub budget_bytes: i64,
     /// Which records are visible.
     pub isolation: IsolationLevel,
@@ -65,6 +70,24 @@ pub struct FetchPlan {
     pub node: i32,
     /// What to send.
     pub request: FetchRequest,
+}
+
+/// What there is of the budget.
+pub struct Memory<'a> {
+    /// How many bytes are in memory.
+    pub used: i64,
+    /// How many more are kept for what is unpacked.
+    pub kept: i64,
+    /// Whether somebody waits for records who has at most those of one earlier time: of a stream's
+    /// partition, or of all that no stream has.
+    pub starves: &'a dyn Fn(Option<&TopicPartition>) -> bool,
+}
+
+impl std::fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { used, kept, .. } = self;
+        f.debug_struct("Memory").field("used", used).field("kept", kept).finish_non_exhaustive()
+    }
 }
 
 /// What can leave now, and what holds the rest back.
@@ -120,64 +143,6 @@ pub struct FetchOutcome {
     pub refresh_metadata: bool,
 }
 
-/// What a partition is doing, or why it is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FetchStatus {
-    /// A fetch that names it is in flight.
-    InFlight,
-    /// Data waits for the application; more is fetched once it has been taken.
-    Buffered,
-    /// The application paused it.
-    Paused,
-    /// It is being given back.
-    Revoking,
-    /// Its committed offset, or an offset by time, is being looked up.
-    FindingPosition,
-    /// Its leader changed: whether the new one still has what was read is being asked (KIP-320).
-    Validating,
-    /// It has no offset and no policy: the application has to seek.
-    NoOffset,
-    /// It has no leader, or the leader's address is unknown.
-    NoLeader,
-    /// The cluster cannot or will not describe its topic.
-    NoTopic(ErrorCode),
-    /// An error makes it, or its broker, wait a moment.
-    BackingOff,
-    /// The broker holds an earlier fetch that does not name it; it is in the next one.
-    BrokerBusy,
-    /// The byte budget is spent: the application has to drop records it holds.
-    BudgetSpent,
-    /// It is fetched with the next plan.
-    Due,
-}
-
-impl FetchStatus {
-    /// Whether it waits for something: it is neither being fetched nor buffered nor paused.
-    pub fn is_waiting(self) -> bool {
-        !matches!(self, Self::InFlight | Self::Buffered | Self::Paused)
-    }
-
-    /// Returns a name for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InFlight => "in flight",
-            Self::Buffered => "buffered",
-            Self::Paused => "paused",
-            Self::Revoking => "revoking",
-            Self::FindingPosition => "finding position",
-            Self::Validating => "validating",
-            Self::NoOffset => "no offset",
-            Self::NoLeader => "no leader",
-            Self::NoTopic(_) => "no topic",
-            Self::BackingOff => "backing off",
-            Self::BrokerBusy => "broker busy",
-            Self::BudgetSpent => "budget spent",
-            Self::Due => "due",
-        }
-    }
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Fetcher {
@@ -185,6 +150,7 @@ pub struct Fetcher {
     ids: Counter,
     in_flight: BTreeMap<i32, Flight>,
     sessions: BTreeMap<i32, FetchSession>,
+    paces: BTreeMap<i32, Pace>,
     retry_at: BTreeMap<i32, Timestamp>,
     /// When each partition last brought data: who waited longest is asked for first, because a
     /// broker fills an answer in the order of the request.
@@ -192,11 +158,14 @@ pub struct Fetcher {
     clock: u64,
     /// How many answers in a row said that a partition's disk failed.
     disk_errors: BTreeMap<TopicPartition, u32>,
+    /// What the latest answers said of partitions that they brought nothing of.
+    refusals: BTreeMap<TopicPartition, ErrorCode>,
 }
 
 #[derive(Debug)]
 struct Flight {
     id: RequestId,
+    sent_at: Timestamp,
     reserved: i64,
     partitions: BTreeMap<TopicPartition, Asked>,
     topic_ids: BTreeMap<[u8; 16], TopicName>,
@@ -235,24 +204,25 @@ impl Fetcher {
             ids: Counter::default(),
             in_flight: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            paces: BTreeMap::new(),
             retry_at: BTreeMap::new(),
             served: BTreeMap::new(),
             clock: 0,
             disk_errors: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
     /// Returns the fetches that can leave now.
     ///
-    /// `buffered` tells how many bytes of a partition wait for the application, `used` how many
-    /// bytes are in memory altogether.
+    /// `buffered` tells how many bytes of a partition wait for the application.
     pub fn plan(
         &mut self,
         now: Timestamp,
         positions: &Positions,
         view: &MetadataView,
         buffered: &dyn Fn(&TopicPartition) -> usize,
-        used: i64,
+        memory: &Memory<'_>,
     ) -> Planned {
         let mut planned = Planned::default();
         // Brokers of which a partition is full. A fetch without it could keep the broker busy long
@@ -261,7 +231,8 @@ impl Fetcher {
         let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked)>> = BTreeMap::new();
         let (mut paused_bytes, mut takeable) = (0, false);
         let credit = self.credit_apart(positions);
-        let mut left_out: BTreeSet<i32> = BTreeSet::new();
+        let (mut left_out, mut starved): (BTreeSet<i32>, BTreeSet<i32>) = Default::default();
+        let used = memory.used;
         for (partition, slot) in positions.iter() {
             let waiting = buffered(partition);
             if slot.paused {
@@ -289,6 +260,9 @@ impl Fetcher {
                 }
                 full.insert(node);
             }
+            if slot.apart && waiting == 0 && (memory.starves)(Some(partition)) {
+                starved.insert(node);
+            }
             let bytes_max = if slot.apart { credit as i32 } else { i32::MAX };
             let asked = Asked {
                 epoch: slot.epoch,
@@ -307,24 +281,27 @@ impl Fetcher {
             if self.retry_at.get(&node).is_some_and(|retry_at| now < *retry_at) {
                 continue;
             }
-            let mut size = self.fetch_bytes(view);
-            let reserved: i64 = self.in_flight.values().map(|flight| flight.reserved).sum();
+            let mut size = self.fetch_bytes(node, view);
+            let reserved = self.reserved_bytes();
             // With nothing in memory one fetch is always allowed, however large its batches are.
-            let budget = self.config.budget_bytes;
+            let budget = self.config.budget_bytes - memory.kept;
             if used + reserved + size > budget && used + reserved > 0 {
+                // Whoever has no more than what he was given last may need it until there is more.
+                let starves = starved.contains(&node) || !takeable && (memory.starves)(None);
                 // What paused partitions keep comes back only when they are resumed, which may never
                 // be: meanwhile the others go on, one small answer at a time.
                 let stuck = !takeable && paused_bytes > 0 && reserved == 0;
-                if !stuck || used - paused_bytes + FETCH_BYTES_MIN.min(budget) > budget {
+                let fits = used - paused_bytes + FETCH_BYTES_MIN.min(budget) <= budget;
+                if !(starves || stuck && fits) {
                     planned.held_back = true;
-                    break;
+                    continue;
                 }
                 size = FETCH_BYTES_MIN.min(size);
             }
             partitions
                 .sort_by_key(|(partition, _)| self.served.get(partition).copied().unwrap_or(0));
             let max_wait = if left_out.contains(&node) { LEFT_OUT_WAIT_MS } else { i32::MAX };
-            let plan = self.send(node, partitions, size, max_wait, view);
+            let plan = self.send(now, node, partitions, size, max_wait, view);
             planned.fetches.push(plan);
         }
         planned
@@ -352,6 +329,10 @@ impl Fetcher {
             return outcome;
         }
         outcome.brokers = response.node_endpoints.into_iter().filter_map(broker).collect();
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let sizes = partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len) as i64);
+        let pace = self.paces.entry(node).or_default();
+        pace.answered(flight.reserved, sizes.sum(), now - flight.sent_at);
         for topic in response.responses {
             let by_id = flight.topic_ids.get(&topic.topic_id.0).cloned();
             let name = by_id.unwrap_or_else(|| topic.topic.as_str().into());
@@ -391,53 +372,6 @@ impl Fetcher {
         self.retry_at.values().copied().filter(|retry_at| *retry_at > now).min()
     }
 
-    /// Names what a partition is doing.
-    pub fn status(
-        &self,
-        now: Timestamp,
-        partition: &TopicPartition,
-        positions: &Positions,
-        view: &MetadataView,
-        buffered: usize,
-    ) -> Option<FetchStatus> {
-        let slot = positions.get(partition)?;
-        let in_flight = |flight: &Flight| {
-            flight.partitions.get(partition).is_some_and(|asked| asked.is_for(slot))
-        };
-        if self.in_flight.values().any(in_flight) {
-            return Some(FetchStatus::InFlight);
-        }
-        let no_topic = view.topic(&partition.topic).is_none();
-        let no_topic = no_topic.then(|| view.topic_error(&partition.topic)).flatten();
-        Some(if slot.revoking {
-            FetchStatus::Revoking
-        } else if slot.paused {
-            FetchStatus::Paused
-        } else if let Some(code) = no_topic {
-            FetchStatus::NoTopic(code)
-        } else if slot.is_undecided() {
-            FetchStatus::NoOffset
-        } else if slot.is_validating() {
-            FetchStatus::Validating
-        } else if slot.fetch_position().is_none() {
-            FetchStatus::FindingPosition
-        } else if self.is_full(buffered, slot, self.credit_apart(positions)) {
-            FetchStatus::Buffered
-        } else if now < slot.retry_at() {
-            FetchStatus::BackingOff
-        } else {
-            match source(now, view, partition, slot) {
-                None => FetchStatus::NoLeader,
-                Some((node, _)) if self.in_flight.contains_key(&node) => FetchStatus::BrokerBusy,
-                Some((node, _)) if self.retry_at.get(&node).is_some_and(|at| now < *at) => {
-                    FetchStatus::BackingOff
-                }
-                Some(_) if buffered > 0 => FetchStatus::Buffered,
-                Some(_) => FetchStatus::Due,
-            }
-        })
-    }
-
     /// Two answers' worth: while the application reads one, the next is there. More would only hold
     /// memory that other partitions need. A partition read apart has its own credit.
     fn is_full(&self, buffered: usize, slot: &Slot, credit_apart: i64) -> bool {
@@ -455,14 +389,34 @@ impl Fetcher {
     }
 
     /// Shares the budget so that every broker can have one answer in flight and one in use.
-    fn fetch_bytes(&self, view: &MetadataView) -> i64 {
+    fn fetch_bytes(&self, node: i32, view: &MetadataView) -> i64 {
         let brokers = view.brokers().len().max(1) as i64;
         let share = self.config.budget_bytes / (2 * brokers);
-        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes))
+        let share = share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes));
+        let pace = self.paces.get(&node).copied().unwrap_or_default();
+        pace.bytes(i64::from(self.config.min_bytes), share)
+    }
+
+    /// Returns how many bytes the fetches in flight may bring.
+    pub fn reserved_bytes(&self) -> i64 {
+        self.in_flight.values().map(|flight| flight.reserved).sum()
+    }
+
+    /// Ends the fetch sessions: returns what to send to which broker. Nobody needs the answers.
+    pub fn close_sessions(&mut self) -> Vec<(i32, FetchRequest)> {
+        let sessions = std::mem::take(&mut self.sessions);
+        let closes =
+            sessions.into_iter().filter_map(|(node, session)| Some((node, session.close()?)));
+        let request = |(node, Named { session_id, session_epoch, .. })| {
+            let request = FetchRequest { session_id, session_epoch, ..FetchRequest::default() };
+            (node, request)
+        };
+        closes.map(request).collect()
     }
 
     fn send(
         &mut self,
+        now: Timestamp,
         node: i32,
         partitions: Vec<(TopicPartition, Asked)>,
         size: i64,
@@ -470,8 +424,13 @@ impl Fetcher {
         view: &MetadataView,
     ) -> FetchPlan {
         let id = RequestId(self.ids.advance());
-        let mut flight =
-            Flight { id, reserved: size, partitions: BTreeMap::new(), topic_ids: BTreeMap::new() };
+        let mut flight = Flight {
+            id,
+            sent_at: now,
+            reserved: size,
+            partitions: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
+        };
         let mut wanted = Vec::with_capacity(partitions.len());
         for (partition, asked) in partitions {
             let topic_id = view.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
@@ -524,6 +483,7 @@ impl Fetcher {
         match data.error_code {
             ErrorCode::NONE => {
                 self.disk_errors.remove(&partition);
+                self.refusals.remove(&partition);
                 let preferred = data.preferred_read_replica;
                 if preferred >= 0 {
                     let known = positions.get(&partition).and_then(|slot| slot.preferred(now));
@@ -570,6 +530,7 @@ impl Fetcher {
                 outcome.out_of_range.push((partition, asked.position_epoch));
             }
             code => {
+                self.refusals.insert(partition.clone(), code);
                 positions.prefer_leader(&partition, asked.position_epoch);
                 let leader = data.current_leader;
                 if leader.leader_id >= 0 && leader.leader_epoch > asked.leader_epoch {

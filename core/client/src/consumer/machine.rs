@@ -20,7 +20,7 @@ use std::sync::Arc;
 use kohort_protocol::ErrorCode;
 
 use super::committer::{CommitContext, CommitTicket, Committer};
-use super::fetcher::{FetchStatus, Fetcher};
+use super::fetcher::{FetchStatus, Fetcher, Memory, Planned};
 use super::membership::Membership;
 use super::positions::{Positions, PositionsConfig};
 use super::stalls::{Stall, StallCounters, Stalls};
@@ -59,6 +59,8 @@ pub struct ConsumerMachine {
     leaderless_at: Option<Timestamp>,
     held_back: bool,
     closing: bool,
+    /// Whether fetch sessions are being ended.
+    closing_sessions: bool,
     left: bool,
     closed: bool,
 }
@@ -129,6 +131,7 @@ impl ConsumerMachine {
             leaderless_at: None,
             held_back: false,
             closing: false,
+            closing_sessions: false,
             left: false,
             closed: false,
             config,
@@ -147,13 +150,17 @@ impl ConsumerMachine {
         let view = self.view.clone();
         let found = self.positions.advance(now, &view, coordinator.is_some());
         self.apply_positions(now, found, &mut actions);
-        let planned = self.fetcher.plan(
-            now,
-            &self.positions,
-            &view,
-            &|partition| application.buffered(partition),
-            application.used_bytes(),
-        );
+        let planned = if self.closing {
+            Planned::default()
+        } else {
+            let memory = Memory {
+                used: application.used_bytes(),
+                kept: application.kept_bytes(),
+                starves: &|partition| application.starves(partition),
+            };
+            let buffered = |partition: &_| application.buffered(partition);
+            self.fetcher.plan(now, &self.positions, &view, &buffered, &memory)
+        };
         self.held_back = planned.held_back;
         actions.extend(planned.fetches.into_iter().map(Action::Fetch));
         if !planned.leaderless {
@@ -164,7 +171,8 @@ impl ConsumerMachine {
             actions.push(Action::RefreshMetadata);
         }
         self.look_for_stalls(now, application, &mut actions);
-        if self.closing && self.left && !self.closed && self.committer.is_idle() {
+        let at_rest = self.left && !self.closing_sessions && self.committer.is_idle();
+        if self.closing && at_rest && !self.closed {
             self.closed = true;
             actions.push(Action::Closed);
         }
@@ -223,6 +231,11 @@ impl ConsumerMachine {
     /// Whether taking or dropping records would let more be fetched, as of the latest `advance`.
     pub fn is_held_back(&self) -> bool {
         self.held_back
+    }
+
+    /// Returns how many bytes the fetches under way may bring.
+    pub fn reserved_bytes(&self) -> i64 {
+        self.fetcher.reserved_bytes()
     }
 
     /// Returns the group's coordinator, if known.

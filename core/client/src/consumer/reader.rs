@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use kohort_protocol::compression::{Compression, Decompressor};
+use kohort_protocol::messages::fetch::AbortedTransaction;
 use kohort_protocol::records::{
     BatchHeader, BatchRef, ControlRecord, MarkerKind, RecordIter, RecordView,
 };
@@ -47,6 +48,8 @@ impl<H> Default for Progress<H> {
 
 /// Where unpacked records lie, and who accounts for them.
 pub trait Memory<H> {
+    /// Whether another batch may be unpacked now.
+    fn admits(&self) -> bool;
     /// Returns memory to unpack into, best what was used before: it grows as need be.
     fn spare(&self) -> Vec<u8>;
     /// Takes memory whose first `filled` bytes are unpacked records, for as long as they are needed.
@@ -166,6 +169,8 @@ pub struct Opened<H> {
     pub rest: Option<Chunk<H>>,
     /// What stopped the reading: it stays at `position`.
     pub error: Option<CorruptBatch>,
+    /// Whether it stopped because there is no memory to unpack into.
+    pub no_room: bool,
 }
 
 /// Data that cannot be read.
@@ -207,6 +212,7 @@ impl Reader {
             position: chunk.delivery.position,
             rest: None,
             error: None,
+            no_room: false,
         };
         loop {
             let batch = match chunk.progress.opened.take() {
@@ -218,10 +224,14 @@ impl Reader {
                 }
                 None if opened.records >= limit.records || opened.bytes >= limit.bytes => break,
                 None => match self.next_batch(&mut chunk, memory) {
-                    Ok(Some(batch)) => batch,
-                    Ok(None) => {
+                    Ok(Next::Batch(batch)) => batch,
+                    Ok(Next::Nothing) => {
                         opened.position = chunk.delivery.position;
                         continue;
+                    }
+                    Ok(Next::NoRoom) => {
+                        opened.no_room = true;
+                        break;
                     }
                     Err(error) => {
                         opened.error = Some(error);
@@ -263,78 +273,98 @@ impl Reader {
         opened
     }
 
-    /// Opens the next batch of a chunk and moves the chunk past it; `None` when it has nothing for
-    /// the application.
+    /// Opens the next batch of a chunk and moves the chunk past it.
     fn next_batch<H: Clone>(
         &mut self,
         chunk: &mut Chunk<H>,
         memory: &dyn Memory<H>,
-    ) -> Result<Option<OpenBatch<H>>, CorruptBatch> {
-        let partition = chunk.delivery.partition.clone();
-        let corrupt = |offset: i64, why: &dyn std::fmt::Display| CorruptBatch {
-            partition: partition.clone(),
-            offset,
-            why: why.to_string(),
-        };
+    ) -> Result<Next<H>, CorruptBatch> {
         let wanted = chunk.delivery.position.offset;
-        let bytes = chunk.delivery.records.clone();
-        let batch = BatchRef::parse(&bytes).map_err(|error| corrupt(wanted, &error))?;
+        let batch = BatchRef::parse(&chunk.delivery.records)
+            .map_err(|error| corrupt(chunk, wanted, &error))?;
         let header = *batch.header();
-        if self.config.check_crcs {
-            batch.verify_crc().map_err(|error| corrupt(header.base_offset, &error))?;
+        let base = header.base_offset;
+        let compression = header.compression().map_err(|error| corrupt(chunk, base, &error))?;
+        if compression != Compression::None && !memory.admits() {
+            return Ok(Next::NoRoom);
         }
-        let visible = header.next_offset() > wanted && self.is_visible(chunk, &batch);
+        if self.config.check_crcs {
+            batch.verify_crc().map_err(|error| corrupt(chunk, base, &error))?;
+        }
+        let (aborted, aborting) = (&mut chunk.delivery.aborted, &mut chunk.progress.aborting);
+        let visible = header.next_offset() > wanted
+            && is_visible(self.config.isolation, aborted, aborting, &batch);
         let opened = if visible && header.record_count > 0 {
-            let compression =
-                header.compression().map_err(|error| corrupt(header.base_offset, &error))?;
             let (records, hold) = if compression == Compression::None {
-                (bytes.slice(HEADER..header.size_in_bytes()), chunk.hold.clone())
+                let records = chunk.delivery.records.slice(HEADER..header.size_in_bytes());
+                (records, chunk.hold.clone())
             } else {
                 let mut space = memory.spare();
                 let unpacked = self
                     .decompressor
                     .decompress(compression, batch.payload(), &mut space, UNPACKED_BYTES_MAX)
-                    .map_err(|error| corrupt(header.base_offset, &error))?;
+                    .map_err(|error| corrupt(chunk, base, &error))?;
                 let filled = unpacked.len();
                 memory.keep(space, filled)
             };
             for record in RecordIter::new(&header, &records) {
-                record.map_err(|error| corrupt(header.base_offset, &error))?;
+                record.map_err(|error| corrupt(chunk, base, &error))?;
             }
-            Some(OpenBatch { header, records, first_offset: wanted, _hold: hold })
+            Next::Batch(OpenBatch { header, records, first_offset: wanted, _hold: hold })
         } else {
-            None
+            Next::Nothing
         };
-        chunk.delivery.records = bytes.slice(header.size_in_bytes()..);
+        chunk.delivery.records.advance(header.size_in_bytes());
         let leader_epoch =
             (header.partition_leader_epoch >= 0).then_some(header.partition_leader_epoch);
-        let offset = if opened.is_some() { wanted } else { header.next_offset().max(wanted) };
+        let offset = match opened {
+            Next::Batch(_) => wanted,
+            _ => header.next_offset().max(wanted),
+        };
         chunk.delivery.position = Position { offset, leader_epoch };
         Ok(opened)
     }
+}
 
-    /// Hides control batches, and the data of aborted transactions from readers of committed data.
-    fn is_visible<H>(&self, chunk: &mut Chunk<H>, batch: &BatchRef<'_>) -> bool {
-        let header = batch.header();
-        if self.config.isolation == IsolationLevel::ReadCommitted {
-            let aborting = &mut chunk.progress.aborting;
-            chunk.delivery.aborted.retain(|aborted| {
-                let begun = aborted.first_offset <= header.last_offset();
-                if begun {
-                    aborting.insert(aborted.producer_id);
-                }
-                !begun
-            });
-            if header.is_control() {
-                if is_abort(batch) {
-                    aborting.remove(&header.producer_id);
-                }
-                return false;
+/// What came next.
+enum Next<H> {
+    Batch(OpenBatch<H>),
+    /// A batch with nothing for the application.
+    Nothing,
+    /// A batch that cannot be unpacked yet.
+    NoRoom,
+}
+
+#[cold]
+fn corrupt<H>(chunk: &Chunk<H>, offset: i64, why: &dyn std::fmt::Display) -> CorruptBatch {
+    CorruptBatch { partition: chunk.delivery.partition.clone(), offset, why: why.to_string() }
+}
+
+/// Hides control batches, and the data of aborted transactions from readers of committed data.
+fn is_visible(
+    isolation: IsolationLevel,
+    aborted: &mut Vec<AbortedTransaction>,
+    aborting: &mut BTreeSet<i64>,
+    batch: &BatchRef<'_>,
+) -> bool {
+    let header = batch.header();
+    if isolation == IsolationLevel::ReadCommitted {
+        aborted.retain(|aborted| {
+            let begun = aborted.first_offset <= header.last_offset();
+            if begun {
+                aborting.insert(aborted.producer_id);
             }
-            return !(header.is_transactional() && aborting.contains(&header.producer_id));
+            !begun
+        });
+        if header.is_control() {
+            if is_abort(batch) {
+                aborting.remove(&header.producer_id);
+            }
+            return false;
         }
-        !header.is_control()
+        return !(header.is_transactional() && aborting.contains(&header.producer_id));
     }
+    !header.is_control()
 }
 
 fn is_abort(batch: &BatchRef<'_>) -> bool {

@@ -63,6 +63,14 @@ impl Application for Polling {
         0
     }
 
+    fn kept_bytes(&self) -> i64 {
+        0
+    }
+
+    fn starves(&self, _partition: Option<&TopicPartition>) -> bool {
+        false
+    }
+
     fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
         None
     }

@@ -37,7 +37,10 @@ use tokio::sync::watch;
 
 use crate::config::{CommonConfig, ConfigError};
 use crate::net::stream::Dialer;
-use crate::net::{BrokerConnection, ConnectionOptions, Driver, NetError, Pool, Purpose, Security};
+use crate::net::{
+    BrokerConnection, ConnectionOptions, Driver, FramePool, KEPT_BYTES, NetError, Pool, Purpose,
+    Security,
+};
 pub use kohort_client_core::metadata::Topics;
 pub use metadata::HeldTopics;
 use metadata::Refresher;
@@ -55,6 +58,8 @@ pub struct ClusterOptions {
     pub allow_auto_create_topics: bool,
     /// The largest answer to take; a consumer's fetch may be larger than the default.
     pub response_bytes_max: usize,
+    /// How much memory of large answers, in use and for the next ones, is kept.
+    pub answers_kept_bytes: usize,
     /// What decides the jitter of the back-off; `None` takes it from the clock.
     pub seed: Option<u64>,
 }
@@ -64,6 +69,7 @@ impl Default for ClusterOptions {
         Self {
             allow_auto_create_topics: false,
             response_bytes_max: ConnectionOptions::default().response_bytes_max,
+            answers_kept_bytes: KEPT_BYTES,
             seed: None,
         }
     }
@@ -155,6 +161,7 @@ impl Cluster {
                 send_buffer: config.send_buffer.and_then(size),
                 receive_buffer: config.receive_buffer.and_then(size),
             },
+            frames: FramePool::new(options.answers_kept_bytes),
             security: Security::new(config)?,
             ..ConnectionOptions::default()
         };

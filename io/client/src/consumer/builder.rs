@@ -93,7 +93,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets how many bytes of records may be in memory, in flight and handed out, decompressed or not.
+    /// Sets how many bytes of records may be in memory: on their way, waiting and handed out, as they came
+    /// and unpacked. One batch may exceed it, since it could be larger; a poll that finds it spent waits
+    /// until [`Records`](super::Records) are dropped. What was copied out is not counted.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.budget_bytes = bytes.max(1);
@@ -114,10 +116,11 @@ impl ConsumerBuilder {
         let options = ClusterOptions {
             allow_auto_create_topics: config.allow_auto_create_topics,
             seed: Some(seed),
+            answers_kept_bytes: usize::try_from(self.budget_bytes).unwrap_or(usize::MAX),
             ..ClusterOptions::default()
         };
         let cluster = Cluster::start(&driver, &config.common, options)?;
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(self.budget_bytes));
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (reply_sender, replies) = mpsc::unbounded_channel();
         let request_timeout = config.common.request_timeout;

@@ -1,5 +1,12 @@
-//! The byte budget: what is in memory, and how it comes back when data is dropped.
+//! The byte budget: what is in memory, as it came and unpacked, and how it comes back when data is
+//! dropped.
+//!
+//! Fetches are asked for only as far as the budget goes. What their records unpack to is known only
+//! afterwards: while compressed data comes, a part of the budget is kept for it, and another batch is
+//! unpacked only while there is room for one like the last. A batch can be larger than all of the budget,
+//! so whoever reads may exceed it by one batch, unless he has more than the records of one earlier poll.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -8,30 +15,80 @@ use kohort_client_core::consumer::reader::Memory;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Counts the bytes in use, and wakes the network side when it waits for some to come back.
-#[derive(Debug, Default)]
+/// Counts the bytes in use, and wakes whoever waits for some to come back.
+#[derive(Debug)]
 pub(super) struct Credits {
+    budget: i64,
     used: AtomicI64,
+    /// The part of what is used that was unpacked.
+    unpacked: AtomicI64,
+    /// What the fetches under way may bring.
+    reserved: AtomicI64,
+    /// What the latest batch unpacked to: as much is expected of the next. 0 while none was compressed.
+    expected: AtomicI64,
     /// Set by the network side while it holds fetches back.
     starved: AtomicBool,
     pub(super) wake: Notify,
+    /// Set by readers while they wait for room to unpack.
+    readers_wait: AtomicBool,
+    pub(super) room: Notify,
     /// Memory that records were unpacked into, for the next ones.
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 /// What is kept to unpack into: what a few polls need.
 const SPARE_BYTES: usize = 2 * 1024 * 1024;
+/// The part of the budget that is kept for unpacked records.
+const UNPACKED_PART: i64 = 4;
 
 impl Credits {
+    /// Starts with `budget` bytes to use.
+    pub(super) fn new(budget: u64) -> Self {
+        Self {
+            budget: i64::try_from(budget).unwrap_or(i64::MAX),
+            used: AtomicI64::new(0),
+            unpacked: AtomicI64::new(0),
+            reserved: AtomicI64::new(0),
+            expected: AtomicI64::new(0),
+            starved: AtomicBool::new(false),
+            wake: Notify::new(),
+            readers_wait: AtomicBool::new(false),
+            room: Notify::new(),
+            spare: Mutex::default(),
+        }
+    }
+
     /// Takes `bytes` for as long as the hold or a clone of it lives.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Hold {
-        self.used.fetch_add(bytes as i64, Ordering::Relaxed);
-        Hold { _share: Arc::new(Share { credits: self.clone(), bytes: bytes as i64 }) }
+        self.hold(bytes as i64, false)
+    }
+
+    fn hold(self: &Arc<Self>, bytes: i64, unpacked: bool) -> Hold {
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        if unpacked {
+            self.unpacked.fetch_add(bytes, Ordering::SeqCst);
+        }
+        Hold { _share: Arc::new(Share { credits: self.clone(), bytes, unpacked }) }
     }
 
     /// Returns the bytes in use.
     pub(super) fn used(&self) -> i64 {
-        self.used.load(Ordering::Relaxed)
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many more bytes are kept for what is unpacked.
+    pub(super) fn kept(&self) -> i64 {
+        if self.expected.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        (self.budget / UNPACKED_PART - self.unpacked.load(Ordering::SeqCst)).max(0)
+    }
+
+    /// Says what the fetches under way may bring.
+    pub(super) fn set_reserved(&self, bytes: i64) {
+        if self.reserved.swap(bytes, Ordering::SeqCst) > bytes {
+            self.wake_readers();
+        }
     }
 
     /// Says whether fetches are held back. To lose no wake-up it is set before looking at what is in
@@ -42,20 +99,63 @@ impl Credits {
 
     /// Tells the network side that there is room, if it waits for it.
     pub(super) fn made_room(&self) {
-        if self.starved.swap(false, Ordering::SeqCst) {
+        // Looked at first, since it seldom is and every poll comes by here.
+        if self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst) {
             self.wake.notify_one();
+        }
+    }
+
+    fn wake_readers(&self) {
+        if self.readers_wait.load(Ordering::SeqCst)
+            && self.readers_wait.swap(false, Ordering::SeqCst)
+        {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Whether what is left of the budget is enough for another batch, as far as one can tell. If not,
+    /// `room` tells of a change from here on.
+    fn has_room(&self) -> bool {
+        let left = || {
+            let spoken_for = self.used() + self.reserved.load(Ordering::SeqCst);
+            spoken_for + self.expected.load(Ordering::Relaxed).max(1) <= self.budget
+        };
+        left() || {
+            self.readers_wait.store(true, Ordering::SeqCst);
+            left()
         }
     }
 }
 
-impl Memory<Hold> for Arc<Credits> {
+/// Memory to unpack into for one poll.
+#[derive(Debug)]
+pub(super) struct Unpacking<'a> {
+    credits: &'a Arc<Credits>,
+    /// Whether a batch may exceed the budget.
+    may_exceed: Cell<bool>,
+}
+
+impl<'a> Unpacking<'a> {
+    pub(super) fn new(credits: &'a Arc<Credits>, may_exceed: bool) -> Self {
+        Self { credits, may_exceed: Cell::new(may_exceed) }
+    }
+}
+
+impl Memory<Hold> for Unpacking<'_> {
+    fn admits(&self) -> bool {
+        self.credits.has_room() || self.may_exceed.get()
+    }
+
     fn spare(&self) -> Vec<u8> {
-        self.spare.lock().pop().unwrap_or_default()
+        self.credits.spare.lock().pop().unwrap_or_default()
     }
 
     fn keep(&self, memory: Vec<u8>, filled: usize) -> (Bytes, Hold) {
-        let hold = self.take(memory.capacity());
-        (Bytes::from_owner(Unpacked { memory, filled, credits: self.clone() }), hold)
+        self.may_exceed.set(false);
+        let bytes = memory.capacity() as i64;
+        self.credits.expected.store(bytes, Ordering::Relaxed);
+        let hold = self.credits.hold(bytes, true);
+        (Bytes::from_owner(Unpacked { memory, filled, credits: self.credits.clone() }), hold)
     }
 }
 
@@ -93,11 +193,59 @@ pub(super) struct Hold {
 struct Share {
     credits: Arc<Credits>,
     bytes: i64,
+    unpacked: bool,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if self.unpacked {
+            self.credits.unpacked.fetch_sub(self.bytes, Ordering::SeqCst);
+        }
         self.credits.used.fetch_sub(self.bytes, Ordering::SeqCst);
         self.credits.made_room();
+        self.credits.wake_readers();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_exceeds_the_budget_by_one_batch_and_gives_back_by_dropping() {
+        let credits = Arc::new(Credits::new(1000));
+        let wire = credits.take(900);
+        credits.set_reserved(100);
+        let unpacking = Unpacking::new(&credits, true);
+        assert!(unpacking.admits(), "nothing is given out yet");
+        let (records, hold) = unpacking.keep(Vec::with_capacity(5000), 0);
+        assert!(!unpacking.admits());
+        assert_eq!((credits.used(), credits.kept()), (5900, 0));
+        drop((records, hold));
+        assert_eq!((credits.used(), credits.kept()), (900, 250));
+        assert!(!unpacking.admits(), "what is on its way will need its place");
+        drop(wire);
+        assert!(!unpacking.admits(), "the next one may be as large");
+        let (_, small) = unpacking.keep(Vec::with_capacity(100), 0);
+        drop(small);
+        assert!(unpacking.admits());
+    }
+
+    #[test]
+    fn readers_that_wait_are_woken_when_something_is_dropped_or_a_fetch_ends() {
+        let credits = Arc::new(Credits::new(1000));
+        let waits = |credits: &Arc<Credits>| {
+            assert!(!Unpacking::new(credits, false).admits());
+            credits.readers_wait.load(Ordering::SeqCst)
+        };
+        let held = credits.take(500);
+        credits.set_reserved(500);
+        assert!(waits(&credits));
+        credits.set_reserved(0);
+        assert!(!credits.readers_wait.load(Ordering::SeqCst));
+        credits.set_reserved(500);
+        assert!(waits(&credits));
+        drop(held);
+        assert!(!credits.readers_wait.load(Ordering::SeqCst));
     }
 }

@@ -73,9 +73,10 @@ use parking_lot::Mutex;
 pub use records::{Batch, Iter, OwnedRecord, Record, Records};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::net::Driver;
 use commits::{Commits, Offset};
+use credits::Unpacking;
 use events::EVENTS_WAITING_MAX;
 use records::Part;
 use shared::Shared;
@@ -133,6 +134,11 @@ pub struct Health {
     /// The topics wanted that the cluster cannot or will not describe, with why: one that does not
     /// exist (yet) is asked for again and again, without a word from [`Consumer::poll`].
     pub topics: BTreeMap<Arc<str>, ErrorCode>,
+    /// Why the cluster refuses this client, if it does: a wrong password, a certificate that is not
+    /// trusted, a listener that speaks something else.
+    pub cluster: Option<ClusterError>,
+    /// Why the group does not have this consumer, if it refused it.
+    pub group: Option<PollError>,
     /// The member's id and generation, while it has one.
     pub member: Option<(String, i32)>,
     /// The coordinator's node, while it is known.
@@ -255,6 +261,9 @@ impl Consumer {
             tokio::pin!(ready);
             // From here on no wake-up is missed, although nobody waits yet.
             ready.as_mut().enable();
+            let room = self.shared.credits.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
             if let Some(records) = self.take(limit)? {
                 return Ok(records);
             }
@@ -270,6 +279,7 @@ impl Consumer {
             };
             tokio::select! {
                 () = &mut ready => {}
+                () = &mut room => {}
                 () = timer => {}
                 refusal = self.cluster.refused() => return Err(refusal.into()),
             }
@@ -445,6 +455,8 @@ impl Consumer {
         Ok(Health {
             partitions: status.partitions,
             topics: status.topic_errors,
+            cluster: self.cluster.refusal(),
+            group: status.group_refusal,
             member: status.member,
             coordinator: status.coordinator,
             buffered_bytes: status.used_bytes,
@@ -490,12 +502,13 @@ impl Consumer {
         let mut parts: Vec<Part> = Vec::new();
         let (mut count, mut bytes) = (0, 0);
         let mut broken = None;
+        let unpacking = Unpacking::new(&self.shared.credits, self.shared.may_exceed());
         while count < limit.records && bytes < limit.bytes {
             let Some(chunk) = self.shared.buffer.lock().take() else { break };
             let (partition, epoch) =
                 (chunk.delivery.partition.clone(), chunk.delivery.position_epoch);
             let room = Limit { records: limit.records - count, bytes: limit.bytes - bytes };
-            let opened = reader.open(chunk, room, &self.shared.credits);
+            let opened = reader.open(chunk, room, &unpacking);
             let mut buffer = self.shared.buffer.lock();
             let has_records = opened.records > 0;
             if !buffer.give(&partition, epoch, opened.position, has_records) {
@@ -516,13 +529,17 @@ impl Consumer {
                 broken = Some(error);
                 break;
             }
+            if opened.no_room {
+                break;
+            }
         }
         drop(reader);
         self.shared.credits.made_room();
         if !parts.is_empty() {
             let read_to_end = Arc::new(AtomicBool::new(false));
             *self.shared.read_to_end.lock() = read_to_end.clone();
-            return Ok(Some(Records { parts, count, read_to_end }));
+            let lease = Some(self.shared.lease.clone());
+            return Ok(Some(Records { parts, count, read_to_end, _lease: lease }));
         }
         match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {
             Some(error) => Err(error),

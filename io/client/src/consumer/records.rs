@@ -24,6 +24,8 @@ pub struct Records {
     pub(super) parts: Vec<Part>,
     pub(super) count: usize,
     pub(super) read_to_end: Arc<AtomicBool>,
+    /// Tells their reader that they are still there.
+    pub(super) _lease: Option<Arc<()>>,
 }
 
 /// Batches of one partition, in order.

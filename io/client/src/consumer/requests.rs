@@ -16,7 +16,7 @@ use kohort_protocol::messages::api_versions::ApiVersionsRequest;
 use kohort_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
-use kohort_protocol::messages::fetch::FetchResponse;
+use kohort_protocol::messages::fetch::{FetchRequest, FetchResponse};
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use kohort_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
@@ -26,6 +26,7 @@ use kohort_protocol::messages::offset_for_leader_epoch::{
 };
 use kohort_protocol::{ErrorCode, Request};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, ClusterError, CoordinatorKind};
 use crate::net::{Driver, Purpose};
@@ -39,6 +40,7 @@ pub(super) enum Reply {
     Listed(RequestId, Option<ListOffsetsResponse>),
     EpochEnds(RequestId, Result<OffsetForLeaderEpochResponse, ErrorCode>),
     Fetched { node: i32, id: RequestId, answer: Option<FetchResponse> },
+    SessionsClosed,
     GroupTopics { id: RequestId, members: Vec<JoinGroupResponseMember> },
 }
 
@@ -182,6 +184,24 @@ impl Requests {
         });
     }
 
+    /// Ends fetch sessions. Not on the connection they are used on: an answer may be held back there.
+    pub(super) fn close_sessions(&self, sessions: Vec<(i32, FetchRequest)>) {
+        let cluster = self.cluster.clone();
+        self.reply_with(async move {
+            let mut closes = JoinSet::new();
+            for (node, request) in sessions {
+                let cluster = cluster.clone();
+                let leader = cluster.view().broker(node).cloned();
+                let close = async move {
+                    let _ = ask(&cluster, leader, Purpose::General, &request, GOODBYE).await;
+                };
+                closes.spawn(tokio::time::timeout(GOODBYE, close));
+            }
+            closes.join_all().await;
+            Reply::SessionsClosed
+        });
+    }
+
     /// Gets a picture for the leader to assign by; what it has to cover was said before.
     pub(super) fn group_topics(&self, id: RequestId, members: Vec<JoinGroupResponseMember>) {
         let cluster = self.cluster.clone();
@@ -227,6 +247,8 @@ async fn consumer_heartbeat(
     }
 }
 
+/// How long the end of a fetch session may take: the broker forgets it in any case, only later.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// The version of ConsumerGroupHeartbeat that brought expressions.
 const REGEX_FROM: i16 = 1;
 

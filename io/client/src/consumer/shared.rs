@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) closed: AtomicBool,
     /// Whether the latest poll's records were walked to their end.
     pub(super) read_to_end: Mutex<Arc<AtomicBool>>,
+    /// Shared with the records of all polls.
+    pub(super) lease: Arc<()>,
     polls: AtomicUsize,
     /// How many streams wait for records.
     reads: AtomicUsize,
@@ -46,6 +48,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) group: Option<PollError>,
+    /// The same, for whoever asks, until partitions are assigned or something else is subscribed to.
+    pub(super) group_refusal: Option<PollError>,
     pub(super) topics: BTreeMap<TopicName, PollError>,
     pub(super) partitions: BTreeMap<TopicPartition, PollError>,
 }
@@ -73,11 +77,11 @@ impl Clock {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(budget_bytes: u64) -> Self {
         let clock = Clock::new();
         Self {
             buffer: Mutex::default(),
-            credits: Arc::default(),
+            credits: Arc::new(Credits::new(budget_bytes)),
             ready: Notify::new(),
             streams: Streams::default(),
             faults: Mutex::default(),
@@ -85,6 +89,7 @@ impl Shared {
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             read_to_end: Mutex::default(),
+            lease: Arc::default(),
             polls: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             polled_at: AtomicI64::new(clock.now()),
@@ -109,7 +114,17 @@ impl Shared {
     }
 
     pub(super) fn is_polling(&self) -> bool {
-        self.polls.load(Ordering::SeqCst) > 0
+        self.polls() > 0
+    }
+
+    fn polls(&self) -> usize {
+        self.polls.load(Ordering::SeqCst)
+    }
+
+    /// Whether those who poll have at most the records of one earlier poll each: they may need them until
+    /// there are more, whatever is left of the budget.
+    pub(super) fn may_exceed(&self) -> bool {
+        Arc::strong_count(&self.lease) - 1 <= self.polls()
     }
 
     /// Tells whoever reads a partition to look again: its stream, if that is given, or a poll.
@@ -123,6 +138,12 @@ impl Shared {
     /// Counts the time without polls from now on.
     pub(super) fn touch(&self) {
         self.polled_at.store(self.clock.now(), Ordering::SeqCst);
+    }
+
+    /// Takes that something else is subscribed to: what refused the earlier group is history.
+    pub(super) fn begin_subscription(&self) {
+        self.touch();
+        self.faults.lock().group_refusal = None;
     }
 
     pub(super) fn add_fault(&self, fault: Fault) {
@@ -144,7 +165,10 @@ impl Shared {
             Fault::Topic { topic, code } => {
                 faults.topics.insert(topic.clone(), PollError::Topic { topic, code });
             }
-            Fault::Group(error) => faults.group = Some(PollError::Group(error)),
+            Fault::Group(error) => {
+                faults.group_refusal = Some(PollError::Group(error.clone()));
+                faults.group = Some(PollError::Group(error));
+            }
             _ => {}
         }
         drop(faults);
@@ -170,6 +194,17 @@ impl Application for Shared {
 
     fn used_bytes(&self) -> i64 {
         self.credits.used()
+    }
+
+    fn kept_bytes(&self) -> i64 {
+        self.credits.kept()
+    }
+
+    fn starves(&self, partition: Option<&TopicPartition>) -> bool {
+        match partition {
+            Some(partition) => self.streams.starves(partition),
+            None => self.is_polling() && self.may_exceed(),
+        }
     }
 
     fn consumed(&self, partition: &TopicPartition) -> Option<Position> {

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use kohort_client_core::consumer::buffer::{Apart, Buffer};
 use kohort_client_core::consumer::reader::{Limit, Opened, Reader};
@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
 use super::commits::{Commit, Commits};
-use super::credits::Hold;
+use super::credits::{Hold, Unpacking};
 use super::error::{CommitRefusal, PollError};
 use super::records::{Part, Records};
 use super::shared::Shared;
@@ -107,8 +107,15 @@ impl PartitionStream {
             // A closed consumer's streams have ended.
             let _ = commands.send(Command::Apart(partition.clone(), epoch, true));
         }
-        let partition = partition.clone();
-        Some(Self { partition, epoch, shared: shared.clone(), signal, reader, commits, commands })
+        Some(Self {
+            partition: partition.clone(),
+            epoch,
+            shared: shared.clone(),
+            signal,
+            reader,
+            commits,
+            commands,
+        })
     }
 
     /// Returns the partition.
@@ -127,13 +134,22 @@ impl PartitionStream {
             tokio::pin!(ready);
             // From here on no wake-up is missed, although nobody waits yet.
             ready.as_mut().enable();
+            let shared = self.shared.clone();
+            let room = shared.credits.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
             if let Some(end) = *signal.end.lock() {
                 return Err(end.into());
             }
             if let Some(records) = self.take_now()? {
                 return Ok(records);
             }
-            ready.await;
+            let _waiting = signal.wait();
+            shared.credits.made_room();
+            tokio::select! {
+                () = ready => {}
+                () = room => {}
+            }
         }
     }
 
@@ -186,8 +202,9 @@ impl PartitionStream {
                 }
             };
             let sequence = chunk.delivery.position_epoch;
-            let opened = self.reader.open(chunk, BATCHES, &self.shared.credits);
-            let Opened { batches, records: count, position, rest, error, .. } = opened;
+            let unpacking = Unpacking::new(&self.shared.credits, self.signal.may_exceed());
+            let opened = self.reader.open(chunk, BATCHES, &unpacking);
+            let Opened { batches, records: count, position, rest, error, no_room, .. } = opened;
             let mut buffer = self.shared.buffer.lock();
             if !buffer.give(&self.partition, sequence, position, count > 0) {
                 continue;
@@ -199,10 +216,14 @@ impl PartitionStream {
             self.shared.credits.made_room();
             if count > 0 {
                 let parts = vec![Part { partition: self.partition.clone(), batches }];
-                return Ok(Some(Records { parts, count, ..Records::default() }));
+                let lease = Some(self.signal.lease.clone());
+                return Ok(Some(Records { parts, count, _lease: lease, ..Records::default() }));
             }
             if let Some(error) = error {
                 return Err(StreamError::Poll(error.into()));
+            }
+            if no_room {
+                return Ok(None);
             }
         }
     }
@@ -249,11 +270,21 @@ struct Signal {
     epoch: AssignmentEpoch,
     ready: Notify,
     end: Mutex<Option<StreamEnd>>,
+    /// Whether somebody waits for records.
+    waits: AtomicBool,
+    /// Shared with all records of the stream.
+    lease: Arc<()>,
 }
 
 impl Streams {
     fn add(&self, partition: &TopicPartition, epoch: AssignmentEpoch) -> Arc<Signal> {
-        let signal = Arc::new(Signal { epoch, ready: Notify::new(), end: Mutex::new(None) });
+        let signal = Arc::new(Signal {
+            epoch,
+            ready: Notify::new(),
+            end: Mutex::new(None),
+            waits: AtomicBool::new(false),
+            lease: Arc::default(),
+        });
         self.signals.lock().insert(partition.clone(), signal.clone());
         signal
     }
@@ -269,6 +300,13 @@ impl Streams {
         if let Some(signal) = self.signals.lock().get(partition) {
             signal.ready.notify_one();
         }
+    }
+
+    /// Whether somebody waits for a stream's records who has at most one earlier part of them.
+    pub(super) fn starves(&self, partition: &TopicPartition) -> bool {
+        let signals = self.signals.lock();
+        let signal = signals.get(partition);
+        signal.is_some_and(|it| it.waits.load(Ordering::SeqCst) && it.may_exceed())
     }
 
     /// Ends a partition's stream, if there is one; the first reason stays.
@@ -307,9 +345,30 @@ impl Streams {
 }
 
 impl Signal {
+    /// Whether at most one part of the records is still there: it may be needed until there is another.
+    fn may_exceed(&self) -> bool {
+        Arc::strong_count(&self.lease) <= 2
+    }
+
+    /// Marks somebody as waiting for records for as long as the guard lives.
+    fn wait(&self) -> Awaiting<'_> {
+        self.waits.store(true, Ordering::SeqCst);
+        Awaiting(self)
+    }
+
     fn end(&self, why: StreamEnd) {
         self.end.lock().get_or_insert(why);
         self.ready.notify_one();
+    }
+}
+
+/// See [`Signal::wait`].
+#[derive(Debug)]
+struct Awaiting<'a>(&'a Signal);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.waits.store(false, Ordering::SeqCst);
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::credits::Hold;
+use super::error::PollError;
 use super::events::{RebalanceEvent, RevocationGuard, UNDELIVERED};
 use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
@@ -74,6 +75,7 @@ pub(super) struct Status {
     pub(super) member: Option<(String, i32)>,
     pub(super) coordinator: Option<i32>,
     pub(super) used_bytes: i64,
+    pub(super) group_refusal: Option<PollError>,
     pub(super) stalled: Vec<Stall>,
     pub(super) counters: Counters,
     pub(super) stalls: StallCounters,
@@ -159,6 +161,7 @@ impl Task {
             // Set before looking at the budget: what is freed from here on wakes us.
             self.shared.credits.set_starved(true);
             let actions = self.machine.advance(clock.now(), &*self.shared);
+            self.shared.credits.set_reserved(self.machine.reserved_bytes());
             if !self.machine.is_held_back() {
                 self.shared.credits.set_starved(false);
             }
@@ -173,7 +176,7 @@ impl Task {
         let now = clock.now();
         match command {
             Command::Subscribe(topics) => {
-                self.shared.touch();
+                self.shared.begin_subscription();
                 let unsubscribes = topics.is_empty();
                 let actions = self.machine.handle_subscribe(now, topics);
                 self.execute(clock, actions, None);
@@ -183,12 +186,12 @@ impl Task {
                 }
             }
             Command::SubscribePattern(pattern) => {
-                self.shared.touch();
+                self.shared.begin_subscription();
                 let actions = self.machine.handle_subscribe_pattern(now, pattern);
                 self.execute(clock, actions, None);
             }
             Command::SubscribeRegex(regex) => {
-                self.shared.touch();
+                self.shared.begin_subscription();
                 let actions = self.machine.handle_subscribe_regex(now, regex);
                 self.execute(clock, actions, None);
             }
@@ -244,6 +247,7 @@ impl Task {
                     member: self.machine.identity(),
                     coordinator: self.machine.coordinator(),
                     used_bytes: self.shared.credits.used(),
+                    group_refusal: self.shared.faults.lock().group_refusal.clone(),
                     stalled: self.machine.stalled(now),
                     counters: self.machine.counters().0.clone(),
                     stalls: self.machine.counters().1.clone(),
@@ -285,6 +289,10 @@ impl Task {
                 hold = Some(self.shared.credits.take(bytes));
                 self.machine.handle_fetched(now, node, id, answer, &*self.shared)
             }
+            Reply::SessionsClosed => {
+                self.machine.handle_sessions_closed();
+                Vec::new()
+            }
             Reply::GroupTopics { id, members } => {
                 self.new_view(clock);
                 self.machine.handle_group_topics(now, id, members)
@@ -320,6 +328,7 @@ impl Task {
                     self.requests.epoch_ends(id, node, request);
                 }
                 Action::Fetch(plan) => self.requests.fetch(plan),
+                Action::CloseSessions(sessions) => self.requests.close_sessions(sessions),
                 Action::RefreshMetadata => self.cluster.refresh_soon(),
                 Action::WantTopics(topics) => self.want_topics(topics),
                 Action::BrokersLearnt(brokers) => self.cluster.learn_brokers(&brokers),
@@ -400,6 +409,7 @@ impl Task {
         let event = match event {
             GroupEvent::Rebalancing { reason } => RebalanceEvent::Rebalancing { reason },
             GroupEvent::Assigned { added, owned, generation } => {
+                self.shared.faults.lock().group_refusal = None;
                 RebalanceEvent::Assigned { added, owned, generation }
             }
             GroupEvent::Revoked { partitions } => RebalanceEvent::Revoked { partitions },

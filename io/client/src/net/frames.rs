@@ -4,6 +4,7 @@
 //! touched: more than reading the records it holds. So the memory of an answer goes back to its client's
 //! pool when the last record that lies in it is dropped, and the next answer is read into it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,13 +24,22 @@ pub struct FramePool {
 
 #[derive(Debug)]
 struct Inner {
-    kept: Mutex<Vec<Vec<u8>>>,
+    memory: Mutex<Memory>,
     bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// For the next answers, in the order it came back.
+    kept: VecDeque<Vec<u8>>,
+    kept_bytes: usize,
+    /// What answers lie in.
+    used_bytes: usize,
 }
 
 /// What is kept unless it is said otherwise: as much as a consumer's budget is by default, so that no
 /// more is ever kept than was in use at once.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Default for FramePool {
     fn default() -> Self {
@@ -38,9 +48,10 @@ impl Default for FramePool {
 }
 
 impl FramePool {
-    /// Returns an empty pool that keeps up to `bytes_max` for later.
+    /// Returns an empty pool that keeps memory for later as long as it all, with what is in use, is not
+    /// more than `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { inner: Arc::new(Inner { kept: Mutex::default(), bytes_max }) }
+        Self { inner: Arc::new(Inner { memory: Mutex::default(), bytes_max }) }
     }
 
     /// Reads the rest of a frame of `length` bytes, whose beginning has been `received` without what
@@ -51,7 +62,8 @@ impl FramePool {
         received: &mut BytesMut,
         length: usize,
     ) -> std::io::Result<Option<Bytes>> {
-        let mut frame = Frame { bytes: self.take(length), pool: Arc::downgrade(&self.inner) };
+        let pool = Arc::downgrade(&self.inner);
+        let mut frame = Frame { bytes: self.take(length), pool, counted: 0 };
         let bytes = &mut frame.bytes;
         bytes.extend_from_slice(&received.split_to(received.len().min(length)));
         while bytes.len() < length {
@@ -62,6 +74,8 @@ impl FramePool {
                 return Ok(None);
             }
         }
+        frame.counted = frame.bytes.capacity();
+        self.inner.memory.lock().used_bytes += frame.counted;
         Ok(Some(Bytes::from_owner(frame)))
     }
 
@@ -71,21 +85,27 @@ impl FramePool {
         TRUSTED_BYTES.max(self.inner.bytes_max / 2)
     }
 
-    /// Takes the least memory that is enough, or else the most there is.
+    /// Takes the least memory that is enough and not far too much, which would be missing elsewhere.
     fn take(&self, wanted: usize) -> Vec<u8> {
-        let mut kept = self.inner.kept.lock();
-        let enough = kept.iter().enumerate().filter(|(_, it)| it.capacity() >= wanted);
-        let best = enough.min_by_key(|(_, it)| it.capacity());
-        let best = best.or_else(|| kept.iter().enumerate().max_by_key(|(_, it)| it.capacity()));
-        let at = best.map(|(at, _)| at);
-        at.map(|at| kept.swap_remove(at)).unwrap_or_default()
+        let memory = &mut *self.inner.memory.lock();
+        let fits = wanted..=wanted.saturating_mul(4).max(SMALL_BYTES);
+        let kept = memory.kept.iter().enumerate();
+        let best = kept.filter(|(_, it)| fits.contains(&it.capacity()));
+        let at = best.min_by_key(|(_, it)| it.capacity()).map(|(at, _)| at);
+        let taken = at.and_then(|at| memory.kept.remove(at)).unwrap_or_default();
+        memory.kept_bytes -= taken.capacity();
+        taken
     }
 }
+
+/// Memory of this size serves any answer.
+const SMALL_BYTES: usize = 512 * 1024;
 
 /// An answer, whose memory goes back to its pool.
 struct Frame {
     bytes: Vec<u8>,
     pool: Weak<Inner>,
+    counted: usize,
 }
 
 impl AsRef<[u8]> for Frame {
@@ -99,11 +119,19 @@ impl Drop for Frame {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        let mut kept = pool.kept.lock();
-        let held: usize = kept.iter().map(Vec::capacity).sum();
-        if bytes.capacity() > 0 && held + bytes.capacity() <= pool.bytes_max {
-            kept.push(bytes);
+        let memory = &mut *pool.memory.lock();
+        memory.used_bytes -= self.counted;
+        let room = pool.bytes_max.saturating_sub(memory.used_bytes);
+        if bytes.capacity() == 0 || bytes.capacity() > room {
+            return;
         }
+        // What lay there longest is of a size that nobody asks for.
+        while memory.kept_bytes + bytes.capacity() > room {
+            let Some(oldest) = memory.kept.pop_front() else { break };
+            memory.kept_bytes -= oldest.capacity();
+        }
+        memory.kept_bytes += bytes.capacity();
+        memory.kept.push_back(bytes);
     }
 }
 
@@ -140,14 +168,32 @@ mod tests {
     fn a_pool_keeps_no_more_than_it_may() {
         let pool = FramePool::new(10);
         drop(read(&pool, b"", &[1; 64], 64));
-        assert!(pool.inner.kept.lock().is_empty());
+        assert!(pool.inner.memory.lock().kept.is_empty());
+        let pool = FramePool::new(100);
+        let used = read(&pool, b"", &[1; 64], 64);
+        drop(read(&pool, b"", &[1; 64], 64));
+        assert!(pool.inner.memory.lock().kept.is_empty(), "what is in use counts");
+        drop(used);
+        drop(read(&pool, b"", &[1; 90], 90));
+        let memory = pool.inner.memory.lock();
+        assert_eq!((memory.kept.len(), memory.used_bytes), (1, 0), "the older one went");
+        assert!((90..=100).contains(&memory.kept_bytes), "{}", memory.kept_bytes);
+    }
+
+    #[test]
+    fn a_small_answer_does_not_take_the_memory_of_a_large_one() {
+        let pool = FramePool::default();
+        drop(read(&pool, b"", &vec![1; 4 << 20], 4 << 20));
+        let small = read(&pool, b"", &vec![1; 70_000], 70_000);
+        assert_eq!(pool.inner.memory.lock().kept.len(), 1);
+        drop(small);
     }
 
     #[test]
     fn a_length_claims_no_memory_before_the_data_comes() {
         let pool = FramePool::default();
         assert_eq!(read(&pool, b"", b"abc", 64 << 20), None);
-        let kept = pool.inner.kept.lock();
-        assert!(kept.iter().all(|it| it.capacity() <= KEPT_BYTES));
+        let memory = pool.inner.memory.lock();
+        assert!(memory.kept.iter().all(|it| it.capacity() <= KEPT_BYTES));
     }
 }

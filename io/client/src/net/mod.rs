@@ -46,5 +46,6 @@ pub use connection::{BrokerConnection, ConnectionOptions, InFlight};
 pub use driver::Driver;
 pub use error::{AuthenticationFailure, NetError};
 pub use frames::FramePool;
+pub(crate) use frames::KEPT_BYTES;
 pub use pool::{Pool, Purpose};
 pub use security::{Security, TlsFailure, TokenError, TokenProvider, UnsecuredTokens};

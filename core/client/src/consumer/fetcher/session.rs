@@ -9,7 +9,8 @@
 //!
 //! A request without an answer may or may not have reached the broker, so what it remembers is unknown
 //! and everything is said again; the old id goes along, for the broker to forget that session. Epochs
-//! make a request that overtook or repeats another one an error, never a wrong answer.
+//! make a request that overtook or repeats another one an error, never a wrong answer. A consumer that
+//! closes says so (epoch -1), or else its sessions keep others from having one until they are evicted.
 
 use std::collections::BTreeMap;
 
@@ -105,6 +106,12 @@ impl FetchSession {
     pub(super) fn unanswered(&mut self) {
         self.epoch = NEW;
     }
+
+    /// Ends the session: returns what has the broker forget it, if there is one to forget.
+    pub(super) fn close(self) -> Option<Named> {
+        let closes = Named { session_id: self.id, session_epoch: FINAL, ..Named::default() };
+        (self.id != 0).then_some(closes)
+    }
 }
 
 /// Adds a partition; those of one topic that follow each other share its entry, and a topic may have
@@ -144,6 +151,8 @@ fn forget(topics: &mut Vec<ForgottenTopic>, partition: &TopicPartition, topic_id
 
 /// The epoch of a request that asks for a session.
 const NEW: i32 = 0;
+/// The epoch of a request that ends one.
+const FINAL: i32 = -1;
 
 /// The errors that are about the session alone.
 const BEGIN_ANEW: [ErrorCode; 3] = [

@@ -25,6 +25,10 @@ fn config() -> FetchConfig {
     }
 }
 
+fn memory(used: i64, kept: i64) -> Memory<'static> {
+    Memory { used, kept, starves: &|_| false }
+}
+
 fn partition(index: i32) -> TopicPartition {
     TopicPartition::new("t", index)
 }
@@ -80,7 +84,7 @@ fn check_named(fetcher: &Fetcher, now: Timestamp, positions: &Positions, buffere
 #[test]
 fn the_next_fetch_leaves_as_soon_as_the_answer_is_walked() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
-    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 0);
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0));
     check_named(&fetcher, 0, &positions, 0);
     let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
     let response = answer(vec![data(0, batch(10, 5)), data(1, Bytes::new())]);
@@ -88,7 +92,7 @@ fn the_next_fetch_leaves_as_soon_as_the_answer_is_walked() {
     assert_eq!(outcome.deliveries.len(), 2);
     assert_eq!(outcome.deliveries[0].next, Position { offset: 15, leader_epoch: Some(5) });
     // What is buffered does not hold the next one back; who waited longest comes first.
-    let planned = fetcher.plan(1, &positions, &view(), &|_| 100, 100);
+    let planned = fetcher.plan(1, &positions, &view(), &|_| 100, &memory(100, 0));
     let wanted = &planned.fetches[0].request.topics[0].partitions;
     let wanted: Vec<_> = wanted.iter().map(|it| (it.partition, it.fetch_offset)).collect();
     assert_eq!(wanted, [(1, 10), (0, 15)]);
@@ -100,18 +104,21 @@ fn the_next_fetch_leaves_as_soon_as_the_answer_is_walked() {
 fn a_full_partition_or_a_spent_budget_holds_fetches_back_until_there_is_room() {
     let (mut fetcher, positions) = (Fetcher::new(config()), owned());
     let full = |it: &TopicPartition| if it.partition == 0 { 3 << 20 } else { 0 };
-    let planned = fetcher.plan(0, &positions, &view(), &full, 3 << 20);
+    let planned = fetcher.plan(0, &positions, &view(), &full, &memory(3 << 20, 0));
     assert!(planned.fetches.is_empty() && planned.held_back);
-    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 15 << 20);
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(16 << 20, 0));
     assert!(planned.fetches.is_empty() && planned.held_back);
-    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, 8 << 20);
-    assert_eq!(planned.fetches[0].request.max_bytes, 8 << 20, "half of the budget");
+    let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(8 << 20, 0));
+    assert!(planned.fetches[0].request.max_bytes <= 8 << 20, "half of the budget");
+    let planned =
+        Fetcher::new(config()).plan(0, &positions, &view(), &|_| 0, &memory(8 << 20, 8 << 20));
+    assert!(planned.fetches.is_empty() && planned.held_back, "the rest is kept for unpacking");
 }
 
 #[test]
 fn errors_make_a_partition_wait_and_never_move_it() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
-    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     let moved = PartitionData {
         partition_index: 0,
         error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER,
@@ -122,16 +129,18 @@ fn errors_make_a_partition_wait_and_never_move_it() {
         fetcher.handle_response(1, 1, plan.id, answer(vec![moved, broken]), &mut positions);
     assert!(outcome.refresh_metadata);
     assert_eq!(outcome.errors, [(partition(1), ErrorCode::CORRUPT_MESSAGE)]);
-    assert!(fetcher.plan(2, &positions, &view(), &|_| 0, 0).fetches.is_empty());
+    assert!(fetcher.plan(2, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.is_empty());
     check_named(&fetcher, 2, &positions, 0);
-    let plan = fetcher.plan(200, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let status = fetcher.status(2, &partition(0), &positions, &view(), 0);
+    assert_eq!(status, Some(FetchStatus::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+    let plan = fetcher.plan(200, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     assert!(plan.request.topics[0].partitions.iter().all(|it| it.fetch_offset == 10));
 }
 
 #[test]
 fn an_answer_from_before_a_seek_is_dropped() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
-    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     positions.seek(&partition(0), Position::at(0));
     let response = answer(vec![data(0, batch(10, 5))]);
     let outcome = fetcher.handle_response(1, 1, plan.id, response, &mut positions);
@@ -142,7 +151,7 @@ fn an_answer_from_before_a_seek_is_dropped() {
 #[test]
 fn an_answer_of_the_old_leader_and_one_of_the_new_deliver_the_records_once() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
-    let old = fetcher.plan(0, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let old = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     let broker = |node_id| MetadataResponseBroker {
         node_id,
         host: "h".to_owned(),
@@ -152,7 +161,7 @@ fn an_answer_of_the_old_leader_and_one_of_the_new_deliver_the_records_once() {
     let brokers = MetadataResponse { brokers: vec![broker(1), broker(2)], ..Default::default() };
     let (moved, _) = view().merge(&brokers, MetadataScope::SomeTopics);
     let moved = moved.with_leader("t", 0, 2, 6);
-    let new = fetcher.plan(1, &positions, &moved, &|_| 0, 0).fetches.remove(0);
+    let new = fetcher.plan(1, &positions, &moved, &|_| 0, &memory(0, 0)).fetches.remove(0);
     assert_eq!((old.node, new.node), (1, 2));
     let response = || answer(vec![data(0, batch(10, 5))]);
     let first = fetcher.handle_response(2, 1, old.id, response(), &mut positions);
@@ -166,14 +175,14 @@ fn an_answer_of_the_old_leader_and_one_of_the_new_deliver_the_records_once() {
 fn what_paused_partitions_keep_does_not_stop_the_others() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
     positions.set_paused(&partition(0), true);
-    let kept = |it: &TopicPartition| if it.partition == 0 { 15 << 20 } else { 0 };
-    let planned = fetcher.plan(0, &positions, &view(), &kept, 15 << 20);
+    let kept = |it: &TopicPartition| if it.partition == 0 { 16 << 20 } else { 0 };
+    let planned = fetcher.plan(0, &positions, &view(), &kept, &memory(16 << 20, 0));
     let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
     assert_eq!(plan.request.max_bytes, 64 * 1024, "one small answer at a time");
     assert_eq!(plan.request.topics[0].partitions.len(), 1);
     // What the application holds itself is its own to drop.
     let mut fetcher = Fetcher::new(config());
-    let planned = fetcher.plan(0, &positions, &view(), &kept, 40 << 20);
+    let planned = fetcher.plan(0, &positions, &view(), &kept, &memory(40 << 20, 0));
     assert!(planned.fetches.is_empty() && planned.held_back);
 }
 
@@ -185,11 +194,11 @@ fn a_damaged_segment_is_told_and_not_a_silent_hang() {
     let mut told = Vec::new();
     for _ in 0..4 {
         now += 1_000;
-        let plan = fetcher.plan(now, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+        let plan = fetcher.plan(now, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
         let response = answer(vec![damaged(ErrorCode::KAFKA_STORAGE_ERROR)]);
         told.push(fetcher.handle_response(now, 1, plan.id, response, &mut positions).errors);
         let status = fetcher.status(now, &partition(0), &positions, &view(), 0);
-        assert_eq!(status, Some(FetchStatus::BackingOff));
+        assert_eq!(status, Some(FetchStatus::Refused(ErrorCode::KAFKA_STORAGE_ERROR)));
     }
     let damage = vec![(partition(0), ErrorCode::KAFKA_STORAGE_ERROR)];
     assert_eq!(told, [vec![], vec![], damage.clone(), damage]);
@@ -200,7 +209,7 @@ fn a_session_is_used_as_soon_as_the_broker_gives_one_and_begun_anew_without_wait
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
     let in_session = |partitions, session_id| FetchResponse { session_id, ..answer(partitions) };
     let next = |fetcher: &mut Fetcher, positions: &Positions| {
-        fetcher.plan(0, positions, &view(), &|_| 0, 0).fetches.remove(0)
+        fetcher.plan(0, positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0)
     };
     let said = |plan: &FetchPlan| {
         let partitions = plan.request.topics.iter().flat_map(|topic| &topic.partitions);
@@ -228,7 +237,7 @@ fn a_session_is_used_as_soon_as_the_broker_gives_one_and_begun_anew_without_wait
     let plan = next(&mut fetcher, &positions);
     assert_eq!(said(&plan), (0, 0, vec![(1, 3), (0, 15)]));
     fetcher.handle_failure(0, 1, plan.id, &mut positions);
-    let plan = fetcher.plan(100, &positions, &view(), &|_| 0, 0).fetches.remove(0);
+    let plan = fetcher.plan(100, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     assert_eq!(said(&plan).1, 0, "nobody knows what became of it");
 }
 
@@ -238,7 +247,7 @@ fn a_stream_that_is_behind_is_left_out_and_does_not_hold_the_others_up() {
     let epoch = positions.epoch(&partition(0)).unwrap();
     positions.set_apart(&partition(0), epoch, true);
     let behind = |it: &TopicPartition| if it.partition == 0 { 1 << 20 } else { 0 };
-    let planned = fetcher.plan(0, &positions, &view(), &behind, 1 << 20);
+    let planned = fetcher.plan(0, &positions, &view(), &behind, &memory(1 << 20, 0));
     let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
     let wanted: Vec<_> = plan.request.topics[0].partitions.iter().map(|it| it.partition).collect();
     assert_eq!(wanted, [1]);
@@ -258,4 +267,22 @@ fn streams_share_half_of_the_budget_however_many_they_are() {
     }
     let credit = Fetcher::new(config()).credit_apart(&positions);
     assert!(credit >= 64 * 1024 && 2 * 38 * credit <= 8 << 20, "{credit}");
+}
+
+#[test]
+fn whoever_waits_with_no_more_than_one_earlier_answer_gets_another_beyond_the_budget() {
+    let mut positions = owned();
+    let spent = |starves| Memory { used: 40 << 20, kept: 0, starves };
+    let polls = |it: Option<&TopicPartition>| it.is_none();
+    let planned = Fetcher::new(config()).plan(0, &positions, &view(), &|_| 0, &spent(&polls));
+    let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
+    assert_eq!(plan.request.max_bytes, 64 * 1024);
+    let planned = Fetcher::new(config()).plan(0, &positions, &view(), &|_| 1, &spent(&polls));
+    assert!(planned.fetches.is_empty(), "there is something to take");
+    let epoch = positions.epoch(&partition(0)).unwrap();
+    positions.set_apart(&partition(0), epoch, true);
+    let stream = |it: Option<&TopicPartition>| it == Some(&partition(0));
+    let others = |it: &TopicPartition| usize::from(it.partition == 1);
+    let planned = Fetcher::new(config()).plan(0, &positions, &view(), &others, &spent(&stream));
+    assert_eq!(planned.fetches.len(), 1, "what waits for others is nothing to a stream");
 }

@@ -190,6 +190,11 @@ impl ConsumerMachine {
         if self.subscription.is_manual() && self.config.auto_commit_interval_ms.is_some() {
             self.auto_commit(now, application, None);
         }
+        let sessions = self.fetcher.close_sessions();
+        if !sessions.is_empty() {
+            self.closing_sessions = true;
+            actions.push(Action::CloseSessions(sessions));
+        }
         match &mut self.membership {
             Some(membership) => {
                 let group = membership.handle_close(now, leave);
@@ -202,6 +207,11 @@ impl ConsumerMachine {
             actions.extend(self.handle_given_back(now, ticket, application));
         }
         actions
+    }
+
+    /// Takes that brokers were told of the end of fetch sessions, or cannot be.
+    pub fn handle_sessions_closed(&mut self) {
+        self.closing_sessions = false;
     }
 
     pub(super) fn drop_manual(&mut self, actions: &mut Vec<Action>) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::FetchRequest;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::ListOffsetsRequest;
 use kohort_protocol::messages::offset_commit::OffsetCommitRequest;
@@ -48,6 +49,11 @@ pub trait Application {
     fn buffered(&self, partition: &TopicPartition) -> usize;
     /// Returns how many bytes of the budget are in use.
     fn used_bytes(&self) -> i64;
+    /// Returns how many more must stay free for what is unpacked.
+    fn kept_bytes(&self) -> i64;
+    /// Returns whether somebody waits for records, of a stream's partition or of all that no stream has,
+    /// who has at most those of one earlier time.
+    fn starves(&self, partition: Option<&TopicPartition>) -> bool;
     /// Returns where the application is in a partition: the next record it takes.
     fn consumed(&self, partition: &TopicPartition) -> Option<Position>;
     /// Returns what the application has processed.
@@ -118,6 +124,9 @@ pub enum Action {
     },
     /// Fetch records.
     Fetch(FetchPlan),
+    /// End fetch sessions, and say when that is done or given up by
+    /// [`handle_sessions_closed`](super::ConsumerMachine::handle_sessions_closed).
+    CloseSessions(Vec<(i32, FetchRequest)>),
     /// Get a new picture of the cluster.
     RefreshMetadata,
     /// The topics the picture has to cover.

@@ -34,6 +34,10 @@ fn batch(base_offset: i64, count: usize, producer: Option<i64>, codec: Compressi
 struct Fresh;
 
 impl Memory<()> for Fresh {
+    fn admits(&self) -> bool {
+        true
+    }
+
     fn spare(&self) -> Vec<u8> {
         Vec::new()
     }
@@ -194,4 +198,66 @@ fn a_limit_in_bytes_ends_at_the_next_whole_batch() {
     assert_eq!((opened.records, opened.batches.len(), opened.position.offset), (5, 1, 5));
     let opened = reader.open(opened.rest.unwrap(), Limit { bytes: 60, ..limit }, &Fresh);
     assert_eq!(opened.position.offset, 15);
+}
+
+/// What compaction leaves of a batch: its offsets, and no record.
+fn emptied(base_offset: i64, last_offset_delta: i32) -> Vec<u8> {
+    let mut bytes = batch(0, 1, None, Compression::None);
+    bytes.truncate(HEADER);
+    bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+    bytes[8..12].copy_from_slice(&(HEADER as i32 - 12).to_be_bytes());
+    bytes[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+    bytes[57..61].copy_from_slice(&0_i32.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn holes_that_compaction_left_are_passed_so_that_no_lag_remains() {
+    let batches =
+        [emptied(0, 3), batch(6, 2, None, Compression::None), emptied(8, 1), emptied(12, 7)];
+    let walked = crate::consumer::walk::walk_batches(&batches.concat());
+    assert_eq!(walked.next.unwrap().offset, 20);
+    let whole = chunk(&batches, 0, 20, &[]);
+    check(reader(IsolationLevel::ReadUncommitted), whole, 500, &[6, 7], &[20]);
+    let holes = chunk(&[emptied(20, 79)], 20, 100, &[]);
+    check(reader(IsolationLevel::ReadCommitted), holes, 500, &[], &[100]);
+}
+
+/// Memory for so many batches.
+struct Scarce(std::cell::Cell<usize>);
+
+impl Memory<()> for Scarce {
+    fn admits(&self) -> bool {
+        self.0.get() > 0
+    }
+
+    fn spare(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn keep(&self, memory: Vec<u8>, filled: usize) -> (Bytes, ()) {
+        self.0.set(self.0.get() - 1);
+        Fresh.keep(memory, filled)
+    }
+}
+
+#[test]
+fn what_there_is_no_memory_to_unpack_into_is_left_for_later() {
+    let batches = [
+        batch(0, 2, None, Compression::None),
+        batch(2, 2, None, Compression::Lz4),
+        batch(4, 2, None, Compression::Lz4),
+    ];
+    let mut reader = reader(IsolationLevel::ReadUncommitted);
+    let mut left = chunk(&batches, 0, 6, &[]);
+    for (room, read, no_room) in [(0, 2, true), (0, 2, true), (1, 4, true), (5, 6, false)] {
+        let opened = reader.open(left, Limit::records(500), &Scarce(room.into()));
+        assert_eq!((opened.position.offset, opened.no_room), (read, no_room));
+        match opened.rest {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
 }

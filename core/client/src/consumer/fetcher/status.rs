@@ -1,0 +1,121 @@
+//! What a partition is doing, or why nothing is done with it: the names of all reasons.
+
+use kohort_protocol::ErrorCode;
+
+use super::{Fetcher, Flight, source};
+use crate::consumer::positions::Positions;
+use crate::consumer::types::{Timestamp, TopicPartition};
+use crate::metadata::MetadataView;
+
+/// What a partition is doing, or why it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchStatus {
+    /// A fetch that names it is in flight.
+    InFlight,
+    /// Data waits for the application; more is fetched once it has been taken.
+    Buffered,
+    /// The application paused it.
+    Paused,
+    /// It is being given back.
+    Revoking,
+    /// Its committed offset, or an offset by time, is being looked up.
+    FindingPosition,
+    /// Its leader changed: whether the new one still has what was read is being asked (KIP-320).
+    Validating,
+    /// It has no offset and no policy: the application has to seek.
+    NoOffset,
+    /// It has no leader, or the leader's address is unknown.
+    NoLeader,
+    /// The cluster cannot or will not describe its topic.
+    NoTopic(ErrorCode),
+    /// Its leader refuses it, again and again while this lasts.
+    Refused(ErrorCode),
+    /// An error makes it, or its broker, wait a moment.
+    BackingOff,
+    /// The broker holds an earlier fetch that does not name it; it is in the next one.
+    BrokerBusy,
+    /// The byte budget is spent: the application has to drop records it holds.
+    BudgetSpent,
+    /// It is fetched with the next plan.
+    Due,
+}
+
+impl FetchStatus {
+    /// Whether it waits for something: it is neither being fetched nor buffered nor paused.
+    pub fn is_waiting(self) -> bool {
+        !matches!(self, Self::InFlight | Self::Buffered | Self::Paused)
+    }
+
+    /// Returns a name for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InFlight => "in flight",
+            Self::Buffered => "buffered",
+            Self::Paused => "paused",
+            Self::Revoking => "revoking",
+            Self::FindingPosition => "finding position",
+            Self::Validating => "validating",
+            Self::NoOffset => "no offset",
+            Self::NoLeader => "no leader",
+            Self::NoTopic(_) => "no topic",
+            Self::Refused(_) => "refused",
+            Self::BackingOff => "backing off",
+            Self::BrokerBusy => "broker busy",
+            Self::BudgetSpent => "budget spent",
+            Self::Due => "due",
+        }
+    }
+}
+
+impl Fetcher {
+    /// Names what a partition is doing.
+    pub fn status(
+        &self,
+        now: Timestamp,
+        partition: &TopicPartition,
+        positions: &Positions,
+        view: &MetadataView,
+        buffered: usize,
+    ) -> Option<FetchStatus> {
+        let slot = positions.get(partition)?;
+        let in_flight = |flight: &Flight| {
+            flight.partitions.get(partition).is_some_and(|asked| asked.is_for(slot))
+        };
+        if self.in_flight.values().any(in_flight) {
+            return Some(FetchStatus::InFlight);
+        }
+        let no_topic = view.topic(&partition.topic).is_none();
+        let no_topic = no_topic.then(|| view.topic_error(&partition.topic)).flatten();
+        Some(if slot.revoking {
+            FetchStatus::Revoking
+        } else if slot.paused {
+            FetchStatus::Paused
+        } else if let Some(code) = no_topic {
+            FetchStatus::NoTopic(code)
+        } else if slot.is_undecided() {
+            FetchStatus::NoOffset
+        } else if slot.is_validating() {
+            FetchStatus::Validating
+        } else if slot.fetch_position().is_none() {
+            FetchStatus::FindingPosition
+        } else if self.is_full(buffered, slot, self.credit_apart(positions)) {
+            FetchStatus::Buffered
+        } else if now < slot.retry_at() {
+            match self.refusals.get(partition) {
+                Some(code) => FetchStatus::Refused(*code),
+                None => FetchStatus::BackingOff,
+            }
+        } else {
+            match source(now, view, partition, slot) {
+                None => FetchStatus::NoLeader,
+                Some((node, _)) if self.in_flight.contains_key(&node) => FetchStatus::BrokerBusy,
+                Some((node, _)) if self.retry_at.get(&node).is_some_and(|at| now < *at) => {
+                    FetchStatus::BackingOff
+                }
+                Some(_) if buffered > 0 => FetchStatus::Buffered,
+                Some(_) => FetchStatus::Due,
+            }
+        })
+    }
+}

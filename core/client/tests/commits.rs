@@ -1,0 +1,125 @@
+//! Commits made for the application: what they may say, and that they are made again.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use kohort_client_core::consumer::machine::Application;
+use kohort_client_core::consumer::{
+    Action, AssignmentEpoch, OffsetReset, Position, RequestId, Timestamp, TopicPartition,
+};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use support::{Topic, World};
+
+/// An application that has been given records up to `given`, and had been up to `processed` when it last
+/// polled.
+struct Working {
+    epoch: AssignmentEpoch,
+    given: i64,
+    processed: i64,
+}
+
+impl Application for Working {
+    fn buffered(&self, _partition: &TopicPartition) -> usize {
+        0
+    }
+
+    fn used_bytes(&self) -> i64 {
+        0
+    }
+
+    fn kept_bytes(&self) -> i64 {
+        0
+    }
+
+    fn starves(&self, _partition: Option<&TopicPartition>) -> bool {
+        false
+    }
+
+    fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
+        Some(Position::at(self.given))
+    }
+
+    fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
+        vec![(TopicPartition::new("t", 0), self.epoch, Position::at(self.processed))]
+    }
+
+    fn idle_since(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+fn commits(actions: &[Action]) -> Vec<(RequestId, OffsetCommitRequest)> {
+    let commit = |action: &Action| match action {
+        Action::Commit { id, request, .. } => Some((*id, request.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(commit).collect()
+}
+
+fn answer(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommitResponse {
+    let partition = OffsetCommitResponsePartition { partition_index: 0, error_code: code };
+    let topic = OffsetCommitResponseTopic {
+        name: request.topics[0].name.clone(),
+        topic_id: request.topics[0].topic_id,
+        partitions: vec![partition],
+    };
+    OffsetCommitResponse { topics: vec![topic], ..Default::default() }
+}
+
+fn offset(request: &OffsetCommitRequest) -> i64 {
+    request.topics[0].partitions[0].committed_offset
+}
+
+fn working() -> (World, Working) {
+    let mut world = World::with(OffsetReset::Earliest, |config| {
+        config.auto_commit_interval_ms = Some(1_000);
+    })
+    .topic("t", Topic::new(1, 1));
+    world.subscribe(&["t"]);
+    world.refresh_all();
+    let epoch = world.done.iter().find_map(|action| match action {
+        Action::Own(owned) => owned.first().map(|(_, epoch)| *epoch),
+        _ => None,
+    });
+    (world, Working { epoch: epoch.unwrap(), given: 20, processed: 10 })
+}
+
+#[test]
+fn auto_commit_says_what_was_processed_and_is_made_again_after_an_error_that_passes() {
+    let (mut world, mut application) = working();
+    world.now += 1_000;
+    let sent = commits(&world.machine.advance(world.now, &application));
+    let [(id, request)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(offset(request), 10, "not what was given since");
+    let busy = answer(request, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    world.machine.handle_committed(world.now, *id, Some(busy));
+    assert!(commits(&world.machine.advance(world.now, &application)).is_empty(), "at once");
+    world.now += 200;
+    let sent = commits(&world.machine.advance(world.now, &application));
+    let [(id, request)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(offset(request), 10);
+    let done = answer(request, ErrorCode::NONE);
+    world.machine.handle_committed(world.now, *id, Some(done));
+    world.now += 1_000;
+    assert!(commits(&world.machine.advance(world.now, &application)).is_empty(), "nothing is new");
+    application.processed = 20;
+    world.now += 1_000;
+    let sent = commits(&world.machine.advance(world.now, &application));
+    assert_eq!(sent.iter().map(|(_, request)| offset(request)).collect::<Vec<_>>(), [20]);
+}
+
+#[test]
+fn an_auto_commit_that_was_refused_is_made_again_when_its_time_comes() {
+    let (mut world, application) = working();
+    world.now += 1_000;
+    let (id, request) = commits(&world.machine.advance(world.now, &application)).remove(0);
+    let refused = answer(&request, ErrorCode::INVALID_COMMIT_OFFSET_SIZE);
+    world.machine.handle_committed(world.now, id, Some(refused));
+    world.now += 1_000;
+    let sent = commits(&world.machine.advance(world.now, &application));
+    assert_eq!(sent.iter().map(|(_, request)| offset(request)).collect::<Vec<_>>(), [10]);
+}
