@@ -9,8 +9,12 @@
 //!
 //! A process that starts opens connections of which only one ever speaks for its member (the others
 //! fetch). Its first join explains them all: from then on they are signs of nobody else.
+//!
+//! A process that dies loses all its connections at once. So if the member's connection closed *alone*, and
+//! others under its name, over which no member ever spoke, are open still, then that process lives, however
+//! long it takes to come back: it may be paused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::group::ConnectionId;
@@ -20,17 +24,27 @@ use crate::shard::Timestamp;
 #[derive(Debug, Default)]
 pub struct Clients {
     names: BTreeMap<ConnectionId, Name>,
-    open: BTreeMap<Name, BTreeMap<ConnectionId, Open>>,
+    named: BTreeMap<Name, Named>,
 }
 
 /// A client id and an address.
 type Name = (Arc<str>, Arc<str>);
 
+/// The connections under one name; there is at least one.
+#[derive(Debug, Default)]
+struct Named {
+    open: BTreeMap<ConnectionId, Open>,
+    /// When the last ones closed.
+    closed: VecDeque<Timestamp>,
+}
+
 #[derive(Debug)]
 struct Open {
     since: Timestamp,
-    /// Whose it is has been seen, or explained by a join.
-    shown: bool,
+    /// A member spoke over it.
+    spoke: bool,
+    /// A join of the process it may belong to has explained it.
+    explained: bool,
 }
 
 impl Clients {
@@ -44,34 +58,39 @@ impl Clients {
     ) {
         let name: Name = (client_id.into(), client_host.into());
         self.names.insert(connection, name.clone());
-        let open = Open { since: now, shown: false };
-        self.open.entry(name).or_default().insert(connection, open);
+        let open = Open { since: now, spoke: false, explained: false };
+        self.named.entry(name).or_default().open.insert(connection, open);
     }
 
     /// Takes in that a connection spoke for a member.
     pub fn spoke(&mut self, connection: ConnectionId) {
         let Some(name) = self.names.get(&connection) else { return };
-        if let Some(open) = self.open.get_mut(name).and_then(|open| open.get_mut(&connection)) {
-            open.shown = true;
+        let named = self.named.get_mut(name);
+        if let Some(open) = named.and_then(|named| named.open.get_mut(&connection)) {
+            open.spoke = true;
         }
     }
 
     /// Takes in that somebody who was no member yet joined over a connection.
     pub fn began(&mut self, now: Timestamp, connection: ConnectionId) {
         let Some(name) = self.names.get(&connection) else { return };
-        let Some(open) = self.open.get_mut(name) else { return };
-        for open in open.values_mut().filter(|open| open.since >= now - STARTING_MS_MAX) {
-            open.shown = true;
+        let Some(named) = self.named.get_mut(name) else { return };
+        for open in named.open.values_mut().filter(|open| open.since >= now - STARTING_MS_MAX) {
+            open.explained = true;
         }
     }
 
     /// Takes in that a connection is closed, by whomever.
-    pub fn closed(&mut self, connection: ConnectionId) {
+    pub fn closed(&mut self, now: Timestamp, connection: ConnectionId) {
         let Some(name) = self.names.remove(&connection) else { return };
-        if let Some(open) = self.open.get_mut(&name) {
-            open.remove(&connection);
-            if open.is_empty() {
-                self.open.remove(&name);
+        if let Some(named) = self.named.get_mut(&name) {
+            named.open.remove(&connection);
+            if named.closed.len() == CLOSED_KEPT {
+                named.closed.pop_front();
+            }
+            named.closed.push_back(now);
+            if named.open.is_empty() {
+                self.named.remove(&name);
             }
         }
     }
@@ -79,8 +98,13 @@ impl Clients {
     /// Tells whether a member of that name, not heard of since `since`, may be coming back.
     pub fn signs(&self, client_id: &str, client_host: &str, since: Timestamp) -> bool {
         let name: Name = (client_id.into(), client_host.into());
-        let open = self.open.get(&name).into_iter().flat_map(BTreeMap::values);
-        open.into_iter().any(|open| !open.shown && open.since >= since - OVERLAP_MS)
+        let Some(named) = self.named.get(&name) else { return false };
+        let closed = named.closed.iter().filter(|at| (*at - since).abs() <= TOGETHER_MS).count();
+        let closed_alone = closed <= 1;
+        named.open.values().any(|open| {
+            let is_new = open.since >= since - OVERLAP_MS;
+            !open.spoke && (if is_new { !open.explained } else { closed_alone })
+        })
     }
 }
 
@@ -90,6 +114,13 @@ const STARTING_MS_MAX: Timestamp = 10_000;
 /// How much older than the end of a member's connection the next one may seem. Clients close one and
 /// then open the other, but the two are heard of by different tasks.
 const OVERLAP_MS: Timestamp = 200;
+
+/// How far apart the connections of a process that dies may seem to close: the system closes them within
+/// milliseconds, and a busy broker hears of it later.
+const TOGETHER_MS: Timestamp = 1_000;
+
+/// How many ends of connections are remembered under a name. Of more within two seconds none was alone.
+const CLOSED_KEPT: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -117,9 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn an_older_connection_another_name_and_another_host_are_no_signs() {
+    fn another_name_and_another_host_are_no_signs() {
         let clients = with(1_000);
-        assert!(!clients.signs("app", HOST, 2_000));
         assert!(!clients.signs("other", HOST, 900));
         assert!(!clients.signs("app", "/127.0.0.2", 900));
     }
@@ -127,9 +157,47 @@ mod tests {
     #[test]
     fn a_connection_that_closed_is_no_sign() {
         let mut clients = with(1_000);
-        clients.closed(NEXT);
+        clients.closed(1_100, NEXT);
         assert!(!clients.signs("app", HOST, 900));
-        assert!(clients.names.is_empty() && clients.open.is_empty());
+        assert!(clients.names.is_empty() && clients.named.is_empty());
+    }
+
+    #[test]
+    fn an_older_connection_is_a_sign_if_the_member_s_own_closed_alone() {
+        let mut clients = with(1_000);
+        let (own, third) = (ConnectionId(1), ConnectionId(3));
+        clients.opened(1_000, own, "app", HOST);
+        clients.opened(1_000, third, "app", HOST);
+        clients.began(1_100, own);
+        clients.spoke(own);
+        clients.closed(20_000, own);
+        assert!(clients.signs("app", HOST, 20_001), "it fetches over the others");
+        clients.spoke(NEXT);
+        assert!(clients.signs("app", HOST, 20_001));
+        // That was the end of one more connection of the process that has one left.
+        clients.closed(20_300, NEXT);
+        assert!(!clients.signs("app", HOST, 20_001), "a death closes all of a process");
+        assert!(clients.signs("app", HOST, 30_000), "long after it nothing closed");
+    }
+
+    #[test]
+    fn an_older_connection_over_which_a_member_speaks_is_that_member_s() {
+        let mut clients = with(1_000);
+        clients.spoke(NEXT);
+        clients.opened(1_000, ConnectionId(1), "app", HOST);
+        clients.closed(20_000, ConnectionId(1));
+        assert!(!clients.signs("app", HOST, 20_000));
+    }
+
+    #[test]
+    fn so_many_ends_of_connections_are_remembered() {
+        let mut clients = with(1_000);
+        for number in 10..100 {
+            clients.opened(2_000, ConnectionId(number), "app", HOST);
+            clients.closed(2_000, ConnectionId(number));
+        }
+        let kept: Vec<usize> = clients.named.values().map(|named| named.closed.len()).collect();
+        assert_eq!(kept, [CLOSED_KEPT]);
     }
 
     #[test]

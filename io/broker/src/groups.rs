@@ -270,7 +270,7 @@ impl Groups {
             return;
         }
         let connection = caller.connection;
-        self.shared.clients.lock().closed(connection);
+        self.shared.clients.lock().closed(self.clock.now(), connection);
         // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
         if closed == Closed::Otherwise || *self.stopping.borrow() {
             return;
