@@ -83,16 +83,23 @@ const TESTS: &[(&str, &[&str])] = &[
             "examples",
         ],
     ),
-    ("kohort-cli", &["commands"]),
+    ("kohort-cli", &["commands", "group_events"]),
 ];
 
 /// The tests that need a broker of ours whatever they are given: package, name, why.
-const ONLY_ON_OURS: &[(&str, &str, &str)] = &[(
-    "kohort",
-    "records_survive_a_restart_of_the_broker_once_and_in_order",
-    "restarts a broker inside its own process; `kohort::a_restart_of_the_broker_loses_nothing` \
-     below does so to Kafka",
-)];
+const ONLY_ON_OURS: &[(&str, &str, &str)] = &[
+    (
+        "kohort",
+        "records_survive_a_restart_of_the_broker_once_and_in_order",
+        "restarts a broker inside its own process; `kohort::a_restart_of_the_broker_loses_nothing` \
+         below does so to Kafka",
+    ),
+    (
+        "kohort-cli",
+        "a_killed_member_is_told_with_what_it_left_behind",
+        "starts a broker of its own: Kafka tells no causes, and waits for the session",
+    ),
+];
 
 /// What the names of this program's tests of our client contain.
 const OUR_CLIENT: [&str; 2] = ["kohort::", "mixed::"];

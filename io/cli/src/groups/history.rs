@@ -10,11 +10,13 @@ use kohort::TopicPartition;
 use kohort_broker::group_events::{
     CauseEvent, GroupEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
 };
+use kohort_protocol::Uuid;
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
 use kohort_protocol::messages::group_records::{
     GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitValue,
 };
 
+use super::epochs::Epochs;
 use super::verdict::{Commit, WINDOW};
 
 /// What was read of one group so far.
@@ -24,11 +26,18 @@ pub(crate) struct History {
     /// The last commits of each partition, oldest first.
     pub(crate) commits: BTreeMap<TopicPartition, Vec<Commit>>,
     last: Option<GroupMetadataValue>,
+    /// The same of a group of the new protocol.
+    epochs: Epochs,
 }
 
 impl History {
     pub(crate) fn of(group: &str) -> Self {
         Self { group: group.to_owned(), ..Self::default() }
+    }
+
+    /// Learns how topics are called: some records know only their ids.
+    pub(crate) fn name_topics(&mut self, names: impl IntoIterator<Item = (Uuid, String)>) {
+        self.epochs.names.extend(names);
     }
 
     /// Takes in a record. Returns the rebalance that it ends, if it does; the first generation that is
@@ -52,7 +61,10 @@ impl History {
                 let value = GroupMetadataValue::from_bytes(&value?).ok()?;
                 self.generation(timestamp, value)
             }
-            _ => None,
+            key => {
+                let rebalance = self.epochs.take_in(&self.group, timestamp, key, value.as_ref());
+                rebalance.map(GroupEvent::Rebalance)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks or prints anything: facts go in, words come out.
 
+mod epochs;
 pub(crate) mod history;
 pub(crate) mod member_id;
 pub(crate) mod story;

@@ -115,6 +115,8 @@ pub(super) async fn read_history(
     let Some(Ok(topic)) = topics.into_values().next() else { return Ok(false) };
     let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
     let partition = TopicPartition::new(OFFSETS, kohort_broker::partition_for(group, partitions));
+    let topics = admin.list_topics().await?;
+    history.name_topics(topics.into_iter().map(|topic| (topic.topic_id, topic.name)));
     tail::read(cluster, admin, partition, since_ms, until, |record| {
         match history.take_in(record.timestamp, record.key, record.value) {
             Some(event) => each(&event),
