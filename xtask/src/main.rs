@@ -36,9 +36,11 @@ enum Task {
     /// Install Kafka's clients, tools and broker into `target/peers`, at pinned versions.
     Peers,
     /// Watch the broker's memory for an hour with 10 000 partitions, 10 000 groups and 2 000
-    /// connections, everything coming and going; fails if it grows.
+    /// connections, everything coming and going; fails if it grows. Or `soak expulsions`: an hour of
+    /// broken connections and pauses; fails if a member that lives is expelled from its group. Or `soak nodes`:
+    /// half an hour of our client on three nodes of Apache Kafka that stop and die.
     Soak {
-        /// `--minutes N`, and `--quick` for a tenth of everything.
+        /// `--minutes N`; `--quick` for a tenth of everything; `--seed N` for the other two.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -75,8 +75,11 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     run_interop(workspace, &["--release"], "bench", arguments)
 }
 
-/// Runs the soak, which needs our broker alone.
+/// Runs a soak: of the broker alone, or with the clients and Kafka.
 pub(crate) fn soak(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    if let Some("expulsions" | "nodes") = arguments.first().map(String::as_str) {
+        peers::install(workspace)?;
+    }
     build(workspace)?;
     run_interop(workspace, &["--release"], "soak", arguments)
 }

@@ -285,14 +285,17 @@ func committed(c command) (fields, error) {
 
 // A member of a group: reads, reports, commits what it reported, until told to leave.
 type member struct {
-	name    string
-	client  *kgo.Client
-	leaving context.CancelFunc
-	left    chan struct{}
+	name   string
+	client *kgo.Client
+	// Whether the client commits by itself.
+	automatic bool
+	leaving   context.CancelFunc
+	left      chan struct{}
 }
 
 func startMember(c command) (fields, error) {
-	m := &member{name: c.Member, left: make(chan struct{})}
+	automatic := c.Settings["enable.auto.commit"] == "true"
+	m := &member{name: c.Member, automatic: automatic, left: make(chan struct{})}
 	tell := func(kind string) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, given map[string][]int32) {
 			indexes := append([]int32{}, given[c.Topic]...)
@@ -304,15 +307,28 @@ func startMember(c command) (fields, error) {
 		kgo.ConsumerGroup(c.Group),
 		kgo.ClientID(c.Member),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.DisableAutoCommit(),
 		// A rebalance waits until what was polled is committed.
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(tell("assigned")),
-		kgo.OnPartitionsRevoked(tell("revoked")),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, given map[string][]int32) {
+			if m.automatic {
+				// As the client does by itself when nobody wants to be told.
+				if err := cl.CommitUncommittedOffsets(ctx); err != nil {
+					m.event("commit_failed", fields{"error": err.Error()})
+				}
+			}
+			tell("revoked")(ctx, cl, given)
+		}),
 		kgo.OnPartitionsLost(tell("lost")),
+	}
+	if !automatic {
+		options = append(options, kgo.DisableAutoCommit())
 	}
 	if c.SessionMS > 0 {
 		options = append(options, kgo.SessionTimeout(time.Duration(c.SessionMS)*time.Millisecond))
+	}
+	if id := c.Settings["client.id"]; id != "" {
+		options = append(options, kgo.ClientID(id))
 	}
 	if c.Settings["group.protocol"] == "consumer" {
 		options = append(options, kgo.ServerSideBalancer())
@@ -359,7 +375,9 @@ func (m *member) run(ctx context.Context) {
 		})
 		if len(records) > 0 {
 			m.event("records", fields{"records": records})
-			if err := m.client.CommitUncommittedOffsets(context.Background()); err != nil {
+			if m.automatic {
+				// It is committed in its time.
+			} else if err := m.client.CommitUncommittedOffsets(context.Background()); err != nil {
 				m.event("commit_failed", fields{"error": err.Error()})
 			} else {
 				offsets := [][2]int64{}

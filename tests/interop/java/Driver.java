@@ -311,6 +311,8 @@ public final class Driver {
         private final String name;
         private final JsonNode command;
         private final KafkaConsumer<byte[], byte[]> consumer;
+        /** Whether the client commits by itself. */
+        private final boolean automatic;
         private volatile boolean leaving;
 
         Member(JsonNode command) {
@@ -326,6 +328,7 @@ public final class Driver {
             }
             command.path("settings").properties().forEach(
                     setting -> settings.put(setting.getKey(), setting.getValue().asText()));
+            automatic = "true".equals(settings.get("enable.auto.commit"));
             consumer = consumer(settings);
         }
 
@@ -351,7 +354,9 @@ public final class Driver {
                     if (!seen.isEmpty()) {
                         // Told first: a commit that was made is then of records that were told.
                         say((ObjectNode) event("records").set("records", seen));
-                        commit();
+                        if (!automatic) {
+                            commit();
+                        }
                     }
                 }
             } catch (RuntimeException problem) {

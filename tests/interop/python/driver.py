@@ -205,6 +205,8 @@ class Member(threading.Thread):
         if "session_ms" in command:
             more["session.timeout.ms"] = command["session_ms"]
         more.update(command.get("settings", {}))
+        # Whether the client commits by itself.
+        self.automatic = more["enable.auto.commit"] in (True, "true")
         # librdkafka takes a topic that begins with ^ for a pattern.
         self.wanted = command.get("regex", self.topic)
         self.consumer = Consumer(settings(**more))
@@ -243,6 +245,8 @@ class Member(threading.Thread):
             return
         batch, self.batch = self.batch, []
         self.event("records", records=[[m.partition(), m.offset()] for m in batch])
+        if self.automatic:
+            return
         positions = {m.partition(): m.offset() + 1 for m in batch}
         topics = {m.partition(): m.topic() for m in batch}
         try:

@@ -71,6 +71,26 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Starts our broker where clients are sent to another port, that of a proxy.
+    pub(crate) fn start_proxied(
+        places: &Places,
+        proxy: u16,
+        properties: Properties,
+    ) -> Result<Self> {
+        let mut properties = owned(properties);
+        let advertised = format!("PLAINTEXT://127.0.0.1:{proxy}");
+        properties.push(("advertised.listeners".to_owned(), advertised));
+        let mut broker = Self::prepare(Kind::Kohort, places, KAFKA_JVM, Vec::new(), properties)?;
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// Sets a property from the next start on, or with `None` no longer.
+    pub(crate) fn set(&mut self, name: &str, value: Option<String>) {
+        self.properties.retain(|(set, _)| set != name);
+        self.properties.extend(value.map(|value| (name.to_owned(), value)));
+    }
+
     /// Starts Kafka with more listeners.
     pub(crate) fn start_kafka_with_listeners(
         places: &Places,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::ledger::Ledger;
 use crate::places::Places;
 
 /// A client of Kafka whose driver we have.
@@ -117,6 +118,10 @@ pub(crate) struct Hub {
     pub(crate) loads: BTreeMap<String, LoadView>,
     /// When records of each partition arrived here, whoever told of them.
     pub(crate) arrivals: Arrivals,
+    /// What groups have read, of those that are to be kept books of.
+    pub(crate) ledgers: BTreeMap<String, Ledger>,
+    /// The groups of members that books are kept of.
+    booked: BTreeMap<String, String>,
 }
 
 /// How long partitions were silent.
@@ -182,6 +187,8 @@ impl Hub {
             members: BTreeMap::new(),
             loads: BTreeMap::new(),
             arrivals: Arrivals::default(),
+            ledgers: BTreeMap::new(),
+            booked: BTreeMap::new(),
         }
     }
 
@@ -232,6 +239,17 @@ impl Hub {
         driver.process.kill()?;
         driver.process.wait()?;
         Ok(())
+    }
+
+    /// Returns the process id of a driver.
+    pub(crate) fn pid(&self, id: DriverId) -> u32 {
+        self.drivers[id.0].process.id()
+    }
+
+    /// Keeps books of what a member reads, as one of a group.
+    pub(crate) fn book(&mut self, member: &str, group: &str) {
+        self.booked.insert(member.to_owned(), group.to_owned());
+        self.ledgers.entry(group.to_owned()).or_default();
     }
 
     /// Has a driver carry out a command; events that arrive meanwhile are taken in.
@@ -361,6 +379,7 @@ impl Hub {
                 for (partition, _) in pairs(&event["records"]) {
                     self.arrivals.note(partition, at);
                 }
+                self.enter(name, event);
                 let member = self.member(name);
                 for (partition, offset) in pairs(&event["records"]) {
                     if member.committed.get(&partition).is_some_and(|behind| offset < *behind) {
@@ -369,8 +388,23 @@ impl Hub {
                     member.records.push((partition, offset));
                 }
             }
-            "committed" => member.committed.extend(pairs(&event["offsets"])),
+            "committed" => {
+                member.committed.extend(pairs(&event["offsets"]));
+                self.enter(name, event);
+            }
             _ => member.problems.push(event.to_string()),
+        }
+    }
+
+    /// Enters what a member read or committed in the books of its group.
+    fn enter(&mut self, member: &str, event: &Value) {
+        let group = self.booked.get(member);
+        let Some(ledger) = group.and_then(|group| self.ledgers.get_mut(group)) else { return };
+        for (partition, offset) in pairs(&event["records"]) {
+            ledger.read(member, partition, offset);
+        }
+        for (partition, offset) in pairs(&event["offsets"]) {
+            ledger.committed(partition, offset);
         }
     }
 }

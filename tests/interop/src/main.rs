@@ -21,6 +21,7 @@ mod expectations;
 mod features;
 mod groups;
 mod hub;
+mod ledger;
 mod mixed;
 mod nodes;
 mod older;

@@ -30,6 +30,11 @@ struct Node {
 impl Nodes {
     /// Starts three nodes with empty data folders, and waits until all answer.
     pub(crate) fn start(places: &Places) -> Result<Self> {
+        Self::start_with(places, "")
+    }
+
+    /// Starts them with more properties, a line for each.
+    pub(crate) fn start_with(places: &Places, more: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("kohort-nodes-").tempdir()?;
         let mut ports = Vec::new();
         for _ in 0..NODES {
@@ -48,7 +53,8 @@ impl Nodes {
             .collect();
         for (index, (port, controller)) in ports.iter().enumerate() {
             let id = index as i32 + 1;
-            let text = properties(id, *port, *controller, &voters.join(","), &nodes.data(id));
+            let own = properties(id, *port, *controller, &voters.join(","), &nodes.data(id));
+            let text = own + more;
             fs::write(nodes.properties(id), text)?;
             places.log(&log_name(id))?;
         }

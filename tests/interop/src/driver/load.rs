@@ -17,6 +17,7 @@ pub(super) fn start(bootstrap: &str, command: &Command) -> Result<Work<u64>> {
         name: command.load.clone(),
         topic: command.topic.clone(),
         partitions: command.partitions as u64,
+        pause: command.pause_ms.map_or(PAUSE, Duration::from_millis),
         producer: Producer::builder().set("bootstrap.servers", bootstrap).build()?,
         in_flight: VecDeque::new(),
         acked: Vec::new(),
@@ -30,6 +31,7 @@ struct Load {
     name: String,
     topic: String,
     partitions: u64,
+    pause: Duration,
     producer: Producer,
     in_flight: VecDeque<(u64, Delivery)>,
     acked: Vec<(i32, i64, u64)>,
@@ -39,7 +41,7 @@ struct Load {
 impl Load {
     async fn work(mut self, mut stop: oneshot::Receiver<()>) -> u64 {
         let mut sent = 0;
-        let mut pace = tokio::time::interval(PAUSE);
+        let mut pace = tokio::time::interval(self.pause);
         loop {
             tokio::select! {
                 biased;

@@ -31,7 +31,8 @@ pub(super) fn start(bootstrap: &str, command: &Command) -> Result<Work<()>> {
     let consumer = builder.build()?;
     let events = consumer.rebalance_events()?;
     consumer.subscribe([&command.topic])?;
-    let member = Member { name: command.member.clone(), consumer };
+    let automatic = command.settings.get("enable.auto.commit").is_some_and(|it| it == "true");
+    let member = Member { name: command.member.clone(), consumer, automatic };
     let (stop, stopped) = oneshot::channel();
     Ok(Work { stop, ended: tokio::spawn(member.work(events, stopped)) })
 }
@@ -39,6 +40,8 @@ pub(super) fn start(bootstrap: &str, command: &Command) -> Result<Work<()>> {
 struct Member {
     name: String,
     consumer: Consumer,
+    /// Whether the client commits by itself.
+    automatic: bool,
 }
 
 impl Member {
@@ -90,6 +93,9 @@ impl Member {
         let places: Vec<(i32, i64)> =
             records.iter().map(|record| (record.partition, record.offset)).collect();
         self.say("records", "records", json!(places));
+        if self.automatic {
+            return;
+        }
         let positions: BTreeMap<i32, i64> =
             places.into_iter().map(|(partition, offset)| (partition, offset + 1)).collect();
         match self.consumer.commit_sync().await {

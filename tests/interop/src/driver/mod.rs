@@ -75,6 +75,8 @@ struct Command {
     /// More properties, by Kafka's names.
     settings: BTreeMap<String, String>,
     load: String,
+    /// How long after one record a producer at work sends the next; as told in `load` if not given.
+    pause_ms: Option<u64>,
 }
 
 struct Driver {

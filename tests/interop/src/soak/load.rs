@@ -28,6 +28,7 @@ use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use tokio::time::sleep;
 
 use super::client::Client;
+use super::dice::Dice;
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
@@ -62,19 +63,6 @@ pub(crate) struct Load {
     topics_made: AtomicU64,
     acks: Mutex<Vec<Duration>>,
     failure: Mutex<Option<String>>,
-}
-
-/// Numbers that look random and are the same every time.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
 
 impl Load {
@@ -170,7 +158,7 @@ impl Load {
 
     /// Uses the idle connections now and then, and replaces them one by one.
     async fn keep_turning_over(self: Arc<Self>, mut idle: Vec<Client>) -> Result<()> {
-        let mut dice = Dice(77);
+        let mut dice = Dice::new(77);
         loop {
             for _ in 0..5 {
                 let at = dice.below(idle.len());
@@ -214,7 +202,7 @@ impl Load {
     }
 
     async fn keep_producing(self: Arc<Self>, seed: u64) -> Result<()> {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut client = Client::connect(self.address).await?;
         loop {
             let topic = name(dice.below(self.scale.topics));
@@ -226,7 +214,7 @@ impl Load {
     }
 
     async fn keep_consuming(self: Arc<Self>, seed: u64) -> Result<()> {
-        let mut dice = Dice(seed * 31);
+        let mut dice = Dice::new(seed * 31);
         let mut client = Client::connect(self.address).await?;
         loop {
             let request = fetch(&name(dice.below(self.scale.topics)), 100);
@@ -235,7 +223,7 @@ impl Load {
     }
 
     async fn keep_committing(self: Arc<Self>, seed: u64) -> Result<()> {
-        let mut dice = Dice(seed * 17);
+        let mut dice = Dice::new(seed * 17);
         let mut client = Client::connect(self.address).await?;
         loop {
             let group = dice.below(self.scale.groups);
@@ -262,7 +250,7 @@ impl Load {
 
     /// Asks for much and takes a byte at a time, then goes.
     async fn read_slowly(self: Arc<Self>, seed: u64) -> Result<()> {
-        let mut dice = Dice(seed * 7);
+        let mut dice = Dice::new(seed * 7);
         loop {
             let mut client = Client::connect(self.address).await?;
             client.send(&fetch(&name(dice.below(self.scale.topics)), 0), 12).await?;
@@ -275,7 +263,7 @@ impl Load {
 
     /// Asks again and again, reads nothing, and goes after a while.
     async fn stall(self: Arc<Self>, seed: u64) -> Result<()> {
-        let mut dice = Dice(seed * 3);
+        let mut dice = Dice::new(seed * 3);
         loop {
             let mut client = Client::connect(self.address).await?;
             let request = fetch(&name(dice.below(self.scale.topics)), 0);

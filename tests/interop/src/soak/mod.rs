@@ -8,7 +8,10 @@
 //! [`GROWTH_FREE`], whichever is more, and descriptors and threads may not rise at all to speak of.
 
 mod client;
+mod dice;
+mod expulsions;
 mod load;
+mod nodes;
 mod watch;
 
 use std::fs;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::sleep;
 
@@ -40,7 +43,10 @@ const SETTLE: Duration = Duration::from_secs(3);
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SoakArguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How long the load lasts.
     #[arg(long, default_value_t = 60.0)]
     minutes: f64,
@@ -49,8 +55,22 @@ pub(crate) struct SoakArguments {
     quick: bool,
 }
 
+/// Other things that take their time.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Do to connections and processes whatever does not kill: is anybody expelled from a group?
+    Expulsions(expulsions::Arguments),
+    /// Our client on three nodes of Apache Kafka that stop and die, while members come, go and die.
+    Nodes(nodes::Arguments),
+}
+
 /// Runs it; returns whether the broker's memory stayed where it was.
 pub(crate) fn run(arguments: &SoakArguments) -> Result<bool> {
+    match &arguments.other {
+        Some(Other::Expulsions(arguments)) => return expulsions::run(arguments),
+        Some(Other::Nodes(arguments)) => return nodes::run(arguments),
+        None => {}
+    }
     raise_open_files_limit()?;
     let scale = if arguments.quick { Scale::TENTH } else { Scale::FULL };
     let time = Duration::from_secs_f64(arguments.minutes * 60.0);

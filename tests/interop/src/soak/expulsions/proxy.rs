@@ -1,0 +1,302 @@
+//! A TCP proxy that does to connections what networks do.
+//!
+//! One thread runs all of it. Every connection is a *link*: the client's socket and the one to the
+//! broker. What arrives is passed on as it came, and so is how either side ends its own (an orderly end
+//! as one, a reset as one), until the link is struck by a [`Fault`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// What may happen to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// Both sides get a reset.
+    Reset,
+    /// The client gets a reset, the broker an orderly end.
+    ResetClient,
+    /// The broker gets a reset, the client an orderly end.
+    ResetBroker,
+    /// Both sides get an orderly end.
+    Close,
+    /// The broker gets an orderly end, while its answers still go to the client.
+    HalfCloseToBroker,
+    /// The client gets an orderly end, while its requests still go to the broker.
+    HalfCloseToClient,
+    /// Nothing is passed on for a while.
+    Stall(Duration),
+}
+
+impl Fault {
+    /// Returns its name, for counting.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::ResetClient => "reset to the client",
+            Self::ResetBroker => "reset to the broker",
+            Self::Close => "close",
+            Self::HalfCloseToBroker => "half-close to the broker",
+            Self::HalfCloseToClient => "half-close to the client",
+            Self::Stall(_) => "stall",
+        }
+    }
+}
+
+/// A link as the one who strikes sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkView {
+    pub(crate) id: u64,
+    /// The client id of its first request; empty until that came.
+    pub(crate) client_id: String,
+    /// The client's port, which tells its process.
+    pub(crate) port: u16,
+    /// How long nothing has come over it, from either side.
+    pub(crate) idle: Duration,
+}
+
+/// The proxy. Its links end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: SocketAddr,
+    links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    ended: AtomicBool,
+    begun: Instant,
+}
+
+#[derive(Debug)]
+struct Link {
+    port: u16,
+    client_id: Mutex<String>,
+    /// When something came over it last, in milliseconds since the proxy began.
+    last: AtomicU64,
+    /// Until when nothing is passed on, likewise.
+    stalled: AtomicU64,
+    strikes: mpsc::Sender<Fault>,
+}
+
+impl Proxy {
+    /// Listens on a port, for a broker that may come later.
+    pub(crate) fn start(port: u16, target: SocketAddr) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            target,
+            links: Mutex::default(),
+            ended: AtomicBool::new(false),
+            begun: Instant::now(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime
+            .block_on(TcpListener::bind(("127.0.0.1", port)))
+            .with_context(|| format!("the proxy cannot listen on {port}"))?;
+        let serving = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("proxy".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, serving)))?;
+        Ok(Self { shared })
+    }
+
+    /// Returns the links there are.
+    pub(crate) fn links(&self) -> Vec<LinkView> {
+        let now = self.shared.now();
+        let links = lock(&self.shared.links);
+        let view = |(id, link): (&u64, &Arc<Link>)| LinkView {
+            id: *id,
+            client_id: lock(&link.client_id).clone(),
+            port: link.port,
+            idle: Duration::from_millis(now.saturating_sub(link.last.load(Ordering::Relaxed))),
+        };
+        links.iter().map(view).collect()
+    }
+
+    /// Strikes a link. Returns whether it was there to be struck.
+    pub(crate) fn strike(&self, id: u64, fault: Fault) -> bool {
+        let links = lock(&self.shared.links);
+        let Some(link) = links.get(&id) else { return false };
+        if let Fault::Stall(time) = fault {
+            let until = self.shared.now() + time.as_millis() as u64;
+            link.stalled.store(until, Ordering::Relaxed);
+            return true;
+        }
+        link.strikes.try_send(fault).is_ok()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    for id in 0.. {
+        let accepted = loop {
+            if shared.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Ok(accepted) = timeout(LOOK, listener.accept()).await {
+                break accepted;
+            }
+        };
+        let Ok((client, from)) = accepted else { continue };
+        let (strikes, struck) = mpsc::channel(STRIKES);
+        let link = Arc::new(Link {
+            port: from.port(),
+            client_id: Mutex::default(),
+            last: AtomicU64::new(shared.now()),
+            stalled: AtomicU64::new(0),
+            strikes,
+        });
+        lock(&shared.links).insert(id, Arc::clone(&link));
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // A broker that is away refuses the connection, and so does the proxy.
+            if let Ok(broker) = TcpStream::connect(shared.target).await {
+                carry(client, broker, &link, &shared, struck).await;
+            } else {
+                reset(client);
+            }
+            lock(&shared.links).remove(&id);
+        });
+    }
+}
+
+/// Passes on what comes until the link ends, by itself or by a strike.
+async fn carry(
+    mut client: TcpStream,
+    mut broker: TcpStream,
+    link: &Link,
+    shared: &Shared,
+    mut struck: mpsc::Receiver<Fault>,
+) {
+    let _ = client.set_nodelay(true);
+    let _ = broker.set_nodelay(true);
+    let fault = {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_broker, mut to_broker) = broker.split();
+        let requests = pass(&mut from_client, &mut to_broker, link, shared, true);
+        let answers = pass(&mut from_broker, &mut to_client, link, shared, false);
+        // Both may be dropped in the middle of a frame: then the link is over, and so is the frame.
+        tokio::select! {
+            ended = async { tokio::try_join!(requests, answers) } => match ended {
+                // Both sides have been told already.
+                Ok(_) => return,
+                // A side that was reset, or is gone: the other one is reset as well.
+                Err(_) => Fault::Reset,
+            },
+            fault = struck.recv() => fault.unwrap_or(Fault::Reset),
+        }
+    };
+    // A half-closed link is not struck again.
+    lock(&shared.links).retain(|_, other| !std::ptr::eq(&raw const **other, link));
+    match fault {
+        Fault::Reset | Fault::Stall(_) => {
+            reset(client);
+            reset(broker);
+        }
+        Fault::ResetClient => {
+            reset(client);
+            end(broker).await;
+        }
+        Fault::ResetBroker => {
+            reset(broker);
+            end(client).await;
+        }
+        Fault::Close => {
+            tokio::join!(end(client), end(broker));
+        }
+        Fault::HalfCloseToBroker => {
+            let _ = broker.shutdown().await;
+            let (_, mut to_client) = client.split();
+            let (mut from_broker, _) = broker.split();
+            let rest = pass(&mut from_broker, &mut to_client, link, shared, false);
+            // What the client still sends is heard by nobody; it is told when the broker is done.
+            let _ = timeout(PATIENCE, rest).await;
+        }
+        Fault::HalfCloseToClient => {
+            let _ = client.shutdown().await;
+            let (mut from_client, _) = client.split();
+            let (_, mut to_broker) = broker.split();
+            let rest = pass(&mut from_client, &mut to_broker, link, shared, false);
+            let _ = timeout(PATIENCE, rest).await;
+        }
+    }
+}
+
+/// Passes on what comes from one side, and its end.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    link: &Link,
+    shared: &Shared,
+    named: bool,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    let mut first = named;
+    loop {
+        let count = from.read(&mut buffer).await?;
+        while shared.now() < link.stalled.load(Ordering::Relaxed) {
+            sleep(LOOK).await;
+        }
+        link.last.store(shared.now(), Ordering::Relaxed);
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        if first {
+            first = false;
+            if let Some(client_id) = client_id(&buffer[..count]) {
+                *lock(&link.client_id) = client_id;
+            }
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}
+
+/// Returns the client id of a request: behind its length, key, version and number.
+fn client_id(frame: &[u8]) -> Option<String> {
+    let length = frame.get(12..14)?;
+    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+    Some(String::from_utf8_lossy(frame.get(14..14 + length)?).into_owned())
+}
+
+/// Ends a connection by a reset.
+fn reset(stream: TcpStream) {
+    let _ = stream.set_zero_linger();
+}
+
+/// Ends a connection in an orderly way: what still comes is taken in, or the system would reset it.
+async fn end(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = vec![0; BUFFER];
+    let taken = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+    let _ = timeout(PATIENCE, taken).await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding it")
+}
+
+const BUFFER: usize = 16 * 1024;
+/// More strikes than one find their link gone.
+const STRIKES: usize = 1;
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a half-closed link may go on.
+const PATIENCE: Duration = Duration::from_secs(20);
