@@ -12,7 +12,8 @@
 //!
 //! A process that dies loses all its connections at once. So if the member's connection closed *alone*, and
 //! others under its name, over which no member ever spoke, are open still, then that process lives, however
-//! long it takes to come back: it may be paused.
+//! long it takes to come back: it may be paused. And it lives as long as any connection is open over which
+//! the member itself spoke: clients commit over another than they heartbeat over.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ struct Open {
     since: Timestamp,
     /// A member spoke over it.
     spoke: bool,
+    /// Which one was first, if it had an id.
+    member: Option<Arc<str>>,
     /// A join of the process it may belong to has explained it.
     explained: bool,
 }
@@ -58,21 +61,25 @@ impl Clients {
     ) {
         let name: Name = (client_id.into(), client_host.into());
         self.names.insert(connection, name.clone());
-        let open = Open { since: now, spoke: false, explained: false };
+        let open = Open { since: now, spoke: false, member: None, explained: false };
         self.named.entry(name).or_default().open.insert(connection, open);
     }
 
-    /// Takes in that a connection spoke for a member.
-    pub fn spoke(&mut self, connection: ConnectionId) {
+    /// Takes in that a connection spoke for a member; its id is empty if it has none yet.
+    pub fn spoke(&mut self, connection: ConnectionId, member: &str) {
         let Some(name) = self.names.get(&connection) else { return };
         let named = self.named.get_mut(name);
         if let Some(open) = named.and_then(|named| named.open.get_mut(&connection)) {
             open.spoke = true;
+            if open.member.is_none() && !member.is_empty() {
+                open.member = Some(member.into());
+            }
         }
     }
 
     /// Takes in that somebody who was no member yet joined over a connection.
-    pub fn began(&mut self, now: Timestamp, connection: ConnectionId) {
+    pub fn began(&mut self, now: Timestamp, connection: ConnectionId, member: &str) {
+        self.spoke(connection, member);
         let Some(name) = self.names.get(&connection) else { return };
         let Some(named) = self.named.get_mut(name) else { return };
         for open in named.open.values_mut().filter(|open| open.since >= now - STARTING_MS_MAX) {
@@ -95,15 +102,23 @@ impl Clients {
         }
     }
 
-    /// Tells whether a member of that name, not heard of since `since`, may be coming back.
-    pub fn signs(&self, client_id: &str, client_host: &str, since: Timestamp) -> bool {
+    /// Tells whether a member, not heard of since `since`, may be coming back.
+    pub fn signs(
+        &self,
+        member: &str,
+        client_id: &str,
+        client_host: &str,
+        since: Timestamp,
+    ) -> bool {
         let name: Name = (client_id.into(), client_host.into());
         let Some(named) = self.named.get(&name) else { return false };
         let closed = named.closed.iter().filter(|at| (*at - since).abs() <= TOGETHER_MS).count();
         let closed_alone = closed <= 1;
-        named.open.values().any(|open| {
-            let is_new = open.since >= since - OVERLAP_MS;
-            !open.spoke && (if is_new { !open.explained } else { closed_alone })
+        named.open.values().any(|open| match &open.member {
+            Some(own) => **own == *member,
+            None if open.spoke => false,
+            None if open.since >= since - OVERLAP_MS => !open.explained,
+            None => closed_alone,
         })
     }
 }
@@ -138,27 +153,27 @@ mod tests {
     #[test]
     fn a_new_connection_is_a_sign_until_it_shows_whose_it_is() {
         let mut clients = with(1_000);
-        assert!(clients.signs("app", HOST, 900));
+        assert!(clients.signs("m", "app", HOST, 900));
         assert!(
-            clients.signs("app", HOST, 1_100),
+            clients.signs("m", "app", HOST, 1_100),
             "opened just before the other was seen to close"
         );
-        clients.spoke(NEXT);
-        assert!(!clients.signs("app", HOST, 900));
+        clients.spoke(NEXT, "n");
+        assert!(!clients.signs("m", "app", HOST, 900));
     }
 
     #[test]
     fn another_name_and_another_host_are_no_signs() {
         let clients = with(1_000);
-        assert!(!clients.signs("other", HOST, 900));
-        assert!(!clients.signs("app", "/127.0.0.2", 900));
+        assert!(!clients.signs("m", "other", HOST, 900));
+        assert!(!clients.signs("m", "app", "/127.0.0.2", 900));
     }
 
     #[test]
     fn a_connection_that_closed_is_no_sign() {
         let mut clients = with(1_000);
         clients.closed(1_100, NEXT);
-        assert!(!clients.signs("app", HOST, 900));
+        assert!(!clients.signs("m", "app", HOST, 900));
         assert!(clients.names.is_empty() && clients.named.is_empty());
     }
 
@@ -168,25 +183,37 @@ mod tests {
         let (own, third) = (ConnectionId(1), ConnectionId(3));
         clients.opened(1_000, own, "app", HOST);
         clients.opened(1_000, third, "app", HOST);
-        clients.began(1_100, own);
-        clients.spoke(own);
+        clients.began(1_100, own, "");
+        clients.spoke(own, "m");
         clients.closed(20_000, own);
-        assert!(clients.signs("app", HOST, 20_001), "it fetches over the others");
-        clients.spoke(NEXT);
-        assert!(clients.signs("app", HOST, 20_001));
+        assert!(clients.signs("m", "app", HOST, 20_001), "it fetches over the others");
+        clients.spoke(NEXT, "n");
+        assert!(clients.signs("m", "app", HOST, 20_001));
         // That was the end of one more connection of the process that has one left.
         clients.closed(20_300, NEXT);
-        assert!(!clients.signs("app", HOST, 20_001), "a death closes all of a process");
-        assert!(clients.signs("app", HOST, 30_000), "long after it nothing closed");
+        assert!(!clients.signs("m", "app", HOST, 20_001), "a death closes all of a process");
+        assert!(clients.signs("m", "app", HOST, 30_000), "long after it nothing closed");
     }
 
     #[test]
     fn an_older_connection_over_which_a_member_speaks_is_that_member_s() {
         let mut clients = with(1_000);
-        clients.spoke(NEXT);
+        clients.spoke(NEXT, "n");
         clients.opened(1_000, ConnectionId(1), "app", HOST);
         clients.closed(20_000, ConnectionId(1));
-        assert!(!clients.signs("app", HOST, 20_000));
+        assert!(!clients.signs("m", "app", HOST, 20_000));
+    }
+
+    #[test]
+    fn a_connection_over_which_the_member_itself_spoke_is_a_sign_while_it_is_open() {
+        let mut clients = with(1_000);
+        clients.spoke(NEXT, "m");
+        for number in 3..6 {
+            clients.opened(1_000, ConnectionId(number), "app", HOST);
+            clients.closed(20_000, ConnectionId(number));
+        }
+        assert!(clients.signs("m", "app", HOST, 20_000), "it commits over that one");
+        assert!(!clients.signs("l", "app", HOST, 20_000));
     }
 
     #[test]
@@ -205,10 +232,10 @@ mod tests {
         let mut clients = with(1_000);
         clients.opened(1_010, ConnectionId(3), "app", HOST);
         clients.opened(1_010, ConnectionId(4), "other", HOST);
-        clients.began(1_020, ConnectionId(3));
-        assert!(!clients.signs("app", HOST, 900));
-        assert!(clients.signs("other", HOST, 900));
+        clients.began(1_020, ConnectionId(3), "n");
+        assert!(!clients.signs("m", "app", HOST, 900));
+        assert!(clients.signs("m", "other", HOST, 900));
         clients.opened(1_030, ConnectionId(5), "app", HOST);
-        assert!(clients.signs("app", HOST, 900));
+        assert!(clients.signs("m", "app", HOST, 900));
     }
 }

@@ -30,8 +30,8 @@ use crate::random;
 use announce::announce;
 use batch::BatchWriter;
 use kohort_coordinator::{
-    CauseKind, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard, RebalanceCause,
-    ReplyTo, Shard, error_for_failed_append,
+    CauseKind, GroupCall, GroupEffect, GroupOutcome, GroupRecord, GroupResponse, GroupShard,
+    RebalanceCause, ReplyTo, Shard, error_for_failed_append,
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
@@ -336,18 +336,20 @@ impl ShardTask {
         let from = ReplyTo(self.next_caller);
         self.next_caller += 1;
         self.callers.insert(from.0, call.reply);
-        let shown = call
-            .shows
-            .then(|| (call.call.context.connection, call.call.request.begins_a_membership()));
+        let shown = call.shows.then(|| {
+            let GroupCall { context, request } = &call.call;
+            let member = request.member_id().to_owned();
+            (context.connection, member, request.begins_a_membership())
+        });
         self.take(round, shard, |shard| shard.handle(now, from, call.call));
         // After the shard has heard it: a connection must not stop being a sign of its member before
         // the member is back.
-        if let Some((connection, begins)) = shown {
+        if let Some((connection, member, begins)) = shown {
             let mut clients = self.shared.clients.lock();
             if begins {
-                clients.began(now, connection);
+                clients.began(now, connection, &member);
             } else {
-                clients.spoke(connection);
+                clients.spoke(connection, &member);
             }
         }
     }
@@ -370,7 +372,7 @@ impl ShardTask {
             else {
                 continue;
             };
-            let signs = self.shared.clients.lock().signs(&client_id, &client_host, since);
+            let signs = self.shared.clients.lock().signs(&member, &client_id, &client_host, since);
             let now = self.clock.now();
             let outcome = shard.handle_signs(now, &group, &member, signs);
             round.take(shard, outcome);

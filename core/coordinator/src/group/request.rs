@@ -132,6 +132,18 @@ impl GroupRequest {
         }
     }
 
+    /// Returns the id of the member it speaks for; empty if there is none, or none yet.
+    pub fn member_id(&self) -> &str {
+        match self {
+            Self::JoinGroup(request) => &request.member_id,
+            Self::SyncGroup(request) => &request.member_id,
+            Self::Heartbeat(request) => &request.member_id,
+            Self::ConsumerGroupHeartbeat(request) => &request.member_id,
+            Self::OffsetCommit(request) => &request.member_id,
+            _ => "",
+        }
+    }
+
     /// Tells whether who sends it is no member yet.
     pub fn begins_a_membership(&self) -> bool {
         match self {
