@@ -206,8 +206,10 @@ impl Run {
                 self.kill_or_start()?;
             }
             let part = begun.elapsed().as_secs_f64() / time.as_secs_f64();
-            // Each time with all nodes there, or the topic could not grow.
-            if (part * GROWTHS as f64) as usize > grown && self.away.is_none() {
+            // In the first half, so that memory is compared at one size; and with all nodes there, or the
+            // topic could not grow.
+            let due = (part * 2.0 * GROWTHS as f64) as usize;
+            if due.min(GROWTHS) > grown && self.away.is_none() {
                 grown += 1;
                 self.add_partitions()?;
             }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::broker::{Broker, Properties};
 use crate::hub::{Client, DriverId, Hub};
@@ -85,6 +85,8 @@ struct Run {
     struck: Option<Instant>,
     struck_several: Option<Instant>,
     started: usize,
+    /// How often groups did not come to rest.
+    stuck: usize,
 }
 
 /// A process with a member in each of its groups.
@@ -110,7 +112,7 @@ impl Run {
         let mut hub = Hub::new(places, bootstrap.clone());
         let feeder = hub.start_driver(Client::Kohort)?;
         hub.create(feeder, TOPIC, PARTITIONS)?;
-        let groups = groups().map(|group| group.name()).collect();
+        let groups = groups().map(GroupKind::name).collect();
         let audit = Audit::new(&bootstrap, groups)?;
         let mut run = Self {
             dice,
@@ -129,6 +131,7 @@ impl Run {
             struck: None,
             struck_several: None,
             started: 0,
+            stuck: 0,
         };
         for client in Client::ALL {
             for number in 1..=2 {
@@ -165,8 +168,9 @@ impl Run {
             // As processes of one application are called.
             settings["client.id"] = json!(SHARED_NAME);
         }
-        if player.client == Client::FranzGo && group.protocol == "classic" {
-            settings = self.for_franz_go(settings, group);
+        if (player.client, group.client, group.protocol) == (Client::FranzGo, None, "classic") {
+            // Its default assignor is none that all have in common.
+            settings["group.remote.assignor"] = json!("range");
         }
         let command = json!({
             "cmd": "member.start",
@@ -179,14 +183,6 @@ impl Run {
         self.hub.call(player.driver, command)?;
         player.groups.insert(group.name());
         Ok(())
-    }
-
-    /// Its default assignor is none that all have in common.
-    fn for_franz_go(&self, mut settings: Value, group: GroupKind) -> Value {
-        if group.client.is_none() {
-            settings["group.remote.assignor"] = json!("range");
-        }
-        settings
     }
 
     /// Waits until all groups are stable and have their members.
@@ -405,7 +401,11 @@ impl Run {
     fn restart_broker(&mut self) -> Result<()> {
         self.resume_if_due(true)?;
         // A join phase that is under way would be lost, as it is on Kafka.
-        self.settle(SETTLE_PATIENCE).context("before the broker is restarted")?;
+        if let Err(error) = self.settle(SETTLE_PATIENCE) {
+            println!("{:6.1} min: STUCK {error:#}", self.minutes());
+            self.stuck += 1;
+            return Ok(());
+        }
         self.audit.take_in()?;
         let short = self.dice.below(2) == 0;
         let idle = self.dice.time(&BROKER_IDLE).as_millis().to_string();
@@ -479,6 +479,9 @@ impl Run {
             wrong.extend(failed.map(|problem| format!("{name}: {problem}")));
         }
         wrong.extend(self.audit.found.iter().map(|found| format!("expelled: {found}")));
+        if self.stuck > 0 {
+            wrong.push(format!("groups did not come to rest, {} times", self.stuck));
+        }
         for text in &wrong {
             println!("WRONG: {text}");
         }
