@@ -8,7 +8,7 @@
 //! A length is the peer's word and is never trusted: a string or an array is refused as soon as it
 //! claims more than what is left of the frame, before any memory is reserved for it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 use crate::frame::LENGTH_BYTES;
@@ -19,7 +19,8 @@ use crate::frame::LENGTH_BYTES;
 #[derive(Debug)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
-    position: usize,
+    /// What is left to be read, and where in the frame it ends.
+    rest: &'a [u8],
     end: usize,
     flexible: bool,
     /// How many more bytes of memory the elements of arrays may take.
@@ -30,17 +31,17 @@ impl<'a> Reader<'a> {
     /// Starts at the first byte of `frame`, in the non-flexible style.
     pub fn new(frame: &'a Bytes) -> Self {
         let budget = ELEMENT_BYTES_FREE + frame.len().saturating_mul(ELEMENT_BYTES_PER_BYTE);
-        Self { frame, position: 0, end: frame.len(), flexible: false, budget }
+        Self { frame, rest: frame, end: frame.len(), flexible: false, budget }
     }
 
     /// Returns how many bytes are left.
     pub fn remaining(&self) -> usize {
-        self.end - self.position
+        self.rest.len()
     }
 
     /// Returns how many bytes have been read.
     pub fn position(&self) -> usize {
-        self.position
+        self.end - self.rest.len()
     }
 
     /// Says whether lengths are read as varints and structures end with tagged fields.
@@ -67,47 +68,69 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a boolean: any byte but zero is true.
+    #[inline]
     pub fn read_bool(&mut self) -> Result<bool, DecodeError> {
         Ok(self.read_i8()? != 0)
     }
 
     /// Reads one signed byte.
+    #[inline]
     pub fn read_i8(&mut self) -> Result<i8, DecodeError> {
         self.array().map(i8::from_be_bytes)
     }
 
     /// Reads a big-endian `i16`.
+    #[inline]
     pub fn read_i16(&mut self) -> Result<i16, DecodeError> {
         self.array().map(i16::from_be_bytes)
     }
 
     /// Reads a big-endian `u16`.
+    #[inline]
     pub fn read_u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// Reads a big-endian `i32`.
+    #[inline]
     pub fn read_i32(&mut self) -> Result<i32, DecodeError> {
         self.array().map(i32::from_be_bytes)
     }
 
     /// Reads a big-endian `u32`.
+    #[inline]
     pub fn read_u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// Reads a big-endian `i64`.
+    #[inline]
     pub fn read_i64(&mut self) -> Result<i64, DecodeError> {
         self.array().map(i64::from_be_bytes)
     }
 
     /// Reads a big-endian IEEE 754 `f64`.
+    #[inline]
     pub fn read_f64(&mut self) -> Result<f64, DecodeError> {
         self.array().map(f64::from_be_bytes)
     }
 
     /// Reads an unsigned varint of at most five bytes: seven bits each, lowest first.
+    ///
+    /// Nearly all of them are one byte long, so that case comes first and the rest is kept out of line.
+    #[inline]
     pub fn read_uvarint(&mut self) -> Result<u32, DecodeError> {
+        match *self.rest {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u32::from(byte))
+            }
+            _ => self.read_long_uvarint(),
+        }
+    }
+
+    #[cold]
+    fn read_long_uvarint(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0_u32;
         for shift in (0..35).step_by(7) {
             let [byte] = self.array::<1>()?;
@@ -176,29 +199,39 @@ impl<'a> Reader<'a> {
 
     /// Takes the next `length` bytes without copying them.
     pub fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
-        let start = self.position;
+        let start = self.position();
         self.skip(length)?;
-        Ok(self.frame.slice(start..self.position))
+        Ok(self.frame.slice(start..start + length))
     }
 
     /// Reads the tagged fields that end a flexible structure.
     ///
     /// `known` is called with each tag and a reader confined to that field; it answers `false` for
     /// a tag it does not know, which is then passed over.
+    #[inline]
     pub(crate) fn read_tagged_fields(
         &mut self,
         known: &mut dyn FnMut(u32, &mut Reader<'_>) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        let count = self.read_uvarint()?;
+        match self.read_uvarint()? {
+            0 => Ok(()),
+            count => self.read_so_many_tagged_fields(count, known),
+        }
+    }
+
+    fn read_so_many_tagged_fields(
+        &mut self,
+        count: u32,
+        known: &mut dyn FnMut(u32, &mut Reader<'_>) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
         for _ in 0..count {
             let tag = self.read_uvarint()?;
             let size = self.read_uvarint()? as usize;
-            let start = self.position;
-            self.skip(size)?;
+            let content = self.slice(size)?;
             let mut field = Reader {
                 frame: self.frame,
-                position: start,
-                end: self.position,
+                rest: content,
+                end: self.position(),
                 flexible: true,
                 budget: self.budget,
             };
@@ -215,11 +248,13 @@ impl<'a> Reader<'a> {
         self.read_tagged_fields(&mut |_, _| Ok(false))
     }
 
+    #[inline]
     fn compact_length(&mut self) -> Result<Option<usize>, DecodeError> {
         let length = self.read_uvarint()?;
         self.length(i64::from(length) - 1)
     }
 
+    #[inline]
     fn length(&self, length: i64) -> Result<Option<usize>, DecodeError> {
         match usize::try_from(length) {
             Ok(length) if length <= self.remaining() => Ok(Some(length)),
@@ -228,27 +263,34 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.slice(N)?);
-        Ok(array)
+        let Some((array, rest)) = self.rest.split_first_chunk() else {
+            return Err(self.truncated(N));
+        };
+        self.rest = rest;
+        Ok(*array)
     }
 
+    #[inline]
     fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let remaining = self.remaining();
-        if length > remaining {
-            return Err(DecodeErrorKind::Truncated { wanted: length, remaining }.into());
-        }
-        let start = self.position;
-        self.position += length;
-        Ok(&self.frame[start..self.position])
+        let Some((slice, rest)) = self.rest.split_at_checked(length) else {
+            return Err(self.truncated(length));
+        };
+        self.rest = rest;
+        Ok(slice)
+    }
+
+    #[cold]
+    fn truncated(&self, wanted: usize) -> DecodeError {
+        DecodeErrorKind::Truncated { wanted, remaining: self.remaining() }.into()
     }
 }
 
 /// Collects the bytes of one message to send.
 #[derive(Debug, Default)]
 pub struct Writer {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     flexible: bool,
     /// Whether large byte strings are kept beside the buffer.
     scatters: bool,
@@ -265,7 +307,7 @@ impl Writer {
 
     /// Starts empty with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(capacity), ..Self::default() }
+        Self { buffer: Vec::with_capacity(capacity), ..Self::default() }
     }
 
     /// Starts empty, and copies no large byte string: [`into_pieces`](Self::into_pieces) has them as they
@@ -296,7 +338,7 @@ impl Writer {
 
     /// Returns what was written.
     pub fn into_bytes(self) -> Bytes {
-        self.buffer.freeze()
+        self.buffer.into()
     }
 
     /// Fills the four bytes left at the start with the length of the rest, and returns it all.
@@ -311,7 +353,7 @@ impl Writer {
     pub(crate) fn into_pieces(mut self) -> Result<Vec<Bytes>, EncodeError> {
         let length = limit(self.len().saturating_sub(LENGTH_BYTES))?;
         self.buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-        let written = self.buffer.freeze();
+        let written = Bytes::from(self.buffer);
         let mut pieces = Vec::with_capacity(2 * self.beside.len() + 1);
         let mut taken = 0;
         for (at, bytes) in self.beside {
@@ -331,52 +373,61 @@ impl Writer {
     }
 
     /// Writes a boolean as one byte.
+    #[inline]
     pub fn put_bool(&mut self, value: bool) {
         self.put_i8(i8::from(value));
     }
 
     /// Writes one signed byte.
+    #[inline]
     pub fn put_i8(&mut self, value: i8) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian `i16`.
+    #[inline]
     pub fn put_i16(&mut self, value: i16) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian `u16`.
+    #[inline]
     pub fn put_u16(&mut self, value: u16) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian `i32`.
+    #[inline]
     pub fn put_i32(&mut self, value: i32) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian `u32`.
+    #[inline]
     pub fn put_u32(&mut self, value: u32) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian `i64`.
+    #[inline]
     pub fn put_i64(&mut self, value: i64) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes a big-endian IEEE 754 `f64`.
+    #[inline]
     pub fn put_f64(&mut self, value: f64) {
         self.put_slice(&value.to_be_bytes());
     }
 
     /// Writes an unsigned varint: seven bits a byte, lowest first.
+    #[inline]
     pub fn put_uvarint(&mut self, mut value: u32) {
         while value > 0x7f {
-            self.put_slice(&[(value & 0x7f) as u8 | 0x80]);
+            self.buffer.push(value as u8 | 0x80);
             value >>= 7;
         }
-        self.put_slice(&[value as u8]);
+        self.buffer.push(value as u8);
     }
 
     /// Writes a zigzag varint.
@@ -385,6 +436,7 @@ impl Writer {
     }
 
     /// Writes bytes as they are.
+    #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -432,7 +484,19 @@ impl Writer {
     }
 
     /// Writes the tagged fields that end a flexible structure, in the order of their tags.
+    #[inline]
     pub(crate) fn put_tagged_fields(
+        &mut self,
+        fields: Vec<(u32, Writer)>,
+    ) -> Result<(), EncodeError> {
+        if fields.is_empty() {
+            self.put_uvarint(0);
+            return Ok(());
+        }
+        self.put_some_tagged_fields(fields)
+    }
+
+    fn put_some_tagged_fields(
         &mut self,
         mut fields: Vec<(u32, Writer)>,
     ) -> Result<(), EncodeError> {

@@ -101,6 +101,7 @@ pub(super) fn put_varint(output: &mut Vec<u8>, value: i64) {
 }
 
 /// Appends a length and the bytes, or the length of null.
+#[inline]
 pub(super) fn put_nullable(output: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
