@@ -84,8 +84,9 @@ pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,
     ConnectionId, ConsumerRecord, CurrentAssignment, GroupCall, GroupEffect, GroupEpoch,
     GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState, MemberMetadata,
-    MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause, RequestContext,
-    ResolvedRegex, SnapshotPosition, SurveyedGroup, TargetEpoch, merge, partition_for, split,
+    MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause, RecordBuffers,
+    RequestContext, ResolvedRegex, SnapshotPosition, SurveyedGroup, TargetEpoch, merge,
+    partition_for, split,
 };
 pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};

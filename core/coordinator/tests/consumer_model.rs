@@ -213,10 +213,10 @@ fn send(state: &mut State, request: GroupRequest) -> GroupResponse {
         connection: ConnectionId(1),
     };
     let outcome = shard.handle(NOW, ReplyTo(0), GroupCall { context, request });
-    for record in &outcome.records {
-        match record.encode().unwrap() {
-            (key, Some(value)) => state.log.insert(key, value),
-            (key, None) => state.log.remove(&key),
+    for (key, value) in outcome.records.iter().flat_map(|record| record.encoded().unwrap()) {
+        match value {
+            Some(value) => state.log.insert(key, value),
+            None => state.log.remove(&key),
         };
     }
     outcome.replies.into_iter().next().unwrap().1

@@ -321,7 +321,7 @@ impl World {
         }
         for record in &outcome.records {
             self.shard.replay(record);
-            self.log.push(record.encode().unwrap());
+            self.log.extend(record.encoded().unwrap());
         }
         outcome.replies
     }

@@ -360,7 +360,7 @@ impl World {
         }
         for record in &outcome.records {
             self.shard.replay(record);
-            self.log.push(record.encode().unwrap());
+            self.log.extend(record.encoded().unwrap());
         }
         self.held.push_back((self.log.len(), outcome.replies));
         self.release();

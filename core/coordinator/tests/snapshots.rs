@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
     let topic = (0..4_u8).prop_map(|n| Arc::<str>::from(format!("t{n}")));
     let key = (group.clone(), topic, 0..4_i32);
     let commit = (key.clone(), any::<(i64, bool)>()).prop_map(|((group, topic, partition), at)| {
-        GroupRecord::OffsetCommit { group, topic, partition, value: offset(at.0, at.1) }
+        GroupRecord::OffsetCommit { group, topic, offsets: vec![(partition, offset(at.0, at.1))] }
     });
     let forget = key.prop_map(|(group, topic, partition)| GroupRecord::OffsetCommitTombstone {
         group,
@@ -186,8 +186,7 @@ fn slice(
 /// Replays records through their bytes.
 fn rebuilt<'a>(records: impl Iterator<Item = &'a GroupRecord>) -> HardState {
     let mut shard = GroupShard::new(GroupConfig::default(), 0);
-    for record in records {
-        let (key, value) = record.encode().unwrap();
+    for (key, value) in records.flat_map(|record| record.encoded().unwrap()) {
         shard.replay(&GroupRecord::decode(&key, value.as_ref()).unwrap());
     }
     shard.hard_state()

@@ -36,7 +36,7 @@ use kohort_coordinator::{
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
 use snapshots::{Snapshots, Step};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,7 +77,7 @@ pub(crate) struct ShardTask {
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
-    callers: HashMap<u64, oneshot::Sender<GroupResponse>>,
+    callers: BTreeMap<u64, oneshot::Sender<GroupResponse>>,
     next_caller: u64,
     /// What each batch in flight holds back, the oldest first.
     held: VecDeque<Held>,
@@ -118,7 +118,7 @@ impl ShardTask {
             clock,
             metadata,
             metrics,
-            callers: HashMap::new(),
+            callers: BTreeMap::new(),
             next_caller: 0,
             held: VecDeque::new(),
             appended,
@@ -281,7 +281,7 @@ impl ShardTask {
                 }
                 () = timer.rings(), if may_append => {
                     let now = self.clock.now();
-                    while round.records.len() < RECORDS_PER_BATCH
+                    while round.count < RECORDS_PER_BATCH
                         && shard.poll_timeout().is_some_and(|due| due <= now)
                     {
                         self.take(&mut round, shard, |shard| shard.handle_timeout(now));
@@ -297,7 +297,7 @@ impl ShardTask {
                     let now = self.clock.now();
                     self.decide(shard, &mut round, now, call);
                     for _ in 1..CALLS_PER_BATCH {
-                        if round.records.len() >= RECORDS_PER_BATCH {
+                        if round.count >= RECORDS_PER_BATCH {
                             break;
                         }
                         let Ok(call) = calls.try_recv() else { break };
@@ -388,7 +388,7 @@ impl ShardTask {
 
     /// Appends a round's records, and holds its replies until they and all before them are durable.
     fn commit(&mut self, round: Round) -> Result<(), ErrorCode> {
-        let Round { records, held } = round;
+        let Round { records, held, .. } = round;
         if records.is_empty() {
             match self.held.back_mut() {
                 None => self.release(held),
@@ -403,7 +403,7 @@ impl ShardTask {
             Ok(()) => {
                 let is_commit =
                     |record: &&GroupRecord| matches!(record, GroupRecord::OffsetCommit { .. });
-                let commits = records.iter().filter(is_commit).count();
+                let commits: usize = records.iter().filter(is_commit).map(GroupRecord::count).sum();
                 self.metrics.groups.commits.add(commits as u64);
                 self.held.push_back(held);
                 Ok(())
@@ -526,6 +526,8 @@ fn refuse_queued(calls: &mut mpsc::Receiver<ShardMessage>) {
 #[derive(Debug, Default)]
 struct Round {
     records: Vec<GroupRecord>,
+    /// How many records of the log they are.
+    count: usize,
     held: Held,
 }
 
@@ -534,6 +536,7 @@ impl Round {
     fn take(&mut self, shard: &mut GroupShard, outcome: GroupOutcome) {
         for record in &outcome.records {
             shard.replay(record);
+            self.count += record.count();
         }
         append(&mut self.records, outcome.records);
         append(&mut self.held.replies, outcome.replies);

@@ -48,7 +48,9 @@ pub use self::consumer::{
     MemberState, OwnedPartitions, ResolvedRegex, TargetEpoch,
 };
 pub use self::event::{CauseKind, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
-pub use self::record::{ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord};
+pub use self::record::{
+    ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord, RecordBuffers,
+};
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
 pub use self::routing::{merge, partition_for, split};
 pub use self::snapshot::SnapshotPosition;
@@ -372,14 +374,9 @@ impl Shard for GroupShard {
 
     fn replay(&mut self, record: &GroupRecord) {
         match record {
-            GroupRecord::OffsetCommit { group, topic, partition, value } => {
-                let names = &mut self.topic_names;
-                if let Some(entry) = self.groups.get_mut(group) {
-                    entry.offsets.put(names, topic, *partition, value);
-                } else {
-                    let entry = entry_of(&mut self.groups, group);
-                    entry.offsets.put(names, topic, *partition, value);
-                }
+            GroupRecord::OffsetCommit { group, topic, offsets } => {
+                let entry = entry_of(&mut self.groups, group);
+                entry.offsets.put(&mut self.topic_names, topic, offsets);
             }
             GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
                 if let Some(entry) = self.groups.get_mut(group) {

@@ -16,24 +16,25 @@ use kohort_protocol::messages::group_records::{
     GroupMetadataKey, GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitKey,
     OffsetCommitValue,
 };
-use kohort_protocol::{DecodeError, EncodeError, Uuid, Writer};
+use kohort_protocol::{DecodeError, EncodeError, EncodeErrorKind, Uuid};
 
 use super::consumer::ConsumerRecord;
 use crate::shard::Timestamp;
 
-/// One record of `__consumer_offsets`.
+/// One record of `__consumer_offsets`, or several of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupRecord {
-    /// A group committed an offset.
+    /// A group committed offsets of one topic: a record for each.
+    ///
+    /// Together, because commits are by far the most records, and name all the partitions of a topic:
+    /// so the group is looked up, and the names are counted on and written, once for all of them.
     OffsetCommit {
         /// The group.
         group: Arc<str>,
         /// The topic by its name.
         topic: Arc<str>,
-        /// The partition.
-        partition: i32,
-        /// What was committed.
-        value: CommittedOffset,
+        /// The partitions, and what was committed for each.
+        offsets: Vec<(i32, CommittedOffset)>,
     },
     /// A committed offset is forgotten.
     OffsetCommitTombstone {
@@ -134,12 +135,10 @@ impl GroupRecord {
                 let (group, topic) = (key.group.into(), key.topic.into());
                 let partition = key.partition;
                 match value {
-                    Some(value) => Self::OffsetCommit {
-                        group,
-                        topic,
-                        partition,
-                        value: OffsetCommitValue::from_bytes(value)?.into(),
-                    },
+                    Some(value) => {
+                        let value = OffsetCommitValue::from_bytes(value)?.into();
+                        Self::OffsetCommit { group, topic, offsets: vec![(partition, value)] }
+                    }
                     None => Self::OffsetCommitTombstone { group, topic, partition },
                 }
             }
@@ -164,65 +163,84 @@ impl GroupRecord {
         })
     }
 
-    /// Writes the record after what is in the buffers: its key, and its value. Returns whether it has a
-    /// value; without one it is a tombstone.
-    ///
-    /// Commits are by far the most records, so a committed offset is written here field by field, and
-    /// nothing is allocated for it; everything else goes through the declared messages.
-    ///
-    /// # Panics
-    /// For [`GroupRecord::Unknown`], which no handler makes.
-    pub fn encode_into(
-        &self,
-        key_buffer: &mut Vec<u8>,
-        value_buffer: &mut Vec<u8>,
-    ) -> Result<bool, EncodeError> {
-        if let Self::OffsetCommit { group, topic, partition, value } = self
-            && value.expire_timestamp.is_none()
-            && group.len().max(topic.len()) <= LONGEST_NAME
-        {
-            key_buffer.extend_from_slice(&OFFSET_KEY_VERSION.to_be_bytes());
-            for name in [group, topic] {
-                key_buffer.extend_from_slice(&(name.len() as u16).to_be_bytes());
-                key_buffer.extend_from_slice(name.as_bytes());
-            }
-            key_buffer.extend_from_slice(&partition.to_be_bytes());
-            value.encode_current(value_buffer);
-            return Ok(true);
+    /// Returns how many records of the log it is.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::OffsetCommit { offsets, .. } => offsets.len(),
+            _ => 1,
         }
-        let (key, value) = self.encode()?;
-        key_buffer.extend_from_slice(&key);
-        value_buffer.extend_from_slice(value.as_deref().unwrap_or_default());
-        Ok(value.is_some())
     }
 
-    /// Writes the record: its key, and its value unless it is a tombstone.
+    /// Writes the record, or one after another those that it is: `each` is given its key, and its value
+    /// unless it is a tombstone.
+    ///
+    /// A committed offset is written field by field, and nothing is allocated for it; everything else
+    /// goes through the declared messages.
     ///
     /// # Panics
     /// For [`GroupRecord::Unknown`], which no handler makes.
-    pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
-        match self {
-            Self::OffsetCommit { group, topic, partition, value } => Ok((
-                offset_key(group, topic, *partition)?,
-                Some(OffsetCommitValue::from(value).to_bytes(value.value_version())?),
-            )),
-            Self::OffsetCommitTombstone { group, topic, partition } => {
-                Ok((offset_key(group, topic, *partition)?, None))
+    pub fn encode<E: From<EncodeError>>(
+        &self,
+        buffers: &mut RecordBuffers,
+        mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (key, value) = match self {
+            Self::OffsetCommit { group, topic, offsets } => {
+                let RecordBuffers { key, value } = buffers;
+                key.clear();
+                put_offset_key(key, group, topic)?;
+                let names = key.len();
+                for (partition, offset) in offsets {
+                    key.truncate(names);
+                    key.extend_from_slice(&partition.to_be_bytes());
+                    value.clear();
+                    offset.put(value)?;
+                    each(key, Some(value))?;
+                }
+                return Ok(());
             }
-            Self::GroupMetadata { group, value } => Ok((
+            Self::OffsetCommitTombstone { group, topic, partition } => {
+                buffers.key.clear();
+                put_offset_key(&mut buffers.key, group, topic)?;
+                buffers.key.extend_from_slice(&partition.to_be_bytes());
+                return each(&buffers.key, None);
+            }
+            Self::GroupMetadata { group, value } => (
                 group_key(group)?,
                 Some(GroupMetadataValue::from(&**value).to_bytes(GROUP_METADATA_VERSION)?),
-            )),
-            Self::GroupMetadataTombstone { group } => Ok((group_key(group)?, None)),
-            Self::Consumer { group, record } => record.encode(group),
+            ),
+            Self::GroupMetadataTombstone { group } => (group_key(group)?, None),
+            Self::Consumer { group, record } => record.encode(group)?,
             Self::Unknown { kind } => unreachable!("records of kind {kind} are only ever read"),
-        }
+        };
+        each(&key, value.as_deref())
+    }
+
+    /// Returns what [`encode`](Self::encode) writes, each record in memory of its own.
+    pub fn encoded(&self) -> Result<Vec<(Bytes, Option<Bytes>)>, EncodeError> {
+        let mut records = Vec::with_capacity(self.count());
+        self.encode(&mut RecordBuffers::default(), |key, value| -> Result<(), EncodeError> {
+            records.push((Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
+            Ok(())
+        })?;
+        Ok(records)
     }
 }
 
+/// What records are written into, to be used again.
+#[derive(Debug, Default)]
+pub struct RecordBuffers {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
 impl CommittedOffset {
-    /// Writes the value in the version that has a topic id.
-    fn encode_current(&self, out: &mut Vec<u8>) {
+    /// Writes the value. Only version 1 has room for an expiry time, and only version 4 for a topic id.
+    fn put(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if self.expire_timestamp.is_some() {
+            out.extend_from_slice(&OffsetCommitValue::from(self).to_bytes(EXPIRING_VERSION)?);
+            return Ok(());
+        }
         let text = self.metadata.as_deref().unwrap_or_default();
         out.extend_from_slice(&OFFSET_VALUE_VERSION.to_be_bytes());
         out.extend_from_slice(&self.offset.to_be_bytes());
@@ -242,11 +260,7 @@ impl CommittedOffset {
             out.extend_from_slice(&[1, 0, 16]);
             out.extend_from_slice(&self.topic_id.0);
         }
-    }
-
-    /// Only version 1 has room for an expiry time, and only version 4 for a topic id.
-    fn value_version(&self) -> i16 {
-        if self.expire_timestamp.is_some() { 1 } else { OFFSET_VALUE_VERSION }
+        Ok(())
     }
 }
 
@@ -350,19 +364,17 @@ pub(crate) fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-fn offset_key(group: &str, topic: &str, partition: i32) -> Result<Bytes, EncodeError> {
-    // As `OffsetCommitKey` writes it, without owning the names and in one allocation: a commit takes
-    // one for each partition.
-    let mut writer = Writer::with_capacity(KEY_BYTES_FIXED + group.len() + topic.len());
-    writer.put_i16(OffsetCommitKey::VERSIONS.max);
-    writer.put_string(Some(group))?;
-    writer.put_string(Some(topic))?;
-    writer.put_i32(partition);
-    Ok(writer.into_bytes())
+/// Writes an offset's key as [`OffsetCommitKey`] does, but for the partition that ends it.
+fn put_offset_key(out: &mut Vec<u8>, group: &str, topic: &str) -> Result<(), EncodeError> {
+    out.extend_from_slice(&OffsetCommitKey::VERSIONS.max.to_be_bytes());
+    for name in [group, topic] {
+        let length = name.len();
+        let length = i16::try_from(length).map_err(|_| EncodeErrorKind::TooLong(length))?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(name.as_bytes());
+    }
+    Ok(())
 }
-
-/// The bytes of an offset's key beside its two names: kind, their lengths, partition.
-const KEY_BYTES_FIXED: usize = 2 + 2 + 2 + 4;
 
 fn group_key(group: &str) -> Result<Bytes, EncodeError> {
     GroupMetadataKey { group: group.to_owned() }.to_bytes()
@@ -378,8 +390,8 @@ pub(crate) const LONGEST_NAME: usize = i16::MAX as usize - 37;
 
 const UNKNOWN_TIME: Timestamp = -1;
 const GROUP_METADATA_VERSION: i16 = 3;
-const OFFSET_KEY_VERSION: i16 = 1;
 const OFFSET_VALUE_VERSION: i16 = 4;
+const EXPIRING_VERSION: i16 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -389,15 +401,18 @@ mod tests {
         GroupRecord::OffsetCommit {
             group: "g".into(),
             topic: "t".into(),
-            partition: 3,
-            value: CommittedOffset {
-                offset: 42,
-                leader_epoch: -1,
-                metadata: Some("m".into()),
-                commit_timestamp: 7,
-                expire_timestamp,
-                topic_id,
-            },
+            offsets: vec![(3, committed(expire_timestamp, topic_id))],
+        }
+    }
+
+    fn committed(expire_timestamp: Option<Timestamp>, topic_id: Uuid) -> CommittedOffset {
+        CommittedOffset {
+            offset: 42,
+            leader_epoch: -1,
+            metadata: Some("m".into()),
+            commit_timestamp: 7,
+            expire_timestamp,
+            topic_id,
         }
     }
 
@@ -409,7 +424,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_written_as_kafka_4_3_writes_it() {
-        let (key, value) = offset(None, Uuid([0xab; 16])).encode().unwrap();
+        let [(key, value)] = offset(None, Uuid([0xab; 16])).encoded().unwrap().try_into().unwrap();
         assert_eq!(key, bytes("0001 0001 67 0001 74 00000003"));
         let expected = "0004 000000000000002a ffffffff 02 6d 0000000000000007
                         01 00 10 abababababababababababababababab";
@@ -427,24 +442,44 @@ mod tests {
             (30_000, None, Uuid([2; 16])),
             (5, Some(77), Uuid::ZERO),
         ] {
-            let mut record = offset(expiry, topic_id);
-            if let GroupRecord::OffsetCommit { value, .. } = &mut record {
-                value.metadata = (length > 0).then(|| "x".repeat(length).into());
+            let metadata = (length > 0).then(|| "x".repeat(length).into());
+            let committed = CommittedOffset { metadata, ..committed(expiry, topic_id) };
+            let declared = |partition| {
+                let (group, topic) = ("group".to_owned(), "topic".to_owned());
+                let key = OffsetCommitKey { group, topic, partition };
+                let version =
+                    if expiry.is_some() { EXPIRING_VERSION } else { OFFSET_VALUE_VERSION };
+                let value = OffsetCommitValue::from(&committed).to_bytes(version);
+                (key.to_bytes().unwrap(), Some(value.unwrap()))
+            };
+            let expected: Vec<_> = [0, 7, i32::MAX].map(declared).into();
+            let record = GroupRecord::OffsetCommit {
+                group: "group".into(),
+                topic: "topic".into(),
+                offsets: [0, 7, i32::MAX].map(|partition| (partition, committed.clone())).into(),
+            };
+            assert_eq!(record.encoded(), Ok(expected.clone()));
+            for ((key, value), partition) in expected.iter().zip([0, 7, i32::MAX]) {
+                let decoded = GroupRecord::decode(key, value.as_ref()).unwrap();
+                let GroupRecord::OffsetCommit { offsets, .. } = decoded else { panic!() };
+                assert_eq!(offsets, [(partition, committed.clone())]);
             }
-            let (mut key, mut value) = (b"before".to_vec(), b"it".to_vec());
-            assert_eq!(record.encode_into(&mut key, &mut value), Ok(true));
-            let (expected_key, expected_value) = record.encode().unwrap();
-            assert_eq!((&key[6..], &value[2..]), (&*expected_key, &*expected_value.unwrap()));
         }
-        let tombstone = GroupRecord::GroupMetadataTombstone { group: "g".into() };
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        assert_eq!(tombstone.encode_into(&mut key, &mut value), Ok(false));
-        assert_eq!((key, value), (tombstone.encode().unwrap().0.to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn a_name_too_long_for_a_record_is_refused() {
+        let record = GroupRecord::OffsetCommitTombstone {
+            group: "g".repeat(usize::from(u16::MAX)).into(),
+            topic: "t".into(),
+            partition: 0,
+        };
+        assert!(record.encoded().is_err());
     }
 
     #[test]
     fn an_offset_that_names_its_expiry_is_written_in_the_version_that_has_it() {
-        let (_, value) = offset(Some(9), Uuid::ZERO).encode().unwrap();
+        let [(_, value)] = offset(Some(9), Uuid::ZERO).encoded().unwrap().try_into().unwrap();
         let expected = "0001 000000000000002a 0001 6d 0000000000000007 0000000000000009";
         assert_eq!(value.unwrap(), bytes(expected));
     }
@@ -471,7 +506,7 @@ mod tests {
                 }],
             }),
         };
-        let (key, value) = record.encode().unwrap();
+        let [(key, value)] = record.encoded().unwrap().try_into().unwrap();
         assert_eq!(key, bytes("0002 0001 67"));
         let expected = [
             "0003 0008 636f6e73756d6572 00000002 0005 72616e6765 0001 61 0000000000000007",
@@ -500,7 +535,7 @@ mod tests {
                 partition: 0,
             },
         ] {
-            let (key, value) = record.encode().unwrap();
+            let [(key, value)] = record.encoded().unwrap().try_into().unwrap();
             assert_eq!(value, None);
             assert_eq!(GroupRecord::decode(&key, None), Ok(record));
         }

@@ -67,12 +67,19 @@ impl GroupShard {
             let last = last.map(|(topic, partition)| (&**topic, *partition));
             for (topic, offset) in entry.offsets.after(last) {
                 weight += 1;
-                slice.push(GroupRecord::OffsetCommit {
-                    group: id.clone(),
-                    topic: topic.clone(),
-                    partition: offset.partition,
-                    value: offset.to_committed(),
-                });
+                let committed = (offset.partition, offset.to_committed());
+                match slice.last_mut() {
+                    Some(GroupRecord::OffsetCommit { group, topic: last, offsets })
+                        if group == id && last == topic =>
+                    {
+                        offsets.push(committed);
+                    }
+                    _ => slice.push(GroupRecord::OffsetCommit {
+                        group: id.clone(),
+                        topic: topic.clone(),
+                        offsets: vec![committed],
+                    }),
+                }
                 if weight >= records {
                     return (slice, Some(position(Some((topic.clone(), offset.partition)))));
                 }

@@ -157,5 +157,6 @@ pub(super) fn log(kind: &str, words: &Words<'_>) -> Parsed<Option<(Bytes, Option
         other => return Err(format!("unknown record consumer-{other}")),
     };
     let record = GroupRecord::Consumer { group: word(1)?.into(), record };
-    record.encode().map(Some).map_err(|error| error.to_string())
+    let encoded = record.encoded().map_err(|error| error.to_string())?;
+    Ok(encoded.into_iter().next())
 }

@@ -156,10 +156,9 @@ impl World {
         }
         let mut output = Vec::new();
         for record in &outcome.records {
-            let (key, value) = record.encode().unwrap();
             output.extend(print::record(&mut self.names, record));
             self.shard.replay(record);
-            self.log.push((key, value));
+            self.log.extend(record.encoded().unwrap());
         }
         for (to, response) in outcome.replies {
             output.extend(self.reply(to, &response));

@@ -64,10 +64,13 @@ impl Line {
 
 pub(super) fn record(names: &mut Names, record: &GroupRecord) -> Vec<String> {
     match record {
-        GroupRecord::OffsetCommit { group, topic, partition, value } => vec![offset(
-            Line::new(format!("append OffsetCommit {group} {topic}/{partition}")),
-            value,
-        )],
+        GroupRecord::OffsetCommit { group, topic, offsets } => {
+            let line = |(partition, value): &(i32, CommittedOffset)| {
+                let line = format!("append OffsetCommit {group} {topic}/{partition}");
+                offset(Line::new(line), value)
+            };
+            offsets.iter().map(line).collect()
+        }
         GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
             vec![format!("append OffsetCommitTombstone {group} {topic}/{partition}")]
         }

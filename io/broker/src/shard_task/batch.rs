@@ -2,27 +2,28 @@
 
 use crate::clock::Timestamp;
 use bytes::Bytes;
-use kohort_coordinator::GroupRecord;
-use kohort_protocol::ErrorCode;
+use kohort_coordinator::{GroupRecord, RecordBuffers};
 use kohort_protocol::compression::Compressor;
-use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use kohort_protocol::records::{AppendError, BatchBuilder, BatchOptions, NewRecord};
+use kohort_protocol::{EncodeError, ErrorCode};
 
 /// Makes batches, with buffers that are used again.
 #[derive(Debug)]
 pub(super) struct BatchWriter {
     builder: BatchBuilder,
     compressor: Compressor,
-    key: Vec<u8>,
-    value: Vec<u8>,
+    buffers: RecordBuffers,
 }
+
+/// Why records were not written.
+struct Refused(ErrorCode);
 
 impl BatchWriter {
     pub(super) fn new() -> Self {
         Self {
             builder: BatchBuilder::new(),
             compressor: Compressor::none(),
-            key: Vec::new(),
-            value: Vec::new(),
+            buffers: RecordBuffers::default(),
         }
     }
 
@@ -32,21 +33,29 @@ impl BatchWriter {
         now: Timestamp,
         records: &[GroupRecord],
     ) -> Result<Bytes, ErrorCode> {
-        self.builder.clear();
+        let Self { builder, compressor, buffers } = self;
+        builder.clear();
+        let mut append = |key: &[u8], value: Option<&[u8]>| -> Result<(), Refused> {
+            let record =
+                NewRecord { timestamp: now, key: Some(key), value, ..NewRecord::default() };
+            builder.append(&record)?;
+            Ok(())
+        };
         for record in records {
-            let (key, value) = (&mut self.key, &mut self.value);
-            key.clear();
-            value.clear();
-            let has_value = record.encode_into(key, value);
-            let has_value = has_value.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-            let record = NewRecord {
-                timestamp: now,
-                key: Some(key),
-                value: has_value.then_some(value),
-                ..NewRecord::default()
-            };
-            self.builder.append(&record).map_err(|_| ErrorCode::RECORD_LIST_TOO_LARGE)?;
+            record.encode(buffers, &mut append).map_err(|Refused(code)| code)?;
         }
-        Ok(self.builder.build(&BatchOptions::default(), &mut self.compressor))
+        Ok(builder.build(&BatchOptions::default(), compressor))
+    }
+}
+
+impl From<EncodeError> for Refused {
+    fn from(_: EncodeError) -> Self {
+        Self(ErrorCode::UNKNOWN_SERVER_ERROR)
+    }
+}
+
+impl From<AppendError> for Refused {
+    fn from(_: AppendError) -> Self {
+        Self(ErrorCode::RECORD_LIST_TOO_LARGE)
     }
 }

@@ -49,15 +49,13 @@ pub(crate) fn commit(
     let expiry = (request.retention_time_ms >= 0)
         .then(|| turn.now.saturating_add(request.retention_time_ms));
 
-    let positions = topics.iter().map(|(topic, _)| topic.partitions.len()).sum();
-    turn.outcome.records.reserve_exact(positions);
     let mut response = OffsetCommitResponse {
         topics: Vec::with_capacity(topics.len()),
         ..OffsetCommitResponse::default()
     };
     for (topic, found) in topics {
         let mut answer = topic_response(version, topic);
-        let name = found.map(|found| own_name(offsets, found));
+        let mut committed = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let result = found
                 .and_then(|found| check_partition(found, partition).map(|()| found))
@@ -67,22 +65,27 @@ pub(crate) fn commit(
                 partition_index: partition.partition_index,
                 error_code: result.err().unwrap_or(ErrorCode::NONE),
             });
-            if let (Ok(found), Ok(name)) = (result, name) {
-                turn.outcome.records.push(GroupRecord::OffsetCommit {
-                    group: Arc::clone(&group),
-                    topic: Arc::clone(name),
-                    partition: partition.partition_index,
-                    value: CommittedOffset {
-                        offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata: stored_text(partition),
-                        commit_timestamp: turn.now,
-                        expire_timestamp: expiry,
-                        // The record has room for one or the other; see `CommittedOffset`.
-                        topic_id: expiry.map_or(found.id, |_| Uuid::ZERO),
-                    },
-                });
+            if let Ok(found) = result {
+                let value = CommittedOffset {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: stored_text(partition),
+                    commit_timestamp: turn.now,
+                    expire_timestamp: expiry,
+                    // The record has room for one or the other; see `CommittedOffset`.
+                    topic_id: expiry.map_or(found.id, |_| Uuid::ZERO),
+                };
+                committed.push((partition.partition_index, value));
             }
+        }
+        if let Ok(found) = found
+            && !committed.is_empty()
+        {
+            turn.outcome.records.push(GroupRecord::OffsetCommit {
+                group: Arc::clone(&group),
+                topic: Arc::clone(own_name(offsets, found)),
+                offsets: committed,
+            });
         }
         response.topics.push(answer);
     }
@@ -91,7 +94,7 @@ pub(crate) fn commit(
 
 /// Returns the topic's name as this shard keeps it, if the group has committed to the topic before. The
 /// image's own is shared by all shards, and counting the references to it would pass its memory to and
-/// fro between the processors for each position.
+/// fro between the processors for each commit.
 fn own_name<'a>(offsets: Option<&'a GroupOffsets>, topic: &'a TopicImage) -> &'a Arc<str> {
     let known = offsets.and_then(|offsets| offsets.topic(&topic.name));
     known.map_or(&topic.name, TopicOffsets::name)

@@ -78,20 +78,21 @@ impl GroupOffsets {
         )
     }
 
-    /// Stores an offset. Called by replay only.
+    /// Stores offsets of a topic. Called by replay only.
     pub(crate) fn put(
         &mut self,
         names: &mut TopicNames,
         topic: &Arc<str>,
-        partition: i32,
-        offset: &CommittedOffset,
+        offsets: &[(i32, CommittedOffset)],
     ) {
         let at = self.find(topic).unwrap_or_else(|at| {
             self.0.reserve_exact(room_for_one_more(self.0.len(), self.0.capacity()));
             self.0.insert(at, TopicOffsets::new(names.intern(topic)));
             at
         });
-        self.0[at].put(StoredOffset::new(partition, offset));
+        for (partition, offset) in offsets {
+            self.0[at].put(StoredOffset::new(*partition, offset));
+        }
     }
 
     /// Forgets an offset, if it is there. Called by replay only.
@@ -167,7 +168,7 @@ mod tests {
                 offsets.remove(&topic, partition);
                 model.remove(&(topic.to_string(), partition));
             } else {
-                offsets.put(&mut names, &topic, partition, &offset(number));
+                offsets.put(&mut names, &topic, &[(partition, offset(number))]);
                 model.insert((topic.to_string(), partition), offset(number));
             }
             let read = |(topic, stored): (&Arc<str>, &StoredOffset)| {
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn a_group_with_one_offset_has_room_for_one() {
         let mut offsets = GroupOffsets::default();
-        offsets.put(&mut TopicNames::default(), &"t".into(), 0, &offset(1));
+        offsets.put(&mut TopicNames::default(), &"t".into(), &[(0, offset(1))]);
         assert_eq!((offsets.0.capacity(), offsets.0[0].capacity()), (1, 1));
     }
 }
