@@ -1,9 +1,10 @@
-//! Who is behind a connection, as far as groups are concerned.
+//! What is known of a connection beside its bytes: who is behind it, and its alarm.
 //!
 //! The group coordinator wants to know which connections are open under which client's name, and that
 //! one was closed by its peer over which members spoke. Heartbeats are many: what they cost here is one
 //! look at a number.
 
+use crate::alarm::Alarm;
 use crate::groups::Groups;
 use kohort_coordinator::ConnectionId;
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) connection: ConnectionId,
+    /// For the request that waits.
+    pub(crate) alarm: Alarm,
     named: Once,
     /// The shards whose members spoke over it, one bit for the shards of equal number modulo 64.
     shards: AtomicU64,
@@ -31,7 +34,7 @@ pub(crate) enum Closed {
 impl Caller {
     pub(crate) fn new(connection: u64) -> Self {
         let connection = ConnectionId(connection);
-        Self { connection, named: Once::new(), shards: AtomicU64::new(0) }
+        Self { connection, alarm: Alarm::default(), named: Once::new(), shards: AtomicU64::new(0) }
     }
 
     /// Makes the connection known with the first name its client gives.

@@ -31,6 +31,7 @@
 //! refused, since there is no authorizer.
 
 mod admission;
+mod alarm;
 mod broker;
 mod caller;
 mod clock;

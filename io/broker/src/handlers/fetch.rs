@@ -12,6 +12,7 @@
 //!   holds up nobody else's requests.
 //! * Left out: preferred read replicas, tiered storage.
 
+use crate::caller::Caller;
 use crate::cluster::topics::Topic;
 use crate::fetch_frame;
 use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
@@ -31,7 +32,7 @@ use kohort_storage::{Isolation, Records};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// The version from which readers are told where the leader they are wrong about is (KIP-951).
 const LEADER_SINCE: i16 = 16;
@@ -55,7 +56,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
         }
     }
     Answer::Later(Box::pin(async move {
-        match work.wait().await {
+        match work.wait(&context.caller).await {
             Ok(answer) => encode(&context, answer),
             Err(error) => Response::Broken(format!("a Fetch failed: {error}")),
         }
@@ -129,9 +130,10 @@ struct Found {
 
 impl Work {
     /// Looks until there is enough or the time is over. Fails if looking panicked.
-    async fn wait(mut self) -> Result<FetchAnswer, JoinError> {
+    async fn wait(mut self, caller: &Caller) -> Result<FetchAnswer, JoinError> {
         let mut deadline = Instant::now() + self.limits.max_wait;
         let mut stopping = self.node.stopping.clone();
+        let mut alarm = caller.alarm.lend();
         let waiter = Waiter::register(self.places());
         loop {
             let found = if self.is_in_memory() {
@@ -150,7 +152,7 @@ impl Work {
             // All are cancel-safe: a wake-up that is not taken is kept.
             tokio::select! {
                 () = waiter.moved() => {}
-                () = sleep_until(deadline) => {}
+                () = alarm.until(deadline) => {}
                 () = stopped(&mut stopping) => deadline = Instant::now(),
             }
         }

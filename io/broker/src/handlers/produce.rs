@@ -191,12 +191,17 @@ impl Work {
     /// the disk has no room for it, may become so later: the producer is told so, as by Kafka, with
     /// REQUEST_TIMED_OUT, and an idempotent one writes it once whatever comes.
     async fn finish(mut self, context: Context, acks: i16) -> Response {
+        let mut alarm = context.caller.alarm.lend();
         for (topic, place, wait) in std::mem::take(&mut self.waits) {
-            let error_code = match timeout_at(self.deadline, wait).await {
-                Ok(Ok(Ok(()))) => continue,
-                Ok(Ok(Err(error))) => error.code(),
-                Ok(Err(_)) => ErrorCode::KAFKA_STORAGE_ERROR,
-                Err(_) => ErrorCode::REQUEST_TIMED_OUT,
+            // Whichever comes second is dropped with the request.
+            let error_code = tokio::select! {
+                biased;
+                durable = wait => match durable {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => error.code(),
+                    Err(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+                },
+                () = alarm.until(self.deadline) => ErrorCode::REQUEST_TIMED_OUT,
             };
             let response = &mut self.response.responses[topic].partition_responses[place];
             let index = response.index;
