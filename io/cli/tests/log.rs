@@ -218,6 +218,27 @@ fn a_full_disk_refuses_produces_and_loses_nothing() {
 }
 
 #[test]
+fn a_broker_on_a_full_disk_stops_in_order_and_loses_nothing() {
+    let disk = SmallDisk::new("24m");
+    let broker = Broker::start(&disk.data(), &[]);
+    broker.stdout(&["topic", "create", "orders"], "");
+    let mut wire = Wire::connect(&broker.address);
+    let value = "value".repeat(3000).into_bytes();
+    assert_eq!(wire.produce("orders", &value).error_code, ErrorCode::NONE);
+    disk.fill();
+    let mut acked = 1;
+    while wire.produce("orders", &value).error_code.is_ok() {
+        acked += 1;
+    }
+    assert_eq!(broker.terminate(), Some(0));
+
+    disk.free();
+    let broker = Broker::start(&disk.data(), &[]);
+    assert_eq!(Wire::connect(&broker.address).read_all("orders", 0, 0).len(), acked);
+    assert_eq!(broker.terminate(), Some(0));
+}
+
+#[test]
 fn deleting_records_on_a_full_disk_makes_room_and_nothing_else_is_lost() {
     let disk = SmallDisk::new("48m");
     let broker = Broker::start(&disk.data(), &["log.segment.bytes=1048576"]);

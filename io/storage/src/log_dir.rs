@@ -30,6 +30,7 @@ use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
 use crate::disk::{DirLock, Disk, Volume};
 use crate::error::{FatalError, OpenError, StorageError};
 use crate::file_disk::FileDisk;
+use crate::flush::FlushError;
 use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
 use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
@@ -325,12 +326,21 @@ impl LogDir {
 
     /// Closes the folder: commits what is queued, writes it to segments, takes a checkpoint and
     /// releases the lock. Appends are refused from now on.
+    ///
+    /// On a full disk there may be no room for segments or checkpoint. That is no failure: the log has
+    /// everything that was acknowledged, and the next start reads it as after a crash.
     pub fn shutdown(&self) -> Result<(), StorageError> {
         self.stop_threads();
         if let Some(fatal) = self.shared.fatal() {
             return Err(StorageError::Fatal(fatal));
         }
-        let result = self.background.checkpoint(true);
+        let result = match self.background.checkpoint(true) {
+            Err(FlushError::NoSpace(error)) => {
+                tracing::warn!(%error, "no room for segments and checkpoint: the next start reads the log instead");
+                self.shared.pool.sync_live().map_err(FlushError::of_sync)
+            }
+            result => result,
+        };
         let result = result.map_err(|error| storage_error(&self.shared, "closing", error));
         self.lock.lock().take();
         result

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kohort_protocol::ErrorCode;
 use kohort_storage::{
-    AppendError, Background, CommitStep, Disk, Isolation, LogDir, LogDirConfig, OpenError,
-    PartitionConfig, PartitionLog, SimulatedDisk, StorageError, dump, repair, verify,
+    AppendError, Background, CommitStep, Disk, FlushMode, Isolation, LogDir, LogDirConfig,
+    OpenError, PartitionConfig, PartitionLog, SimulatedDisk, StorageError, dump, repair, verify,
 };
 use support::{append, batch, id, read_all};
 
@@ -300,6 +300,34 @@ fn full_disk_refuses_appends_stays_readable_and_recovers() {
     folder.kill(dir);
     let dir = folder.open().unwrap();
     assert_eq!(read_all(&partition(&dir, 0), 0, 1000).len() as i64, all);
+}
+
+#[test]
+fn shutdown_on_a_full_disk_is_in_order_and_loses_nothing() {
+    for flush in [FlushMode::Fsync, FlushMode::PageCache] {
+        let mut folder = Folder::new();
+        folder.config.flush = flush;
+        folder.config.wal_first_file_bytes = 16 << 10;
+        folder.config.wal_file_bytes = 16 << 10;
+        let dir = folder.open().unwrap();
+        let log = partition(&dir, 0);
+        append_alone(&dir, &log);
+        folder.disk.set_capacity(Some(folder.disk.used() + 2000));
+        while append(&log, batch(&[&VALUE])).is_ok() {
+            let _ = dir.step_commit();
+            let _ = dir.step_flush();
+        }
+        let acknowledged = log.high_watermark();
+        assert!(acknowledged > 1 && dir.is_disk_full());
+        dir.shutdown().unwrap();
+        folder.disk.power_cut();
+        drop((log, dir));
+        folder.disk.set_capacity(None);
+        let dir = folder.open().unwrap();
+        let log = partition(&dir, 0);
+        assert_eq!(read_all(&log, 0, 1000).len() as i64, acknowledged);
+        append_alone(&dir, &log);
+    }
 }
 
 /// 1. A commit of a partition is on its way. 2. The partition is deleted. 3. A checkpoint. 4. The commit
