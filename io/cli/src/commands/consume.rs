@@ -81,7 +81,7 @@ async fn start(args: &Args) -> anyhow::Result<Consumer> {
     if let Some(group) = &args.group {
         config.set("group.id", group)?;
     }
-    let admin = args.cluster.admin()?;
+    let admin = args.cluster.admin_beside()?;
     let mut partitions = BTreeSet::new();
     for (name, topic) in admin.describe_topics(args.topics.clone()).await? {
         for partition in &topic?.partitions {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kohort::admin::{Admin, AdminError};
-use kohort::config::{AdminConfig, Properties};
+use kohort::config::{AdminConfig, ConfigError, Properties};
 
 /// Where the cluster is, how it is spoken to, and how patiently it is asked.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,6 +63,16 @@ impl Cluster {
     /// Starts an administrator's client.
     pub(crate) fn admin(&self) -> anyhow::Result<Admin> {
         Ok(Admin::new(self.configure::<AdminConfig>()?)?)
+    }
+
+    /// Starts an administrator's client beside another one, and passes over what only that one has.
+    pub(crate) fn admin_beside(&self) -> anyhow::Result<Admin> {
+        let mut shared = self.clone();
+        shared.properties.retain(|(name, value)| {
+            let set = AdminConfig::default().set(name, value).map(drop);
+            !matches!(set, Err(ConfigError::OtherRole { .. }))
+        });
+        shared.admin()
     }
 }
 
