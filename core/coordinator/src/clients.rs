@@ -10,7 +10,9 @@
 //! A process that starts opens connections of which only one ever speaks for its member (the others
 //! fetch). Its first join explains them all: from then on they are signs of nobody else.
 //!
-//! A process that dies loses all its connections at once. So if the member's connection closed *alone*, and
+//! A process that dies loses all its connections at once, and its system closes them in order, but resets
+//! those that held bytes it had not read. So a reset may be a death if another connection under the name
+//! closed in order just then; alone it is what networks do. And if the member's connection closed *alone*, and
 //! others under its name, over which no member ever spoke, are open still, then that process lives, however
 //! long it takes to come back: it may be paused. And it lives as long as any connection is open over which
 //! the member itself spoke: clients commit over another than they heartbeat over.
@@ -35,8 +37,26 @@ type Name = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 struct Named {
     open: BTreeMap<ConnectionId, Open>,
-    /// When the last ones closed.
-    closed: VecDeque<Timestamp>,
+    /// The last ones that closed.
+    closed: VecDeque<Closed>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    at: Timestamp,
+    connection: ConnectionId,
+    how: Closing,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The peer closed it in order, as the system does for a process that dies.
+    ByPeer,
+    /// It was reset: by the network, or by the system of a process that died with bytes unread.
+    Reset,
+    /// The broker closed it.
+    ByBroker,
 }
 
 #[derive(Debug)]
@@ -87,19 +107,26 @@ impl Clients {
         }
     }
 
-    /// Takes in that a connection is closed, by whomever.
-    pub fn closed(&mut self, now: Timestamp, connection: ConnectionId) {
-        let Some(name) = self.names.remove(&connection) else { return };
-        if let Some(named) = self.named.get_mut(&name) {
-            named.open.remove(&connection);
-            if named.closed.len() == CLOSED_KEPT {
-                named.closed.pop_front();
-            }
-            named.closed.push_back(now);
-            if named.open.is_empty() {
-                self.named.remove(&name);
-            }
+    /// Takes in that a connection is closed, and returns those by whose end a process may have died: this
+    /// one, and others that were reset just before.
+    pub fn closed(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        how: Closing,
+    ) -> Vec<ConnectionId> {
+        let Some(name) = self.names.remove(&connection) else { return Vec::new() };
+        let Some(named) = self.named.get_mut(&name) else { return Vec::new() };
+        named.open.remove(&connection);
+        if named.closed.len() == CLOSED_KEPT {
+            named.closed.pop_front();
         }
+        named.closed.push_back(Closed { at: now, connection, how });
+        let ended = named.ended_with(now, connection, how);
+        if named.open.is_empty() {
+            self.named.remove(&name);
+        }
+        ended
     }
 
     /// Tells whether a member, not heard of since `since`, may be coming back.
@@ -112,14 +139,36 @@ impl Clients {
     ) -> bool {
         let name: Name = (client_id.into(), client_host.into());
         let Some(named) = self.named.get(&name) else { return false };
-        let closed = named.closed.iter().filter(|at| (*at - since).abs() <= TOGETHER_MS).count();
-        let closed_alone = closed <= 1;
+        let closed_alone = named.closed_about(since).count() <= 1;
         named.open.values().any(|open| match &open.member {
             Some(own) => **own == *member,
             None if open.spoke => false,
             None if open.since >= since - OVERLAP_MS => !open.explained,
             None => closed_alone,
         })
+    }
+}
+
+impl Named {
+    /// Returns the ends that are told of by the end of one connection.
+    fn ended_with(
+        &self,
+        now: Timestamp,
+        connection: ConnectionId,
+        how: Closing,
+    ) -> Vec<ConnectionId> {
+        let ends = |how| self.closed_about(now).filter(move |closed| closed.how == how);
+        match how {
+            Closing::ByPeer => {
+                ends(Closing::Reset).map(|it| it.connection).chain([connection]).collect()
+            }
+            Closing::Reset if ends(Closing::ByPeer).next().is_some() => vec![connection],
+            Closing::Reset | Closing::ByBroker => Vec::new(),
+        }
+    }
+
+    fn closed_about(&self, time: Timestamp) -> impl Iterator<Item = &Closed> {
+        self.closed.iter().filter(move |closed| (closed.at - time).abs() <= TOGETHER_MS)
     }
 }
 
@@ -172,7 +221,7 @@ mod tests {
     #[test]
     fn a_connection_that_closed_is_no_sign() {
         let mut clients = with(1_000);
-        clients.closed(1_100, NEXT);
+        clients.closed(1_100, NEXT, Closing::ByPeer);
         assert!(!clients.signs("m", "app", HOST, 900));
         assert!(clients.names.is_empty() && clients.named.is_empty());
     }
@@ -185,12 +234,12 @@ mod tests {
         clients.opened(1_000, third, "app", HOST);
         clients.began(1_100, own, "");
         clients.spoke(own, "m");
-        clients.closed(20_000, own);
+        clients.closed(20_000, own, Closing::ByPeer);
         assert!(clients.signs("m", "app", HOST, 20_001), "it fetches over the others");
         clients.spoke(NEXT, "n");
         assert!(clients.signs("m", "app", HOST, 20_001));
         // That was the end of one more connection of the process that has one left.
-        clients.closed(20_300, NEXT);
+        clients.closed(20_300, NEXT, Closing::ByPeer);
         assert!(!clients.signs("m", "app", HOST, 20_001), "a death closes all of a process");
         assert!(clients.signs("m", "app", HOST, 30_000), "long after it nothing closed");
     }
@@ -200,7 +249,7 @@ mod tests {
         let mut clients = with(1_000);
         clients.spoke(NEXT, "n");
         clients.opened(1_000, ConnectionId(1), "app", HOST);
-        clients.closed(20_000, ConnectionId(1));
+        clients.closed(20_000, ConnectionId(1), Closing::ByPeer);
         assert!(!clients.signs("m", "app", HOST, 20_000));
     }
 
@@ -210,10 +259,34 @@ mod tests {
         clients.spoke(NEXT, "m");
         for number in 3..6 {
             clients.opened(1_000, ConnectionId(number), "app", HOST);
-            clients.closed(20_000, ConnectionId(number));
+            clients.closed(20_000, ConnectionId(number), Closing::ByPeer);
         }
         assert!(clients.signs("m", "app", HOST, 20_000), "it commits over that one");
         assert!(!clients.signs("l", "app", HOST, 20_000));
+    }
+
+    #[test]
+    fn a_reset_is_a_death_if_another_connection_closes_in_order_with_it() {
+        let (own, third) = (ConnectionId(1), ConnectionId(3));
+        let of_three = || {
+            let mut clients = with(1_000);
+            clients.opened(1_000, own, "app", HOST);
+            clients.opened(1_000, third, "app", HOST);
+            clients
+        };
+        let mut clients = of_three();
+        assert!(
+            clients.closed(20_000, own, Closing::Reset).is_empty(),
+            "the network did it, for all we know"
+        );
+        assert_eq!(clients.closed(20_010, third, Closing::ByPeer), [own, third]);
+        let mut clients = of_three();
+        assert_eq!(clients.closed(20_000, third, Closing::ByPeer), [third]);
+        assert_eq!(clients.closed(20_010, own, Closing::Reset), [own]);
+        let mut clients = of_three();
+        assert!(clients.closed(20_000, own, Closing::Reset).is_empty());
+        assert!(clients.closed(20_010, third, Closing::ByBroker).is_empty());
+        assert_eq!(clients.closed(30_000, NEXT, Closing::ByPeer), [NEXT], "long after it");
     }
 
     #[test]
@@ -221,7 +294,7 @@ mod tests {
         let mut clients = with(1_000);
         for number in 10..100 {
             clients.opened(2_000, ConnectionId(number), "app", HOST);
-            clients.closed(2_000, ConnectionId(number));
+            clients.closed(2_000, ConnectionId(number), Closing::ByPeer);
         }
         let kept: Vec<usize> = clients.named.values().map(|named| named.closed.len()).collect();
         assert_eq!(kept, [CLOSED_KEPT]);

@@ -78,7 +78,7 @@ mod outcome;
 mod shard;
 mod timers;
 
-pub use clients::Clients;
+pub use clients::{Clients, Closing};
 pub use config::{GroupConfig, MigrationPolicy};
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,

@@ -6,7 +6,7 @@
 
 use crate::alarm::Alarm;
 use crate::groups::Groups;
-use kohort_coordinator::ConnectionId;
+use kohort_coordinator::{Closing, ConnectionId};
 use std::net::IpAddr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,15 +20,6 @@ pub(crate) struct Caller {
     named: Once,
     /// The shards whose members spoke over it, one bit for the shards of equal number modulo 64.
     shards: AtomicU64,
-}
-
-/// Why a connection is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closed {
-    /// The peer closed it, as the system does for a process that dies.
-    ByPeer,
-    /// We did, or it was reset, as the network does.
-    Otherwise,
 }
 
 impl Caller {
@@ -61,9 +52,9 @@ impl Caller {
     }
 
     /// Makes known that the connection is over.
-    pub(crate) fn end(&self, groups: &Groups, closed: Closed) {
+    pub(crate) fn end(&self, groups: &Groups, closing: Closing) {
         if self.named.is_completed() {
-            groups.connection_closed(self, closed);
+            groups.connection_closed(self, closing);
         }
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! [`request_memory`]: crate::request_memory
 
-use crate::caller::{Caller, Closed};
+use crate::caller::Caller;
 use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::{FrameReader, SMALL_BUFFER};
 use crate::listener::stopped;
@@ -26,6 +26,7 @@ use crate::outgoing::{Outgoing, Piece};
 use crate::quiet::Quiet;
 use crate::request::{Answer, Ends, Response};
 use crate::request_memory::{Held, Share};
+use kohort_coordinator::Closing;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -55,8 +56,10 @@ const RESPONSES_MAX: usize = 1024;
 enum End {
     /// The peer closed it; maybe inside a request, which is its fault.
     ClosedByPeer { inside_request: bool },
-    /// It was reset, or the broker is stopping.
-    Quiet(&'static str),
+    /// It was reset, by the network or with a process that died before it had read all.
+    Reset,
+    /// The broker is stopping.
+    Stopping,
     /// Nothing came for too long.
     Idle,
     /// The peer did something wrong.
@@ -64,12 +67,12 @@ enum End {
 }
 
 impl End {
-    /// Tells who ended the connection, as far as groups are concerned. A process that dies closes its
-    /// connections; networks, and peers that have lost track of them, reset them.
-    fn closed(&self) -> Closed {
+    /// Tells who ended the connection, as far as groups are concerned.
+    fn closing(&self) -> Closing {
         match self {
-            End::ClosedByPeer { .. } => Closed::ByPeer,
-            End::Quiet(_) | End::Idle | End::Fault(_) => Closed::Otherwise,
+            End::ClosedByPeer { .. } => Closing::ByPeer,
+            End::Reset => Closing::Reset,
+            End::Stopping | End::Idle | End::Fault(_) => Closing::ByBroker,
         }
     }
 }
@@ -77,7 +80,7 @@ impl End {
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset => End::Quiet("reset by the peer"),
+            io::ErrorKind::ConnectionReset => End::Reset,
             // To write to a peer is refused that way once it has closed.
             io::ErrorKind::BrokenPipe => End::ClosedByPeer { inside_request: false },
             _ => End::Fault(error.to_string()),
@@ -122,7 +125,7 @@ pub(crate) async fn serve(
     counters.created.add(1);
     let end = connection.run(&mut stream, stopping).await;
     counters.closed.add(1);
-    caller.end(&node.groups, end.closed());
+    caller.end(&node.groups, end.closing());
     let end = match end {
         End::ClosedByPeer { inside_request: true } => {
             End::Fault("the peer closed inside a request".to_owned())
@@ -131,7 +134,8 @@ pub(crate) async fn serve(
     };
     match end {
         End::ClosedByPeer { .. } => debug!(%peer, "connection closed by the peer"),
-        End::Quiet(reason) => debug!(%peer, reason, "connection closed"),
+        End::Reset => debug!(%peer, "connection reset by the peer"),
+        End::Stopping => debug!(%peer, "connection closed: the broker is stopping"),
         End::Idle => {
             counters.idle.add(1);
             debug!(%peer, "connection closed: idle for connections.max.idle.ms");
@@ -204,7 +208,7 @@ impl Connection {
                 }
             }
             if !open && self.in_flight.is_empty() && self.outgoing.is_empty() {
-                return End::Quiet("the broker is stopping");
+                return End::Stopping;
             }
             let muted_until = self.muted_until;
             let wants_bytes =

@@ -4,7 +4,7 @@
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
-use crate::caller::{Caller, Closed};
+use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, MigrationPolicy,
+    Closing, ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, MigrationPolicy,
     RequestContext, SurveyedGroup, partition_for, split,
 };
 use kohort_protocol::ErrorCode;
@@ -263,32 +263,32 @@ impl Groups {
         }
     }
 
-    /// Takes in that a connection is over, and tells the shards whose members spoke over it if it was
-    /// the peer that closed it.
-    pub(crate) fn connection_closed(&self, caller: &Caller, closed: Closed) {
+    /// Takes in that a connection is over, and tells the shards whose members spoke over it if a process
+    /// may have died with it.
+    pub(crate) fn connection_closed(&self, caller: &Caller, closing: Closing) {
         if !self.heeds_connections() {
             return;
         }
-        let connection = caller.connection;
-        self.shared.clients.lock().closed(self.clock.now(), connection);
+        let ended = self.shared.clients.lock().closed(self.clock.now(), caller.connection, closing);
         // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
-        if closed == Closed::Otherwise || *self.stopping.borrow() {
+        if *self.stopping.borrow() {
             return;
         }
-        let told: Vec<_> = self
-            .shards
-            .read()
-            .iter()
-            .filter(|(index, _)| caller.spoke_to(**index))
-            .map(|(_, shard)| shard.calls.clone())
-            .collect();
-        for shard in told {
-            let message = ShardMessage::ConnectionClosed(connection);
-            if let Err(mpsc::error::TrySendError::Full(message)) = shard.try_send(message) {
-                // After what is queued, as the connection's own last request was.
-                tokio::spawn(async move {
-                    let _ = shard.send(message).await;
-                });
+        for connection in ended {
+            // Of a connection that was reset before, it is no longer known where it was heard.
+            let heard = |shard| connection != caller.connection || caller.spoke_to(shard);
+            let shards = self.shards.read();
+            let told = shards.iter().filter(|(index, _)| heard(**index));
+            for (_, shard) in told {
+                let message = ShardMessage::ConnectionClosed(connection);
+                if let Err(mpsc::error::TrySendError::Full(message)) = shard.calls.try_send(message)
+                {
+                    // After what is queued, as the connection's own last request was.
+                    let calls = shard.calls.clone();
+                    tokio::spawn(async move {
+                        let _ = calls.send(message).await;
+                    });
+                }
             }
         }
     }

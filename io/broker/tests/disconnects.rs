@@ -105,13 +105,29 @@ async fn a_killed_member_is_replaced_long_before_its_session_ends() {
 async fn a_reset_connection_keeps_its_member() {
     let running = start_with_grace("20").await;
     let mut observer = running.client().await;
-    let reset = Member::join(&running, "reset", "g").await;
-    #[allow(deprecated, reason = "to reset at once is what it is for")]
-    reset.client.stream.set_linger(Some(std::time::Duration::ZERO)).unwrap();
-    drop(reset);
+    reset(Member::join(&running, "reset", "g").await.client);
     one_grace(&running, &mut observer, "first").await;
     one_grace(&running, &mut observer, "second").await;
     assert_eq!(inhabited(&mut observer, &["g"]).await, BTreeSet::from(["g".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_member_that_dies_with_bytes_unread_is_replaced_all_the_same() {
+    let running = start_with_grace("20").await;
+    let mut observer = running.client().await;
+    let dying = Member::join(&running, "dying", "g").await;
+    let mut fetches = running.client().await.named("dying");
+    fetches.call(&ListGroupsRequest::default(), 5).await;
+    // The system resets the connections whose bytes nobody read, and closes the others in order.
+    reset(dying.client);
+    drop(fetches);
+    let gone = async { while !inhabited(&mut observer, &["g"]).await.is_empty() {} };
+    timeout(PATIENCE, gone).await.expect("it is removed");
+}
+
+fn reset(client: Client) {
+    #[allow(deprecated, reason = "to reset at once is what it is for")]
+    client.stream.set_linger(Some(std::time::Duration::ZERO)).unwrap();
 }
 
 #[tokio::test]
