@@ -11,7 +11,7 @@ use kohort_client_core::consumer::machine::{Fault, GroupEvent};
 use kohort_client_core::consumer::{Action, OffsetReset, Pattern, TopicPartition};
 use kohort_client_core::metadata::Topics;
 use kohort_protocol::ErrorCode;
-use support::{Polling, Topic, World};
+use support::{POLLING, Topic, World};
 
 fn partitions(topic: &str, indexes: &[i32]) -> BTreeSet<TopicPartition> {
     indexes.iter().map(|index| TopicPartition::new(topic, *index)).collect()
@@ -92,7 +92,7 @@ fn a_topic_that_does_not_exist_yet_is_waited_for_in_silence() {
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     assert_eq!(world.machine.topic_errors(), [("t".into(), unknown)].into());
     world.assign(&[TopicPartition::new("t", 0)]);
-    let status = world.machine.status(world.now, &Polling);
+    let status = world.machine.status(world.now, &POLLING);
     assert_eq!(status.values().collect::<Vec<_>>(), [&FetchStatus::NoTopic(unknown)]);
 }
 
@@ -146,7 +146,7 @@ fn partitions_of_a_topic_created_anew_are_read_as_if_just_assigned() {
     world.committed.clear();
     let topic = world.topics.remove("t").unwrap();
     world.refresh_some(&["t", "u"]);
-    let status = world.machine.status(world.now, &Polling);
+    let status = world.machine.status(world.now, &POLLING);
     let unknown = FetchStatus::NoTopic(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     assert_eq!(status.get(&TopicPartition::new("t", 1)), Some(&FetchStatus::Paused));
     assert!(
@@ -160,7 +160,7 @@ fn partitions_of_a_topic_created_anew_are_read_as_if_just_assigned() {
     let recreated = Action::Event(GroupEvent::Recreated { partitions: both.clone() });
     assert!(world.done.contains(&recreated), "{:?}", world.done);
     assert_eq!(starts(&mut world), [at("t", 0, 0), at("t", 1, 0)], "and `u` is left alone");
-    let status = world.machine.status(world.now, &Polling);
+    let status = world.machine.status(world.now, &POLLING);
     assert_eq!(status.get(&TopicPartition::new("t", 1)), Some(&FetchStatus::Paused));
     world.refresh_some(&["t", "u"]);
     assert_eq!(starts(&mut world), [], "once");

@@ -3,54 +3,13 @@
 
 mod support;
 
-use kohort_client_core::consumer::machine::Application;
-use kohort_client_core::consumer::{
-    Action, AssignmentEpoch, OffsetReset, Position, RequestId, Timestamp, TopicPartition,
-};
+use kohort_client_core::consumer::{Action, OffsetReset, Position, RequestId, TopicPartition};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
-use support::{Topic, World};
-
-/// An application that has been given records up to `given`, and had been up to `processed` when it last
-/// polled.
-struct Working {
-    epoch: AssignmentEpoch,
-    given: i64,
-    processed: i64,
-}
-
-impl Application for Working {
-    fn buffered(&self, _partition: &TopicPartition) -> usize {
-        0
-    }
-
-    fn used_bytes(&self) -> i64 {
-        0
-    }
-
-    fn kept_bytes(&self) -> i64 {
-        0
-    }
-
-    fn starves(&self, _partition: Option<&TopicPartition>) -> bool {
-        false
-    }
-
-    fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
-        Some(Position::at(self.given))
-    }
-
-    fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
-        vec![(TopicPartition::new("t", 0), self.epoch, Position::at(self.processed))]
-    }
-
-    fn idle_since(&self) -> Option<Timestamp> {
-        None
-    }
-}
+use support::{Taken, Topic, World};
 
 fn commits(actions: &[Action]) -> Vec<(RequestId, OffsetCommitRequest)> {
     let commit = |action: &Action| match action {
@@ -74,7 +33,8 @@ fn offset(request: &OffsetCommitRequest) -> i64 {
     request.topics[0].partitions[0].committed_offset
 }
 
-fn working() -> (World, Working) {
+/// Starts an application that has been given records up to 20, and had been up to 10 when it last polled.
+fn working() -> (World, Taken) {
     let mut world = World::with(OffsetReset::Earliest, |config| {
         config.auto_commit_interval_ms = Some(1_000);
     })
@@ -85,7 +45,8 @@ fn working() -> (World, Working) {
         Action::Own(owned) => owned.first().map(|(_, epoch)| *epoch),
         _ => None,
     });
-    (world, Working { epoch: epoch.unwrap(), given: 20, processed: 10 })
+    let processed = vec![(TopicPartition::new("t", 0), epoch.unwrap(), Position::at(10))];
+    (world, Taken { consumed: Some(Position::at(20)), processed })
 }
 
 #[test]
@@ -106,7 +67,7 @@ fn auto_commit_says_what_was_processed_and_is_made_again_after_an_error_that_pas
     world.machine.handle_committed(world.now, *id, Some(done));
     world.now += 1_000;
     assert!(commits(&world.machine.advance(world.now, &application)).is_empty(), "nothing is new");
-    application.processed = 20;
+    application.processed[0].2 = Position::at(20);
     world.now += 1_000;
     let sent = commits(&world.machine.advance(world.now, &application));
     assert_eq!(sent.iter().map(|(_, request)| offset(request)).collect::<Vec<_>>(), [20]);

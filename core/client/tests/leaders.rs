@@ -5,9 +5,7 @@ mod support;
 
 use kohort_client_core::consumer::fetcher::{FetchPlan, FetchStatus};
 use kohort_client_core::consumer::machine::{Application, Fault, GroupEvent};
-use kohort_client_core::consumer::{
-    Action, AssignmentEpoch, OffsetReset, Position, RequestId, Timestamp, TopicPartition,
-};
+use kohort_client_core::consumer::{Action, OffsetReset, Position, RequestId, TopicPartition};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::fetch::{
     FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -15,7 +13,7 @@ use kohort_protocol::messages::fetch::{
 use kohort_protocol::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
-use support::{Polling, Topic, World};
+use support::{POLLING, Taken, Topic, World};
 
 fn zero() -> TopicPartition {
     TopicPartition::new("t", 0)
@@ -74,7 +72,7 @@ fn fetched(world: &mut World, plan: &FetchPlan, data: PartitionData, nodes: Vec<
     let answer =
         FetchResponse { responses: vec![topic], node_endpoints: nodes, ..Default::default() };
     let actions =
-        world.machine.handle_fetched(world.now, plan.node, plan.id, Some(answer), &Polling);
+        world.machine.handle_fetched(world.now, plan.node, plan.id, Some(answer), &POLLING);
     world.run(actions);
 }
 
@@ -83,7 +81,7 @@ fn failed(error_code: ErrorCode) -> PartitionData {
 }
 
 fn status(world: &World) -> FetchStatus {
-    world.machine.status(world.now, &Polling)[&zero()]
+    world.machine.status(world.now, &POLLING)[&zero()]
 }
 
 fn starts(world: &[Action]) -> Vec<Position> {
@@ -94,45 +92,12 @@ fn starts(world: &[Action]) -> Vec<Position> {
     world.iter().filter_map(start).collect()
 }
 
-/// An application that took everything up to an offset.
-struct At(i64);
-
-impl Application for At {
-    fn buffered(&self, _partition: &TopicPartition) -> usize {
-        0
-    }
-
-    fn used_bytes(&self) -> i64 {
-        0
-    }
-
-    fn kept_bytes(&self) -> i64 {
-        0
-    }
-
-    fn starves(&self, _partition: Option<&TopicPartition>) -> bool {
-        false
-    }
-
-    fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
-        Some(Position { offset: self.0, leader_epoch: Some(4) })
-    }
-
-    fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
-        Vec::new()
-    }
-
-    fn idle_since(&self) -> Option<Timestamp> {
-        None
-    }
-}
-
 #[test]
 fn a_new_leader_is_asked_for_the_old_epoch_before_it_is_read() {
     let mut world = moved(OffsetReset::Earliest);
     assert_eq!(status(&world), FetchStatus::Validating);
     let [(id, 2, 5, 6)] = asked(&mut world)[..] else { panic!("{:?}", world.done) };
-    answer(&mut world, id, end(5, 42), &Polling);
+    answer(&mut world, id, end(5, 42), &POLLING);
     assert!(starts(&world.done).is_empty(), "reading goes on where it was");
     let plan = fetches(&mut world).remove(0);
     assert_eq!((plan.node, plan.request.topics[0].partitions[0].fetch_offset), (2, 42));
@@ -156,7 +121,7 @@ fn a_committed_offset_of_an_old_epoch_is_checked_and_one_of_this_epoch_is_not() 
 fn a_log_that_was_cut_is_told_and_read_on_from_where_it_differs() {
     let mut world = moved(OffsetReset::Latest);
     let (id, ..) = asked(&mut world).remove(0);
-    answer(&mut world, id, end(5, 30), &Polling);
+    answer(&mut world, id, end(5, 30), &POLLING);
     let told = GroupEvent::Truncated { partition: zero(), offset: 42, diverges_at: Some(30) };
     assert!(world.done.contains(&Action::Event(told)), "{:?}", world.done);
     assert_eq!(starts(&world.done), [Position { offset: 30, leader_epoch: Some(5) }]);
@@ -167,7 +132,7 @@ fn a_log_that_was_cut_is_told_and_read_on_from_where_it_differs() {
 fn without_a_policy_a_cut_log_waits_for_the_application() {
     let mut world = moved(OffsetReset::None);
     let (id, ..) = asked(&mut world).remove(0);
-    answer(&mut world, id, end(5, 30), &Polling);
+    answer(&mut world, id, end(5, 30), &POLLING);
     let fault = Fault::Truncated { partition: zero(), offset: 42, diverges_at: Some(30) };
     assert!(world.done.contains(&Action::Fault(fault)), "{:?}", world.done);
     assert_eq!(status(&world), FetchStatus::NoOffset);
@@ -180,7 +145,7 @@ fn without_a_policy_a_cut_log_waits_for_the_application() {
 fn a_leader_that_knows_nothing_of_the_epoch_leaves_it_to_the_policy() {
     let mut world = moved(OffsetReset::Latest);
     let (id, ..) = asked(&mut world).remove(0);
-    answer(&mut world, id, end(-1, -1), &Polling);
+    answer(&mut world, id, end(-1, -1), &POLLING);
     let told = GroupEvent::Truncated { partition: zero(), offset: 42, diverges_at: None };
     assert!(world.done.contains(&Action::Event(told)), "{:?}", world.done);
     assert_eq!(starts(&world.done), [Position::at(100)], "the end");
@@ -190,8 +155,9 @@ fn a_leader_that_knows_nothing_of_the_epoch_leaves_it_to_the_policy() {
 fn a_cut_behind_what_the_application_took_costs_only_what_waits() {
     let mut world = moved(OffsetReset::None);
     let (id, ..) = asked(&mut world).remove(0);
-    answer(&mut world, id, end(5, 30), &At(20));
-    assert_eq!(starts(&world.done), [Position { offset: 20, leader_epoch: Some(4) }]);
+    let position = Position { offset: 20, leader_epoch: Some(4) };
+    answer(&mut world, id, end(5, 30), &Taken { consumed: Some(position), ..POLLING });
+    assert_eq!(starts(&world.done), [position]);
     let told = world.take(|it| matches!(it, Action::Event(_) | Action::Fault(_)).then_some(()));
     assert!(told.is_empty(), "it has seen nothing that is gone");
 }
@@ -201,21 +167,21 @@ fn a_question_that_fails_is_asked_again_and_an_older_leaders_answer_does_not_cou
     let mut world = moved(OffsetReset::None);
     let (id, ..) = asked(&mut world).remove(0);
     let fenced = EpochEndOffset { error_code: ErrorCode::FENCED_LEADER_EPOCH, ..end(-1, -1) };
-    answer(&mut world, id, fenced, &Polling);
+    answer(&mut world, id, fenced, &POLLING);
     assert_eq!(asked(&mut world), [], "it backs off");
     world.pass(1_000);
     let (old, ..) = asked(&mut world).remove(0);
     move_leader(&mut world, 1, 7);
     let (new, 1, 5, 7) = asked(&mut world).remove(0) else { panic!() };
-    answer(&mut world, old, end(5, 1), &Polling);
+    answer(&mut world, old, end(5, 1), &POLLING);
     assert_eq!(status(&world), FetchStatus::Validating, "that was the leader before");
-    answer(&mut world, new, end(5, 50), &Polling);
+    answer(&mut world, new, end(5, 50), &POLLING);
     assert_eq!(status(&world), FetchStatus::BrokerBusy, "with a fetch from before");
     // A broker that has no answer to such questions is taken at its word.
     move_leader(&mut world, 2, 8);
     let (id, ..) = asked(&mut world).remove(0);
     let unsupported = Err(ErrorCode::UNSUPPORTED_VERSION);
-    let actions = world.machine.handle_epoch_ends(world.now, id, unsupported, &Polling);
+    let actions = world.machine.handle_epoch_ends(world.now, id, unsupported, &POLLING);
     world.run(actions);
     assert_eq!(status(&world), FetchStatus::InFlight);
 }
@@ -271,7 +237,7 @@ fn a_replica_nearby_is_read_for_a_while_and_its_leader_has_the_last_word() {
     let (mut world, plan) = reading();
     fetched(&mut world, &plan, sent_away(), Vec::new());
     let plan = fetches(&mut world).remove(0);
-    let actions = world.machine.handle_fetched(world.now, 2, plan.id, None, &Polling);
+    let actions = world.machine.handle_fetched(world.now, 2, plan.id, None, &POLLING);
     world.run(actions);
     let plan = fetches(&mut world).remove(0);
     assert_eq!(plan.node, 1);

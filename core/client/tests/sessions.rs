@@ -16,7 +16,7 @@ use kohort_protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-use support::{Polling, Topic, World};
+use support::{POLLING, Topic, World};
 
 const TOPIC: &str = "t";
 
@@ -109,7 +109,7 @@ fn fetches(world: &mut World) -> Vec<FetchPlan> {
 }
 
 fn take(world: &mut World, plan: &FetchPlan, answer: Option<FetchResponse>) {
-    let actions = world.machine.handle_fetched(world.now, plan.node, plan.id, answer, &Polling);
+    let actions = world.machine.handle_fetched(world.now, plan.node, plan.id, answer, &POLLING);
     // Where reading goes on after what is delivered.
     world.run(actions);
 }
@@ -171,7 +171,7 @@ fn a_consumer_that_closes_ends_its_session_and_waits_for_that() {
     let answer = node.answer(&plan.request);
     take(&mut world, &plan, Some(answer));
     world.done.clear();
-    let actions = world.machine.handle_close(world.now, true, &Polling);
+    let actions = world.machine.handle_close(world.now, true, &POLLING);
     world.run(actions);
     let closes = world.done.iter().find_map(|action| match action {
         Action::CloseSessions(closes) => Some(closes.clone()),

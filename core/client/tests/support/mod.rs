@@ -51,10 +51,16 @@ impl Topic {
     }
 }
 
-/// An application that has taken all there is and is polling.
-pub struct Polling;
+/// An application that is polling, holds nothing, and says this of what it took.
+pub struct Taken {
+    pub consumed: Option<Position>,
+    pub processed: Vec<(TopicPartition, AssignmentEpoch, Position)>,
+}
 
-impl Application for Polling {
+/// One that says nothing of it.
+pub const POLLING: Taken = Taken { consumed: None, processed: Vec::new() };
+
+impl Application for Taken {
     fn buffered(&self, _partition: &TopicPartition) -> usize {
         0
     }
@@ -72,11 +78,11 @@ impl Application for Polling {
     }
 
     fn consumed(&self, _partition: &TopicPartition) -> Option<Position> {
-        None
+        self.consumed
     }
 
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
-        Vec::new()
+        self.processed.clone()
     }
 
     fn idle_since(&self) -> Option<Timestamp> {
@@ -170,7 +176,7 @@ impl World {
 
     pub fn assign(&mut self, partitions: &[TopicPartition]) {
         let partitions = partitions.iter().cloned().collect();
-        let actions = self.machine.handle_assign(self.now, partitions, &Polling);
+        let actions = self.machine.handle_assign(self.now, partitions, &POLLING);
         self.run(actions);
     }
 
@@ -236,7 +242,7 @@ impl World {
     pub fn run(&mut self, mut actions: Vec<Action>) {
         for _ in 0..100 {
             if actions.is_empty() {
-                actions = self.machine.advance(self.now, &Polling);
+                actions = self.machine.advance(self.now, &POLLING);
                 if actions.is_empty() {
                     return;
                 }
@@ -320,7 +326,7 @@ impl World {
             Action::Event(kohort_client_core::consumer::machine::GroupEvent::Revoking {
                 ticket,
                 ..
-            }) => self.machine.handle_given_back(now, *ticket, &Polling),
+            }) => self.machine.handle_given_back(now, *ticket, &POLLING),
             _ => return None,
         })
     }
@@ -400,6 +406,6 @@ impl World {
 
     /// Returns what is owned, and where it is read from once that is known.
     pub fn owned(&self) -> BTreeSet<TopicPartition> {
-        self.machine.status(self.now, &Polling).into_keys().collect()
+        self.machine.status(self.now, &POLLING).into_keys().collect()
     }
 }
