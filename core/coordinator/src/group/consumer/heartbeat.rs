@@ -28,7 +28,7 @@ use super::interval::heartbeat_interval_ms;
 use super::leave::leave;
 use super::migrate;
 use super::partitions::OwnedPartitions;
-use super::record::{CurrentAssignment, MemberMetadata};
+use super::record::{CurrentAssignment, MemberMetadata, MemberState};
 use super::regex;
 use super::state::Member;
 use super::{ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
@@ -335,7 +335,10 @@ impl ConsumerGroup {
 
         let told_all = beat.joins() || beat.is_full();
         let moved = before.current.assigned != after.assigned;
-        Ok(self.answer(turn, &before.id, &after, urgent, told_all || moved))
+        // The answer that said so may be lost: librdkafka, for one, repeats the same short heartbeat then,
+        // and would never hear of it.
+        let unheard = after.state == MemberState::UnrevokedPartitions && owned.is_none();
+        Ok(self.answer(turn, &before.id, &after, urgent, told_all || moved || unheard))
     }
 
     /// Answers a heartbeat that changes nothing, which nearly every one does.
