@@ -22,6 +22,7 @@ use kohort_coordinator::{
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequestTopicPartitions;
 use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
+    ConsumerProtocolSubscriptionTopicPartition,
 };
 use kohort_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
 
@@ -87,6 +88,18 @@ fn there<T>(gone: bool, value: T) -> Option<T> {
 /// The id of topic `t` is `t#1` unless another incarnation is meant.
 fn named(topic: &str) -> String {
     if topic.contains('#') { topic.to_owned() } else { format!("{topic}#1") }
+}
+
+/// Reads what a classic member claims to have: `t/0,t/1`.
+pub(super) fn claimed(places: &str) -> Parsed<Vec<ConsumerProtocolSubscriptionTopicPartition>> {
+    let claim = |place| {
+        let (topic, index) = partition(place)?;
+        Ok(ConsumerProtocolSubscriptionTopicPartition {
+            topic: topic.to_owned(),
+            partitions: vec![index],
+        })
+    };
+    places.split(',').map(claim).collect()
 }
 
 /// Writes an assignment as consumers do: `t/0+t/1`.

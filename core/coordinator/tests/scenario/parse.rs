@@ -5,7 +5,8 @@
 //! group-config g consumer.session.timeout.ms=50s    what is set for one group; the others likewise
 //! topics t:2 u:1#2                        the cluster's topics: partitions, and which incarnation
 //! join a v5 member=a-1 topics=t           JoinGroup by client `a`; v, session, rebalance, type,
-//!                                         protocols, metadata, note, instance, reason, group may follow
+//!                                         protocols, metadata, note, instance, reason, group may follow,
+//!                                         and owned=t/0,t/1 for what it claims to have
 //! sync a gen=1 member=a-1 assign=a-1:A,b-1:B
 //! heartbeat a gen=1 member=a-1            hold=3s may follow
 //! leave a member=a-1 | leave a a-1 @i     by field (v2), or a list of member, member@instance
@@ -190,6 +191,9 @@ fn join(words: &Words<'_>) -> Parsed<GroupRequest> {
         None => ConsumerProtocolSubscription {
             topics: words.list("topics"),
             user_data: words.option("note").map(|note| Bytes::copy_from_slice(note.as_bytes())),
+            owned_partitions: words
+                .option("owned")
+                .map_or(Ok(Vec::new()), consumer_input::claimed)?,
             ..ConsumerProtocolSubscription::default()
         }
         .to_bytes(1)

@@ -98,10 +98,14 @@ pub(crate) fn join(
             return Err(refuse(ErrorCode::FENCED_INSTANCE_ID));
         }
         (Some(old), true) => draft.replace(old, member_id.into()),
-        _ => {
-            let found = group.state.member(member_id);
-            found.unwrap_or_else(|| Member::new(member_id.into()))
-        }
+        _ => match group.state.member(member_id) {
+            Some(member) => member,
+            // It was put out and has not heard of it: what it says it has may be somebody else's by now.
+            None if !known.is_empty() && !subscription.owned_partitions.is_empty() => {
+                return Err(refuse(ErrorCode::UNKNOWN_MEMBER_ID));
+            }
+            None => Member::new(member_id.into()),
+        },
     };
     let is_new = before.metadata == Arc::default();
     let metadata = joined_metadata(&before.metadata, context, request, &subscription, protocols);
