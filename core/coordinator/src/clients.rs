@@ -7,8 +7,12 @@
 //! connection under the member's client id and from its address, opened about when the member's own
 //! closed or later, which has not yet shown whose it is.
 //!
-//! A process that starts opens connections of which only one ever speaks for its member (the others
-//! fetch). Its first join explains them all: from then on they are signs of nobody else.
+//! A process that starts opens connections of which only some ever speak for its member (the others
+//! fetch), and it may open those after its member has joined. So a process that is killed and started again
+//! would keep its dead predecessor in the group by them. It is told by count: if under a name as many members
+//! *began* since the connections closed as had spoken over them and are not heard over others, each of the
+//! lost ones was *replaced*, and what is new is its heir's. As long as fewer began, as when a proxy closed
+//! everybody's connections and one more process starts, nobody knows whose place the new ones take.
 //!
 //! A process that dies loses all its connections at once, and its system closes them in order, but resets
 //! those that held bytes it had not read. So a reset may be a death if another connection under the name
@@ -28,17 +32,32 @@ use crate::shard::Timestamp;
 pub struct Clients {
     names: BTreeMap<ConnectionId, Name>,
     named: BTreeMap<Name, Named>,
+    /// The names that have lost their last connection, and how often they had by then.
+    deserted: VecDeque<(Name, u64)>,
 }
 
 /// A client id and an address.
 type Name = (Arc<str>, Arc<str>);
 
-/// The connections under one name; there is at least one.
+/// The connections under one name.
 #[derive(Debug, Default)]
 struct Named {
     open: BTreeMap<ConnectionId, Open>,
     /// The last ones that closed.
     closed: VecDeque<Closed>,
+    /// The last members that began.
+    begun: VecDeque<Begun>,
+    /// How often the last of the open connections closed.
+    deserted: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    since: Timestamp,
+    /// A member spoke over it.
+    spoke: bool,
+    /// Which one was last, if it had an id.
+    member: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -46,6 +65,24 @@ struct Closed {
     at: Timestamp,
     connection: ConnectionId,
     how: Closing,
+    /// Whoever spoke over it.
+    speaker: Option<Speaker>,
+}
+
+/// Somebody who spoke over a connection: a member, or one whose id is not known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Speaker {
+    Member(Arc<str>),
+    Over(ConnectionId),
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: Timestamp,
+    connection: ConnectionId,
+    /// When that was opened.
+    opened: Timestamp,
+    who: Speaker,
 }
 
 /// How a connection ended.
@@ -59,15 +96,15 @@ pub enum Closing {
     ByBroker,
 }
 
-#[derive(Debug)]
-struct Open {
-    since: Timestamp,
-    /// A member spoke over it.
-    spoke: bool,
-    /// Which one was first, if it had an id.
-    member: Option<Arc<str>>,
-    /// A join of the process it may belong to has explained it.
-    explained: bool,
+/// What there is of a member that was not heard of since its connection closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signs {
+    /// Nothing.
+    Missing,
+    /// It may be coming back.
+    Hoped,
+    /// Its process was started again: whatever is new under its name is its successor's.
+    Replaced,
 }
 
 impl Clients {
@@ -81,19 +118,29 @@ impl Clients {
     ) {
         let name: Name = (client_id.into(), client_host.into());
         self.names.insert(connection, name.clone());
-        let open = Open { since: now, spoke: false, member: None, explained: false };
+        let open = Open { since: now, spoke: false, member: None };
         self.named.entry(name).or_default().open.insert(connection, open);
     }
 
     /// Takes in that a connection spoke for a member; its id is empty if it has none yet.
     pub fn spoke(&mut self, connection: ConnectionId, member: &str) {
         let Some(name) = self.names.get(&connection) else { return };
-        let named = self.named.get_mut(name);
-        if let Some(open) = named.and_then(|named| named.open.get_mut(&connection)) {
-            open.spoke = true;
-            if open.member.is_none() && !member.is_empty() {
-                open.member = Some(member.into());
+        let Some(named) = self.named.get_mut(name) else { return };
+        let Some(open) = named.open.get_mut(&connection) else { return };
+        open.spoke = true;
+        if member.is_empty() || open.member.as_deref() == Some(member) {
+            return;
+        }
+        let member: Arc<str> = member.into();
+        if let old @ Some(_) = open.member.replace(member.clone()) {
+            // It has joined under another id, and speaks over its other connections under that.
+            for open in named.open.values_mut().filter(|open| open.member == old) {
+                open.member = Some(member.clone());
             }
+        }
+        let here = |begun: &&mut Begun| begun.who == Speaker::Over(connection);
+        if let Some(begun) = named.begun.iter_mut().find(here) {
+            begun.who = Speaker::Member(member);
         }
     }
 
@@ -102,9 +149,14 @@ impl Clients {
         self.spoke(connection, member);
         let Some(name) = self.names.get(&connection) else { return };
         let Some(named) = self.named.get_mut(name) else { return };
-        for open in named.open.values_mut().filter(|open| open.since >= now - STARTING_MS_MAX) {
-            open.explained = true;
-        }
+        let Some(open) = named.open.get(&connection) else { return };
+        let who = if member.is_empty() {
+            Speaker::Over(connection)
+        } else {
+            Speaker::Member(member.into())
+        };
+        named.begun.retain(|begun| begun.who != who);
+        remember(&mut named.begun, Begun { at: now, connection, opened: open.since, who });
     }
 
     /// Takes in that a connection is closed, and returns those by whose end a process may have died: this
@@ -117,35 +169,60 @@ impl Clients {
     ) -> Vec<ConnectionId> {
         let Some(name) = self.names.remove(&connection) else { return Vec::new() };
         let Some(named) = self.named.get_mut(&name) else { return Vec::new() };
-        named.open.remove(&connection);
-        if named.closed.len() == CLOSED_KEPT {
-            named.closed.pop_front();
-        }
-        named.closed.push_back(Closed { at: now, connection, how });
+        let open = named.open.remove(&connection);
+        let speaker = open.filter(|open| open.spoke).map(|open| match open.member {
+            Some(member) => Speaker::Member(member),
+            None => Speaker::Over(connection),
+        });
+        remember(&mut named.closed, Closed { at: now, connection, how, speaker });
         let ended = named.ended_with(now, connection, how);
         if named.open.is_empty() {
-            self.named.remove(&name);
+            self.desert(name);
         }
         ended
     }
 
-    /// Tells whether a member, not heard of since `since`, may be coming back.
+    /// Takes in that the last connection under a name closed. What is known of the name is needed if a process
+    /// is started again under it, but not of any number of names.
+    fn desert(&mut self, name: Name) {
+        let Some(named) = self.named.get_mut(&name) else { return };
+        if named.closed.iter().all(|closed| closed.speaker.is_none()) {
+            self.named.remove(&name);
+            return;
+        }
+        named.deserted += 1;
+        self.deserted.push_back((name, named.deserted));
+        if self.deserted.len() > DESERTED_KEPT
+            && let Some((oldest, times)) = self.deserted.pop_front()
+            && self.named.get(&oldest).is_some_and(|it| it.open.is_empty() && it.deserted == times)
+        {
+            self.named.remove(&oldest);
+        }
+    }
+
+    /// Tells what there is of a member that was not heard of since `since`.
     pub fn signs(
         &self,
         member: &str,
         client_id: &str,
         client_host: &str,
         since: Timestamp,
-    ) -> bool {
+    ) -> Signs {
         let name: Name = (client_id.into(), client_host.into());
-        let Some(named) = self.named.get(&name) else { return false };
+        let Some(named) = self.named.get(&name) else { return Signs::Missing };
         let closed_alone = named.closed_about(since).count() <= 1;
-        named.open.values().any(|open| match &open.member {
+        let replaced = named.has_replaced(member, since);
+        let hoped = named.open.values().any(|open| match &open.member {
             Some(own) => **own == *member,
             None if open.spoke => false,
-            None if open.since >= since - OVERLAP_MS => !open.explained,
+            None if open.since >= since - OVERLAP_MS => !replaced,
             None => closed_alone,
-        })
+        });
+        match (hoped, replaced) {
+            (true, _) => Signs::Hoped,
+            (false, true) => Signs::Replaced,
+            (false, false) => Signs::Missing,
+        }
     }
 }
 
@@ -167,13 +244,67 @@ impl Named {
         }
     }
 
+    /// Tells whether others have begun in the place of a member and of all that were lost with it.
+    fn has_replaced(&self, member: &str, since: Timestamp) -> bool {
+        let mut lost: BTreeMap<&Speaker, Timestamp> = BTreeMap::new();
+        for closed in self.closed_about(since) {
+            if let Some(speaker) = closed.speaker.as_ref().filter(|it| !self.is_heard(it)) {
+                lost.insert(speaker, closed.at);
+            }
+        }
+        let oldest = self.closed.front().map_or(since, |closed| closed.at);
+        let all_known = self.closed.len() < ENDS_KEPT || oldest < since - TOGETHER_MS;
+        if !all_known || !lost.keys().any(|speaker| speaker.is(member)) {
+            return false;
+        }
+        // Each has an heir of its own: who was lost last looks for one first, as it has the fewest to choose from.
+        let mut heirs: Vec<&Begun> = self.begun.iter().filter(|it| self.is_new(it)).collect();
+        let mut ends: Vec<Timestamp> = lost.values().copied().collect();
+        ends.sort_unstable();
+        ends.into_iter().rev().all(|end| {
+            // An heir that was lost as well may have been there before, and may be who was lost.
+            let succeeds = |heir: &&Begun| {
+                heir.opened >= end - OVERLAP_MS && (heir.at >= end || !lost.contains_key(&heir.who))
+            };
+            let found = heirs.iter().rposition(succeeds);
+            found.map(|index| heirs.remove(index)).is_some()
+        })
+    }
+
+    /// Tells whether somebody who begins was not there before: who was lost and begins anew, as a fenced
+    /// member does, takes nobody's place.
+    fn is_new(&self, begun: &Begun) -> bool {
+        let was_there = |closed: &Closed| {
+            closed.speaker.as_ref() == Some(&begun.who)
+                && closed.connection != begun.connection
+                && closed.at <= begun.at
+        };
+        !self.closed.iter().any(was_there)
+    }
+
+    fn is_heard(&self, speaker: &Speaker) -> bool {
+        let mut speaking = self.open.values().filter_map(|open| open.member.as_ref());
+        speaking.any(|member| speaker.is(member))
+    }
+
     fn closed_about(&self, time: Timestamp) -> impl Iterator<Item = &Closed> {
         self.closed.iter().filter(move |closed| (closed.at - time).abs() <= TOGETHER_MS)
     }
 }
 
-/// How long before a join the connections of a process that starts may have been opened.
-const STARTING_MS_MAX: Timestamp = 10_000;
+impl Speaker {
+    fn is(&self, id: &str) -> bool {
+        matches!(self, Self::Member(member) if **member == *id)
+    }
+}
+
+/// Adds to the last things that happened.
+fn remember<T>(last: &mut VecDeque<T>, one: T) {
+    if last.len() == ENDS_KEPT {
+        last.pop_front();
+    }
+    last.push_back(one);
+}
 
 /// How much older than the end of a member's connection the next one may seem. Clients close one and
 /// then open the other, but the two are heard of by different tasks.
@@ -183,132 +314,12 @@ const OVERLAP_MS: Timestamp = 200;
 /// milliseconds, and a busy broker hears of it later.
 const TOGETHER_MS: Timestamp = 1_000;
 
-/// How many ends of connections are remembered under a name. Of more within two seconds none was alone.
-const CLOSED_KEPT: usize = 8;
+/// How many ends of connections, and how many members that began, are remembered under a name. Of more ends
+/// within two seconds none was alone, and nobody knows who was lost.
+const ENDS_KEPT: usize = 16;
+
+/// How many names are remembered under which no connection is open any more.
+const DESERTED_KEPT: usize = 1_000;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOST: &str = "/127.0.0.1";
-    const NEXT: ConnectionId = ConnectionId(2);
-
-    fn with(opened: Timestamp) -> Clients {
-        let mut clients = Clients::default();
-        clients.opened(opened, NEXT, "app", HOST);
-        clients
-    }
-
-    #[test]
-    fn a_new_connection_is_a_sign_until_it_shows_whose_it_is() {
-        let mut clients = with(1_000);
-        assert!(clients.signs("m", "app", HOST, 900));
-        assert!(
-            clients.signs("m", "app", HOST, 1_100),
-            "opened just before the other was seen to close"
-        );
-        clients.spoke(NEXT, "n");
-        assert!(!clients.signs("m", "app", HOST, 900));
-    }
-
-    #[test]
-    fn another_name_and_another_host_are_no_signs() {
-        let clients = with(1_000);
-        assert!(!clients.signs("m", "other", HOST, 900));
-        assert!(!clients.signs("m", "app", "/127.0.0.2", 900));
-    }
-
-    #[test]
-    fn a_connection_that_closed_is_no_sign() {
-        let mut clients = with(1_000);
-        clients.closed(1_100, NEXT, Closing::ByPeer);
-        assert!(!clients.signs("m", "app", HOST, 900));
-        assert!(clients.names.is_empty() && clients.named.is_empty());
-    }
-
-    #[test]
-    fn an_older_connection_is_a_sign_if_the_member_s_own_closed_alone() {
-        let mut clients = with(1_000);
-        let (own, third) = (ConnectionId(1), ConnectionId(3));
-        clients.opened(1_000, own, "app", HOST);
-        clients.opened(1_000, third, "app", HOST);
-        clients.began(1_100, own, "");
-        clients.spoke(own, "m");
-        clients.closed(20_000, own, Closing::ByPeer);
-        assert!(clients.signs("m", "app", HOST, 20_001), "it fetches over the others");
-        clients.spoke(NEXT, "n");
-        assert!(clients.signs("m", "app", HOST, 20_001));
-        // That was the end of one more connection of the process that has one left.
-        clients.closed(20_300, NEXT, Closing::ByPeer);
-        assert!(!clients.signs("m", "app", HOST, 20_001), "a death closes all of a process");
-        assert!(clients.signs("m", "app", HOST, 30_000), "long after it nothing closed");
-    }
-
-    #[test]
-    fn an_older_connection_over_which_a_member_speaks_is_that_member_s() {
-        let mut clients = with(1_000);
-        clients.spoke(NEXT, "n");
-        clients.opened(1_000, ConnectionId(1), "app", HOST);
-        clients.closed(20_000, ConnectionId(1), Closing::ByPeer);
-        assert!(!clients.signs("m", "app", HOST, 20_000));
-    }
-
-    #[test]
-    fn a_connection_over_which_the_member_itself_spoke_is_a_sign_while_it_is_open() {
-        let mut clients = with(1_000);
-        clients.spoke(NEXT, "m");
-        for number in 3..6 {
-            clients.opened(1_000, ConnectionId(number), "app", HOST);
-            clients.closed(20_000, ConnectionId(number), Closing::ByPeer);
-        }
-        assert!(clients.signs("m", "app", HOST, 20_000), "it commits over that one");
-        assert!(!clients.signs("l", "app", HOST, 20_000));
-    }
-
-    #[test]
-    fn a_reset_is_a_death_if_another_connection_closes_in_order_with_it() {
-        let (own, third) = (ConnectionId(1), ConnectionId(3));
-        let of_three = || {
-            let mut clients = with(1_000);
-            clients.opened(1_000, own, "app", HOST);
-            clients.opened(1_000, third, "app", HOST);
-            clients
-        };
-        let mut clients = of_three();
-        assert!(
-            clients.closed(20_000, own, Closing::Reset).is_empty(),
-            "the network did it, for all we know"
-        );
-        assert_eq!(clients.closed(20_010, third, Closing::ByPeer), [own, third]);
-        let mut clients = of_three();
-        assert_eq!(clients.closed(20_000, third, Closing::ByPeer), [third]);
-        assert_eq!(clients.closed(20_010, own, Closing::Reset), [own]);
-        let mut clients = of_three();
-        assert!(clients.closed(20_000, own, Closing::Reset).is_empty());
-        assert!(clients.closed(20_010, third, Closing::ByBroker).is_empty());
-        assert_eq!(clients.closed(30_000, NEXT, Closing::ByPeer), [NEXT], "long after it");
-    }
-
-    #[test]
-    fn so_many_ends_of_connections_are_remembered() {
-        let mut clients = with(1_000);
-        for number in 10..100 {
-            clients.opened(2_000, ConnectionId(number), "app", HOST);
-            clients.closed(2_000, ConnectionId(number), Closing::ByPeer);
-        }
-        let kept: Vec<usize> = clients.named.values().map(|named| named.closed.len()).collect();
-        assert_eq!(kept, [CLOSED_KEPT]);
-    }
-
-    #[test]
-    fn the_join_of_a_new_member_explains_what_its_process_opened() {
-        let mut clients = with(1_000);
-        clients.opened(1_010, ConnectionId(3), "app", HOST);
-        clients.opened(1_010, ConnectionId(4), "other", HOST);
-        clients.began(1_020, ConnectionId(3), "n");
-        assert!(!clients.signs("m", "app", HOST, 900));
-        assert!(clients.signs("m", "other", HOST, 900));
-        clients.opened(1_030, ConnectionId(5), "app", HOST);
-        assert!(clients.signs("m", "app", HOST, 900));
-    }
-}
+mod tests;

@@ -78,7 +78,7 @@ mod outcome;
 mod shard;
 mod timers;
 
-pub use clients::{Clients, Closing};
+pub use clients::{Clients, Closing, Signs};
 pub use config::{GroupConfig, MigrationPolicy};
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use kohort_coordinator::{
     ConnectionId, GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupRecord, GroupRequest,
-    GroupResponse, GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp,
+    GroupResponse, GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Signs, Timestamp,
     TopicImage,
 };
 use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
@@ -366,7 +366,8 @@ impl World {
         self.release();
         for effect in outcome.effects {
             if let GroupEffect::SeekSigns { group, member, since, .. } = effect {
-                let outcome = self.shard.handle_signs(self.now, &group, &member, since % 3 == 0);
+                let signs = [Signs::Hoped, Signs::Missing, Signs::Replaced][(since % 3) as usize];
+                let outcome = self.shard.handle_signs(self.now, &group, &member, signs);
                 self.seen.disconnected += usize::from(!outcome.is_empty());
                 self.apply(outcome);
             }

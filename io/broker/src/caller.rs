@@ -9,7 +9,7 @@ use crate::groups::Groups;
 use kohort_coordinator::{Closing, ConnectionId};
 use std::net::IpAddr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One connection, from its first request on.
 #[derive(Debug)]
@@ -20,12 +20,20 @@ pub(crate) struct Caller {
     named: Once,
     /// The shards whose members spoke over it, one bit for the shards of equal number modulo 64.
     shards: AtomicU64,
+    /// Somebody who may have had no id began over it, and has not spoken since.
+    begun: AtomicBool,
 }
 
 impl Caller {
     pub(crate) fn new(connection: u64) -> Self {
         let connection = ConnectionId(connection);
-        Self { connection, alarm: Alarm::default(), named: Once::new(), shards: AtomicU64::new(0) }
+        Self {
+            connection,
+            alarm: Alarm::default(),
+            named: Once::new(),
+            shards: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// Makes the connection known with the first name its client gives.
@@ -39,11 +47,17 @@ impl Caller {
         });
     }
 
-    /// Takes in that a member of a shard speaks. Returns whether that is new.
-    pub(crate) fn speaks_to(&self, shard: i32) -> bool {
+    /// Takes in that a member of a shard speaks, which may just begin. Returns whether that shows whose the
+    /// connection is: it is the first time, or a member begins, or has begun and may have got its id.
+    pub(crate) fn speaks_to(&self, shard: i32, begins: bool) -> bool {
         let bit = bit(shard);
-        self.shards.load(Ordering::Relaxed) & bit == 0
-            && self.shards.fetch_or(bit, Ordering::Relaxed) & bit == 0
+        let first = self.shards.load(Ordering::Relaxed) & bit == 0
+            && self.shards.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        let has_begun = self.begun.load(Ordering::Relaxed);
+        if has_begun != begins {
+            self.begun.store(begins, Ordering::Relaxed);
+        }
+        first || begins || has_begun
     }
 
     /// Tells whether a member of that shard, or of one that shares its bit, spoke.

@@ -175,7 +175,7 @@ impl Groups {
         if let Some(group) = request.only_group() {
             let index = partition_for(group, partitions);
             let shows = request.speaks_for_a_member()
-                && (caller.speaks_to(index) || request.begins_a_membership());
+                && caller.speaks_to(index, request.begins_a_membership());
             let (call, answer) = call(context, request, shows);
             return match self.try_send(topic, index, call) {
                 None => Ok(Answers::One(answer)),

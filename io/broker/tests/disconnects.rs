@@ -49,8 +49,8 @@ impl Member {
     }
 }
 
-async fn join(client: &mut Client, group: &str) -> JoinGroupResponse {
-    let mut request = JoinGroupRequest {
+fn join_request(group: &str) -> JoinGroupRequest {
+    JoinGroupRequest {
         group_id: group.to_owned(),
         // Longer than anything here is waited for.
         session_timeout_ms: 10 * PATIENCE.as_millis() as i32,
@@ -61,7 +61,11 @@ async fn join(client: &mut Client, group: &str) -> JoinGroupResponse {
             metadata: Bytes::from_static(&[0, 0, 0, 0, 0, 0]),
         }],
         ..JoinGroupRequest::default()
-    };
+    }
+}
+
+async fn join(client: &mut Client, group: &str) -> JoinGroupResponse {
+    let mut request = join_request(group);
     request.member_id = client.call(&request, 9).await.member_id;
     let joined = client.call(&request, 9).await;
     assert!(joined.error_code.is_ok(), "{joined:?}");
@@ -147,6 +151,44 @@ async fn a_new_connection_of_the_same_client_holds_the_member() {
     drop(next);
     let gone = async { while !inhabited(&mut observer, &["g"]).await.is_empty() {} };
     timeout(PATIENCE, gone).await.expect("it is removed");
+}
+
+#[tokio::test]
+async fn a_process_that_is_started_again_does_not_hold_its_predecessor() {
+    let running = start_with_grace("20").await;
+    let dying = Member::join(&running, "app", "g").await;
+    let mut fetched = running.client().await.named("app");
+    fetched.call(&ListGroupsRequest::default(), 5).await;
+    drop((dying, fetched));
+    let mut heir = running.client().await.named("app");
+    let mut request = join_request("g");
+    request.member_id = heir.call(&request, 9).await.member_id;
+    // It has begun, and now opens a connection that never speaks for a member.
+    let mut fetches = running.client().await.named("app");
+    fetches.call(&ListGroupsRequest::default(), 5).await;
+    let joined = timeout(PATIENCE, heir.call(&request, 9)).await.expect("it is let in");
+    assert_eq!(joined.members.len(), 1, "alone: {joined:?}");
+}
+
+#[tokio::test]
+async fn one_that_starts_does_not_stand_for_two_that_lost_their_connections() {
+    let running = start_with_grace("20").await;
+    let mut observer = running.client().await;
+    let first = Member::join(&running, "app", "g").await;
+    let second = Member::join(&running, "app", "h").await;
+    let heartbeat = second.heartbeat();
+    drop((first, second));
+    // Both may be behind a proxy that was started again. One comes back slowly, and another one starts.
+    let mut next = running.client().await.named("app");
+    next.call(&ListGroupsRequest::default(), 5).await;
+    let _third = Member::join(&running, "app", "i").await;
+    one_grace(&running, &mut observer, "one").await;
+    one_grace(&running, &mut observer, "two").await;
+    assert_eq!(next.call(&heartbeat, 4).await.error_code, ErrorCode::NONE);
+    // Now it is known whose place the third one took.
+    let gone = async { while inhabited(&mut observer, &["g", "h"]).await.len() > 1 {} };
+    timeout(PATIENCE, gone).await.expect("the first is removed");
+    assert_eq!(inhabited(&mut observer, &["g", "h"]).await, BTreeSet::from(["h".to_owned()]));
 }
 
 #[tokio::test]

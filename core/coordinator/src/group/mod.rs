@@ -36,6 +36,7 @@ use self::offsets::{GroupOffsets, TopicNames};
 use self::presence::Heard;
 use self::record::LONGEST_NAME;
 use self::turn::{TimerKey, Turn};
+use crate::clients::Signs;
 use crate::config::GroupConfig;
 use crate::member_ids::MemberIds;
 use crate::metadata::MetadataImage;
@@ -162,13 +163,13 @@ impl GroupShard {
         outcome
     }
 
-    /// Answers a [`GroupEffect::SeekSigns`]: whether there are signs of the member.
+    /// Answers a [`GroupEffect::SeekSigns`]: what there is of the member.
     pub fn handle_signs(
         &mut self,
         now: Timestamp,
         group: &str,
         member: &Arc<str>,
-        signs: bool,
+        signs: Signs,
     ) -> GroupOutcome {
         let mut outcome = GroupOutcome::new();
         self.turn(now, &mut outcome, |groups, turn, _| {

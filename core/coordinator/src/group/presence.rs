@@ -4,11 +4,14 @@
 //! ```text
 //!                 its connection closes                 the grace is over
 //!   heard over c ───────────────────────► absent since ─────────────────► are there signs of it?
-//!        ▲                                    │  ▲                          │ no       │ yes
-//!        └── any request of the member ───────┘  └──── another grace ◄──────┼──────────┘
+//!        ▲                                    │  ▲                          │ not for    │ yes
+//!        └── any request of the member ───────┘  └──── another look ◄───────┼─ a grace ──┘
 //!            over another connection                                        ▼
-//!                                                        gone; after signs, one more grace first
+//!                                                                 gone; at once if it was replaced
 //! ```
+//!
+//! While there are signs it is looked for again and again, at first after a fifth of the grace: a process
+//! that is started again shows that it is another one by its first join, and that comes soon.
 //!
 //! A process that dies closes its connections; that is how its death is known in milliseconds. A
 //! client that lives and lost its connection opens another at once. What counts as a sign of that is
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use super::event::GroupEffect;
 use super::request::ConnectionId;
 use super::turn::{TimerKey, Turn};
+use crate::clients::Signs;
 use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
 
@@ -51,9 +55,10 @@ pub(crate) struct Presence {
 #[derive(Debug)]
 struct Absence {
     since: Timestamp,
-    grace: Alarm,
-    /// There were signs of the member when it was last looked for.
-    hoped_for: bool,
+    /// When the member is looked for next.
+    look: Alarm,
+    /// Until when there were signs of it.
+    hoped_until: Timestamp,
 }
 
 /// What to do about a member that is absent.
@@ -86,8 +91,9 @@ impl Presence {
 
     /// Takes in that the peer closed the connection the member was heard over last.
     pub(crate) fn lose(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
-        let mut absence = Absence { since: turn.now, grace: Alarm::default(), hoped_for: false };
-        absence.wait(turn, whose);
+        let now = turn.now;
+        let mut absence = Absence { since: now, look: Alarm::default(), hoped_until: now };
+        absence.wait(turn, whose, grace_ms(turn));
         self.absence = Some(Box::new(absence));
     }
 
@@ -100,7 +106,7 @@ impl Presence {
         client_host: &Arc<str>,
     ) {
         let Some(absence) = &mut self.absence else { return };
-        if !turn.timers.ring(&mut absence.grace, turn.now, || absence_key(whose)) {
+        if !turn.timers.ring(&mut absence.look, turn.now, || absence_key(whose)) {
             return;
         }
         turn.outcome.effects.push(GroupEffect::SeekSigns {
@@ -112,21 +118,25 @@ impl Presence {
         });
     }
 
-    /// Takes in whether there are signs of the member, whose session may last that long.
+    /// Takes in what there is of the member, whose session may last that long.
     pub(crate) fn judge(
         &mut self,
         turn: &mut Turn<'_>,
         whose: Whose<'_>,
-        signs: bool,
+        signs: Signs,
         session_timeout_ms: i32,
     ) -> Absent {
         let Some(absence) = &mut self.absence else { return Absent::Wait };
-        let over = turn.now >= absence.since + i64::from(session_timeout_ms);
-        if over || (!signs && !absence.hoped_for) {
+        let (now, grace_ms) = (turn.now, grace_ms(turn));
+        if signs == Signs::Hoped {
+            absence.hoped_until = now;
+        }
+        let over = now >= absence.since + i64::from(session_timeout_ms);
+        if over || signs == Signs::Replaced || now >= absence.hoped_until + grace_ms {
             return Absent::Gone(absence.since);
         }
-        absence.hoped_for = signs;
-        absence.wait(turn, whose);
+        let next = ((now - absence.since) / LOOKS).clamp(grace_ms / LOOKS, grace_ms).max(1);
+        absence.wait(turn, whose, next);
         Absent::Wait
     }
 
@@ -141,16 +151,19 @@ impl Presence {
             heard.remove(&whose.over(connection));
         }
         if let Some(mut absence) = self.absence.take() {
-            timers.disarm(&mut absence.grace);
+            timers.disarm(&mut absence.look);
         }
     }
 }
 
 impl Absence {
-    fn wait(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
-        let due = turn.now + i64::from(turn.config.group_disconnect_grace_ms);
-        turn.timers.arm(&mut self.grace, due, || absence_key(whose));
+    fn wait(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>, for_ms: Timestamp) {
+        turn.timers.arm(&mut self.look, turn.now + for_ms, || absence_key(whose));
     }
+}
+
+fn grace_ms(turn: &Turn<'_>) -> Timestamp {
+    turn.config.group_disconnect_grace_ms.max(0).into()
 }
 
 /// Tells whether a member's session is to end with its connection.
@@ -174,3 +187,7 @@ pub(crate) fn take_heard(heard: &mut Heard, connection: ConnectionId) -> Vec<(Ar
 fn absence_key(whose: Whose<'_>) -> TimerKey {
     TimerKey::Absence { group: whose.group.clone(), member: whose.member.clone() }
 }
+
+/// A member of which there are signs is looked for that often within the time it has been absent, but no more
+/// often than that within a grace, and no less often than once in one.
+const LOOKS: Timestamp = 5;

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use kohort_coordinator::{
     GroupCall, GroupConfig, GroupEffect, GroupOutcome, GroupProperties, GroupRecord, GroupResponse,
-    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, error_for_failed_append,
+    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Signs, Timestamp,
+    error_for_failed_append,
 };
 use kohort_protocol::ErrorCode;
 
@@ -29,6 +30,8 @@ pub(crate) struct World {
     next_append_fails_with: Option<ErrorCode>,
     /// Of which client ids there are signs.
     signs: BTreeSet<String>,
+    /// Which client ids others have begun under since.
+    replaced: BTreeSet<String>,
     names: Names,
 }
 
@@ -52,6 +55,7 @@ impl World {
             next_reply: 0,
             next_append_fails_with: None,
             signs: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             names: Names::default(),
         };
         let output = world.load();
@@ -110,6 +114,7 @@ impl World {
                 output.extend(self.apply(outcome));
             }
             Input::Signs(clients) => self.signs = clients,
+            Input::Replaced(clients) => self.replaced = clients,
             Input::FailAppend(error) => self.next_append_fails_with = Some(error),
             Input::Log(key, value) => {
                 let record =
@@ -166,7 +171,13 @@ impl World {
         for effect in &outcome.effects {
             output.extend(print::effect(&mut self.names, effect));
             if let GroupEffect::SeekSigns { group, member, client_id, .. } = effect {
-                let signs = self.signs.contains(&**client_id);
+                let signs = if self.signs.contains(&**client_id) {
+                    Signs::Hoped
+                } else if self.replaced.contains(&**client_id) {
+                    Signs::Replaced
+                } else {
+                    Signs::Missing
+                };
                 let outcome = self.shard.handle_signs(self.now, group, member, signs);
                 output.extend(self.apply(outcome));
             }

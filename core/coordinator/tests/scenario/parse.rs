@@ -17,6 +17,7 @@
 //! close 2                                 the peer closes connection 2; via=2 with a request says it
 //!                                         came over that one, and not over connection 1
 //! signs a b | signs                       new connections of these client ids have shown nothing yet
+//! replaced a b | replaced                 others have begun under these client ids
 //! beat .. | describe-consumer ..          see `consumer_input.rs`
 //! advance 10s                             let time pass, timers go off when they are due
 //! restart                                 lose everything but the log
@@ -66,6 +67,7 @@ pub(super) enum Input {
     Request { label: String, version: i16, connection: ConnectionId, request: GroupRequest },
     Close(ConnectionId),
     Signs(BTreeSet<String>),
+    Replaced(BTreeSet<String>),
     Advance(Timestamp),
     Restart,
     FailAppend(ErrorCode),
@@ -83,6 +85,7 @@ pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
         "advance" => Ok(Input::Advance(duration(rest)?)),
         "close" => Ok(Input::Close(ConnectionId(number(rest)?))),
         "signs" => Ok(Input::Signs(rest.split_whitespace().map(str::to_owned).collect())),
+        "replaced" => Ok(Input::Replaced(rest.split_whitespace().map(str::to_owned).collect())),
         "restart" => Ok(Input::Restart),
         "fail-append" => Ok(Input::FailAppend(error(rest)?)),
         "log" => log(rest),

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 pub(crate) struct ShardCall {
     pub(crate) call: GroupCall,
     pub(crate) reply: oneshot::Sender<GroupResponse>,
-    /// It shows for the first time whose its connection is, or that its member is new.
+    /// It shows whose its connection is, or that its member is new.
     pub(crate) shows: bool,
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kohort_protocol::ErrorCode;
 
 use super::state::ClassicGroup;
+use crate::clients::Signs;
 use crate::group::event::CauseKind;
 use crate::group::presence::{Absent, Whose, ends_with_connection};
 use crate::group::turn::{TimerKey, Turn};
@@ -54,8 +55,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Takes in whether there are signs of an absent member.
-    pub(crate) fn handle_signs(&mut self, turn: &mut Turn<'_>, member_id: &Arc<str>, signs: bool) {
+    /// Takes in what there is of an absent member.
+    pub(crate) fn handle_signs(&mut self, turn: &mut Turn<'_>, member_id: &Arc<str>, signs: Signs) {
         let Some(member) = self.members.get_mut(member_id) else { return };
         let whose = Whose { group: &self.id, member: member_id };
         let session_timeout_ms = member.session_timeout_ms;

@@ -16,6 +16,7 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 use super::ConsumerGroup;
 use super::leave::remove;
 use super::record::MemberState;
+use crate::clients::Signs;
 use crate::group::event::CauseKind;
 use crate::group::hold;
 use crate::group::presence::{Absent, Whose, ends_with_connection};
@@ -171,7 +172,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn judge(&mut self, turn: &mut Turn<'_>, id: &Arc<str>, signs: bool) -> Absent {
+    fn judge(&mut self, turn: &mut Turn<'_>, id: &Arc<str>, signs: Signs) -> Absent {
         let session_ms = self.session_ms(turn);
         let whose = Whose { group: &self.id, member: id };
         let member = self.timers.get_mut(id);
@@ -179,12 +180,12 @@ impl ConsumerGroup {
     }
 }
 
-/// Takes in whether there are signs of an absent member.
+/// Takes in what there is of an absent member.
 pub(crate) fn handle_signs(
     entry: &mut GroupEntry,
     turn: &mut Turn<'_>,
     member: &Arc<str>,
-    signs: bool,
+    signs: Signs,
 ) {
     let Group::Consumer(group) = &mut entry.group else { return };
     if let Absent::Gone(since) = group.judge(turn, member, signs) {
