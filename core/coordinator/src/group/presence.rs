@@ -71,6 +71,11 @@ pub(crate) enum Absent {
 }
 
 impl Presence {
+    /// Tells whether that is the connection the member was heard over last.
+    pub(crate) fn is_heard_over(&self, connection: Option<ConnectionId>) -> bool {
+        connection.is_none() || self.connection == connection
+    }
+
     /// Takes in that the member spoke over the connection of this turn.
     pub(crate) fn hear(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
         let Some(connection) = turn.connection else { return };

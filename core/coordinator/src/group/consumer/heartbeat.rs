@@ -336,9 +336,33 @@ impl ConsumerGroup {
         let told_all = beat.joins() || beat.is_full();
         let moved = before.current.assigned != after.assigned;
         // The answer that said so may be lost: librdkafka, for one, repeats the same short heartbeat then,
-        // and would never hear of it.
-        let unheard = after.state == MemberState::UnrevokedPartitions && owned.is_none();
-        Ok(self.answer(turn, &before.id, &after, urgent, told_all || moved || unheard))
+        // and would never hear of it. With a new epoch it could not, as its own is refused.
+        let given = moved && after.epoch == request.member_epoch;
+        let unheard = self.note_heard(&before.id, &after, given, owned.as_ref());
+        let assigned = (told_all || moved || unheard).then_some(&after.assigned);
+        Ok(self.answer(turn, &before.id, after.epoch, urgent, assigned))
+    }
+
+    /// Takes in what a member says to own, and whether it is given something just now. Returns whether it
+    /// may not have heard of what it is to give up, or of what it was given, and is to be told again.
+    fn note_heard(
+        &mut self,
+        id: &str,
+        current: &CurrentAssignment,
+        given: bool,
+        owned: Option<&PartitionSet>,
+    ) -> bool {
+        let has_all = |owned: &PartitionSet| {
+            current.assigned.partitions().all(|partition| owned.contains(partition))
+        };
+        let Some(member) = self.timers.get_mut(id) else { return false };
+        if given {
+            member.unheard = true;
+        } else if owned.is_some_and(has_all) {
+            member.unheard = false;
+        }
+        let gives_up = current.state == MemberState::UnrevokedPartitions;
+        (gives_up || member.unheard) && owned.is_none()
     }
 
     /// Answers a heartbeat that changes nothing, which nearly every one does.
@@ -357,10 +381,12 @@ impl ConsumerGroup {
         if !idle {
             return None;
         }
+        let epoch = current.epoch;
+        if !self.renew_session(turn, &request.member_id) {
+            return None;
+        }
         let urgent = self.state.is_under_way();
-        let response = self.answer(turn, &request.member_id, current, urgent, false);
-        self.refresh_session(turn, &request.member_id, None);
-        Some(response)
+        Some(self.answer(turn, &request.member_id, epoch, urgent, None))
     }
 
     /// Returns what a member is told: the one place where answers to heartbeats are made. `urgent` says
@@ -369,20 +395,20 @@ impl ConsumerGroup {
         &self,
         turn: &Turn<'_>,
         member_id: &str,
-        current: &CurrentAssignment,
+        member_epoch: i32,
         urgent: bool,
-        with_assignment: bool,
+        assigned: Option<&OwnedPartitions>,
     ) -> ConsumerGroupHeartbeatResponse {
         ConsumerGroupHeartbeatResponse {
             member_id: Some(member_id.to_owned()),
-            member_epoch: current.epoch,
+            member_epoch,
             heartbeat_interval_ms: heartbeat_interval_ms(
                 turn.config,
                 &turn.image.group(&self.id),
                 turn.consumer_members(),
                 urgent,
             ),
-            assignment: with_assignment.then(|| assignment(&current.assigned)),
+            assignment: assigned.map(assignment),
             ..ConsumerGroupHeartbeatResponse::default()
         }
     }

@@ -34,8 +34,17 @@ impl ConsumerGroup {
         request: &ConsumerGroupHeartbeatRequest,
         response: ConsumerGroupHeartbeatResponse,
     ) {
+        let id = response.member_id.as_deref().unwrap_or_default();
+        if request.hold_ms <= 0
+            && let Some(member) = self.timers.get(id)
+            && member.presence.is_heard_over(turn.connection)
+            && !member.held.is_held()
+        {
+            turn.reply(from, response);
+            return;
+        }
         let session_ms = self.session_ms(turn);
-        let id = response.member_id.clone().unwrap_or_default();
+        let id = id.to_owned();
         let found = self.timers.get_key_value(id.as_str()).map(|(id, _)| id.clone());
         let entry = found.and_then(|id| Some((id.clone(), self.timers.get_mut(&id)?)));
         let Some((id, member)) = entry else {
@@ -144,7 +153,9 @@ impl ConsumerGroup {
 
     fn tell_nothing_new(&self, turn: &mut Turn<'_>, from: ReplyTo, id: &str) {
         let response = match self.state.peek(id) {
-            Some((_, current)) => self.answer(turn, id, current, self.state.is_under_way(), false),
+            Some((_, current)) => {
+                self.answer(turn, id, current.epoch, self.state.is_under_way(), None)
+            }
             None => refused(ErrorCode::UNKNOWN_MEMBER_ID),
         };
         turn.reply(from, response);

@@ -17,9 +17,11 @@ use crate::group::turn::{TimerKey, Turn};
 use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
 
-/// The alarms of one member.
+/// The alarms of one member, and what else is known of it until the coordinator stops.
 #[derive(Debug, Default)]
 pub(super) struct MemberTimers {
+    /// It has not said that it owns what it was given, and may not have heard of it.
+    pub(super) unheard: bool,
     session: Alarm,
     /// The end of the time to give partitions up.
     revocation: Alarm,
@@ -101,6 +103,19 @@ impl ConsumerGroup {
     ) {
         let session_ms = session_ms.unwrap_or_else(|| self.session_ms(turn));
         self.arm(turn, member, MemberAlarm::Session, session_ms);
+    }
+
+    /// Starts the session of a member anew that there is nothing to tell. Returns whether there is such a
+    /// member.
+    pub(super) fn renew_session(&mut self, turn: &mut Turn<'_>, member: &str) -> bool {
+        let due = turn.now + i64::from(self.session_ms(turn).max(0));
+        let group = &self.id;
+        let Some(timers) = self.timers.get_mut(member).filter(|timers| !timers.unheard) else {
+            return false;
+        };
+        let key = || MemberAlarm::Session.key(group, &member.into());
+        turn.timers.arm(&mut timers.session, due, key);
+        true
     }
 
     /// Returns how long a member of this protocol may be silent.
