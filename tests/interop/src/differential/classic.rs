@@ -1,16 +1,17 @@
-//! A classic member in a group of the new protocol, and what becomes of the group when the last member
+//! Classic members in a group of the new protocol, and what becomes of the group when the last member
 //! of either protocol goes.
 //!
-//! There is one classic member, so that its joins are answered at once, and it is a static one, so that
-//! the range assignor serves it first: the broker makes its id, which is another on each side, and shown
-//! as `z`.
+//! Where there are several, a member of the new protocol always stays: in a group that is all classic they
+//! would wait for each other, and each is asked after the other here. They are static ones, so that the
+//! range assignor serves them first and in the order of their names: the broker makes their ids, which are
+//! others on each side, and shown as `x`, `y` and `z`.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
-    ConsumerProtocolSubscription,
+    ConsumerProtocolSubscription, ConsumerProtocolSubscriptionTopicPartition,
 };
 use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::messages::leave_group::MemberIdentity;
@@ -25,6 +26,8 @@ use super::side::Side;
 /// The classic member as both sides know it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Classic {
+    /// By which letter it is shown. Its name as a static member ends with it.
+    pub(super) letter: char,
     /// Whether it believes to be in the group.
     pub(super) joined: bool,
     /// The generation it was told last.
@@ -32,9 +35,19 @@ pub(super) struct Classic {
     /// Whether it leads, and so assigns.
     leads: bool,
     topics: Vec<String>,
+    /// How long it may be silent.
+    pub(super) session_ms: i32,
 }
 
 impl Classic {
+    pub(super) fn new(letter: char) -> Self {
+        Self { letter, session_ms: 45_000, ..Self::default() }
+    }
+
+    fn instance(&self) -> String {
+        format!("static-{}", self.letter)
+    }
+
     pub(super) fn wants(&mut self, topics: Vec<String>) {
         self.topics = topics;
     }
@@ -51,20 +64,20 @@ impl Classic {
             JoinGroupRequestProtocol { name: "range".to_owned(), metadata: self.subscription()? };
         let request = JoinGroupRequest {
             group_id: side.group(group),
-            session_timeout_ms: 45_000,
+            session_timeout_ms: self.session_ms,
             rebalance_timeout_ms: 60_000,
-            member_id: side.classic_id.clone(),
-            group_instance_id: Some(INSTANCE.to_owned()),
+            member_id: side.classic_id(self.letter),
+            group_instance_id: Some(self.instance()),
             protocol_type: "consumer".to_owned(),
             protocols: vec![protocol],
             ..JoinGroupRequest::default()
         };
         let answer = side.link.call(&request, 9)?;
         if answer.error_code.is_ok() {
-            side.classic_id.clone_from(&answer.member_id);
+            side.classic_ids.insert(self.letter, answer.member_id.clone());
         }
-        let own = side.classic_id.clone();
-        let named = |id: &str| if id == own { "z".to_owned() } else { id.to_owned() };
+        let own = side.classic_id(self.letter);
+        let named = |id: &str| side.named(id);
         let members = answer.members.iter().map(|member| {
             json!([named(&member.member_id), member.group_instance_id, member.metadata.to_vec()])
         });
@@ -84,9 +97,11 @@ impl Classic {
             generation: answer.generation_id,
             leads: ok && answer.leader == own && !answer.members.is_empty(),
             topics: self.topics.clone(),
+            letter: self.letter,
+            session_ms: self.session_ms,
         };
         if answer.error_code == ErrorCode::UNKNOWN_MEMBER_ID {
-            side.classic_id.clear();
+            side.classic_ids.remove(&self.letter);
         }
         Ok((comparable, next))
     }
@@ -109,15 +124,15 @@ impl Classic {
                 ..ConsumerProtocolAssignment::default()
             };
             assignments.push(SyncGroupRequestAssignment {
-                member_id: side.classic_id.clone(),
+                member_id: side.classic_id(self.letter),
                 assignment: assignment.to_bytes(3)?,
             });
         }
         let request = SyncGroupRequest {
             group_id: side.group(group),
             generation_id: self.generation + late,
-            member_id: side.classic_id.clone(),
-            group_instance_id: Some(INSTANCE.to_owned()),
+            member_id: side.classic_id(self.letter),
+            group_instance_id: Some(self.instance()),
             protocol_type: Some("consumer".to_owned()),
             protocol_name: Some("range".to_owned()),
             assignments,
@@ -153,8 +168,8 @@ impl Classic {
         let request = HeartbeatRequest {
             group_id: side.group(group),
             generation_id: self.generation + late,
-            member_id: side.classic_id.clone(),
-            group_instance_id: Some(INSTANCE.to_owned()),
+            member_id: side.classic_id(self.letter),
+            group_instance_id: Some(self.instance()),
             ..HeartbeatRequest::default()
         };
         let error = side.link.call(&request, 4)?.error_code;
@@ -167,7 +182,7 @@ impl Classic {
         let request = OffsetCommitRequest {
             group_id: side.group(group),
             generation_id_or_member_epoch: self.generation,
-            member_id: side.classic_id.clone(),
+            member_id: side.classic_id(self.letter),
             topics: vec![side.commit_topic((topic.clone(), 0), offset, 8)],
             ..OffsetCommitRequest::default()
         };
@@ -177,10 +192,10 @@ impl Classic {
     }
 
     /// Leaves.
-    pub(super) fn leave(side: &mut Side, group: &str) -> Result<Value> {
+    pub(super) fn leave(&self, side: &mut Side, group: &str) -> Result<Value> {
         let member = MemberIdentity {
-            member_id: side.classic_id.clone(),
-            group_instance_id: Some(INSTANCE.to_owned()),
+            member_id: side.classic_id(self.letter),
+            group_instance_id: Some(self.instance()),
             reason: None,
         };
         let request = LeaveGroupRequest {
@@ -189,11 +204,52 @@ impl Classic {
             ..LeaveGroupRequest::default()
         };
         let answer = side.link.call(&request, 5)?;
-        side.classic_id.clear();
+        side.classic_ids.remove(&self.letter);
         let left = answer.members.first().context("a member left")?;
         Ok(json!([answer.error_code.to_string(), left.error_code.to_string()]))
     }
-}
 
-/// The name of the classic member, a static one.
-const INSTANCE: &str = "static-z";
+    /// Joins as a member that is no static one, under an id of one's own, and claims partitions.
+    pub(super) fn join_as(
+        side: &mut Side,
+        group: &str,
+        member: &str,
+        claims: &[(&str, i32)],
+    ) -> Result<ErrorCode> {
+        let claim = |(topic, partition): &(&str, i32)| ConsumerProtocolSubscriptionTopicPartition {
+            topic: (*topic).to_owned(),
+            partitions: vec![*partition],
+        };
+        let subscription = ConsumerProtocolSubscription {
+            topics: vec!["apples".to_owned()],
+            owned_partitions: claims.iter().map(claim).collect(),
+            ..ConsumerProtocolSubscription::default()
+        };
+        let protocol = JoinGroupRequestProtocol {
+            name: "cooperative-sticky".to_owned(),
+            metadata: subscription.to_bytes(3)?,
+        };
+        let request = JoinGroupRequest {
+            group_id: side.group(group),
+            session_timeout_ms: 45_000,
+            rebalance_timeout_ms: 60_000,
+            member_id: member.to_owned(),
+            protocol_type: "consumer".to_owned(),
+            protocols: vec![protocol],
+            ..JoinGroupRequest::default()
+        };
+        Ok(side.link.call(&request, 9)?.error_code)
+    }
+
+    /// Leaves under an id of one's own.
+    pub(super) fn leave_as(side: &mut Side, group: &str, member: &str) -> Result<ErrorCode> {
+        let member = MemberIdentity { member_id: member.to_owned(), ..MemberIdentity::default() };
+        let request = LeaveGroupRequest {
+            group_id: side.group(group),
+            members: vec![member],
+            ..LeaveGroupRequest::default()
+        };
+        let answer = side.link.call(&request, 5)?;
+        Ok(answer.members.first().context("a member left")?.error_code)
+    }
+}

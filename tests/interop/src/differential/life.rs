@@ -1,6 +1,6 @@
 //! One group from its first member to its end, the same on both brokers, told as a list of steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use kohort_protocol::ErrorCode;
@@ -16,8 +16,8 @@ pub(super) struct Life<'a> {
     dice: Dice,
     group: String,
     members: Vec<Member>,
-    /// A member of the classic protocol, if this group has one.
-    classic: Option<Classic>,
+    /// Members of the classic protocol, if this group has such.
+    classics: Vec<Classic>,
     /// The topics this group lives on.
     topics: Vec<&'static str>,
     /// Under which id the static member is in the group, whatever it believes itself.
@@ -25,6 +25,10 @@ pub(super) struct Life<'a> {
     /// Whether somebody left since the last heartbeat that was answered: ours has a new target then,
     /// Kafka only with the next heartbeat.
     left: bool,
+    /// What Kafka told each member last to own.
+    told: BTreeMap<String, Value>,
+    /// What ours may tell once more in the next answer.
+    repeatable: Option<Value>,
     /// Whether the sides went apart as they are meant to.
     over: bool,
     steps: Vec<String>,
@@ -50,28 +54,30 @@ impl<'a> Life<'a> {
             dice,
             group,
             members,
-            classic: None,
+            classics: Vec::new(),
             topics,
             registered: None,
             left: false,
+            told: BTreeMap::new(),
+            repeatable: None,
             over: false,
             steps: Vec::new(),
             answers: 0,
         }
     }
 
-    /// Lets a classic member live in the group as well.
-    pub(super) fn with_a_classic_member(mut self) -> Self {
+    /// Lets classic members live in the group as well.
+    pub(super) fn with_classic_members(mut self, letters: &[char]) -> Self {
         for side in &mut *self.sides {
-            side.classic_id.clear();
+            side.classic_ids.clear();
         }
         self.members.truncate(2);
         for member in &mut self.members {
             member.assignor = Some("range");
         }
         self.topics = vec!["apples", "berries"];
-        self.group = format!("mixed-{}", self.group);
-        self.classic = Some(Classic::default());
+        self.group = format!("mixed-{}-{}", letters.len(), self.group);
+        self.classics = letters.iter().map(|letter| Classic::new(*letter)).collect();
         self
     }
 
@@ -97,14 +103,19 @@ impl<'a> Life<'a> {
         if let (true, Some(one)) = (self.left, self.members.iter().position(|one| one.joined)) {
             return self.beat(one);
         }
-        if self.classic.is_some() && self.dice.below(5) < 2 {
-            return self.step_of_the_classic_member();
+        if self.classics.len() > 1 && !self.members[ANCHOR].joined {
+            return self.join(ANCHOR);
+        }
+        if !self.classics.is_empty() && self.dice.below(5) < 2 {
+            let which = self.dice.below(self.classics.len());
+            return self.step_of_a_classic_member(which);
         }
         match self.dice.below(100) {
             _ if !self.members[who].joined && self.dice.below(3) > 0 => self.join(who),
             0..40 => self.beat(who),
             40..46 => self.lose_an_answer(who),
             46..53 => self.resubscribe(who),
+            53..59 if self.classics.len() > 1 && who == ANCHOR => self.beat(who),
             53..59 => self.leave(who),
             59..63 => self.join(who),
             63..70 => self.beat_in_a_wrong_epoch(who),
@@ -280,9 +291,10 @@ impl<'a> Life<'a> {
 
     fn end(&mut self) -> Result<()> {
         self.describe()?;
-        if self.classic.take().is_some() {
+        for classic in std::mem::take(&mut self.classics) {
             let group = self.group.clone();
-            self.compare("z leaves".to_owned(), |side| Classic::leave(side, &group))?;
+            let told = format!("{} leaves", classic.letter);
+            self.compare(told, |side| classic.leave(side, &group))?;
         }
         for who in 0..self.members.len() {
             let mut beat = self.minimal(who);
@@ -348,27 +360,30 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    fn step_of_the_classic_member(&mut self) -> Result<()> {
-        let Some(mut classic) = self.classic.clone() else { return Ok(()) };
+    fn step_of_a_classic_member(&mut self, which: usize) -> Result<()> {
+        let mut classic = self.classics[which].clone();
+        let letter = classic.letter;
         let group = self.group.clone();
         if !classic.joined || self.dice.one_in(6) {
             classic.wants(self.some_topics());
             let mut next = None;
-            self.compare(format!("z joins, {classic:?}"), |side| {
+            self.compare(format!("{letter} joins, {classic:?}"), |side| {
                 let (answer, after) = classic.join(side, &group)?;
                 next.get_or_insert(after);
                 Ok(answer)
             })?;
             self.left = false;
-            self.classic = next;
-            return if self.dice.one_in(5) { Ok(()) } else { self.sync_of_the_classic_member() };
+            if let Some(next) = next {
+                self.classics[which] = next;
+            }
+            return if self.dice.one_in(5) { Ok(()) } else { self.sync_of_a_classic_member(which) };
         }
         match self.dice.below(10) {
             0..5 => {
                 let late = i32::from(self.dice.one_in(6));
                 let mut error = None;
                 self.compare(
-                    format!("z beats in generation {}+{late}", classic.generation),
+                    format!("{letter} beats in generation {}+{late}", classic.generation),
                     |side| {
                         let (answer, code) = classic.beat(side, &group, late)?;
                         error.get_or_insert(code);
@@ -376,34 +391,32 @@ impl<'a> Life<'a> {
                     },
                 )?;
                 if error.is_some_and(|error| !error.is_ok()) && late == 0 {
-                    classic.joined = false;
-                    self.classic = Some(classic);
+                    self.classics[which].joined = false;
                 }
                 Ok(())
             }
-            5..7 => self.sync_of_the_classic_member(),
+            5..7 => self.sync_of_a_classic_member(which),
             7..9 => {
                 let offset = self.dice.below(1000) as i64;
-                self.compare(format!("z commits {offset}"), |side| {
+                self.compare(format!("{letter} commits {offset}"), |side| {
                     classic.commit(side, &group, offset)
                 })
             }
             _ => {
-                self.compare("z leaves".to_owned(), |side| Classic::leave(side, &group))?;
+                self.compare(format!("{letter} leaves"), |side| classic.leave(side, &group))?;
                 self.left = true;
-                self.classic = Some(Classic::default());
+                self.classics[which] = Classic::new(letter);
                 Ok(())
             }
         }
     }
 
-    fn sync_of_the_classic_member(&mut self) -> Result<()> {
-        let Some(classic) = self.classic.clone() else { return Ok(()) };
+    fn sync_of_a_classic_member(&mut self, which: usize) -> Result<()> {
+        let classic = self.classics[which].clone();
         let late = if self.dice.one_in(8) { -1 } else { 0 };
         let group = self.group.clone();
-        self.compare(format!("z syncs in generation {}{late}", classic.generation), |side| {
-            Ok(classic.sync(side, &group, late)?.0)
-        })
+        let told = format!("{} syncs in generation {}{late}", classic.letter, classic.generation);
+        self.compare(told, |side| Ok(classic.sync(side, &group, late)?.0))
     }
 
     /// A heartbeat that tells everything, as after a reconnection.
@@ -461,11 +474,19 @@ impl<'a> Life<'a> {
             if arrives { "" } else { "; the answer is lost" },
         );
         let mut learnt = None;
+        let mut says = Value::Null;
+        self.repeatable = self.told.get(&beat.member).filter(|_| beat.owned.is_none()).cloned();
         self.compare(told, |side| {
             let (answer, told) = side.beat(beat, version)?;
-            learnt.get_or_insert(told);
+            if learnt.is_none() {
+                says.clone_from(&answer["assignment"]);
+                learnt = Some(told);
+            }
             Ok(answer)
         })?;
+        if !says.is_null() {
+            self.told.insert(beat.member.clone(), says);
+        }
         let Some(learnt) = learnt else { return Ok(()) };
         if learnt.error.is_ok() {
             self.left = beat.epoch == -1;
@@ -506,8 +527,15 @@ impl<'a> Life<'a> {
     ) -> Result<()> {
         self.steps.push(told);
         let [theirs, ours] = &mut *self.sides;
-        let (theirs, ours) = (ask(theirs)?, ask(ours)?);
+        let (theirs, mut ours) = (ask(theirs)?, ask(ours)?);
         self.answers += 1;
+        // Who has partitions to give up is told again: see the list of what is meant to differ.
+        if let Some(repeated) = self.repeatable.take()
+            && theirs["assignment"].is_null()
+            && ours["assignment"] == repeated
+        {
+            ours["assignment"] = Value::Null;
+        }
         self.over = is_taken_in_the_epoch_before(&theirs, &ours);
         if theirs == ours || self.over {
             if let Some(step) = self.steps.last_mut() {
@@ -548,6 +576,8 @@ impl Dice {
     }
 }
 
+/// The member that stays where there are several classic ones.
+const ANCHOR: usize = 0;
 /// How many steps a life has before its end.
 const STEPS: usize = 60;
 /// How many steps are shown before a difference.

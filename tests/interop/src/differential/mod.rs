@@ -13,6 +13,7 @@ mod classic;
 mod life;
 mod member;
 mod side;
+mod states;
 
 use std::ops::Range;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use crate::places::Places;
 
 use life::Life;
 use side::Side;
+use states::{STATES, States};
 
 /// What differs on purpose.
 pub(crate) const INTENDED: &[(&str, &str)] = &[
@@ -51,6 +53,23 @@ pub(crate) const INTENDED: &[(&str, &str)] = &[
         "Kafka writes a record for each heartbeat of a member that waits for partitions, and forgets \
          the epoch before with the first; ours writes none, and remembers it until the next step. A life \
          ends where that shows",
+    ),
+    (
+        "what a member is told that has partitions to give up, or was given some, and says nothing of \
+         what it owns",
+        "Kafka tells it once, and a client that repeats its heartbeat as it was, because the answer was \
+         lost, never hears of it; ours tells it again, until it says what it owns",
+    ),
+    (
+        "a dynamic classic member that joins a group of the new protocol under an id the group does not \
+         know, and claims partitions",
+        "it was put out and has not noticed. Kafka lets it in with what it claims, though another may have \
+         that by now; ours says UNKNOWN_MEMBER_ID, so that it gives everything up first",
+    ),
+    (
+        "how a pattern is resolved",
+        "Kafka does it on another thread and in an epoch of its own, ours in the heartbeat that brings \
+         it; what comes of it is compared",
     ),
     (
         "a static member that joins again under the id it has",
@@ -89,7 +108,11 @@ pub(crate) fn run(places: &Places, under_test: Kind, seeds: Range<u64>) -> Resul
         let outcome = match kind {
             "new" => life.live(),
             "mixed" if seed % 2 == 0 => {
-                life = life.with_a_classic_member();
+                life = life.with_classic_members(&['z']);
+                life.live()
+            }
+            "mixed" => {
+                life = life.with_classic_members(&['x', 'y', 'z']);
                 life.live()
             }
             "topics" if seed == first => life.live_while_topics_change(),
@@ -104,6 +127,14 @@ pub(crate) fn run(places: &Places, under_test: Kind, seeds: Range<u64>) -> Resul
             }
         }
     }
+    let mut states = States::new(&mut sides);
+    for kind in STATES {
+        if let Err(error) = states.live(kind) {
+            println!("{kind} ... DIFFERS\n{error:#}");
+            failed.push(kind.to_owned());
+        }
+    }
+    answers += states.answers();
     ensure!(answers > 0, "nothing was compared");
     println!(
         "{answers} answers compared in {:.1} s; lives that differ: {failed:?}",
@@ -119,8 +150,10 @@ const KINDS: [&str; 3] = ["new", "mixed", "topics"];
 const TOPICS: &[(&str, i32)] = &[("apples", 4), ("berries", 3), ("cherries", 7)];
 /// One failure tells more than many after it.
 const FAILURES_MAX: usize = 5;
-/// What depends on the time is taken out: assignments are made at once, and no session ends.
+/// What depends on the time is taken out: assignments are made at once, and no session ends but where
+/// that is the subject.
 const PROPERTIES: Properties = &[
+    ("group.consumer.min.session.timeout.ms", "5500"),
     ("group.consumer.assignment.interval.ms", "0"),
     ("group.consumer.heartbeat.interval.ms", "5000"),
     ("group.initial.rebalance.delay.ms", "0"),

@@ -32,8 +32,8 @@ use super::member::{Beat, Partition};
 /// A broker with a connection to it.
 pub(super) struct Side {
     pub(super) link: Link,
-    /// The id that this side has made for the classic member.
-    pub(super) classic_id: String,
+    /// The ids that this side has made for classic members, by their letters.
+    pub(super) classic_ids: BTreeMap<char, String>,
     /// What is put before the names of groups, when both sides are the same broker.
     prefix: &'static str,
     names: BTreeMap<Uuid, String>,
@@ -52,7 +52,7 @@ impl Side {
     pub(super) fn new(broker: &Broker, prefix: &'static str) -> Result<Self> {
         Ok(Self {
             link: Link::connect(&broker.address())?,
-            classic_id: String::new(),
+            classic_ids: BTreeMap::new(),
             prefix,
             names: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -320,10 +320,7 @@ impl Side {
 
     fn described(&self, group: &DescribedGroup) -> Value {
         let mut members: Vec<&Member> = group.members.iter().collect();
-        let named = |member: &Member| {
-            let classic = member.member_id == self.classic_id;
-            if classic { "z".to_owned() } else { member.member_id.clone() }
-        };
+        let named = |member: &Member| self.named(&member.member_id);
         members.sort_by_key(|member| named(member));
         let member = |member: &Member| {
             let mut topics = member.subscribed_topic_names.clone();
@@ -457,6 +454,17 @@ impl Side {
             json!([result.group_id == self.group(group), result.error_code.to_string()])
         });
         Ok(json!(results.collect::<Vec<_>>()))
+    }
+
+    /// Returns the id of a classic member; empty if it has none.
+    pub(super) fn classic_id(&self, letter: char) -> String {
+        self.classic_ids.get(&letter).cloned().unwrap_or_default()
+    }
+
+    /// Returns how a member is shown: a classic one by its letter.
+    pub(super) fn named(&self, id: &str) -> String {
+        let classic = self.classic_ids.iter().find(|(_, own)| *own == id);
+        classic.map_or_else(|| id.to_owned(), |(letter, _)| letter.to_string())
     }
 
     /// Returns the name a group has on this side.

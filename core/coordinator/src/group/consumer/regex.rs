@@ -15,6 +15,9 @@ use crate::metadata::MetadataImage;
 
 /// Tells what is wrong with a pattern, if anything is.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
+    if stacks_repetitions(&without_quotes(pattern)) {
+        return Err("what is repeated may not be repeated again without brackets".to_owned());
+    }
     compile(pattern).map(|_| ()).map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => format!("it would take more than {limit} bytes"),
         error => error.to_string(),
@@ -64,6 +67,70 @@ fn without_quotes(pattern: &str) -> String {
     translated + rest
 }
 
+/// Tells whether the pattern has one repetition right after another, as `a**`, which RE2 refuses: elsewhere
+/// that means something else.
+fn stacks_repetitions(pattern: &str) -> bool {
+    let mut rest = pattern;
+    let mut repeated = false;
+    while let Some(first) = rest.chars().next() {
+        let repetition = repetition_length(rest);
+        if repetition.is_some() && repeated {
+            return true;
+        }
+        repeated = repetition.is_some();
+        let length = repetition.unwrap_or_else(|| match first {
+            '\\' => escape_length(rest),
+            '[' => class_length(rest),
+            '(' if rest.starts_with("(?") => 2,
+            first => first.len_utf8(),
+        });
+        rest = &rest[length..];
+    }
+    false
+}
+
+/// Returns how long the repetition is that the text begins with, if it is one.
+fn repetition_length(text: &str) -> Option<usize> {
+    let length = match text.as_bytes().first()? {
+        b'*' | b'+' | b'?' => 1,
+        b'{' => {
+            let end = text.find('}')?;
+            let counts = &text[1..end];
+            let digits = |count: &str| count.bytes().all(|byte| byte.is_ascii_digit());
+            let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
+            (!least.is_empty() && digits(least) && digits(most)).then_some(end + 1)?
+        }
+        _ => return None,
+    };
+    // One that takes as little as it can.
+    Some(length + usize::from(text[length..].starts_with('?')))
+}
+
+/// Returns how long the escape is that the text begins with, with the name of its class in braces.
+fn escape_length(text: &str) -> usize {
+    let end = text.chars().take(2).map(char::len_utf8).sum();
+    let is_named = [r"\p{", r"\P{", r"\x{"].iter().any(|named| text.starts_with(named));
+    if is_named { text.find('}').map_or(text.len(), |at| at + 1) } else { end }
+}
+
+/// Returns how long the class is that the text begins with. A bracket that comes first is one of its
+/// characters.
+fn class_length(text: &str) -> usize {
+    let inside = text[1..].strip_prefix('^').unwrap_or(&text[1..]);
+    let inside = inside.strip_prefix(']').unwrap_or(inside);
+    let mut at = text.len() - inside.len();
+    while let Some(next) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += match next {
+            ']' => return at + 1,
+            '\\' => escape_length(rest),
+            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |end| end + 2),
+            next => next.len_utf8(),
+        };
+    }
+    at
+}
+
 /// How large a pattern may be once it is compiled, which bounds what compiling it costs; far above what any
 /// sensible pattern takes.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -101,6 +168,33 @@ mod tests {
         assert_eq!(matched(r"\Qa.b", &topics), ["a.b"]);
         assert_eq!(matched(r"a\.b|\Q\E[Q]", &topics), ["Q", "a.b"]);
         assert!(matched(r"\\Q", &topics).is_empty(), "an escaped backslash begins no quote");
+    }
+
+    #[test]
+    fn a_repetition_is_not_repeated() {
+        for pattern in
+            ["a**", "a+*", "a?+", "a??*", "a{2}{3}", "a{2,}*", "a*{2,3}", r"\d++", "[a]*?*"]
+        {
+            assert!(check(pattern).is_err(), "{pattern}");
+        }
+        let right = [
+            "a*?b*",
+            "a{2}?",
+            "(a*)*",
+            r"a\**",
+            r"a*\*",
+            "[*+]+",
+            "[]*]+",
+            "[^]*]*",
+            "[[:alpha:]*]?",
+            r"[\]*]*",
+            r"\x{61}*",
+            "(?i:a*)+",
+            r"a*\Q*\E*",
+        ];
+        for pattern in right {
+            assert_eq!(check(pattern), Ok(()), "{pattern}");
+        }
     }
 
     #[test]
