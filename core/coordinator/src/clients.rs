@@ -19,12 +19,18 @@
 //! closed in order just then; alone it is what networks do. And if the member's connection closed *alone*, and
 //! others under its name, over which no member ever spoke, are open still, then that process lives, however
 //! long it takes to come back: it may be paused. And it lives as long as any connection is open over which
-//! the member itself spoke: clients commit over another than they heartbeat over.
+//! the member itself spoke: clients commit over another than they heartbeat over. What the broker closes
+//! after the member's connection, being idle, goes on saying so: the process that is paused sends nothing
+//! over it, and its death would have closed it before.
+//!
+//! A client that loses one connection after the other waits before it opens the next; [`Losses`] has how
+//! long.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::group::ConnectionId;
+use crate::losses::Losses;
 use crate::shard::Timestamp;
 
 /// The open connections of one broker, by the names their clients gave.
@@ -34,6 +40,9 @@ pub struct Clients {
     named: BTreeMap<Name, Named>,
     /// The names that have lost their last connection, and how often they had by then.
     deserted: VecDeque<(Name, u64)>,
+    losses: Losses,
+    /// When the first connection was opened: the broker started just before.
+    started: Option<Timestamp>,
 }
 
 /// A client id and an address.
@@ -45,6 +54,8 @@ struct Named {
     open: BTreeMap<ConnectionId, Open>,
     /// The last ones that closed.
     closed: VecDeque<Closed>,
+    /// The last ones that the broker closed, as they were when it did.
+    closed_by_broker: VecDeque<(Timestamp, Open)>,
     /// The last members that began.
     begun: VecDeque<Begun>,
     /// How often the last of the open connections closed.
@@ -116,6 +127,7 @@ impl Clients {
         client_id: &str,
         client_host: &str,
     ) {
+        self.started.get_or_insert(now);
         let name: Name = (client_id.into(), client_host.into());
         self.names.insert(connection, name.clone());
         let open = Open { since: now, spoke: false, member: None };
@@ -169,13 +181,21 @@ impl Clients {
     ) -> Vec<ConnectionId> {
         let Some(name) = self.names.remove(&connection) else { return Vec::new() };
         let Some(named) = self.named.get_mut(&name) else { return Vec::new() };
-        let open = named.open.remove(&connection);
-        let speaker = open.filter(|open| open.spoke).map(|open| match open.member {
-            Some(member) => Speaker::Member(member),
+        let Some(open) = named.open.remove(&connection) else { return Vec::new() };
+        let speaker = open.spoke.then(|| match &open.member {
+            Some(member) => Speaker::Member(member.clone()),
             None => Speaker::Over(connection),
         });
+        if let Some(member) = &open.member {
+            let starting =
+                self.started.is_some_and(|started| open.since - started < RETURNING_MS_MAX);
+            self.losses.add(now, member, open.since, starting && named.begun.is_empty());
+        }
+        if how == Closing::ByBroker {
+            remember(&mut named.closed_by_broker, (now, open));
+        }
+        let ended = named.ended_with(now, connection, how, speaker.as_ref());
         remember(&mut named.closed, Closed { at: now, connection, how, speaker });
-        let ended = named.ended_with(now, connection, how);
         if named.open.is_empty() {
             self.desert(name);
         }
@@ -186,7 +206,9 @@ impl Clients {
     /// is started again under it, but not of any number of names.
     fn desert(&mut self, name: Name) {
         let Some(named) = self.named.get_mut(&name) else { return };
-        if named.closed.iter().all(|closed| closed.speaker.is_none()) {
+        if named.closed.iter().all(|closed| closed.speaker.is_none())
+            && named.closed_by_broker.is_empty()
+        {
             self.named.remove(&name);
             return;
         }
@@ -203,21 +225,29 @@ impl Clients {
     /// Tells what there is of a member that was not heard of since `since`.
     pub fn signs(
         &self,
+        now: Timestamp,
         member: &str,
         client_id: &str,
         client_host: &str,
         since: Timestamp,
     ) -> Signs {
         let name: Name = (client_id.into(), client_host.into());
-        let Some(named) = self.named.get(&name) else { return Signs::Missing };
-        let closed_alone = named.closed_about(since).count() <= 1;
+        let may_wait = self.losses.may_wait(now, member, since);
+        let Some(named) = self.named.get(&name) else {
+            return if may_wait { Signs::Hoped } else { Signs::Missing };
+        };
+        let own = Speaker::Member(member.into());
+        let closed_alone = named.died_at(since, Some(&own)).count() <= 1;
         let replaced = named.has_replaced(member, since);
-        let hoped = named.open.values().any(|open| match &open.member {
+        let closed = named.closed_by_broker.iter().filter(|(at, _)| *at >= since);
+        let mut there = named.open.values().chain(closed.map(|(_, open)| open));
+        let holds = there.any(|open| match &open.member {
             Some(own) => **own == *member,
             None if open.spoke => false,
             None if open.since >= since - OVERLAP_MS => !replaced,
             None => closed_alone,
         });
+        let hoped = holds || (may_wait && !replaced);
         match (hoped, replaced) {
             (true, _) => Signs::Hoped,
             (false, true) => Signs::Replaced,
@@ -233,8 +263,9 @@ impl Named {
         now: Timestamp,
         connection: ConnectionId,
         how: Closing,
+        speaker: Option<&Speaker>,
     ) -> Vec<ConnectionId> {
-        let ends = |how| self.closed_about(now).filter(move |closed| closed.how == how);
+        let ends = |how| self.died_at(now, speaker).filter(move |closed| closed.how == how);
         match how {
             Closing::ByPeer => {
                 ends(Closing::Reset).map(|it| it.connection).chain([connection]).collect()
@@ -287,6 +318,20 @@ impl Named {
         speaking.any(|member| speaker.is(member))
     }
 
+    /// Returns the ends of connections, other than by the broker, that the death of the process of which one
+    /// had that speaker would explain: what speaks for another member is another process's.
+    fn died_at(&self, time: Timestamp, speaker: Option<&Speaker>) -> impl Iterator<Item = &Closed> {
+        self.closed.iter().filter(move |closed| {
+            let is_of_another = match (&closed.speaker, speaker) {
+                (Some(Speaker::Member(one)), Some(Speaker::Member(other))) => one != other,
+                _ => false,
+            };
+            closed.how != Closing::ByBroker
+                && (closed.at - time).abs() <= AT_ONCE_MS
+                && !is_of_another
+        })
+    }
+
     fn closed_about(&self, time: Timestamp) -> impl Iterator<Item = &Closed> {
         self.closed.iter().filter(move |closed| (closed.at - time).abs() <= TOGETHER_MS)
     }
@@ -311,8 +356,13 @@ fn remember<T>(last: &mut VecDeque<T>, one: T) {
 const OVERLAP_MS: Timestamp = 200;
 
 /// How far apart the connections of a process that dies may seem to close: the system closes them within
-/// milliseconds, and a busy broker hears of it later.
+/// milliseconds, and a busy broker hears of it later. That none of them is missed when it is counted who
+/// was replaced takes more.
+const AT_ONCE_MS: Timestamp = 200;
 const TOGETHER_MS: Timestamp = 1_000;
+
+/// How long after the broker's start the connections of those who were members before may be opened.
+const RETURNING_MS_MAX: Timestamp = 20_000;
 
 /// How many ends of connections, and how many members that began, are remembered under a name. Of more ends
 /// within two seconds none was alone, and nobody knows who was lost.

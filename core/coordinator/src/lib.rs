@@ -72,6 +72,7 @@ mod clients;
 mod config;
 mod group;
 mod handover;
+mod losses;
 mod member_ids;
 mod metadata;
 mod outcome;

@@ -372,8 +372,10 @@ impl ShardTask {
             else {
                 continue;
             };
-            let signs = self.shared.clients.lock().signs(&member, &client_id, &client_host, since);
             let now = self.clock.now();
+            let clients = self.shared.clients.lock();
+            let signs = clients.signs(now, &member, &client_id, &client_host, since);
+            drop(clients);
             let outcome = shard.handle_signs(now, &group, &member, signs);
             round.take(shard, outcome);
         }

@@ -15,47 +15,63 @@ fn with(opened: Timestamp) -> Clients {
 #[test]
 fn a_new_connection_is_a_sign_until_it_shows_whose_it_is() {
     let mut clients = with(1_000);
-    assert_eq!(clients.signs("m", "app", HOST, 900), Hoped);
+    assert_eq!(clients.signs(900, "m", "app", HOST, 900), Hoped);
     assert_eq!(
-        clients.signs("m", "app", HOST, 1_100),
+        clients.signs(1_100, "m", "app", HOST, 1_100),
         Hoped,
         "opened just before the other was seen to close"
     );
     clients.spoke(NEXT, "n");
-    assert_eq!(clients.signs("m", "app", HOST, 900), Missing);
+    assert_eq!(clients.signs(900, "m", "app", HOST, 900), Missing);
 }
 
 #[test]
 fn another_name_and_another_host_are_no_signs() {
     let clients = with(1_000);
-    assert_eq!(clients.signs("m", "other", HOST, 900), Missing);
-    assert_eq!(clients.signs("m", "app", "/127.0.0.2", 900), Missing);
+    assert_eq!(clients.signs(900, "m", "other", HOST, 900), Missing);
+    assert_eq!(clients.signs(900, "m", "app", "/127.0.0.2", 900), Missing);
 }
 
 #[test]
 fn a_connection_that_closed_is_no_sign() {
     let mut clients = with(1_000);
     clients.closed(1_100, NEXT, Closing::ByPeer);
-    assert_eq!(clients.signs("m", "app", HOST, 900), Missing);
+    assert_eq!(clients.signs(900, "m", "app", HOST, 900), Missing);
     assert!(clients.names.is_empty() && clients.named.is_empty());
 }
 
 #[test]
 fn an_older_connection_is_a_sign_if_the_member_s_own_closed_alone() {
     let mut clients = with(1_000);
-    let (own, third) = (ConnectionId(1), ConnectionId(3));
-    clients.opened(1_000, own, "app", HOST);
-    clients.opened(1_000, third, "app", HOST);
+    let (own, third, fourth) = (ConnectionId(1), ConnectionId(3), ConnectionId(4));
+    for connection in [own, third, fourth] {
+        clients.opened(1_000, connection, "app", HOST);
+    }
     clients.began(1_100, own, "");
     clients.spoke(own, "m");
     clients.closed(20_000, own, Closing::ByPeer);
-    assert_eq!(clients.signs("m", "app", HOST, 20_001), Hoped, "it fetches over the others");
+    assert_eq!(
+        clients.signs(20_001, "m", "app", HOST, 20_001),
+        Hoped,
+        "it fetches over the others"
+    );
     clients.spoke(NEXT, "n");
-    assert_eq!(clients.signs("m", "app", HOST, 20_001), Hoped);
-    // That was the end of one more connection of the process that has one left.
-    clients.closed(20_300, NEXT, Closing::ByPeer);
-    assert_eq!(clients.signs("m", "app", HOST, 20_001), Missing, "a death closes all of a process");
-    assert_eq!(clients.signs("m", "app", HOST, 30_000), Hoped, "long after it nothing closed");
+    assert_eq!(clients.signs(20_001, "m", "app", HOST, 20_001), Hoped);
+    clients.closed(20_010, NEXT, Closing::ByPeer);
+    let signs = clients.signs(20_010, "m", "app", HOST, 20_001);
+    assert_eq!(signs, Hoped, "that was another process's");
+    // That was the end of one more connection of the process, or of another that has no member.
+    clients.closed(20_100, third, Closing::ByPeer);
+    assert_eq!(
+        clients.signs(20_001, "m", "app", HOST, 20_001),
+        Missing,
+        "a death closes all of a process"
+    );
+    assert_eq!(
+        clients.signs(30_000, "m", "app", HOST, 30_000),
+        Hoped,
+        "long after it nothing closed"
+    );
 }
 
 #[test]
@@ -64,7 +80,7 @@ fn an_older_connection_over_which_a_member_speaks_is_that_member_s() {
     clients.spoke(NEXT, "n");
     clients.opened(1_000, ConnectionId(1), "app", HOST);
     clients.closed(20_000, ConnectionId(1), Closing::ByPeer);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Missing);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Missing);
 }
 
 #[test]
@@ -75,8 +91,8 @@ fn a_connection_over_which_the_member_itself_spoke_is_a_sign_while_it_is_open() 
         clients.opened(1_000, ConnectionId(number), "app", HOST);
         clients.closed(20_000, ConnectionId(number), Closing::ByPeer);
     }
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped, "it commits over that one");
-    assert_eq!(clients.signs("l", "app", HOST, 20_000), Missing);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped, "it commits over that one");
+    assert_eq!(clients.signs(20_000, "l", "app", HOST, 20_000), Missing);
 }
 
 #[test]
@@ -141,7 +157,7 @@ fn a_member_that_joins_again_under_another_id_has_it_on_all_its_connections() {
     clients.began(2_000, own, "");
     clients.spoke(own, "n");
     clients.closed(20_000, own, Closing::ByPeer);
-    assert_eq!(clients.signs("n", "app", HOST, 20_000), Hoped, "it commits over that one");
+    assert_eq!(clients.signs(20_000, "n", "app", HOST, 20_000), Hoped, "it commits over that one");
 }
 
 #[test]
@@ -151,7 +167,7 @@ fn a_member_that_dies_young_is_not_its_own_heir() {
     clients.spoke(ConnectionId(1), "m");
     clients.closed(20_010, ConnectionId(1), Closing::ByPeer);
     clients.opened(20_020, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_010), Hoped);
+    assert_eq!(clients.signs(20_010, "m", "app", HOST, 20_010), Hoped);
 }
 
 #[test]
@@ -159,21 +175,25 @@ fn a_process_that_is_started_again_is_not_its_predecessor() {
     let mut clients = that_lost(&["m"]);
     let (own, fetches) = (ConnectionId(1), ConnectionId(2));
     clients.opened(20_050, own, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped, "who knows");
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped, "who knows");
     clients.began(20_060, own, "");
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Replaced);
     clients.opened(20_300, fetches, "app", HOST);
     clients.spoke(own, "n");
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Replaced, "it only fetches over that");
-    assert_eq!(clients.signs("m", "other", HOST, 20_000), Missing);
+    assert_eq!(
+        clients.signs(20_000, "m", "app", HOST, 20_000),
+        Replaced,
+        "it only fetches over that"
+    );
+    assert_eq!(clients.signs(20_000, "m", "other", HOST, 20_000), Missing);
     // And so if that one dies as well, before anybody has noticed anything.
     clients.closed(20_400, own, Closing::ByPeer);
     clients.closed(20_400, fetches, Closing::ByPeer);
     clients.opened(20_500, ConnectionId(3), "app", HOST);
-    assert_eq!(clients.signs("n", "app", HOST, 20_400), Hoped);
+    assert_eq!(clients.signs(20_400, "n", "app", HOST, 20_400), Hoped);
     clients.began(20_510, ConnectionId(3), "o");
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Replaced);
-    assert_eq!(clients.signs("n", "app", HOST, 20_400), Replaced, "each has an heir");
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_400, "n", "app", HOST, 20_400), Replaced, "each has an heir");
 }
 
 #[test]
@@ -181,17 +201,21 @@ fn one_that_begins_takes_the_place_of_one() {
     let mut clients = that_lost(&["l", "m"]);
     clients.began_at(20_050, 1, "n");
     clients.opened(20_060, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped, "it may be l that was replaced");
-    assert_eq!(clients.signs("l", "app", HOST, 20_000), Hoped);
+    assert_eq!(
+        clients.signs(20_000, "m", "app", HOST, 20_000),
+        Hoped,
+        "it may be l that was replaced"
+    );
+    assert_eq!(clients.signs(20_000, "l", "app", HOST, 20_000), Hoped);
     clients.spoke(NEXT, "l");
-    assert_eq!(clients.signs("l", "app", HOST, 20_000), Hoped);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_000, "l", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Replaced);
     let mut clients = that_lost(&["l", "m"]);
     clients.began_at(20_050, 1, "n");
     clients.began_at(20_050, 3, "o");
     clients.opened(20_060, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Replaced);
-    assert_eq!(clients.signs("l", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_000, "l", "app", HOST, 20_000), Replaced);
 }
 
 #[test]
@@ -203,8 +227,8 @@ fn members_that_die_young_are_not_each_other_s_heirs() {
     clients.closed(20_010, ConnectionId(3), Closing::ByPeer);
     clients.opened(20_020, NEXT, "app", HOST);
     clients.began_at(20_030, 4, "n");
-    assert_eq!(clients.signs("l", "app", HOST, 20_010), Hoped);
-    assert_eq!(clients.signs("m", "app", HOST, 20_010), Hoped);
+    assert_eq!(clients.signs(20_010, "l", "app", HOST, 20_010), Hoped);
+    assert_eq!(clients.signs(20_010, "m", "app", HOST, 20_010), Hoped);
 }
 
 #[test]
@@ -213,13 +237,13 @@ fn who_was_there_before_takes_nobody_s_place() {
     let mut clients = that_lost(&["l", "m"]);
     clients.began_at(20_050, 1, "l");
     clients.opened(20_060, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped);
     // One that lost no connection.
     let mut clients = that_lost(&["m"]);
     clients.began_at(10_000, 1, "l");
     clients.began(20_050, ConnectionId(1), "l");
     clients.opened(20_060, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped);
 }
 
 #[test]
@@ -230,7 +254,48 @@ fn of_members_beyond_counting_none_is_replaced() {
         clients.began_at(20_050, 50 + number, &format!("new {number}"));
     }
     clients.opened(20_060, NEXT, "app", HOST);
-    assert_eq!(clients.signs("i", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(20_000, "i", "app", HOST, 20_000), Hoped);
+}
+
+#[test]
+fn a_connection_that_the_broker_closed_since_is_the_sign_it_was() {
+    let mut clients = with(1_000);
+    clients.began_at(1_000, 1, "m");
+    clients.closed(20_000, ConnectionId(1), Closing::ByPeer);
+    assert_eq!(clients.signs(20_001, "m", "app", HOST, 20_000), Hoped);
+    clients.closed(26_000, NEXT, Closing::ByBroker);
+    let signs = clients.signs(26_001, "m", "app", HOST, 20_000);
+    assert_eq!(signs, Hoped, "it may be paused, and was idle therefore");
+    let signs = clients.signs(26_001, "m", "app", HOST, 26_001);
+    assert_eq!(signs, Missing, "closed before the member's own");
+}
+
+#[test]
+fn a_member_that_loses_one_connection_after_the_other_is_waited_for_longer() {
+    let mut clients = Clients::default();
+    let mut lose = |number, opened, closed| {
+        clients.opened(opened, ConnectionId(number), "app", HOST);
+        clients.spoke(ConnectionId(number), "m");
+        clients.closed(closed, ConnectionId(number), Closing::ByPeer);
+        [999, 1_000].map(|later| clients.signs(closed + later, "m", "app", HOST, closed))
+    };
+    assert_eq!(lose(1, 1_000, 60_000), [Missing, Missing]);
+    assert_eq!(lose(2, 60_100, 62_000), [Hoped, Missing]);
+}
+
+#[test]
+fn a_member_from_before_the_start_may_have_waited_long_before_it_came() {
+    let lost_early = |joins| {
+        let mut clients = with(1_000);
+        if joins {
+            clients.began(1_010, NEXT, "m");
+        }
+        clients.spoke(NEXT, "m");
+        clients.closed(9_000, NEXT, Closing::ByPeer);
+        clients.signs(9_500, "m", "app", HOST, 9_000)
+    };
+    assert_eq!(lost_early(false), Hoped);
+    assert_eq!(lost_early(true), Missing, "it is new");
 }
 
 #[test]
@@ -246,7 +311,7 @@ fn so_many_names_are_remembered() {
     assert_eq!(clients.deserted.len(), DESERTED_KEPT);
     clients.began_at(22_000, 1, "n");
     clients.opened(22_000, NEXT, "app", HOST);
-    assert_eq!(clients.signs("m", "app", HOST, 20_000), Hoped, "it is forgotten");
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped, "it is forgotten");
 }
 
 impl Clients {
