@@ -16,7 +16,7 @@
 //!
 //! A process that dies loses all its connections at once, and its system closes them in order, but resets
 //! those that held bytes it had not read. So a reset may be a death if another connection under the name
-//! closed in order just then; alone it is what networks do. And if the member's connection closed *alone*, and
+//! closed in order just then, or if all were reset; alone it is what networks do. And if the member's connection closed *alone*, and
 //! others under its name, over which no member ever spoke, are open still, then that process lives, however
 //! long it takes to come back: it may be paused. And it lives as long as any connection is open over which
 //! the member itself spoke: clients commit over another than they heartbeat over. What the broker closes
@@ -237,7 +237,7 @@ impl Clients {
             return if may_wait { Signs::Hoped } else { Signs::Missing };
         };
         let own = Speaker::Member(member.into());
-        let closed_alone = named.died_at(since, Some(&own)).count() <= 1;
+        let closed_alone = named.died_at(since, ALONE_MS, Some(&own)).count() <= 1;
         let replaced = named.has_replaced(member, since);
         let closed = named.closed_by_broker.iter().filter(|(at, _)| *at >= since);
         let mut there = named.open.values().chain(closed.map(|(_, open)| open));
@@ -265,12 +265,16 @@ impl Named {
         how: Closing,
         speaker: Option<&Speaker>,
     ) -> Vec<ConnectionId> {
-        let ends = |how| self.died_at(now, speaker).filter(move |closed| closed.how == how);
+        let ends =
+            |how| self.died_at(now, AT_ONCE_MS, speaker).filter(move |closed| closed.how == how);
         match how {
             Closing::ByPeer => {
                 ends(Closing::Reset).map(|it| it.connection).chain([connection]).collect()
             }
             Closing::Reset if ends(Closing::ByPeer).next().is_some() => vec![connection],
+            Closing::Reset if self.open.is_empty() && ends(Closing::Reset).next().is_some() => {
+                ends(Closing::Reset).map(|it| it.connection).chain([connection]).collect()
+            }
             Closing::Reset | Closing::ByBroker => Vec::new(),
         }
     }
@@ -320,14 +324,19 @@ impl Named {
 
     /// Returns the ends of connections, other than by the broker, that the death of the process of which one
     /// had that speaker would explain: what speaks for another member is another process's.
-    fn died_at(&self, time: Timestamp, speaker: Option<&Speaker>) -> impl Iterator<Item = &Closed> {
+    fn died_at(
+        &self,
+        time: Timestamp,
+        apart_ms: Timestamp,
+        speaker: Option<&Speaker>,
+    ) -> impl Iterator<Item = &Closed> {
         self.closed.iter().filter(move |closed| {
             let is_of_another = match (&closed.speaker, speaker) {
                 (Some(Speaker::Member(one)), Some(Speaker::Member(other))) => one != other,
                 _ => false,
             };
             closed.how != Closing::ByBroker
-                && (closed.at - time).abs() <= AT_ONCE_MS
+                && (closed.at - time).abs() <= apart_ms
                 && !is_of_another
         })
     }
@@ -355,9 +364,11 @@ fn remember<T>(last: &mut VecDeque<T>, one: T) {
 /// then open the other, but the two are heard of by different tasks.
 const OVERLAP_MS: Timestamp = 200;
 
-/// How far apart the connections of a process that dies may seem to close: the system closes them within
-/// milliseconds, and a busy broker hears of it later. That none of them is missed when it is counted who
-/// was replaced takes more.
+/// How far apart the connections of a process that dies may seem to close: the system closes them within a
+/// millisecond, and a busy broker hears of it later. Where others have connections under the name there is
+/// much to take for a death, so that one that takes longer is rather not seen. That none of them is
+/// missed when it is counted who was replaced takes more.
+const ALONE_MS: Timestamp = 50;
 const AT_ONCE_MS: Timestamp = 200;
 const TOGETHER_MS: Timestamp = 1_000;
 

@@ -61,7 +61,7 @@ fn an_older_connection_is_a_sign_if_the_member_s_own_closed_alone() {
     let signs = clients.signs(20_010, "m", "app", HOST, 20_001);
     assert_eq!(signs, Hoped, "that was another process's");
     // That was the end of one more connection of the process, or of another that has no member.
-    clients.closed(20_100, third, Closing::ByPeer);
+    clients.closed(20_040, third, Closing::ByPeer);
     assert_eq!(
         clients.signs(20_001, "m", "app", HOST, 20_001),
         Missing,
@@ -117,6 +117,26 @@ fn a_reset_is_a_death_if_another_connection_closes_in_order_with_it() {
     assert!(clients.closed(20_000, own, Closing::Reset).is_empty());
     assert!(clients.closed(20_010, third, Closing::ByBroker).is_empty());
     assert_eq!(clients.closed(30_000, NEXT, Closing::ByPeer), [NEXT], "long after it");
+}
+
+#[test]
+fn resets_of_all_that_is_open_under_a_name_are_a_death() {
+    let of_two = || {
+        let mut clients = with(1_000);
+        clients.opened(1_000, ConnectionId(1), "app", HOST);
+        clients
+    };
+    let mut clients = of_two();
+    assert!(clients.closed(20_000, NEXT, Closing::Reset).is_empty());
+    let both = [NEXT, ConnectionId(1)];
+    assert_eq!(clients.closed(20_010, ConnectionId(1), Closing::Reset), both);
+    let mut clients = of_two();
+    clients.opened(1_000, ConnectionId(3), "app", HOST);
+    assert!(clients.closed(20_000, NEXT, Closing::Reset).is_empty());
+    assert!(clients.closed(20_010, ConnectionId(1), Closing::Reset).is_empty(), "one is left");
+    let mut clients = of_two();
+    assert!(clients.closed(20_000, NEXT, Closing::Reset).is_empty());
+    assert!(clients.closed(30_000, ConnectionId(1), Closing::Reset).is_empty(), "it was alone");
 }
 
 #[test]
