@@ -1,38 +1,29 @@
-//! The LZ4 frame format over `lz4_flex`'s block functions.
+//! The LZ4 frame format, over blocks packed by ourselves and unpacked by `lz4_flex`.
 //!
 //! We write what Java writes: version 1, independent blocks of 64 KiB, no checksums beside the
 //! header's. Java refuses linked blocks; librdkafka, franz-go and the `lz4` tool may be told to
 //! write them, and content and block checksums too, so all of those are read and verified.
 
-use lz4_flex::block::{
-    compress_into, decompress_into, decompress_into_with_dict, get_maximum_output_size,
-};
+use lz4_flex::block::{decompress_into, decompress_into_with_dict};
 
 use super::DecompressError;
+use super::lz4_block::{BLOCK_BYTES_MAX, BlockEncoder};
 use super::output::Output;
 use super::xxh32::xxh32;
 
 /// Appends one frame.
-pub(super) fn compress(input: &[u8], output: &mut Vec<u8>) {
+pub(super) fn compress(encoder: &mut BlockEncoder, input: &[u8], output: &mut Vec<u8>) {
     let descriptor = [VERSION_1 | INDEPENDENT_BLOCKS, BLOCKS_OF_64_KIB];
     output.extend_from_slice(&MAGIC.to_le_bytes());
     output.extend_from_slice(&descriptor);
     output.push(header_checksum(&descriptor));
-    for block in input.chunks(64 * 1024) {
-        let length_at = output.len();
-        let block_at = length_at + 4;
-        output.resize(block_at + get_maximum_output_size(block.len()), 0);
-        let len =
-            compress_into(block, &mut output[block_at..]).expect("the space is lz4's own bound");
-        let word = if len < block.len() {
-            output.truncate(block_at + len);
-            len as u32
-        } else {
-            output.truncate(block_at);
-            output.extend_from_slice(block);
-            block.len() as u32 | STORED
-        };
-        output[length_at..block_at].copy_from_slice(&word.to_le_bytes());
+    for block in input.chunks(BLOCK_BYTES_MAX) {
+        let packed = encoder.pack(block);
+        let shrunk = packed.len() < block.len();
+        let (bytes, flag) = if shrunk { (packed, 0) } else { (block, STORED) };
+        output.reserve(4 + bytes.len());
+        output.extend_from_slice(&(bytes.len() as u32 | flag).to_le_bytes());
+        output.extend_from_slice(bytes);
     }
     output.extend_from_slice(&END_MARK.to_le_bytes());
 }

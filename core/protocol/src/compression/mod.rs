@@ -16,6 +16,7 @@
 
 mod gzip;
 mod lz4;
+mod lz4_block;
 mod output;
 mod snappy;
 mod xxh32;
@@ -154,7 +155,7 @@ enum Codec {
     None,
     Gzip(gzip::Encoder),
     Snappy(Box<snappy::Encoder>),
-    Lz4,
+    Lz4(Box<lz4_block::BlockEncoder>),
     Zstd(zstd::Encoder),
 }
 
@@ -173,7 +174,7 @@ impl Compressor {
             Compression::None => Codec::None,
             Compression::Gzip => Codec::Gzip(gzip::Encoder::new(level)),
             Compression::Snappy => Codec::Snappy(Box::new(snappy::Encoder::new())),
-            Compression::Lz4 => Codec::Lz4,
+            Compression::Lz4 => Codec::Lz4(Box::new(lz4_block::BlockEncoder::new())),
             Compression::Zstd => Codec::Zstd(zstd::Encoder::new(level)),
         };
         Ok(Self { codec })
@@ -190,7 +191,7 @@ impl Compressor {
             Codec::None => Compression::None,
             Codec::Gzip(_) => Compression::Gzip,
             Codec::Snappy(_) => Compression::Snappy,
-            Codec::Lz4 => Compression::Lz4,
+            Codec::Lz4(_) => Compression::Lz4,
             Codec::Zstd(_) => Compression::Zstd,
         }
     }
@@ -201,7 +202,7 @@ impl Compressor {
             Codec::None => output.extend_from_slice(input),
             Codec::Gzip(encoder) => encoder.compress(input, output),
             Codec::Snappy(encoder) => encoder.compress(input, output),
-            Codec::Lz4 => lz4::compress(input, output),
+            Codec::Lz4(encoder) => lz4::compress(encoder, input, output),
             Codec::Zstd(encoder) => encoder.compress(input, output),
         }
     }

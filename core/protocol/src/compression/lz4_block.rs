@@ -1,0 +1,268 @@
+//! Packing one block of LZ4.
+//!
+//! A block is a list of sequences: bytes as they are, then a copy of at least four bytes from up to 64 KiB
+//! before. What may be copied is found by a table that remembers, for a hash of the bytes at a place, the
+//! place seen last. Six bytes are hashed, not four as in the first compressors of this format: what is found is
+//! then worth being found, and few of the candidates that are looked at are none. Where nothing is found for
+//! long, places are skipped.
+//!
+//! Why it is our own is told in `docs/decisions/0031`.
+
+/// Packs blocks, with memory that is used again.
+#[derive(Debug)]
+pub(super) struct BlockEncoder {
+    /// By hash, the place where bytes of that hash were seen last. The zeros of an empty table are a place
+    /// like any other: candidates are compared.
+    places: Box<[u16; PLACES]>,
+    packed: Box<[u8]>,
+}
+
+impl BlockEncoder {
+    pub(super) fn new() -> Self {
+        Self { places: Box::new([0; PLACES]), packed: vec![0; PACKED_BYTES_MAX].into_boxed_slice() }
+    }
+
+    /// Returns the packed form of `block`, which may be longer than the block.
+    ///
+    /// # Panics
+    /// If the block is longer than 64 KiB.
+    pub(super) fn pack(&mut self, block: &[u8]) -> &[u8] {
+        assert!(block.len() <= BLOCK_BYTES_MAX, "places have 16 bits");
+        self.places.fill(0);
+        let mut output = Output { bytes: &mut self.packed, len: 0 };
+        let mut copied_to = 0;
+        // The format ends blocks with literals: the last five bytes, and no copy begins in the last twelve.
+        let copies_end = block.len().saturating_sub(LAST_LITERALS);
+        let last_start = block.len().saturating_sub(LAST_START);
+        let mut at = 1;
+        while let Some((found, source)) = find(&mut self.places, block, at, last_start) {
+            let common = common_before(&block[copied_to..found], &block[..source]);
+            let (start, source) = (found - common, source - common);
+            let known = found + MATCH_MIN;
+            let end = known + common_behind(block, known, source + common + MATCH_MIN, copies_end);
+            output.sequence(block, copied_to..start, found - (source + common), end - start);
+            copied_to = end;
+            at = end;
+            if at <= last_start {
+                self.places[hash(word(block, at - 2))] = (at - 2) as u16;
+            }
+        }
+        output.last_literals(&block[copied_to..]);
+        &output.bytes[..output.len]
+    }
+}
+
+/// Finds, from `at` on, a place whose next four bytes are also at an earlier one; returns both.
+#[inline]
+fn find(
+    places: &mut [u16; PLACES],
+    block: &[u8],
+    mut at: usize,
+    last_start: usize,
+) -> Option<(usize, usize)> {
+    let mut tries = 1 << TRIES_PER_STEP_LOG;
+    while at <= last_start && at + 8 <= block.len() {
+        let here = word(block, at);
+        let place = &mut places[hash(here)];
+        let before = usize::from(std::mem::replace(place, at as u16));
+        if half_word(block, before) == here as u32 {
+            return Some((at, before));
+        }
+        at += tries >> TRIES_PER_STEP_LOG;
+        tries += 1;
+    }
+    None
+}
+
+/// Returns how many bytes at the ends of both are the same.
+#[inline]
+fn common_before(left: &[u8], right: &[u8]) -> usize {
+    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
+}
+
+/// Returns how many bytes from `at` and from `source` on are the same, before `end`.
+#[inline]
+fn common_behind(block: &[u8], at: usize, source: usize, end: usize) -> usize {
+    let mut count = 0;
+    while at + count + 8 <= end {
+        let difference = word(block, at + count) ^ word(block, source + count);
+        if difference != 0 {
+            return count + (difference.trailing_zeros() / 8) as usize;
+        }
+        count += 8;
+    }
+    while at + count < end && block[at + count] == block[source + count] {
+        count += 1;
+    }
+    count
+}
+
+struct Output<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
+
+impl Output<'_> {
+    /// Writes `literals` of the block as they are and then a copy of `length` bytes from `distance` before.
+    #[inline]
+    fn sequence(
+        &mut self,
+        block: &[u8],
+        literals: std::ops::Range<usize>,
+        distance: usize,
+        length: usize,
+    ) {
+        let (count, length) = (literals.len(), length - MATCH_MIN);
+        self.bytes[self.len] = token(count, length);
+        self.len += 1;
+        if count < NIBBLE_MAX && literals.start + 16 <= block.len() {
+            // Sixteen bytes are copied faster than an unknown number; what is too much is written over.
+            let bytes: [u8; 16] = array(block, literals.start);
+            self.bytes[self.len..self.len + 16].copy_from_slice(&bytes);
+            self.len += count;
+        } else {
+            self.literals(&block[literals]);
+        }
+        self.bytes[self.len..self.len + 2].copy_from_slice(&(distance as u16).to_le_bytes());
+        self.len += 2;
+        self.more_of(length);
+    }
+
+    fn last_literals(&mut self, literals: &[u8]) {
+        self.bytes[self.len] = token(literals.len(), 0);
+        self.len += 1;
+        self.literals(literals);
+    }
+
+    fn literals(&mut self, literals: &[u8]) {
+        self.more_of(literals.len());
+        self.bytes[self.len..self.len + literals.len()].copy_from_slice(literals);
+        self.len += literals.len();
+    }
+
+    /// Writes what of a length is beyond the four bits it has in the token.
+    #[inline]
+    fn more_of(&mut self, length: usize) {
+        let Some(mut rest) = length.checked_sub(NIBBLE_MAX) else { return };
+        while rest >= 255 {
+            self.bytes[self.len] = 255;
+            self.len += 1;
+            rest -= 255;
+        }
+        self.bytes[self.len] = rest as u8;
+        self.len += 1;
+    }
+}
+
+#[inline]
+fn token(literals: usize, length: usize) -> u8 {
+    (literals.min(NIBBLE_MAX) << 4 | length.min(NIBBLE_MAX)) as u8
+}
+
+/// Hashes the first six of eight bytes.
+#[inline]
+fn hash(word: u64) -> usize {
+    ((word << 16).wrapping_mul(HASH_FACTOR) >> (u64::BITS - PLACES_LOG)) as usize
+}
+
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array(bytes, at))
+}
+
+#[inline]
+fn half_word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array(bytes, at))
+}
+
+#[inline]
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("a slice of N bytes")
+}
+
+/// The longest block.
+pub(super) const BLOCK_BYTES_MAX: usize = 64 * 1024;
+/// A block of which nothing is found to be copied grows by a byte for each 255 of its literals; then the token,
+/// and room for sixteen bytes in one go.
+const PACKED_BYTES_MAX: usize = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 255 + 64;
+/// 8 KiB: a quarter of what the nearest cache has.
+const PLACES: usize = 1 << PLACES_LOG;
+const PLACES_LOG: u32 = 12;
+/// After so many tries (as a power of two) without anything found, one place more is skipped each time.
+const TRIES_PER_STEP_LOG: u32 = 5;
+const HASH_FACTOR: u64 = 0x9e37_79b1_85eb_ca87;
+const MATCH_MIN: usize = 4;
+const LAST_LITERALS: usize = 5;
+const LAST_START: usize = 12;
+/// What four bits hold.
+const NIBBLE_MAX: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use lz4_flex::block::decompress;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(encoder: &mut BlockEncoder, block: &[u8]) -> usize {
+        let packed = encoder.pack(block);
+        assert_eq!(decompress(packed, block.len()).unwrap(), block);
+        packed.len()
+    }
+
+    /// The same each time.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+
+    #[test]
+    fn blocks_of_every_length_come_back() {
+        let mut encoder = BlockEncoder::new();
+        let mixed: Vec<u8> = b"to be or not to be, ".iter().copied().cycle().take(3000).collect();
+        for len in (0..200).chain([255, 256, 270, 271, 2999]) {
+            check(&mut encoder, &mixed[..len]);
+            check(&mut encoder, &noise(len));
+        }
+    }
+
+    #[test]
+    fn long_runs_and_no_runs_come_back() {
+        let mut encoder = BlockEncoder::new();
+        assert!(check(&mut encoder, &vec![7; BLOCK_BYTES_MAX]) < 300);
+        let wild = noise(BLOCK_BYTES_MAX);
+        assert!(check(&mut encoder, &wild) <= BLOCK_BYTES_MAX + 260);
+        // The end again, as far back as it goes.
+        let far = [&wild[..1000], &noise(BLOCK_BYTES_MAX - 2000)[..], &wild[..1000]].concat();
+        check(&mut encoder, &far);
+    }
+
+    #[test]
+    fn lengths_around_each_limit_of_their_coding_come_back() {
+        let mut encoder = BlockEncoder::new();
+        let wild = noise(2000);
+        for literals in [1, 14, 15, 16, 269, 270, 271, 525] {
+            for copied in [4, 5, 6, 18, 19, 20, 273, 274, 275] {
+                let front = &wild[..600];
+                let block =
+                    [front, &wild[700..700 + literals], &front[..copied], &wild[1300..1340]];
+                check(&mut encoder, &block.concat());
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_resemble_each_other_shrink() {
+        let mut encoder = BlockEncoder::new();
+        let records: Vec<u8> = (0..300)
+            .flat_map(|at| format!("{{\"reading\":\"{}\"}}", at * 7919).into_bytes())
+            .collect();
+        assert!(check(&mut encoder, &records) < records.len() * 2 / 3);
+    }
+}
