@@ -1,18 +1,16 @@
-//! The batches of every partition.
+//! The batches of every partition, and how records get into them. What is sent when is in
+//! [`sending`](super::sending), what becomes of it in [`settling`](super::settling).
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 
-use super::idempotence::{Identity, ProducerIdentity, advance};
-use super::partition::{
-    Batch, Decision, Failure, OutBatch, Partition, Payload, Readiness, Rules, Verdict, stamp,
-};
-use super::split::halves;
+use super::ahead::RunAhead;
+use super::idempotence::{Identity, ProducerIdentity};
+use super::partition::{Batch, Partition, Payload};
+use super::sending::NodeTimes;
+use super::spare::Spare;
 use crate::backoff::{Backoff, Jitter};
 
 /// How a producer batches and retries.
@@ -29,12 +27,20 @@ pub struct AccumulatorConfig {
     pub delivery_timeout_ms: i64,
     /// The most that may be held.
     pub buffer_memory: usize,
+    /// How many bytes an application may have waiting behind batches that are ready, as long as the sender
+    /// keeps up: see [`Refused::Ahead`].
+    pub run_ahead: usize,
+    /// How long a node may have something waiting before its partitions are passed over (KIP-794); 0 for
+    /// ever.
+    pub availability_timeout_ms: i64,
     /// The most one request carries, and the largest record.
     pub request_bytes_max: usize,
     /// How often a batch is tried again.
     pub retries: u32,
     /// How many batches of a partition may be in flight.
     pub in_flight_max: usize,
+    /// Whether the records of a batch are packed when it is built.
+    pub packed: bool,
     /// Whether batches carry sequences.
     pub idempotent: bool,
     /// The wait before a retry.
@@ -47,44 +53,40 @@ pub struct AccumulatorConfig {
 /// a clone is handed out with each record.
 #[derive(Debug)]
 pub struct Accumulator<C> {
-    config: AccumulatorConfig,
-    identity: Identity,
-    jitter: Jitter,
-    slots: BTreeMap<Arc<str>, TopicSlot>,
+    pub(super) config: AccumulatorConfig,
+    pub(super) identity: Identity,
+    pub(super) jitter: Jitter,
+    pub(super) slots: BTreeMap<Arc<str>, TopicSlot>,
     /// By their slots. A topic stays when it is deleted: another of its name may come.
-    topics: Vec<Topic<C>>,
+    pub(super) topics: Vec<Topic<C>>,
     /// The partitions that hold something.
-    busy: Vec<(TopicSlot, i32)>,
-    buffered: usize,
-    next_id: u64,
+    pub(super) busy: Vec<(TopicSlot, i32)>,
+    pub(super) buffered: usize,
+    pub(super) next_id: u64,
     /// How many batches, parts of split ones counted, are not at their end, by the id they were opened
     /// as.
-    incomplete: BTreeMap<u64, u32>,
-    hurry_below: u64,
+    pub(super) incomplete: BTreeMap<u64, u32>,
+    pub(super) hurry_below: u64,
     /// When the sender looks again; a record that is due earlier has to wake it.
-    wake_at: i64,
+    pub(super) wake_at: i64,
     /// While full batches wait for company: how much has to be held for the sender to look at once.
-    wake_bytes: Option<usize>,
+    pub(super) wake_bytes: Option<usize>,
     /// Where the next request starts among the partitions, so that none is starved.
-    rotation: usize,
-    /// Buffers of sent batches, to be filled again.
-    #[expect(
-        clippy::vec_box,
-        reason = "they move between batches and here: the box is what moves"
-    )]
-    spare: Vec<Box<BatchBuilder>>,
-    /// Memory of batches that are written, for others to be filled into.
-    spare_memory: Vec<Vec<u8>>,
+    pub(super) rotation: usize,
+    pub(super) spare: Spare,
+    pub(super) ahead: RunAhead,
+    /// By node, where that is asked for.
+    pub(super) nodes: BTreeMap<i32, NodeTimes>,
 }
 
 /// A topic's place in an [`Accumulator`]: what appending a record needs to find it at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TopicSlot(usize);
+pub struct TopicSlot(pub(super) usize);
 
 #[derive(Debug)]
-struct Topic<C> {
-    name: Arc<str>,
-    partitions: Vec<Partition<C>>,
+pub(super) struct Topic<C> {
+    pub(super) name: Arc<str>,
+    pub(super) partitions: Vec<Partition<C>>,
 }
 
 /// A record that was taken in.
@@ -107,6 +109,9 @@ pub struct Appended<C> {
 pub enum Refused {
     /// There is no memory at present: try again after a batch completed.
     Full,
+    /// There is memory, but the sender has enough to do and keeps up: try again when
+    /// [`Polled::resume`](super::Polled) says so, which is a matter of a millisecond.
+    Ahead,
     /// It is larger than one request may be.
     TooLarge {
         /// Its size in a batch of its own.
@@ -116,45 +121,13 @@ pub enum Refused {
     },
 }
 
-/// What a node may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// How many more requests it may be sent.
-    pub free: usize,
-    /// How many it has not answered.
-    pub under_way: usize,
-}
-
-/// A request to one node: at most one batch of each partition.
-#[derive(Debug)]
-pub struct SendRequest {
-    /// The leader of them all.
-    pub node: i32,
-    /// The batches.
-    pub batches: Vec<OutBatch>,
-}
-
-/// What to do now.
-#[derive(Debug)]
-pub struct Polled<C> {
-    /// To be sent.
-    pub requests: Vec<SendRequest>,
-    /// Given up: their time was up.
-    pub expired: Vec<(C, Failure)>,
-    /// Something is ready whose leader is not known: metadata is needed.
-    pub leaderless: bool,
-    /// Something is ready, but a producer id is needed first.
-    pub needs_identity: bool,
-    /// When to poll again, answers and appends apart.
-    pub wake_at: Option<i64>,
-}
-
 impl<C: Clone> Accumulator<C> {
     /// Returns an accumulator without records.
     pub fn new(config: AccumulatorConfig) -> Self {
         Self {
             identity: if config.idempotent { Identity::Wanted } else { Identity::Anonymous },
             jitter: Jitter::seeded(config.seed),
+            ahead: RunAhead::new(config.run_ahead, config.buffer_memory),
             config,
             slots: BTreeMap::new(),
             topics: Vec::new(),
@@ -166,8 +139,8 @@ impl<C: Clone> Accumulator<C> {
             wake_at: i64::MAX,
             wake_bytes: None,
             rotation: 0,
-            spare: Vec::new(),
-            spare_memory: Vec::new(),
+            spare: Spare::default(),
+            nodes: BTreeMap::new(),
         }
     }
 
@@ -203,14 +176,14 @@ impl<C: Clone> Accumulator<C> {
                 self.buffered += bytes;
                 let index = batch.records;
                 batch.records += 1;
-                let wake = batch.bytes >= self.config.batch_size && now < self.wake_at;
+                let is_full = batch.bytes >= self.config.batch_size;
+                let wake = is_full && now < self.wake_at && !slot.no_room;
                 let full = batch.bytes + bytes > self.config.batch_size;
                 let completion = batch.completion.clone();
                 return Ok(Appended { completion, index, bytes, full, wake });
             }
             if builder.size_with(record) <= self.config.batch_size {
-                self.hurry_below = self.next_id;
-                return Err(Refused::Full);
+                return Err(self.full(now));
             }
         }
         self.open_batch(now, (TopicSlot(topic), partition), record, completion)
@@ -223,21 +196,19 @@ impl<C: Clone> Accumulator<C> {
         record: &NewRecord<'_>,
         completion: impl FnOnce() -> C,
     ) -> Result<Appended<C>, Refused> {
-        let mut builder = self.spare.pop().unwrap_or_default();
-        if !builder.has_memory() {
-            let memory = self.spare_memory.pop();
-            builder.reuse(memory.unwrap_or_else(|| Vec::with_capacity(self.config.batch_size)));
+        if self.ahead.refuses(now) {
+            return Err(Refused::Ahead);
         }
+        let mut builder = self.spare.take(self.config.batch_size, self.config.packed);
         let bytes = builder.size_with(record);
         let limit = self.config.request_bytes_max.min(self.config.buffer_memory);
         if bytes > limit {
-            self.spare.push(builder);
+            self.spare.put(builder);
             return Err(Refused::TooLarge { bytes, limit });
         }
         if self.buffered + bytes > self.config.buffer_memory {
-            self.spare.push(builder);
-            self.hurry_below = self.next_id;
-            return Err(Refused::Full);
+            self.spare.put(builder);
+            return Err(self.full(now));
         }
         builder.append(record).expect("a request's limit is below a batch's");
         let id = self.next_id;
@@ -254,7 +225,10 @@ impl<C: Clone> Accumulator<C> {
             slot.listed = true;
             self.busy.push((topic, partition));
         }
-        let behind = !slot.waiting.is_empty();
+        let behind = slot.waiting.back_mut().map(|before| {
+            before.closed = true;
+            self.ahead.closed(before.bytes);
+        });
         slot.waiting.push_back(Batch {
             id,
             opened_as: id,
@@ -266,12 +240,13 @@ impl<C: Clone> Accumulator<C> {
             failures: 0,
             not_before: now,
             first_sequence: -1,
+            closed: false,
         });
         // The batch before is now full; this one is due after its linger.
-        let is_full = behind || bytes >= self.config.batch_size;
+        let is_full = behind.is_some() || bytes >= self.config.batch_size;
         let gathered = self.wake_bytes.is_none_or(|enough| self.buffered >= enough);
         let due = if is_full && gathered { now } else { now.saturating_add(self.config.linger_ms) };
-        let wake = due < self.wake_at;
+        let wake = due < self.wake_at && !slot.no_room;
         if wake {
             self.wake_at = due;
         }
@@ -279,193 +254,22 @@ impl<C: Clone> Accumulator<C> {
         Ok(Appended { completion, index: 0, bytes, full, wake })
     }
 
-    /// Decides what to send. `leader` names the leader of a partition, `room` what a node may be
-    /// sent.
-    pub fn poll(
-        &mut self,
-        now: i64,
-        leader: impl Fn(&str, i32) -> Option<i32>,
-        room: impl Fn(i32) -> Room,
-    ) -> Polled<C> {
-        let mut polled = Polled {
-            requests: Vec::new(),
-            expired: self.expire(now),
-            leaderless: false,
-            needs_identity: false,
-            wake_at: None,
-        };
-        let rules = self.rules();
-        let mut wake_at = i64::MAX;
-        let mut ready: BTreeMap<i32, Ready> = BTreeMap::new();
-        let Self { topics, busy, identity, config, .. } = self;
-        busy.retain(|(slot, index)| {
-            let topic = &mut topics[slot.0];
-            let partition = &mut topic.partitions[*index as usize];
-            if partition.is_idle() {
-                partition.listed = false;
-                return false;
-            }
-            let oldest = partition.oldest().unwrap_or(now);
-            wake_at = wake_at.min(oldest.saturating_add(config.delivery_timeout_ms));
-            let hold_until = match partition.readiness(now, &rules) {
-                Readiness::Later => return true,
-                Readiness::At(at) => {
-                    wake_at = wake_at.min(at);
-                    return true;
-                }
-                Readiness::Full(due) => due,
-                Readiness::Now => now,
-            };
-            if !partition.align(identity) {
-                polled.needs_identity = true;
-                return true;
-            }
-            match leader(&topic.name, *index) {
-                Some(node) => ready.entry(node).or_default().add(
-                    (*slot, *index),
-                    partition.held_bytes(config.gather_bytes),
-                    hold_until,
-                ),
-                None => polled.leaderless = true,
-            }
-            true
-        });
-        self.wake_bytes = None;
-        for (node, ready) in ready {
-            let Room { free, under_way } = room(node);
-            if under_way > 0 && ready.hold_until > now && ready.bytes < self.config.gather_bytes {
-                // With the answer, or before it when they have waited long or become many.
-                wake_at = wake_at.min(ready.hold_until);
-                let enough = self.buffered + (self.config.gather_bytes - ready.bytes);
-                self.wake_bytes = Some(self.wake_bytes.map_or(enough, |others| others.min(enough)));
-                continue;
-            }
-            self.fill_requests(now, node, ready.queue, free, &mut polled.requests);
-        }
-        self.rotation = self.rotation.wrapping_add(1);
-        self.wake_at = wake_at;
-        polled.wake_at = Some(wake_at).filter(|at| *at < i64::MAX);
-        polled
+    /// Hurries what is held, since there is no memory for more.
+    fn full(&mut self, now: i64) -> Refused {
+        self.hurry_below = self.next_id;
+        self.ahead.note_waiting(now);
+        Refused::Full
     }
 
-    /// Fills requests with a batch of each ready partition in turn, until nothing more is ready or
-    /// the node has enough.
-    fn fill_requests(
-        &mut self,
-        now: i64,
-        node: i32,
-        mut queue: VecDeque<(TopicSlot, i32)>,
-        room: usize,
-        requests: &mut Vec<SendRequest>,
-    ) {
-        let rules = self.rules();
-        let shift = self.rotation % queue.len().max(1);
-        queue.rotate_left(shift);
-        for _ in 0..room {
-            let mut batches = Vec::new();
-            let mut size = 0;
-            let mut again = VecDeque::new();
-            while let Some((slot, index)) = queue.pop_front() {
-                let topic = &mut self.topics[slot.0];
-                let partition = &mut topic.partitions[index as usize];
-                let bytes = partition.next_bytes();
-                if size > 0 && size + bytes > self.config.request_bytes_max {
-                    again.push_back((slot, index));
-                    continue;
-                }
-                size += bytes;
-                batches.push(partition.take(&topic.name, index));
-                if let Readiness::Now | Readiness::Full(_) = partition.readiness(now, &rules) {
-                    again.push_back((slot, index));
-                }
-            }
-            if batches.is_empty() {
-                return;
-            }
-            requests.push(SendRequest { node, batches });
-            queue = again;
-        }
+    /// Takes back the builder of a batch that was built.
+    pub fn recycle(&mut self, builder: Box<BatchBuilder>) {
+        self.spare.put(builder);
     }
 
-    /// Notes that a batch was written; returns its completion, unless it was given up before.
-    pub fn complete(&mut self, topic: &str, partition: i32, id: u64) -> Option<C> {
-        let batch = self.partition_mut(topic, partition)?.1.complete(id)?;
-        Some(self.release(batch))
-    }
-
-    /// Decides about a batch that failed; `payload` is what was sent. `completion` is called for each
-    /// part if it is split.
-    pub fn fail(
-        &mut self,
-        now: i64,
-        (topic, partition, id): (&str, i32, u64),
-        payload: Bytes,
-        failure: Failure,
-        completion: impl FnMut() -> C,
-    ) -> Verdict<C> {
-        let retries = self.config.retries;
-        let Some((slot, queue)) = self.partition_mut(topic, partition) else {
-            return Verdict::Ignored;
-        };
-        let (decision, batch) = queue.fail(id, payload.clone(), failure, retries);
-        match (decision, batch) {
-            (Decision::Retry { metadata }, _) => {
-                let partition = &mut self.topics[slot.0].partitions[partition as usize];
-                let retried = partition.in_flight.iter_mut().find(|batch| batch.id == id);
-                if let Some(batch) = retried {
-                    let delay = self.config.backoff.delay(batch.failures, &mut self.jitter);
-                    batch.not_before = now.saturating_add(millis(delay));
-                }
-                Verdict::Retry { metadata }
-            }
-            (Decision::Duplicate, Some(batch)) => Verdict::Duplicate(self.release(batch)),
-            (Decision::Split { at }, Some(batch)) => {
-                self.split((slot, partition), at, batch, &payload, completion)
-            }
-            (Decision::Fail, Some(batch)) => Verdict::Fail(self.release(batch), failure),
-            _ => Verdict::Ignored,
-        }
-    }
-
-    /// Puts the parts of a batch in its place among those in flight.
-    fn split(
-        &mut self,
-        (slot, partition): (TopicSlot, i32),
-        mut at: usize,
-        whole: Batch<C>,
-        payload: &Bytes,
-        mut completion: impl FnMut() -> C,
-    ) -> Verdict<C> {
-        let queue = &mut self.topics[slot.0].partitions[partition as usize];
-        let mut parts = Vec::new();
-        let mut first = 0;
-        for builder in halves(payload, whole.bytes) {
-            let (records, bytes) = (builder.record_count() as u32, builder.size_in_bytes());
-            let mut options = BatchOptions::default();
-            let mut first_sequence = -1;
-            if let Some(identity) = queue.sequences.identity {
-                first_sequence = advance(whole.first_sequence, first);
-                stamp(&mut options, identity, first_sequence);
-            }
-            let part = Batch {
-                id: self.next_id,
-                opened_as: whole.opened_as,
-                payload: Some(Payload::Open(builder, options)),
-                completion: completion(),
-                records,
-                bytes,
-                first_sequence,
-                ..whole
-            };
-            self.next_id += 1;
-            self.buffered += bytes;
-            *self.incomplete.entry(whole.opened_as).or_default() += 1;
-            parts.push((first, part.completion.clone()));
-            first += records;
-            queue.in_flight.insert(at, part);
-            at += 1;
-        }
-        Verdict::Split(self.release(whole), parts)
+    /// Takes the memory of a batch that is written, to be filled again.
+    pub fn recycle_memory(&mut self, memory: Vec<u8>) {
+        let most = self.config.buffer_memory / SPARE_MEMORY_SHARE;
+        self.spare.put_memory(memory, self.config.batch_size, most);
     }
 
     /// Takes over the id and epoch the broker gave out.
@@ -492,50 +296,6 @@ impl<C: Clone> Accumulator<C> {
         self.incomplete.first_key_value().is_none_or(|(id, _)| *id >= mark)
     }
 
-    /// Gives up everything, for the reason given.
-    pub fn abandon(&mut self, failure: Failure) -> Vec<(C, Failure)> {
-        let mut abandoned = Vec::new();
-        for (slot, partition) in std::mem::take(&mut self.busy) {
-            let partition = std::mem::take(&mut self.topics[slot.0].partitions[partition as usize]);
-            abandoned.extend(partition.in_flight);
-            abandoned.extend(partition.waiting);
-        }
-        abandoned.into_iter().map(|batch| (self.release(batch), failure)).collect()
-    }
-
-    /// Takes back the builder of a batch that was built.
-    pub fn recycle(&mut self, builder: Box<BatchBuilder>) {
-        if self.spare.len() < SPARE_BUILDERS_MAX {
-            self.spare.push(builder);
-        }
-    }
-
-    /// Takes the memory of a batch that is written, to be filled again: fresh memory costs more than the
-    /// records that are put into it.
-    pub fn recycle_memory(&mut self, mut memory: Vec<u8>) {
-        let kept = self.spare_memory.len() * self.config.batch_size;
-        let fits = memory.capacity() <= 2 * self.config.batch_size;
-        if fits && kept <= self.config.buffer_memory / SPARE_MEMORY_SHARE {
-            memory.clear();
-            self.spare_memory.push(memory);
-        }
-    }
-
-    /// Tells for each topic with a batch behind another one how many batches wait for each of its
-    /// partitions, for a partitioner that avoids the longer queues.
-    pub fn queue_lengths(&self, mut tell: impl FnMut(&str, &mut dyn Iterator<Item = (i32, u32)>)) {
-        let mut last = None;
-        for (slot, partition) in &self.busy {
-            let topic = &self.topics[slot.0];
-            if topic.partitions[*partition as usize].waiting.len() < 2 || last == Some(*slot) {
-                continue;
-            }
-            last = Some(*slot);
-            let lengths = (0..).zip(topic.partitions.iter().map(|it| it.waiting.len() as u32));
-            tell(&topic.name, &mut { lengths });
-        }
-    }
-
     /// Returns how many bytes are held.
     pub fn buffered_bytes(&self) -> usize {
         self.buffered
@@ -545,74 +305,10 @@ impl<C: Clone> Accumulator<C> {
     pub fn is_empty(&self) -> bool {
         self.incomplete.is_empty()
     }
-
-    fn expire(&mut self, now: i64) -> Vec<(C, Failure)> {
-        let created_before = now.saturating_sub(self.config.delivery_timeout_ms);
-        let mut expired = Vec::new();
-        for (slot, partition) in &self.busy {
-            let partition = &mut self.topics[slot.0].partitions[*partition as usize];
-            partition.expire(created_before, &mut expired);
-        }
-        expired.into_iter().map(|batch| (self.release(batch), Failure::TimedOut)).collect()
-    }
-
-    fn release(&mut self, batch: Batch<C>) -> C {
-        self.buffered -= batch.bytes;
-        if let Entry::Occupied(mut left) = self.incomplete.entry(batch.opened_as) {
-            *left.get_mut() -= 1;
-            if *left.get() == 0 {
-                left.remove();
-            }
-        }
-        batch.completion
-    }
-
-    fn partition_mut(
-        &mut self,
-        topic: &str,
-        partition: i32,
-    ) -> Option<(TopicSlot, &mut Partition<C>)> {
-        let slot = *self.slots.get(topic)?;
-        Some((slot, self.topics[slot.0].partitions.get_mut(usize::try_from(partition).ok()?)?))
-    }
-
-    fn rules(&self) -> Rules {
-        Rules {
-            batch_size: self.config.batch_size,
-            linger_ms: self.config.linger_ms,
-            in_flight_max: self.config.in_flight_max,
-            idempotent: self.config.idempotent,
-            hurry_below: self.hurry_below,
-        }
-    }
 }
 
-/// What is ready for one node.
-#[derive(Default)]
-struct Ready {
-    queue: VecDeque<(TopicSlot, i32)>,
-    bytes: usize,
-    /// Until then it may wait for more.
-    hold_until: i64,
-}
-
-impl Ready {
-    fn add(&mut self, place: (TopicSlot, i32), bytes: usize, hold_until: i64) {
-        let alone = self.queue.is_empty();
-        self.hold_until = if alone { hold_until } else { self.hold_until.min(hold_until) };
-        self.bytes += bytes;
-        self.queue.push_back(place);
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Builders kept for reuse: as many as a few nodes have requests in flight.
-const SPARE_BUILDERS_MAX: usize = 64;
 /// At most this part of `buffer.memory` is kept for reuse beside what is held.
-const SPARE_MEMORY_SHARE: usize = 8;
+const SPARE_MEMORY_SHARE: usize = 4;
 
 #[cfg(test)]
 #[path = "accumulator_tests.rs"]

@@ -1,7 +1,11 @@
 //! The accumulator's rules, on one or two partitions of topic `t` led by node 1.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::*;
-use crate::producer::idempotence::ProducerIdentity;
+use crate::producer::{Failure, OutBatch, Polled, Room, Verdict};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::{Compression, Compressor, Decompressor};
 use kohort_protocol::records::batches;
@@ -17,9 +21,12 @@ fn config() -> AccumulatorConfig {
         gather_bytes: 0,
         delivery_timeout_ms: 1000,
         buffer_memory: 10_000,
+        run_ahead: 10_000,
+        availability_timeout_ms: 0,
         request_bytes_max: 1000,
         retries: u32::MAX,
         in_flight_max: 5,
+        packed: false,
         idempotent: true,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(100)),
         seed: 1,
@@ -402,15 +409,97 @@ fn full_batches_wait_for_nothing_when_nothing_is_under_way() {
 #[test]
 fn queue_lengths_are_told_of_topics_where_batches_pile_up() {
     let mut bench = Bench::established(config());
-    let told = |bench: &Bench| {
-        let mut told = Vec::new();
-        bench.accumulator.queue_lengths(|topic, lengths| {
-            told.push((topic.to_owned(), lengths.collect::<Vec<_>>()));
-        });
-        told
+    bench.append_to(2, 0, 150).unwrap();
+    assert!(queue_lengths(&bench).is_empty());
+    bench.append_to(2, 0, 150).unwrap();
+    assert_eq!(queue_lengths(&bench), [Some(0), Some(0), Some(2)]);
+}
+
+/// What is told of the partitions of the one topic; partition 0 is led by node 0, the others by node 1.
+fn queue_lengths(bench: &Bench) -> Vec<Option<u32>> {
+    let mut told = Vec::new();
+    let leader = |_: &str, partition: i32| Some(i32::from(partition > 0));
+    bench.accumulator.queue_lengths(leader, |topic, lengths| {
+        assert_eq!(topic, "t");
+        told.extend((0..3).map(lengths));
+    });
+    told
+}
+
+#[test]
+fn partitions_of_a_node_that_takes_nothing_for_too_long_are_told_as_unavailable() {
+    let mut bench =
+        Bench::established(AccumulatorConfig { availability_timeout_ms: 100, ..config() });
+    let leader = |_: &str, partition: i32| Some(i32::from(partition > 0));
+    let poll = |bench: &mut Bench, now, stuck: i32| {
+        let room = |node| if node == stuck { Room { free: 0, under_way: 5 } } else { FREE };
+        bench.accumulator.poll(now, leader, room);
     };
-    bench.append_to(2, 0, 150).unwrap();
-    assert!(told(&bench).is_empty());
-    bench.append_to(2, 0, 150).unwrap();
-    assert_eq!(told(&bench), [("t".to_owned(), vec![(0, 0), (1, 0), (2, 2)])]);
+    bench.append_to(0, 10, 150).unwrap();
+    bench.append_to(1, 10, 150).unwrap();
+    poll(&mut bench, 20, 0);
+    bench.append_to(1, 20, 150).unwrap();
+    poll(&mut bench, 120, 0);
+    assert!(queue_lengths(&bench).is_empty(), "not yet");
+    bench.append_to(2, 121, 10).unwrap();
+    poll(&mut bench, 121, 0);
+    assert_eq!(queue_lengths(&bench), [None, Some(1), Some(1)]);
+    poll(&mut bench, 122, 9);
+    assert!(queue_lengths(&bench).is_empty(), "it was sent something");
+}
+
+#[test]
+fn a_node_without_room_is_no_reason_to_wake_the_sender_for_more() {
+    let mut bench = Bench::established(config());
+    bench.room = 0;
+    assert!(bench.append(0, 150).unwrap().wake);
+    bench.poll(0);
+    assert!(!bench.append(0, 150).unwrap().wake, "its answer will");
+    assert!(bench.append_to(1, 0, 150).unwrap().wake, "who leads this one is not known here");
+    bench.room = 5;
+    bench.poll(1);
+    assert!(bench.append(1, 150).unwrap().wake);
+}
+
+#[test]
+fn an_application_ahead_of_the_sender_waits_until_half_of_its_lead_is_sent() {
+    let mut bench = Bench::established(AccumulatorConfig { run_ahead: 400, ..config() });
+    bench.room = 0;
+    // Two batches behind which others wait, and an open one.
+    for _ in 0..3 {
+        bench.append(0, 150).unwrap();
+    }
+    assert_eq!(bench.append(0, 150), Err(Refused::Ahead));
+    assert_eq!(bench.append_to(1, 0, 150), Err(Refused::Ahead));
+    bench.append(0, 1).unwrap_err();
+    assert!(!bench.poll(1).resume);
+    bench.room = 2;
+    let polled = bench.poll(2);
+    assert!(polled.resume && polled.requests.len() == 2);
+    bench.append(2, 150).unwrap();
+}
+
+#[test]
+fn an_application_does_not_wait_for_a_sender_that_is_held_up() {
+    let mut bench = Bench::established(AccumulatorConfig { run_ahead: 400, ..config() });
+    bench.room = 0;
+    let mut now = 0;
+    let mut taken = 0;
+    loop {
+        match bench.append(now, 150) {
+            Ok(_) => taken += 1,
+            Err(Refused::Ahead) => {
+                let polled = bench.poll(now);
+                assert!(!polled.resume);
+                now = polled.wake_at.unwrap();
+                assert!(bench.poll(now).resume, "no more than it was told to wait");
+            }
+            Err(refused) => {
+                assert_eq!(refused, Refused::Full);
+                break;
+            }
+        }
+    }
+    assert_eq!(taken, 10_000 / bench.accumulator.buffered_bytes().div_ceil(taken));
+    assert!(now <= 50, "{now} ms in all");
 }

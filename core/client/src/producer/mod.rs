@@ -8,12 +8,15 @@
 //! Left out: transactions.
 
 mod accumulator;
+mod ahead;
 pub mod idempotence;
 mod partition;
 pub mod partitioner;
+mod sending;
+mod settling;
+mod spare;
 mod split;
 
-pub use accumulator::{
-    Accumulator, AccumulatorConfig, Appended, Polled, Refused, Room, SendRequest, TopicSlot,
-};
+pub use accumulator::{Accumulator, AccumulatorConfig, Appended, Refused, TopicSlot};
 pub use partition::{Failure, OutBatch, Payload, Verdict};
+pub use sending::{Polled, Room, SendRequest};

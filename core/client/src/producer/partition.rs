@@ -88,6 +88,8 @@ pub(super) struct Batch<C> {
     pub(super) failures: u32,
     pub(super) not_before: i64,
     pub(super) first_sequence: i32,
+    /// Whether it waits with another one behind it, and counts as such.
+    pub(super) closed: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,9 @@ pub(super) struct Partition<C> {
     pub(super) sequences: Sequences,
     /// Whether it is in the accumulator's list of those that hold something.
     pub(super) listed: bool,
+    /// Whether it has something ready that its node had no room for: an answer is awaited, and more records
+    /// change nothing.
+    pub(super) no_room: bool,
 }
 
 impl<C> Default for Partition<C> {
@@ -106,6 +111,7 @@ impl<C> Default for Partition<C> {
             in_flight: VecDeque::new(),
             sequences: Sequences::starting(None),
             listed: false,
+            no_room: false,
         }
     }
 }
@@ -223,13 +229,22 @@ impl<C> Partition<C> {
         }
     }
 
-    /// Takes the batch to send now: the oldest retry, or else the oldest waiting one.
-    pub(super) fn take(&mut self, topic: &Arc<str>, partition: i32) -> OutBatch {
+    /// Takes the batch to send now: the oldest retry, or else the oldest waiting one. `closed` is told the
+    /// bytes of one that had another behind it.
+    pub(super) fn take(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        closed: impl FnOnce(usize),
+    ) -> OutBatch {
         let retry = self.in_flight.iter_mut().find(|batch| batch.payload.is_some());
         let batch = if let Some(batch) = retry {
             batch
         } else {
             let mut batch = self.waiting.pop_front().expect("the partition said it is ready");
+            if std::mem::take(&mut batch.closed) {
+                closed(batch.bytes);
+            }
             if let Some(identity) = self.sequences.identity {
                 batch.first_sequence = self.sequences.take(batch.records);
                 if let Some(Payload::Open(_, options)) = &mut batch.payload {

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::batch::{Attributes, BatchHeader, TimestampType};
-use super::patch::set_crc;
+use super::patch::{set_crc, set_crc_with};
 use super::record::Header;
+use super::running_sum::RunningSum;
 use super::varint::{nullable_len, put_nullable, put_varint, varint_len};
 use super::{
     BATCH_HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
-    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP,
+    NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, field,
 };
 use crate::compression::{Compression, Compressor};
 
@@ -98,6 +99,8 @@ pub struct BatchBuilder {
     /// Set when the base timestamp is not that of the first record.
     fixed_base_timestamp: Option<i64>,
     max_timestamp: i64,
+    /// Where the checksum of the records keeps up with them.
+    running_sum: Option<RunningSum>,
 }
 
 /// Returns the batch that is left of `original` when all its records are gone: the header, which still
@@ -129,6 +132,7 @@ impl BatchBuilder {
             base_timestamp: NO_TIMESTAMP,
             fixed_base_timestamp: None,
             max_timestamp: NO_TIMESTAMP,
+            running_sum: None,
         }
     }
 
@@ -187,6 +191,13 @@ impl BatchBuilder {
     pub fn reuse(&mut self, memory: Vec<u8>) {
         assert!(self.is_empty(), "the records lie in the memory there is");
         self.buffer = memory;
+    }
+
+    /// Has the checksum of the records computed while they are appended, and so while the caches hold them:
+    /// for batches that are not packed, and built long after they were filled. To be called while empty.
+    pub fn sum_while_filling(&mut self) {
+        assert!(self.is_empty(), "records so far were not counted in");
+        self.running_sum = Some(RunningSum::behind(BATCH_HEADER_BYTES));
     }
 
     /// Appends a record at the next offset and returns the record's encoded size.
@@ -249,6 +260,9 @@ impl BatchBuilder {
         self.record_count += 1;
         self.last_offset_delta = offset_delta;
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        if let Some(sum) = &mut self.running_sum {
+            sum.follow(&self.buffer);
+        }
         Ok(encoded)
     }
 
@@ -286,7 +300,7 @@ impl BatchBuilder {
             record_count: self.record_count,
             ..*original
         };
-        self.finish(header, compressor)
+        self.finish(header, compressor, Vec::new())
     }
 
     /// Builds the batch and empties the builder.
@@ -294,6 +308,20 @@ impl BatchBuilder {
     /// # Panics
     /// If no record was appended.
     pub fn build(&mut self, options: &BatchOptions, compressor: &mut Compressor) -> Bytes {
+        self.build_into(Vec::new(), options, compressor)
+    }
+
+    /// Builds the batch and empties the builder. A batch that is packed is packed into `memory`, whatever that
+    /// held.
+    ///
+    /// # Panics
+    /// If no record was appended.
+    pub fn build_into(
+        &mut self,
+        memory: Vec<u8>,
+        options: &BatchOptions,
+        compressor: &mut Compressor,
+    ) -> Bytes {
         let header = BatchHeader {
             base_offset: options.base_offset,
             batch_length: 0,
@@ -313,17 +341,26 @@ impl BatchBuilder {
             base_sequence: options.base_sequence,
             record_count: self.record_count,
         };
-        self.finish(header, compressor)
+        self.finish(header, compressor, memory)
     }
 
     /// Packs the records behind `header`, whose length and checksum are still to be set.
-    fn finish(&mut self, mut header: BatchHeader, compressor: &mut Compressor) -> Bytes {
+    fn finish(
+        &mut self,
+        mut header: BatchHeader,
+        compressor: &mut Compressor,
+        memory: Vec<u8>,
+    ) -> Bytes {
         assert!(!self.is_empty(), "a batch without records says nothing");
+        let mut running_sum = self.running_sum.take();
         let mut bytes = if compressor.compression() == Compression::None {
             self.capacity = self.capacity.max(self.buffer.len());
             std::mem::take(&mut self.buffer)
         } else {
-            let mut packed = vec![0; BATCH_HEADER_BYTES];
+            running_sum = None;
+            let mut packed = memory;
+            packed.clear();
+            packed.resize(BATCH_HEADER_BYTES, 0);
             compressor.compress(&self.buffer[BATCH_HEADER_BYTES..], &mut packed);
             packed
         };
@@ -332,7 +369,14 @@ impl BatchBuilder {
         header.write(
             bytes.first_chunk_mut().expect("room for the header was made with the first record"),
         );
-        set_crc(&mut bytes);
+        match running_sum {
+            Some(sum) => set_crc_with(&mut bytes, |covered| {
+                let records_at = BATCH_HEADER_BYTES - field::CRC_START;
+                let header = crc32c::crc32c(&covered[..records_at]);
+                sum.finish_behind(header, &covered[records_at..])
+            }),
+            None => set_crc(&mut bytes),
+        }
         self.clear();
         Bytes::from(bytes)
     }
@@ -345,6 +389,7 @@ impl BatchBuilder {
         self.base_timestamp = NO_TIMESTAMP;
         self.fixed_base_timestamp = None;
         self.max_timestamp = NO_TIMESTAMP;
+        self.running_sum = None;
     }
 
     fn timestamp_delta(&self, record: &NewRecord<'_>) -> i64 {

@@ -19,6 +19,7 @@ mod builder;
 mod control;
 mod patch;
 mod record;
+mod running_sum;
 mod validate;
 mod varint;
 

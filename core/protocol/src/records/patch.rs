@@ -36,6 +36,11 @@ pub fn set_producer(batch: &mut [u8], producer_id: i64, producer_epoch: i16, bas
 }
 
 pub(super) fn set_crc(batch: &mut [u8]) {
+    set_crc_with(batch, crc32c::crc32c);
+}
+
+/// Sets the CRC to what `sum` says of the bytes it covers.
+pub(super) fn set_crc_with(batch: &mut [u8], sum: impl FnOnce(&[u8]) -> u32) {
     let length = i32::from_be_bytes(array(&batch[field::BATCH_LENGTH]));
     assert_eq!(
         usize::try_from(length).ok().map(|length| length + super::LOG_OVERHEAD_BYTES),
@@ -43,6 +48,6 @@ pub(super) fn set_crc(batch: &mut [u8]) {
         "the slice must be exactly one batch: the CRC covers it to its end"
     );
     assert!(batch.len() >= BATCH_HEADER_BYTES);
-    let crc = crc32c::crc32c(&batch[field::CRC_START..]);
+    let crc = sum(&batch[field::CRC_START..]);
     batch[field::CRC].copy_from_slice(&crc.to_be_bytes());
 }

@@ -185,6 +185,8 @@ properties! {
         "partitioner.ignore.keys" => partitioner_ignore_keys: bool = "false";
         #[doc = "Whether records without a key go more often where fewer batches wait."]
         "partitioner.adaptive.partitioning.enable" => partitioner_adaptive: bool = "true";
+        #[doc = "How long a broker may take nothing of what is ready for it before records without a key pass over its partitions; 0 for ever. Only with adaptive partitioning."]
+        "partitioner.availability.timeout.ms" => partitioner_availability_timeout: Duration = "0" in 0 ..= 9_223_372_036_854;
     }
 }
 

@@ -50,7 +50,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::config::{ConfigError, ProducerConfig, Properties};
+use crate::config::{Codec, ConfigError, ProducerConfig, Properties};
 use crate::error::BuildError;
 use crate::net::{Driver, TokenProvider};
 pub use deliveries::{BatchMetadata, Deliveries};
@@ -90,6 +90,8 @@ struct Shared {
     /// Wakes those who wait for memory, once there is a good part of it: to wake them for each
     /// batch would cost more than the batch.
     freed: Notify,
+    /// Wakes those who were too far ahead of the sender.
+    caught_up: Notify,
     /// Wakes those who wait for a flush or for the end.
     progress: Notify,
     closing: AtomicBool,
@@ -180,6 +182,7 @@ impl Producer {
             state: Mutex::new(State { accumulator, topics }),
             wake: Notify::new(),
             freed: Notify::new(),
+            caught_up: Notify::new(),
             progress: Notify::new(),
             closing: AtomicBool::new(false),
             abandon: AtomicBool::new(false),
@@ -223,6 +226,20 @@ impl Producer {
                     let found = self.handle.driver.run(lookup).await;
                     let view = found.map_err(|_| SendError::Closed)??;
                     shared.learn(&view);
+                }
+                NotYet::Ahead => {
+                    let caught_up = shared.caught_up.notified();
+                    let mut caught_up = std::pin::pin!(caught_up);
+                    caught_up.as_mut().enable();
+                    match shared.try_send(record) {
+                        // The sender looks after who waits like this, so it is not for long.
+                        Err(NotYet::Ahead) => caught_up.await,
+                        Ok(delivery) => return Ok(delivery),
+                        Err(other) => {
+                            reason = other;
+                            continue;
+                        }
+                    }
                 }
                 NotYet::Full => {
                     let freed = shared.freed.notified();
@@ -307,6 +324,8 @@ impl Drop for Handle {
 enum NotYet {
     UnknownTopic,
     Full,
+    /// The sender is to catch up first.
+    Ahead,
     Never(SendError),
 }
 
@@ -345,6 +364,7 @@ impl Shared {
                 })
                 .map_err(|refused| match refused {
                     Refused::Full => NotYet::Full,
+                    Refused::Ahead => NotYet::Ahead,
                     Refused::TooLarge { bytes, limit } => {
                         NotYet::Never(SendError::RecordTooLarge {
                             topic: topic.name.clone(),
@@ -415,6 +435,11 @@ impl Shared {
     /// Tells those who wait for it that batches have come to their end.
     fn released(&self) {
         let held = self.state.lock().accumulator.buffered_bytes();
+        self.tell_released(held);
+    }
+
+    /// The same where it is known how much is still held.
+    fn tell_released(&self, held: usize) {
         let limit = self.config.buffer_memory.get();
         if held <= limit - limit / 8 {
             self.freed.notify_waiters();
@@ -431,9 +456,12 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
         gather_bytes: GATHER_BYTES,
         delivery_timeout_ms: ms(config.delivery_timeout),
         buffer_memory: config.buffer_memory.get(),
+        run_ahead: if config.max_block >= PATIENT { RUN_AHEAD_BYTES } else { usize::MAX },
+        availability_timeout_ms: ms(config.partitioner_availability_timeout),
         request_bytes_max: config.max_request_size.get(),
         retries: config.retries,
         in_flight_max: config.max_in_flight,
+        packed: config.compression_type != Codec::None,
         idempotent: config.enable_idempotence,
         backoff: Backoff::new(config.common.retry_backoff, config.common.retry_backoff_max),
         seed,
@@ -443,3 +471,9 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
 /// What makes a request worth its system calls while another one is under way: at this size they cost a
 /// tenth of what the records do.
 const GATHER_BYTES: usize = 128 * 1024;
+
+/// A small part of what processors have in their last cache, and enough that waking the application costs nothing.
+const RUN_AHEAD_BYTES: usize = 4 * 1024 * 1024;
+
+/// Whoever lets `send` wait less than this is not made to wait for the sender while there is memory.
+const PATIENT: Duration = Duration::from_secs(1);

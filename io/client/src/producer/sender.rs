@@ -18,6 +18,7 @@ use kohort_protocol::compression::{Compression, Compressor};
 use kohort_protocol::messages::produce::{
     NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
 };
+use kohort_protocol::records::BatchBuilder;
 use kohort_protocol::{ErrorCode, Uuid};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,6 +38,14 @@ pub(super) struct Sender {
     /// Keeps the thread until everything is sent.
     _driver: Driver,
     compressor: Compressor,
+    /// What batches were built with, to be given back with the next look at the accumulator.
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between batches and here: the box is what moves"
+    )]
+    builders: Vec<Box<BatchBuilder>>,
+    /// Memory of packed batches that are written, for others to be packed into.
+    packed: Vec<Vec<u8>>,
     work: JoinSet<Event>,
     /// Requests without an answer, by node.
     in_flight: BTreeMap<i32, usize>,
@@ -71,6 +80,8 @@ impl Sender {
             shared,
             _driver: driver,
             compressor,
+            builders: Vec::new(),
+            packed: Vec::new(),
             work: JoinSet::new(),
             in_flight: BTreeMap::new(),
             connecting: BTreeSet::new(),
@@ -116,6 +127,7 @@ impl Sender {
         }
         self.shared.ended.store(true, Ordering::Release);
         self.shared.freed.notify_waiters();
+        self.shared.caught_up.notify_waiters();
         self.shared.progress.notify_waiters();
     }
 
@@ -136,10 +148,16 @@ impl Sender {
         };
         let polled = {
             let State { accumulator, topics } = &mut *self.shared.state.lock();
+            for builder in self.builders.drain(..) {
+                accumulator.recycle(builder);
+            }
             let polled = accumulator.poll(clock::now_ms(), leader, room);
-            topics.note_queues(accumulator);
+            topics.note_queues(accumulator, leader);
             polled
         };
+        if polled.resume {
+            self.shared.caught_up.notify_waiters();
+        }
         if !polled.expired.is_empty() {
             for (completion, failure) in polled.expired {
                 completion.fail(failure, None, &self.shared.config);
@@ -172,13 +190,20 @@ impl Sender {
 
     fn send(&mut self, request: SendRequest, view: &kohort_client_core::metadata::MetadataView) {
         let SendRequest { node, batches } = request;
-        let mut sent: Vec<SentBatch> = batches
-            .into_iter()
-            .map(|batch| {
-                let topic_id = view.topic(&batch.topic).map_or(Uuid::ZERO, |topic| topic.id);
-                self.build(batch, topic_id)
-            })
-            .collect();
+        let mut sent = Vec::with_capacity(batches.len());
+        for OutBatch { topic, partition, id, payload, .. } in batches {
+            let topic_id = view.topic(&topic).map_or(Uuid::ZERO, |topic| topic.id);
+            let bytes = match payload {
+                Payload::Built(bytes) => bytes,
+                Payload::Open(mut builder, options) => {
+                    let memory = self.packed.pop().unwrap_or_default();
+                    let bytes = builder.build_into(memory, &options, &mut self.compressor);
+                    self.builders.push(builder);
+                    bytes
+                }
+            };
+            sent.push(SentBatch { topic, topic_id, partition, id, bytes });
+        }
         *self.in_flight.entry(node).or_default() += 1;
         let connection = self.shared.cluster.existing_connection(node, Purpose::General);
         let config = &self.shared.config;
@@ -212,19 +237,6 @@ impl Sender {
         }
     }
 
-    fn build(&mut self, batch: OutBatch, topic_id: Uuid) -> SentBatch {
-        let OutBatch { topic, partition, id, payload, .. } = batch;
-        let bytes = match payload {
-            Payload::Built(bytes) => bytes,
-            Payload::Open(mut builder, options) => {
-                let bytes = builder.build(&options, &mut self.compressor);
-                self.shared.state.lock().accumulator.recycle(builder);
-                bytes
-            }
-        };
-        SentBatch { topic, topic_id, partition, id, bytes }
-    }
-
     fn apply(&mut self, event: Event) {
         match event {
             Event::Connected { node } => {
@@ -256,7 +268,6 @@ impl Sender {
                     *count -= 1;
                 }
                 self.settle(sent, answer);
-                self.shared.released();
             }
         }
     }
@@ -289,41 +300,66 @@ impl Sender {
         if !named.is_empty() {
             self.shared.cluster.learn_brokers(&named);
         }
+        let found: Vec<_> =
+            sent.iter().map(|it| answers.get(&(&*it.topic, it.partition)).copied()).collect();
+        let (written, failed): (Vec<_>, Vec<_>) = sent
+            .into_iter()
+            .zip(found)
+            .partition(|(_, answer)| answer.is_some_and(|it| it.error_code == ErrorCode::NONE));
+        let held = self.settle_written(written);
+        self.shared.tell_released(held);
+        if failed.is_empty() {
+            return;
+        }
         let mut stale = false;
-        for batch in &sent {
-            let answer = answers.get(&(&*batch.topic, batch.partition)).copied();
-            stale |= self.settle_batch(batch, answer);
+        for (batch, answer) in &failed {
+            stale |= self.settle_failed(batch, *answer);
         }
         if stale {
             self.shared.cluster.refresh_soon();
         }
-        self.recycle(sent);
+        self.shared.released();
     }
 
-    /// Gives the memory of batches that are not kept for a retry to those to come.
-    fn recycle(&self, sent: Vec<SentBatch>) {
-        let State { accumulator, .. } = &mut *self.shared.state.lock();
-        for bytes in sent.into_iter().map(|batch| batch.bytes).filter(Bytes::is_unique) {
-            accumulator.recycle_memory(Vec::from(bytes));
+    /// Takes what is written off the books, and gives its memory to batches to come: all of an answer at
+    /// once, since the application's threads want the lock as well. Returns how much is held still.
+    fn settle_written(
+        &mut self,
+        written: Vec<(SentBatch, Option<&PartitionProduceResponse>)>,
+    ) -> usize {
+        let packs = self.compressor.compression() != Compression::None;
+        let mut completed = Vec::with_capacity(written.len());
+        let held = {
+            let State { accumulator, .. } = &mut *self.shared.state.lock();
+            for (batch, answer) in written {
+                let completion = accumulator.complete(&batch.topic, batch.partition, batch.id);
+                completed.extend(completion.zip(answer));
+                if !batch.bytes.is_unique() {
+                    continue;
+                }
+                let memory = Vec::from(batch.bytes);
+                if !packs {
+                    accumulator.recycle_memory(memory);
+                } else if self.packed.len() < PACKED_MAX && memory.capacity() <= PACKED_BYTES_MAX {
+                    self.packed.push(memory);
+                }
+            }
+            accumulator.buffered_bytes()
+        };
+        for (completion, answer) in completed {
+            completion.written(answer.base_offset, answer.log_append_time_ms);
         }
+        held
     }
 
     /// Returns whether the batch's failure says that our metadata is old.
-    fn settle_batch(
+    fn settle_failed(
         &mut self,
         batch: &SentBatch,
         answer: Option<&PartitionProduceResponse>,
     ) -> bool {
         let Shared { state, cluster, config, .. } = &*self.shared;
         let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
-        if let Some(answer) = answer.filter(|answer| answer.error_code == ErrorCode::NONE) {
-            let completed =
-                state.lock().accumulator.complete(&batch.topic, batch.partition, batch.id);
-            if let Some(completion) = completed {
-                completion.written(answer.base_offset, answer.log_append_time_ms);
-            }
-            return false;
-        }
         if let Some(leader) = answer.map(|it| &it.current_leader).filter(|it| it.leader_id >= 0) {
             let (id, epoch) = (leader.leader_id, leader.leader_epoch);
             cluster.learn_leader(&batch.topic, batch.partition, id, epoch);
@@ -398,3 +434,9 @@ pub(super) fn compressor(config: &ProducerConfig) -> Result<Compressor, ConfigEr
 /// After these the broker takes nothing more under our id.
 const NEEDS_NEW_IDENTITY: [ErrorCode; 2] =
     [ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::INVALID_PRODUCER_ID_MAPPING];
+
+/// As many packed batches as a few requests have.
+const PACKED_MAX: usize = 64;
+
+/// Memory of unusually large batches is not kept.
+const PACKED_BYTES_MAX: usize = 64 * 1024;

@@ -81,8 +81,13 @@ impl TopicTable {
         Some((placement, topic, &mut self.random))
     }
 
-    /// Takes over how many batches wait for each partition (KIP-794).
-    pub(super) fn note_queues<C: Clone>(&mut self, accumulator: &Accumulator<C>) {
+    /// Takes over how many batches wait for each partition, and which partitions are passed over because
+    /// their leader takes none (KIP-794).
+    pub(super) fn note_queues<C: Clone>(
+        &mut self,
+        accumulator: &Accumulator<C>,
+        leader: impl Fn(&str, i32) -> Option<i32>,
+    ) {
         if !self.adaptive {
             return;
         }
@@ -91,16 +96,10 @@ impl TopicTable {
                 topic.partitioner.set_queue_lengths(&[], topic.partitions);
             }
         }
-        accumulator.queue_lengths(|name, lengths| {
+        accumulator.queue_lengths(leader, |name, length| {
             let Some(topic) = self.topics.get_mut(name) else { return };
-            let mut queues = vec![0; topic.partitions as usize];
-            for (partition, length) in lengths {
-                if let Some(queue) = queues.get_mut(partition as usize) {
-                    *queue = length;
-                }
-            }
-            let queues: Vec<_> =
-                topic.available.iter().map(|it| (*it, queues[*it as usize])).collect();
+            let queues = topic.available.iter().filter_map(|it| Some((*it, length(*it)?)));
+            let queues: Vec<_> = queues.collect();
             topic.partitioner.set_queue_lengths(&queues, topic.partitions);
             self.uneven.push(topic.name.clone());
         });
