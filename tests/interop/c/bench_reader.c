@@ -1,7 +1,7 @@
 /* librdkafka in `cargo xtask bench client`: reads every partition of the topic `bench` from its start
  * until it is killed, and tells how many records it has read, with their bytes, at the first one and
  * every so often. Arguments: the bootstrap servers, the number of partitions, and settings as
- * name=value.
+ * name=value; or `version` alone, which is told.
  *
  * The library comes inside the wheel of confluent-kafka, which has no header, so what is used of it is
  * declared here as its documentation has it. From C, since a Python object for each record would cost
@@ -35,6 +35,7 @@ typedef struct rd_kafka_message_s {
 
 enum { CONSUMER = 1, CONF_OK = 0, PARTITION_EOF = -191 };
 
+extern const char *rd_kafka_version_str(void);
 extern rd_kafka_conf_t *rd_kafka_conf_new(void);
 extern int rd_kafka_conf_set(rd_kafka_conf_t *, const char *, const char *, char *, size_t);
 extern rd_kafka_t *rd_kafka_new(int, rd_kafka_conf_t *, char *, size_t);
@@ -65,6 +66,10 @@ static int64_t now_ms(void) {
 
 int main(int count, char **arguments) {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (count == 2 && strcmp(arguments[1], "version") == 0) {
+        puts(rd_kafka_version_str());
+        return 0;
+    }
     if (count < 3) {
         return 2;
     }

@@ -1,4 +1,4 @@
-//! kacrab, at its defaults.
+//! kacrab.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,16 +11,18 @@ use bytes::Bytes;
 use kacrab::common::TopicPartition;
 use kacrab::consumer::Consumer;
 use kacrab::producer::{Producer, ProducerError, ProducerRecord};
+use tokio::task::unconstrained;
 
 use crate::{Outcome, Progress, SENDS_BETWEEN_LOOKS};
 
-pub async fn read(bootstrap: &str, partitions: i32) -> Outcome {
-    let properties = [
+pub async fn read(bootstrap: &str, partitions: i32, settings: &[(&str, &str)]) -> Outcome {
+    let always = [
         ("bootstrap.servers", bootstrap),
         ("group.id", "bench"),
         ("enable.auto.commit", "false"),
         ("auto.offset.reset", "earliest"),
     ];
+    let properties = always.iter().chain(settings).copied();
     let mut consumer = Consumer::from_map(properties).await?;
     let topic = || "bench".to_owned();
     let all: Vec<_> =
@@ -42,8 +44,8 @@ pub async fn read(bootstrap: &str, partitions: i32) -> Outcome {
     }
 }
 
-pub async fn write(bootstrap: &str, values: &[Bytes], codec: &str) -> Outcome {
-    let properties = [("bootstrap.servers", bootstrap), ("compression.type", codec)];
+pub async fn write(bootstrap: &str, values: &[Bytes], settings: &[(&str, &str)]) -> Outcome {
+    let properties = [("bootstrap.servers", bootstrap)].into_iter().chain(settings.iter().copied());
     let producer = Producer::from_map(properties).await?;
     let topic: Arc<str> = Arc::from("bench");
     let mut progress = Progress::default();
@@ -58,7 +60,7 @@ pub async fn write(bootstrap: &str, values: &[Bytes], codec: &str) -> Outcome {
                 let record = ProducerRecord::topic_value(topic.clone(), value.clone());
                 match producer.send(record) {
                     Ok(acknowledged) => {
-                        pending.push_back(Box::pin(acknowledged));
+                        pending.push_back(Box::pin(unconstrained(acknowledged)));
                         break;
                     }
                     Err(ProducerError::Backpressure) => match pending.pop_front() {

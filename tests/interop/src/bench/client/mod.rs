@@ -15,6 +15,7 @@ mod process;
 mod progress;
 mod readers;
 mod server;
+mod settings;
 mod writing;
 
 use std::fs;
@@ -106,18 +107,35 @@ pub(super) fn run(arguments: &ClientArguments) -> Result<()> {
     }
     let mut reports = Vec::new();
     let mut missed = 0;
-    for case in CASES {
-        let wanted = |word: &String| case.word.contains(word.as_str());
-        if !arguments.case.is_empty() && !arguments.case.iter().any(wanted) {
-            continue;
+    let wanted = |case: &&Case| {
+        let words = &arguments.case;
+        words.is_empty() || words.iter().any(|word| case.word.contains(word.as_str()))
+    };
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    let mut described = Vec::new();
+    for (writes, doing) in [(false, "reading"), (true, "writing")] {
+        if cases.iter().any(|case| case.writes == writes) {
+            println!("\n{doing} with");
+            for client in &clients {
+                let line = client.described(writes, &places);
+                println!("{line}");
+                described.push(format!("{doing}: {line}"));
+            }
         }
+    }
+    for case in cases {
         let found = run_case(case, &clients, rounds, time, arguments.quick, &places)
             .with_context(|| format!("case `{}`", case.word))?;
         missed += case.print(&found);
         reports.push(case.to_json(&found));
     }
     if let Some(path) = &arguments.json {
-        let report = json!({ "rounds": rounds, "seconds": seconds, "cases": reports });
+        let report = json!({
+            "rounds": rounds,
+            "seconds": seconds,
+            "clients": described,
+            "cases": reports,
+        });
         fs::write(path, format!("{report:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

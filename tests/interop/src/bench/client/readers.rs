@@ -30,14 +30,20 @@ pub(crate) enum Client {
     FranzGoPooled,
     /// librdkafka, from C, at its defaults but for checksums, which are verified.
     Librdkafka,
+    /// librdkafka with larger queues.
+    LibrdkafkaTuned,
     /// krafka at its defaults.
     Krafka,
+    /// krafka with larger polls or batches.
+    KrafkaTuned,
     /// kacrab at its defaults.
     Kacrab,
+    /// kacrab with larger polls or batches.
+    KacrabTuned,
 }
 
 impl Client {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Floor,
         Self::Batches,
         Self::Owned,
@@ -46,25 +52,31 @@ impl Client {
         Self::FranzGo,
         Self::FranzGoPooled,
         Self::Librdkafka,
+        Self::LibrdkafkaTuned,
         Self::Krafka,
+        Self::KrafkaTuned,
         Self::Kacrab,
+        Self::KacrabTuned,
     ];
 
     /// Returns its name, as a reader or a writer.
     pub(super) fn name(self, writes: bool) -> &'static str {
         match self {
             Self::Owned if writes => "kohort records",
-            Self::FranzGoPooled if writes => "franz-go 1.22 tuned",
+            Self::FranzGoPooled if writes => "franz-go tuned",
             Self::Floor => "floor",
             Self::Batches => "kohort batches",
             Self::Owned => "kohort owned",
-            Self::Java => "java 4.3",
-            Self::JavaTuned => "java 4.3 tuned",
-            Self::FranzGo => "franz-go 1.22",
-            Self::FranzGoPooled => "franz-go 1.22 pooled",
-            Self::Librdkafka => "librdkafka 2.16",
-            Self::Krafka => "krafka 0.28",
-            Self::Kacrab => "kacrab 0.4",
+            Self::Java => "java",
+            Self::JavaTuned => "java tuned",
+            Self::FranzGo => "franz-go",
+            Self::FranzGoPooled => "franz-go pooled",
+            Self::Librdkafka => "librdkafka",
+            Self::LibrdkafkaTuned => "librdkafka tuned",
+            Self::Krafka => "krafka",
+            Self::KrafkaTuned => "krafka tuned",
+            Self::Kacrab => "kacrab",
+            Self::KacrabTuned => "kacrab tuned",
         }
     }
 
@@ -81,8 +93,10 @@ impl Client {
                 places.peers.join("java-driver/classes/BenchReader.class")
             }
             Self::FranzGo | Self::FranzGoPooled => places.peers.join("go/driver"),
-            Self::Librdkafka => places.peers.join("c/bench-reader"),
-            Self::Krafka | Self::Kacrab => places.peers.join("rivals/rivals"),
+            Self::Librdkafka | Self::LibrdkafkaTuned => places.peers.join("c/bench-reader"),
+            Self::Krafka | Self::KrafkaTuned | Self::Kacrab | Self::KacrabTuned => {
+                places.peers.join("rivals/rivals")
+            }
         };
         (!needed.exists()).then(|| format!("{} is not there", needed.display()))
     }
@@ -104,7 +118,7 @@ impl Client {
             }
             Load::Reading(partitions) => partitions.to_string(),
         };
-        Ok(match self {
+        let mut command = match self {
             Self::Floor | Self::Batches | Self::Owned => {
                 let mut command = Command::new(std::env::current_exe()?);
                 let kind = match self {
@@ -118,9 +132,6 @@ impl Client {
             Self::Java | Self::JavaTuned => {
                 let mut java = Command::new("java");
                 java.args(["-cp", &places.class_path(), "BenchReader", bootstrap, &partitions]);
-                if self == Self::JavaTuned {
-                    java.args(JAVA_TUNED);
-                }
                 java
             }
             Self::FranzGo | Self::FranzGoPooled => {
@@ -131,17 +142,21 @@ impl Client {
                 }
                 go
             }
-            Self::Librdkafka => {
+            Self::Librdkafka | Self::LibrdkafkaTuned => {
                 let mut librdkafka = Command::new(places.peers.join("c/bench-reader"));
                 librdkafka.args([bootstrap, &partitions]);
                 librdkafka
             }
-            Self::Krafka | Self::Kacrab => {
+            Self::Krafka | Self::KrafkaTuned | Self::Kacrab | Self::KacrabTuned => {
                 let mut rival = self.rust_rival(places);
                 rival.args(["reader", bootstrap, &partitions]);
                 rival
             }
-        })
+        };
+        if !matches!(self, Self::FranzGo | Self::FranzGoPooled) {
+            command.args(self.settings(false));
+        }
+        Ok(command)
     }
 }
 
@@ -173,8 +188,10 @@ impl Client {
                 go.arg("bench-writer");
                 go
             }
-            Self::Librdkafka => Command::new(places.peers.join("c/bench-writer")),
-            Self::Krafka | Self::Kacrab => {
+            Self::Librdkafka | Self::LibrdkafkaTuned => {
+                Command::new(places.peers.join("c/bench-writer"))
+            }
+            Self::Krafka | Self::KrafkaTuned | Self::Kacrab | Self::KacrabTuned => {
                 let mut rival = self.rust_rival(places);
                 rival.arg("writer");
                 rival
@@ -183,13 +200,10 @@ impl Client {
         command.arg(bootstrap).arg(values).arg(shape.value_bytes.to_string());
         let codec = shape.codec.name();
         match self {
-            Self::FranzGo | Self::Krafka | Self::Kacrab => command.arg(codec),
+            Self::FranzGo => command.arg(codec),
             Self::FranzGoPooled => command.args([codec, "tuned"]),
-            _ => command.arg(format!("compression.type={codec}")),
+            _ => command.arg(format!("compression.type={codec}")).args(self.settings(true)),
         };
-        if self == Self::JavaTuned {
-            command.args(JAVA_WRITER_TUNED);
-        }
         Ok(command)
     }
 }
@@ -197,7 +211,8 @@ impl Client {
 impl Client {
     fn rust_rival(self, places: &Places) -> Command {
         let mut command = Command::new(places.peers.join("rivals/rivals"));
-        command.arg(if self == Self::Krafka { "krafka" } else { "kacrab" });
+        let krafka = matches!(self, Self::Krafka | Self::KrafkaTuned);
+        command.arg(if krafka { "krafka" } else { "kacrab" });
         command
     }
 }
@@ -210,14 +225,6 @@ pub(super) enum Load {
     /// Write the values in this file, which have this shape.
     Writing(Shape, PathBuf),
 }
-
-/// What Kafka's producer gains most from.
-const JAVA_WRITER_TUNED: [&str; 3] =
-    ["batch.size=262144", "linger.ms=20", "buffer.memory=134217728"];
-
-/// What Kafka's consumer gains most from.
-const JAVA_TUNED: [&str; 3] =
-    ["max.poll.records=20000", "fetch.min.bytes=262144", "receive.buffer.bytes=-1"];
 
 /// Which of our own readers to be.
 #[derive(Debug, Args)]
