@@ -1,8 +1,8 @@
 //! Which partitions to fetch from which broker, and what an answer means.
 //!
 //! One fetch is kept in flight per broker, and the next one leaves as soon as the answer to the
-//! last has been walked, batch headers only: what the application still has to read does not hold
-//! it back as long as the byte budget allows.
+//! last has been walked, batch headers only, unless the application has as much as that would bring
+//! still to read, or the byte budget is spent.
 //!
 //! The rule that keeps a consumer from stalling silently: **every owned partition has a fetch in
 //! flight, or [`Fetcher::status`] names the reason.** It is checked by a test on every plan.
@@ -17,10 +17,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::fetch::{
     AbortedTransaction, FetchRequest, FetchResponse, NodeEndpoint, PartitionData,
 };
-use kohort_protocol::{ErrorCode, Uuid};
 
 use super::positions::{Positions, Slot};
 use super::types::{
@@ -28,14 +28,16 @@ use super::types::{
     TopicName, TopicPartition,
 };
 use super::walk::walk_batches;
-use crate::metadata::{Broker, MetadataView};
+use crate::metadata::Broker;
 use pace::Pace;
-use session::{FetchSession, Named, Wanted};
+use session::{FetchSession, Named};
 
 mod pace;
+mod plan;
 mod session;
 mod status;
 
+pub use plan::{FetchPlan, Memory, Planned, Wants};
 pub use status::FetchStatus;
 
 /// How records are fetched.
@@ -59,46 +61,6 @@ pub struct FetchConfig {
     pub retry_backoff_ms: i64,
     /// How long the replica a leader named is read before the leader is asked again, in milliseconds.
     pub preferred_replica_ms: i64,
-}
-
-/// A fetch to send.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FetchPlan {
-    /// The number the answer carries.
-    pub id: RequestId,
-    /// The broker.
-    pub node: i32,
-    /// What to send.
-    pub request: FetchRequest,
-}
-
-/// What there is of the budget.
-pub struct Memory<'a> {
-    /// How many bytes are in memory.
-    pub used: i64,
-    /// How many more are kept for what is unpacked.
-    pub kept: i64,
-    /// Whether somebody waits for records who has at most those of one earlier time: of a stream's
-    /// partition, or of all that no stream has.
-    pub starves: &'a dyn Fn(Option<&TopicPartition>) -> bool,
-}
-
-impl std::fmt::Debug for Memory<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { used, kept, .. } = self;
-        f.debug_struct("Memory").field("used", used).field("kept", kept).finish_non_exhaustive()
-    }
-}
-
-/// What can leave now, and what holds the rest back.
-#[derive(Debug, Default, PartialEq)]
-pub struct Planned {
-    /// The fetches to send.
-    pub fetches: Vec<FetchPlan>,
-    /// Whether a partition has no leader to ask.
-    pub leaderless: bool,
-    /// Whether the application has to take or drop records before more is fetched.
-    pub held_back: bool,
 }
 
 /// Data of one partition, in order, ready for the application.
@@ -160,6 +122,8 @@ pub struct Fetcher {
     disk_errors: BTreeMap<TopicPartition, u32>,
     /// What the latest answers said of partitions that they brought nothing of.
     refusals: BTreeMap<TopicPartition, ErrorCode>,
+    /// The brokers that the latest plan left alone until the application has taken more.
+    behind: BTreeSet<i32>,
 }
 
 #[derive(Debug)]
@@ -189,13 +153,6 @@ impl Asked {
     }
 }
 
-/// How long a broker may hold an answer back that a partition was left out of: its stream may catch up
-/// at any moment.
-const LEFT_OUT_WAIT_MS: i32 = 50;
-
-/// The smallest answer worth asking for.
-const FETCH_BYTES_MIN: i64 = 64 * 1024;
-
 impl Fetcher {
     /// Starts with nothing in flight.
     pub fn new(config: FetchConfig) -> Self {
@@ -210,101 +167,8 @@ impl Fetcher {
             clock: 0,
             disk_errors: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            behind: BTreeSet::new(),
         }
-    }
-
-    /// Returns the fetches that can leave now.
-    ///
-    /// `buffered` tells how many bytes of a partition wait for the application.
-    pub fn plan(
-        &mut self,
-        now: Timestamp,
-        positions: &Positions,
-        view: &MetadataView,
-        buffered: &dyn Fn(&TopicPartition) -> usize,
-        memory: &Memory<'_>,
-    ) -> Planned {
-        let mut planned = Planned::default();
-        // Brokers of which a partition is full. A fetch without it could keep the broker busy long
-        // after the application has emptied it, so the broker waits for the application instead.
-        let mut full: BTreeSet<i32> = BTreeSet::new();
-        let mut ready: BTreeMap<i32, Vec<(TopicPartition, Asked)>> = BTreeMap::new();
-        let (mut paused_bytes, mut takeable) = (0, false);
-        let credit = self.credit_apart(positions);
-        let (mut left_out, mut starved): (BTreeSet<i32>, BTreeSet<i32>) = Default::default();
-        let used = memory.used;
-        for (partition, slot) in positions.iter() {
-            let waiting = buffered(partition);
-            if slot.paused {
-                paused_bytes += waiting as i64;
-            } else if !slot.revoking {
-                takeable |= waiting > 0;
-            }
-            let Some(position) = slot.fetch_position() else { continue };
-            if slot.paused || slot.revoking || now < slot.retry_at() {
-                continue;
-            }
-            let Some((node, leader_epoch)) = source(now, view, partition, slot) else {
-                planned.leaderless = true;
-                continue;
-            };
-            if self.in_flight.contains_key(&node) {
-                continue;
-            }
-            if self.is_full(waiting, slot, credit) {
-                if slot.apart {
-                    // A stream that is slow must not hold up the others: they are fetched without it.
-                    left_out.insert(node);
-                    planned.held_back = true;
-                    continue;
-                }
-                full.insert(node);
-            }
-            if slot.apart && waiting == 0 && (memory.starves)(Some(partition)) {
-                starved.insert(node);
-            }
-            let bytes_max = if slot.apart { credit as i32 } else { i32::MAX };
-            let asked = Asked {
-                epoch: slot.epoch,
-                position_epoch: slot.position_epoch,
-                position,
-                leader_epoch,
-                bytes_max: bytes_max.min(self.config.partition_max_bytes),
-            };
-            ready.entry(node).or_default().push((partition.clone(), asked));
-        }
-        for (node, mut partitions) in ready {
-            if full.contains(&node) {
-                planned.held_back = true;
-                continue;
-            }
-            if self.retry_at.get(&node).is_some_and(|retry_at| now < *retry_at) {
-                continue;
-            }
-            let mut size = self.fetch_bytes(node, view);
-            let reserved = self.reserved_bytes();
-            // With nothing in memory one fetch is always allowed, however large its batches are.
-            let budget = self.config.budget_bytes - memory.kept;
-            if used + reserved + size > budget && used + reserved > 0 {
-                // Whoever has no more than what he was given last may need it until there is more.
-                let starves = starved.contains(&node) || !takeable && (memory.starves)(None);
-                // What paused partitions keep comes back only when they are resumed, which may never
-                // be: meanwhile the others go on, one small answer at a time.
-                let stuck = !takeable && paused_bytes > 0 && reserved == 0;
-                let fits = used - paused_bytes + FETCH_BYTES_MIN.min(budget) <= budget;
-                if !(starves || stuck && fits) {
-                    planned.held_back = true;
-                    continue;
-                }
-                size = FETCH_BYTES_MIN.min(size);
-            }
-            partitions
-                .sort_by_key(|(partition, _)| self.served.get(partition).copied().unwrap_or(0));
-            let max_wait = if left_out.contains(&node) { LEFT_OUT_WAIT_MS } else { i32::MAX };
-            let plan = self.send(now, node, partitions, size, max_wait, view);
-            planned.fetches.push(plan);
-        }
-        planned
     }
 
     /// Takes a broker's answer.
@@ -372,31 +236,6 @@ impl Fetcher {
         self.retry_at.values().copied().filter(|retry_at| *retry_at > now).min()
     }
 
-    /// Two answers' worth: while the application reads one, the next is there. More would only hold
-    /// memory that other partitions need. A partition read apart has its own credit.
-    fn is_full(&self, buffered: usize, slot: &Slot, credit_apart: i64) -> bool {
-        let most =
-            if slot.apart { credit_apart } else { 2 * i64::from(self.config.partition_max_bytes) };
-        buffered as i64 >= most
-    }
-
-    /// How much may wait of each partition that is read apart: together at most half of the budget, so
-    /// that streams nobody reads from leave room for the others.
-    fn credit_apart(&self, positions: &Positions) -> i64 {
-        let apart = positions.iter().filter(|(_, slot)| slot.apart).count().max(1) as i64;
-        let share = self.config.budget_bytes / (4 * apart);
-        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.partition_max_bytes))
-    }
-
-    /// Shares the budget so that every broker can have one answer in flight and one in use.
-    fn fetch_bytes(&self, node: i32, view: &MetadataView) -> i64 {
-        let brokers = view.brokers().len().max(1) as i64;
-        let share = self.config.budget_bytes / (2 * brokers);
-        let share = share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes));
-        let pace = self.paces.get(&node).copied().unwrap_or_default();
-        pace.bytes(i64::from(self.config.min_bytes), share)
-    }
-
     /// Returns how many bytes the fetches in flight may bring.
     pub fn reserved_bytes(&self) -> i64 {
         self.in_flight.values().map(|flight| flight.reserved).sum()
@@ -412,56 +251,6 @@ impl Fetcher {
             (node, request)
         };
         closes.map(request).collect()
-    }
-
-    fn send(
-        &mut self,
-        now: Timestamp,
-        node: i32,
-        partitions: Vec<(TopicPartition, Asked)>,
-        size: i64,
-        max_wait_ms: i32,
-        view: &MetadataView,
-    ) -> FetchPlan {
-        let id = RequestId(self.ids.advance());
-        let mut flight = Flight {
-            id,
-            sent_at: now,
-            reserved: size,
-            partitions: BTreeMap::new(),
-            topic_ids: BTreeMap::new(),
-        };
-        let mut wanted = Vec::with_capacity(partitions.len());
-        for (partition, asked) in partitions {
-            let topic_id = view.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
-            if topic_id != Uuid::ZERO {
-                flight.topic_ids.insert(topic_id.0, partition.topic.clone());
-            }
-            let entry = Wanted {
-                topic_id,
-                offset: asked.position.offset,
-                leader_epoch: asked.leader_epoch,
-                bytes_max: asked.bytes_max,
-            };
-            wanted.push((partition.clone(), entry));
-            flight.partitions.insert(partition, asked);
-        }
-        let Named { session_id, session_epoch, topics, forgotten } =
-            self.sessions.entry(node).or_default().name(&wanted);
-        self.in_flight.insert(node, flight);
-        let request = FetchRequest {
-            max_wait_ms: self.config.max_wait_ms.min(max_wait_ms),
-            min_bytes: self.config.min_bytes,
-            max_bytes: size as i32,
-            isolation_level: self.config.isolation.wire(),
-            session_id,
-            session_epoch,
-            topics,
-            forgotten_topics_data: forgotten,
-            rack_id: self.config.rack.clone(),
-            ..FetchRequest::default()
-        };
-        FetchPlan { id, node, request }
     }
 
     fn land(&mut self, node: i32, id: RequestId) -> Option<Flight> {
@@ -565,21 +354,6 @@ impl Fetcher {
 /// How many failures of a disk in a row are kept from the application: with the waits between them
 /// enough for another leader to be elected.
 const DISK_ERRORS_BORNE: u32 = 3;
-
-/// Returns the node to read a partition from, and its leader's epoch.
-fn source(
-    now: Timestamp,
-    view: &MetadataView,
-    partition: &TopicPartition,
-    slot: &Slot,
-) -> Option<(i32, i32)> {
-    let known = view.partition(&partition.topic, partition.partition)?;
-    if let Some(node) = slot.preferred(now).filter(|node| view.broker(*node).is_some()) {
-        return Some((node, known.leader_epoch));
-    }
-    view.broker(known.leader)?;
-    Some((known.leader, known.leader_epoch))
-}
 
 fn broker(node: NodeEndpoint) -> Option<Broker> {
     let port = u16::try_from(node.port).ok()?;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use kohort_protocol::ErrorCode;
 
 use super::committer::{CommitContext, CommitTicket, Committer};
-use super::fetcher::{FetchStatus, Fetcher, Memory, Planned};
+use super::fetcher::{FetchStatus, Fetcher, Memory, Planned, Wants};
 use super::membership::Membership;
 use super::positions::{Positions, PositionsConfig};
 use super::stalls::{Stall, StallCounters, Stalls};
@@ -57,7 +57,7 @@ pub struct ConsumerMachine {
     metadata_wanted_at: Timestamp,
     /// When to ask for metadata again while an owned partition has no known leader.
     leaderless_at: Option<Timestamp>,
-    held_back: bool,
+    wants: Wants,
     closing: bool,
     /// Whether fetch sessions are being ended.
     closing_sessions: bool,
@@ -129,7 +129,7 @@ impl ConsumerMachine {
             counters: Counters::default(),
             metadata_wanted_at: 0,
             leaderless_at: None,
-            held_back: false,
+            wants: Wants::default(),
             closing: false,
             closing_sessions: false,
             left: false,
@@ -161,7 +161,7 @@ impl ConsumerMachine {
             let buffered = |partition: &_| application.buffered(partition);
             self.fetcher.plan(now, &self.positions, &view, &buffered, &memory)
         };
-        self.held_back = planned.held_back;
+        self.wants = planned.wants;
         actions.extend(planned.fetches.into_iter().map(Action::Fetch));
         if !planned.leaderless {
             self.leaderless_at = None;
@@ -228,9 +228,9 @@ impl ConsumerMachine {
         (&self.counters, self.stalls.counters())
     }
 
-    /// Whether taking or dropping records would let more be fetched, as of the latest `advance`.
-    pub fn is_held_back(&self) -> bool {
-        self.held_back
+    /// Returns what would let more be fetched, as of the latest `advance`.
+    pub fn wants(&self) -> Wants {
+        self.wants
     }
 
     /// Returns how many bytes the fetches under way may bring.

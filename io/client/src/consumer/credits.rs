@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
+use kohort_client_core::consumer::fetcher::Wants;
 use kohort_client_core::consumer::reader::Memory;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,8 +27,13 @@ pub(super) struct Credits {
     reserved: AtomicI64,
     /// What the latest batch unpacked to: as much is expected of the next. 0 while none was compressed.
     expected: AtomicI64,
-    /// Set by the network side while it holds fetches back.
-    starved: AtomicBool,
+    /// Set by the network side while it holds fetches back; whether dropping something may change that;
+    /// and what `taken` has to come to before taking may.
+    held: AtomicBool,
+    by_budget: AtomicBool,
+    held_until: AtomicI64,
+    /// How many waiting bytes were ever taken.
+    taken: AtomicI64,
     pub(super) wake: Notify,
     /// Set by readers while they wait for room to unpack.
     readers_wait: AtomicBool,
@@ -50,7 +56,10 @@ impl Credits {
             unpacked: AtomicI64::new(0),
             reserved: AtomicI64::new(0),
             expected: AtomicI64::new(0),
-            starved: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            by_budget: AtomicBool::new(false),
+            held_until: AtomicI64::new(i64::MIN),
+            taken: AtomicI64::new(0),
             wake: Notify::new(),
             readers_wait: AtomicBool::new(false),
             room: Notify::new(),
@@ -91,16 +100,46 @@ impl Credits {
         }
     }
 
-    /// Says whether fetches are held back. To lose no wake-up it is set before looking at what is in
-    /// use, and cleared after.
-    pub(super) fn set_starved(&self, starved: bool) {
-        self.starved.store(starved, Ordering::SeqCst);
+    /// Says that the network side is about to look at what is in use: to lose no wake-up, any change from
+    /// here on wakes it. Returns what [`hold_back`](Self::hold_back) wants to know.
+    pub(super) fn begin_look(&self) -> i64 {
+        self.by_budget.store(true, Ordering::SeqCst);
+        self.held_until.store(i64::MIN, Ordering::SeqCst);
+        self.held.store(true, Ordering::SeqCst);
+        self.taken.load(Ordering::SeqCst)
     }
 
-    /// Tells the network side that there is room, if it waits for it.
-    pub(super) fn made_room(&self) {
+    /// Says what the look came to, and so what wakes the network side.
+    pub(super) fn hold_back(&self, taken: i64, wants: Wants) {
+        if !wants.any() {
+            self.held.store(false, Ordering::SeqCst);
+            return;
+        }
+        let until = wants.taken.map_or(i64::MAX, |bytes| taken.saturating_add(bytes));
+        self.held_until.store(until, Ordering::SeqCst);
+        self.by_budget.store(wants.budget, Ordering::SeqCst);
+        self.took(0);
+    }
+
+    /// Tells the network side that so many waiting bytes were taken, if that is enough to go on.
+    pub(super) fn took(&self, bytes: i64) {
+        let taken = self.taken.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        if taken >= self.held_until.load(Ordering::SeqCst) {
+            self.look_again();
+        }
+    }
+
+    /// Tells the network side that there is room, if it waits for that.
+    fn made_room(&self) {
+        if self.by_budget.load(Ordering::SeqCst) {
+            self.look_again();
+        }
+    }
+
+    /// Wakes the network side if it holds anything back.
+    pub(super) fn look_again(&self) {
         // Looked at first, since it seldom is and every poll comes by here.
-        if self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst) {
+        if self.held.load(Ordering::SeqCst) && self.held.swap(false, Ordering::SeqCst) {
             self.wake.notify_one();
         }
     }
@@ -229,6 +268,32 @@ mod tests {
         let (_, small) = unpacking.keep(Vec::with_capacity(100), 0);
         drop(small);
         assert!(unpacking.admits());
+    }
+
+    #[test]
+    fn the_network_side_is_woken_when_enough_was_taken_and_not_before() {
+        let credits = Credits::new(1000);
+        let is_held = || credits.held.load(Ordering::SeqCst);
+        let held = |wants| {
+            credits.hold_back(credits.begin_look(), wants);
+            is_held()
+        };
+        assert!(!held(Wants::default()));
+        assert!(held(Wants { budget: false, taken: Some(100) }));
+        credits.took(99);
+        credits.made_room();
+        assert!(is_held(), "neither is enough");
+        credits.took(1);
+        assert!(!is_held());
+        assert!(held(Wants { budget: true, taken: None }));
+        credits.took(1000);
+        assert!(is_held(), "what was taken is still there");
+        credits.made_room();
+        assert!(!is_held());
+        let looked = credits.begin_look();
+        credits.took(100);
+        credits.hold_back(looked, Wants { budget: false, taken: Some(100) });
+        assert!(!is_held(), "it was taken meanwhile");
     }
 
     #[test]

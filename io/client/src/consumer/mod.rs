@@ -500,7 +500,7 @@ impl Consumer {
     fn take(&self, limit: Limit) -> Result<Option<Records>, PollError> {
         let mut reader = self.reader.lock();
         let mut parts: Vec<Part> = Vec::new();
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes, mut taken) = (0, 0, 0);
         let mut broken = None;
         let unpacking = Unpacking::new(&self.shared.credits, self.shared.may_exceed());
         while count < limit.records && bytes < limit.bytes {
@@ -508,9 +508,11 @@ impl Consumer {
             let (partition, epoch) =
                 (chunk.delivery.partition.clone(), chunk.delivery.position_epoch);
             let room = Limit { records: limit.records - count, bytes: limit.bytes - bytes };
+            taken += chunk.delivery.records.len() as i64;
             let opened = reader.open(chunk, room, &unpacking);
             let mut buffer = self.shared.buffer.lock();
             let has_records = opened.records > 0;
+            taken -= opened.rest.as_ref().map_or(0, |rest| rest.delivery.records.len() as i64);
             if !buffer.give(&partition, epoch, opened.position, has_records) {
                 continue;
             }
@@ -534,13 +536,14 @@ impl Consumer {
             }
         }
         drop(reader);
-        self.shared.credits.made_room();
+        self.shared.credits.took(taken);
         if !parts.is_empty() {
             let read_to_end = Arc::new(AtomicBool::new(false));
             *self.shared.read_to_end.lock() = read_to_end.clone();
             let lease = Some(self.shared.lease.clone());
             return Ok(Some(Records { parts, count, read_to_end, _lease: lease }));
         }
+        self.shared.credits.look_again();
         match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {
             Some(error) => Err(error),
             None if self.shared.closed.load(Ordering::SeqCst) => Err(PollError::Closed),

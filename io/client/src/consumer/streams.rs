@@ -145,7 +145,7 @@ impl PartitionStream {
                 return Ok(records);
             }
             let _waiting = signal.wait();
-            shared.credits.made_room();
+            shared.credits.look_again();
             tokio::select! {
                 () = ready => {}
                 () = room => {}
@@ -213,7 +213,7 @@ impl PartitionStream {
                 buffer.put_back(rest);
             }
             drop(buffer);
-            self.shared.credits.made_room();
+            self.shared.credits.look_again();
             if count > 0 {
                 let parts = vec![Part { partition: self.partition.clone(), batches }];
                 let lease = Some(self.signal.lease.clone());

@@ -158,13 +158,10 @@ impl Task {
     /// Lets the machine decide until it has nothing more to do.
     fn settle(&mut self, clock: Clock) {
         for _ in 0..ROUNDS_MAX {
-            // Set before looking at the budget: what is freed from here on wakes us.
-            self.shared.credits.set_starved(true);
+            let taken = self.shared.credits.begin_look();
             let actions = self.machine.advance(clock.now(), &*self.shared);
             self.shared.credits.set_reserved(self.machine.reserved_bytes());
-            if !self.machine.is_held_back() {
-                self.shared.credits.set_starved(false);
-            }
+            self.shared.credits.hold_back(taken, self.machine.wants());
             if actions.is_empty() {
                 break;
             }

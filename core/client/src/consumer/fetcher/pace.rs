@@ -2,8 +2,9 @@
 //!
 //! Enough to keep the way busy, and no more. What comes in small answers is still in the processor's cache
 //! when it is read, lies in little memory, which is soon used again, and the first records are there early.
-//! On a long way a small answer costs a round trip like a large one: there the answers grow until one takes
-//! longer to send than to ask for, or the broker's share of the budget is spent.
+//! On a long way a small answer costs a round trip like a large one: there the answers grow as long as larger
+//! ones bring more in the same time, or the broker's share of the budget is spent. That a machine is busy
+//! makes answers slow as well, but then larger ones are slower still.
 
 use crate::consumer::types::Timestamp;
 
@@ -11,26 +12,41 @@ use crate::consumer::types::Timestamp;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     window: i64,
+    /// What came since the window was changed: answers, bytes, milliseconds.
+    answers: i64,
+    bytes: i64,
+    took_ms: i64,
+    /// What a window half as large brought in a second, while this one is on trial.
+    before: Option<i64>,
+    /// How many answers no larger window is tried, after one that was not worth it.
+    rest: i64,
 }
 
 /// The first answer: the first records should not have to wait for the last ones.
 const FIRST_BYTES: i64 = 256 * 1024;
 /// What a nearby broker is asked for: what asking costs is little beside it.
 const NEAR_BYTES: i64 = 2 * 1024 * 1024;
-/// An answer that takes longer is worth making larger.
+/// An answer that takes longer may be worth making larger.
 const SLOW_MS: i64 = 4;
 /// One that takes no longer need not be as large.
 const QUICK_MS: i64 = 1;
+/// After so many answers the window is thought about.
+const ANSWERS: i64 = 4;
+/// How many answers a window that was not worth it is left alone for.
+const REST: i64 = 256;
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { window: FIRST_BYTES }
+        Self { window: FIRST_BYTES, answers: 0, bytes: 0, took_ms: 0, before: None, rest: 0 }
     }
 }
 
 impl Pace {
     /// Returns what to ask for, at most `share` and best not less than `least`.
-    pub(super) fn bytes(self, least: i64, share: i64) -> i64 {
+    pub(super) fn bytes(&mut self, least: i64, share: i64) -> i64 {
+        if self.window > share.max(NEAR_BYTES) {
+            self.change(share.max(NEAR_BYTES));
+        }
         self.window.max(least).min(share)
     }
 
@@ -40,15 +56,39 @@ impl Pace {
         if bytes < asked / 2 || asked < self.window {
             return;
         }
-        self.window = if self.window < NEAR_BYTES {
-            NEAR_BYTES
-        } else if took_ms >= SLOW_MS {
-            (self.window * 2).min(i64::from(i32::MAX))
-        } else if took_ms <= QUICK_MS {
-            (self.window / 2).max(NEAR_BYTES)
-        } else {
-            self.window
-        };
+        if self.window < NEAR_BYTES {
+            self.change(NEAR_BYTES);
+            return;
+        }
+        self.answers += 1;
+        self.bytes += bytes;
+        self.took_ms += took_ms.max(0);
+        self.rest = (self.rest - 1).max(0);
+        if self.answers == ANSWERS {
+            self.think();
+        }
+    }
+
+    fn think(&mut self) {
+        let each = self.took_ms / self.answers;
+        let per_second = self.bytes.saturating_mul(1000) / self.took_ms.max(1);
+        match self.before.take() {
+            // A third more is worth it.
+            Some(before) if per_second < before + before / 3 => {
+                self.rest = REST;
+                self.change(self.window / 2);
+            }
+            _ if each >= SLOW_MS && self.rest == 0 => {
+                self.change((self.window * 2).min(i64::from(i32::MAX)));
+                self.before = Some(per_second);
+            }
+            _ if each <= QUICK_MS => self.change((self.window / 2).max(NEAR_BYTES)),
+            _ => self.change(self.window),
+        }
+    }
+
+    fn change(&mut self, window: i64) {
+        *self = Self { window, rest: self.rest, ..Self::default() };
     }
 }
 
@@ -58,21 +98,31 @@ mod tests {
 
     const SHARE: i64 = 8 << 20;
 
-    fn after(took_ms: &[i64]) -> i64 {
-        let mut pace = Pace::default();
-        for took_ms in took_ms {
+    /// What is asked for after so many answers, each of which takes as long as told by its size.
+    fn after(pace: &mut Pace, answers: usize, took_ms: impl Fn(i64) -> i64) -> i64 {
+        for _ in 0..answers {
             let asked = pace.bytes(1, SHARE);
-            pace.answered(asked, asked, *took_ms);
+            pace.answered(asked, asked, took_ms(asked));
         }
         pace.bytes(1, SHARE)
     }
 
     #[test]
     fn answers_begin_small_and_grow_only_where_the_way_is_long() {
-        assert_eq!(after(&[]), 256 << 10);
-        assert_eq!(after(&[0, 0, 0]), 2 << 20);
-        assert_eq!(after(&[50; 10]), SHARE);
-        assert_eq!(after(&[50, 50, 50, 0, 0, 0, 0]), 2 << 20);
+        let mut pace = Pace::default();
+        assert_eq!(after(&mut pace, 0, |_| 0), 256 << 10);
+        assert_eq!(after(&mut pace, 50, |_| 0), 2 << 20);
+        assert_eq!(after(&mut pace, 50, |_| 50), SHARE, "each costs a round trip");
+        assert_eq!(after(&mut pace, 50, |_| 0), 2 << 20);
+    }
+
+    #[test]
+    fn a_machine_that_is_slow_with_every_byte_is_asked_for_no_more_of_them() {
+        let mut pace = Pace::default();
+        let slow = |bytes: i64| 2 + bytes * 3 / (1 << 20);
+        let asked: Vec<i64> = (0..300).map(|_| after(&mut pace, 1, slow)).collect();
+        let large = asked.iter().filter(|asked| **asked > 2 << 20).count();
+        assert!((1..=3 * ANSWERS as usize).contains(&large), "tried, and seldom: {large}");
     }
 
     #[test]
@@ -84,7 +134,7 @@ mod tests {
 
     #[test]
     fn neither_what_a_broker_waits_for_nor_its_share_is_lost() {
-        let pace = Pace::default();
+        let mut pace = Pace::default();
         assert_eq!(pace.bytes(2 << 20, SHARE), 2 << 20);
         assert_eq!(pace.bytes(2 << 20, 100_000), 100_000);
     }

@@ -2,7 +2,8 @@
 
 use kohort_protocol::ErrorCode;
 
-use super::{Fetcher, Flight, source};
+use super::plan::source;
+use super::{Fetcher, Flight};
 use crate::consumer::positions::Positions;
 use crate::consumer::types::{Timestamp, TopicPartition};
 use crate::metadata::MetadataView;
@@ -35,6 +36,8 @@ pub enum FetchStatus {
     BackingOff,
     /// The broker holds an earlier fetch that does not name it; it is in the next one.
     BrokerBusy,
+    /// The application has so much of its broker's other partitions to take that the broker is left alone.
+    ApplicationBehind,
     /// The byte budget is spent: the application has to drop records it holds.
     BudgetSpent,
     /// It is fetched with the next plan.
@@ -62,6 +65,7 @@ impl FetchStatus {
             Self::Refused(_) => "refused",
             Self::BackingOff => "backing off",
             Self::BrokerBusy => "broker busy",
+            Self::ApplicationBehind => "application behind",
             Self::BudgetSpent => "budget spent",
             Self::Due => "due",
         }
@@ -114,6 +118,7 @@ impl Fetcher {
                     FetchStatus::BackingOff
                 }
                 Some(_) if buffered > 0 => FetchStatus::Buffered,
+                Some((node, _)) if self.behind.contains(&node) => FetchStatus::ApplicationBehind,
                 Some(_) => FetchStatus::Due,
             }
         })

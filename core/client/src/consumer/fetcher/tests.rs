@@ -105,14 +105,28 @@ fn a_full_partition_or_a_spent_budget_holds_fetches_back_until_there_is_room() {
     let (mut fetcher, positions) = (Fetcher::new(config()), owned());
     let full = |it: &TopicPartition| if it.partition == 0 { 3 << 20 } else { 0 };
     let planned = fetcher.plan(0, &positions, &view(), &full, &memory(3 << 20, 0));
-    assert!(planned.fetches.is_empty() && planned.held_back);
+    assert!(planned.fetches.is_empty() && planned.wants.taken.is_some());
     let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(16 << 20, 0));
-    assert!(planned.fetches.is_empty() && planned.held_back);
+    assert!(planned.fetches.is_empty() && planned.wants.budget);
     let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(8 << 20, 0));
     assert!(planned.fetches[0].request.max_bytes <= 8 << 20, "half of the budget");
     let planned =
         Fetcher::new(config()).plan(0, &positions, &view(), &|_| 0, &memory(8 << 20, 8 << 20));
-    assert!(planned.fetches.is_empty() && planned.held_back, "the rest is kept for unpacking");
+    assert!(planned.fetches.is_empty() && planned.wants.budget, "the rest is kept for unpacking");
+}
+
+#[test]
+fn no_more_is_fetched_ahead_than_one_answer_beside_the_one_that_is_read() {
+    let (mut fetcher, positions) = (Fetcher::new(config()), owned());
+    let waits = |bytes: usize| move |it: &TopicPartition| bytes * usize::from(it.partition == 0);
+    let first = 256 << 10;
+    let planned = fetcher.plan(0, &positions, &view(), &waits(first + 999), &memory(1 << 20, 0));
+    assert!(planned.fetches.is_empty());
+    assert_eq!(planned.wants, Wants { budget: false, taken: Some(1000) });
+    let status = fetcher.status(0, &partition(1), &positions, &view(), 0);
+    assert_eq!(status, Some(FetchStatus::ApplicationBehind));
+    let planned = fetcher.plan(0, &positions, &view(), &waits(first - 1), &memory(1 << 20, 0));
+    assert_eq!((planned.fetches.len(), planned.wants.any()), (1, false));
 }
 
 #[test]
@@ -183,7 +197,7 @@ fn what_paused_partitions_keep_does_not_stop_the_others() {
     // What the application holds itself is its own to drop.
     let mut fetcher = Fetcher::new(config());
     let planned = fetcher.plan(0, &positions, &view(), &kept, &memory(40 << 20, 0));
-    assert!(planned.fetches.is_empty() && planned.held_back);
+    assert!(planned.fetches.is_empty() && planned.wants.budget);
 }
 
 #[test]
@@ -251,7 +265,7 @@ fn a_stream_that_is_behind_is_left_out_and_does_not_hold_the_others_up() {
     let [plan] = &planned.fetches[..] else { panic!("{planned:?}") };
     let wanted: Vec<_> = plan.request.topics[0].partitions.iter().map(|it| it.partition).collect();
     assert_eq!(wanted, [1]);
-    assert!(planned.held_back, "what it takes wakes us");
+    assert_eq!(planned.wants.taken, Some(1), "what it takes wakes us");
     assert!(plan.request.max_wait_ms < 100, "it may catch up at any moment");
     let status = fetcher.status(0, &partition(0), &positions, &view(), 1 << 20);
     assert_eq!(status, Some(FetchStatus::Buffered));
