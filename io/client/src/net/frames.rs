@@ -63,19 +63,22 @@ impl FramePool {
         length: usize,
     ) -> std::io::Result<Option<Bytes>> {
         let pool = Arc::downgrade(&self.inner);
-        let mut frame = Frame { bytes: self.take(length), pool, counted: 0 };
+        let mut frame = self.take(length, pool);
         let bytes = &mut frame.bytes;
         bytes.extend_from_slice(&received.split_to(received.len().min(length)));
         while bytes.len() < length {
             let missing = length - bytes.len();
             // A length alone never claims more than an answer to our own request may take.
-            bytes.reserve(missing.min(self.trusted().max(bytes.len())));
+            bytes.reserve(even(missing.min(self.trusted().max(bytes.len()))));
             if reader.read_buf(&mut bytes.limit(missing)).await? == 0 {
                 return Ok(None);
             }
         }
+        let memory = &mut *self.inner.memory.lock();
+        memory.used_bytes -= frame.counted;
         frame.counted = frame.bytes.capacity();
-        self.inner.memory.lock().used_bytes += frame.counted;
+        memory.used_bytes += frame.counted;
+        memory.keep_at_most(self.inner.bytes_max.saturating_sub(memory.used_bytes));
         Ok(Some(Bytes::from_owner(frame)))
     }
 
@@ -85,17 +88,37 @@ impl FramePool {
         TRUSTED_BYTES.max(self.inner.bytes_max / 2)
     }
 
-    /// Takes the least memory that is enough and not far too much, which would be missing elsewhere.
-    fn take(&self, wanted: usize) -> Vec<u8> {
+    /// Takes the least memory that is enough and not far too much, which would be missing elsewhere. If
+    /// there is none, what is kept makes way for what will be used.
+    fn take(&self, wanted: usize, pool: Weak<Inner>) -> Frame {
         let memory = &mut *self.inner.memory.lock();
         let fits = wanted..=wanted.saturating_mul(4).max(SMALL_BYTES);
         let kept = memory.kept.iter().enumerate();
         let best = kept.filter(|(_, it)| fits.contains(&it.capacity()));
         let at = best.min_by_key(|(_, it)| it.capacity()).map(|(at, _)| at);
-        let taken = at.and_then(|at| memory.kept.remove(at)).unwrap_or_default();
-        memory.kept_bytes -= taken.capacity();
-        taken
+        let bytes = at.and_then(|at| memory.kept.remove(at)).unwrap_or_default();
+        memory.kept_bytes -= bytes.capacity();
+        let counted = bytes.capacity().max(wanted);
+        memory.used_bytes += counted;
+        memory.keep_at_most(self.inner.bytes_max.saturating_sub(memory.used_bytes));
+        Frame { bytes, pool, counted }
     }
+}
+
+impl Memory {
+    /// Lets go of what lay there longest: it is of a size that nobody asks for.
+    fn keep_at_most(&mut self, bytes: usize) {
+        while self.kept_bytes > bytes {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.kept_bytes -= oldest.capacity();
+        }
+    }
+}
+
+/// Answers are of much the same size, but seldom of the very same: rounded up, the memory of one serves the
+/// next.
+fn even(bytes: usize) -> usize {
+    if bytes < LARGE_BYTES { bytes } else { bytes.next_multiple_of(LARGE_BYTES) }
 }
 
 /// Memory of this size serves any answer.
@@ -125,11 +148,7 @@ impl Drop for Frame {
         if bytes.capacity() == 0 || bytes.capacity() > room {
             return;
         }
-        // What lay there longest is of a size that nobody asks for.
-        while memory.kept_bytes + bytes.capacity() > room {
-            let Some(oldest) = memory.kept.pop_front() else { break };
-            memory.kept_bytes -= oldest.capacity();
-        }
+        memory.keep_at_most(room - bytes.capacity());
         memory.kept_bytes += bytes.capacity();
         memory.kept.push_back(bytes);
     }
@@ -178,6 +197,20 @@ mod tests {
         let memory = pool.inner.memory.lock();
         assert_eq!((memory.kept.len(), memory.used_bytes), (1, 0), "the older one went");
         assert!((90..=100).contains(&memory.kept_bytes), "{}", memory.kept_bytes);
+    }
+
+    #[test]
+    fn what_is_kept_makes_way_for_what_is_used() {
+        let pool = FramePool::new(4 << 20);
+        let answers: Vec<_> =
+            (0..3).map(|_| read(&pool, b"", &vec![1; 1 << 20], 1 << 20)).collect();
+        drop(answers);
+        let large = read(&pool, b"", &vec![1; 3 << 20], 3 << 20);
+        let memory = pool.inner.memory.lock();
+        let (kept, used) = (memory.kept_bytes, memory.used_bytes);
+        drop(memory);
+        assert!(kept + used <= 4 << 20, "{kept} kept, {used} used");
+        drop(large);
     }
 
     #[test]
