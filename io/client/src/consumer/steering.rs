@@ -1,0 +1,106 @@
+//! Where reading goes on, and whether: seeks, pauses, positions.
+
+use std::collections::BTreeSet;
+
+use super::task::{Command, SeekTo};
+use super::{Consumer, ConsumerError, Position, TopicPartition, lookup};
+
+impl Consumer {
+    /// Reads on at `offset`. Records taken by earlier polls stay valid.
+    pub async fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<(), ConsumerError> {
+        self.seek_to(partition, SeekTo::Position(Position::at(offset))).await
+    }
+
+    /// Reads these partitions from their start.
+    pub async fn seek_to_beginning(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        for partition in partitions {
+            self.seek_to(&partition, SeekTo::Time(lookup::EARLIEST)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads only what is produced to these partitions from now on.
+    pub async fn seek_to_end(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        for partition in partitions {
+            self.seek_to(&partition, SeekTo::Time(lookup::LATEST)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads on at the first record not older than `timestamp` (Unix milliseconds), or at the end if
+    /// there is none.
+    pub async fn seek_to_time(
+        &self,
+        partition: &TopicPartition,
+        timestamp: i64,
+    ) -> Result<(), ConsumerError> {
+        self.seek_to(partition, SeekTo::Time(timestamp.max(0))).await
+    }
+
+    /// Stops delivering these partitions; what is buffered of them is kept. Polling goes on.
+    pub async fn pause(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        self.set_paused(partitions, true).await
+    }
+
+    /// Delivers these partitions again.
+    pub async fn resume(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<(), ConsumerError> {
+        self.set_paused(partitions, false).await
+    }
+
+    /// Returns the paused partitions.
+    pub fn paused(&self) -> BTreeSet<TopicPartition> {
+        self.shared.buffer.lock().paused().cloned().collect()
+    }
+
+    /// Returns the owned partitions.
+    pub fn assignment(&self) -> BTreeSet<TopicPartition> {
+        self.shared.buffer.lock().owned().map(|(partition, _)| partition.clone()).collect()
+    }
+
+    /// Returns the offset the next poll goes on at; `None` when the partition is not owned or its
+    /// offset is still being looked up.
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        self.shared.buffer.lock().given(partition)?.1.map(|position| position.offset)
+    }
+
+    /// Returns how many offsets are between the position and the end of the partition; `None` before
+    /// the first answer to a fetch.
+    pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
+        let buffer = self.shared.buffer.lock();
+        let position = buffer.given(partition)?.1?.offset;
+        let ends = buffer.watermarks(partition)?;
+        let stable = self.settings.read_committed && ends.last_stable_offset >= 0;
+        let end = if stable { ends.last_stable_offset } else { ends.high_watermark };
+        (end >= 0).then(|| (end - position).max(0))
+    }
+
+    async fn seek_to(&self, partition: &TopicPartition, to: SeekTo) -> Result<(), ConsumerError> {
+        if self.ask(|done| Command::Seek(partition.clone(), to, done)).await? {
+            Ok(())
+        } else {
+            Err(ConsumerError::NotAssigned { partition: partition.clone() })
+        }
+    }
+
+    async fn set_paused(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        paused: bool,
+    ) -> Result<(), ConsumerError> {
+        let partitions = partitions.into_iter().collect();
+        let outcome = self.ask(|done| Command::Pause(partitions, paused, done)).await?;
+        outcome.map_err(|partition| ConsumerError::NotAssigned { partition })
+    }
+}
