@@ -11,8 +11,9 @@ use kohort::consumer::{
 };
 use kohort::producer::{Producer, ProducerRecord};
 use support::{
-    PATIENCE, SHORT_SESSION, bootstrap, create_topic, member, member_with_session, own, partitions,
-    poll_until, produce, read_until, shared_out, unique, values,
+    PATIENCE, SHORT_SESSION, bootstrap, cooperative_member, create_topic, member,
+    member_with_session, own, partitions, poll_until, produce, read_until, shared_out, unique,
+    values,
 };
 use tokio::task::JoinSet;
 
@@ -86,13 +87,7 @@ async fn retained_partitions_keep_flowing_through_a_cooperative_rebalance() {
     let servers = bootstrap();
     let (topic, group) = (unique("flow"), unique("group"));
     create_topic(&servers, &topic, 4).await;
-    let start = || {
-        let builder =
-            member(&servers, &group).set("partition.assignment.strategy", "cooperative-sticky");
-        let consumer = builder.build().unwrap();
-        consumer.subscribe([&topic]).unwrap();
-        consumer
-    };
+    let start = || cooperative_member(&servers, &group, &topic);
     let first = start();
     let all = partitions(&topic, 4);
     poll_until(&[&first], "one owns all", || first.assignment() == all).await;

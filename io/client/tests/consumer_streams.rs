@@ -12,8 +12,8 @@ use kohort::consumer::{
     TopicPartition,
 };
 use support::{
-    PATIENCE, bootstrap, create_topic, member, partitions, poll_until, produce, read_until, unique,
-    values,
+    PATIENCE, bootstrap, cooperative_member, create_topic, member, partitions, poll_until, produce,
+    read_until, unique, values,
 };
 use tokio::task::JoinSet;
 
@@ -76,13 +76,7 @@ async fn a_revoked_stream_finishes_and_commits_before_the_partition_moves_and_ne
     let (topic, group) = (unique("revoked"), unique("group"));
     create_topic(&servers, &topic, 2).await;
     produce(&servers, &topic, 2, 0, 10).await;
-    let start = || {
-        let builder =
-            member(&servers, &group).set("partition.assignment.strategy", "cooperative-sticky");
-        let consumer = builder.build().unwrap();
-        consumer.subscribe([&topic]).unwrap();
-        consumer
-    };
+    let start = || cooperative_member(&servers, &group, &topic);
     let first = start();
     let mut streams = Vec::new();
     for _ in 0..2 {

@@ -27,6 +27,14 @@ pub fn member_with_session(servers: &str, group: &str, session: Duration) -> Con
         .set("heartbeat.interval.ms", "200")
 }
 
+/// A member that reads a topic and gives back only what moves.
+pub fn cooperative_member(servers: &str, group: &str, topic: &str) -> Consumer {
+    let builder = member(servers, group).set("partition.assignment.strategy", "cooperative-sticky");
+    let consumer = builder.build().unwrap();
+    consumer.subscribe([topic]).unwrap();
+    consumer
+}
+
 pub fn partitions(topic: &str, count: i32) -> BTreeSet<TopicPartition> {
     (0..count).map(|partition| TopicPartition::new(topic, partition)).collect()
 }
