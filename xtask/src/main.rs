@@ -46,9 +46,8 @@ enum Task {
     },
     /// Compare our broker with Apache Kafka 4.3 on this machine: `bench broker` (a quarter of an
     /// hour; `--quick` for a glance) or `bench franz-go`. Or our client with others: `bench client`,
-    /// `bench availability`.
-    /// Or what groups cost both brokers: `bench groups` (eight minutes), and with `--case handover` for
-    /// how long partitions go unserved with real clients.
+    /// `bench availability` for how long partitions go unserved.
+    /// Or what groups cost both brokers: `bench groups` (eight minutes).
     Bench {
         /// Which bench, and its arguments, such as `broker --case single`; `broker --help` tells all.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -60,10 +60,7 @@ pub(crate) fn run_chosen(workspace: &Workspace, only: &[String]) -> Result<()> {
 /// program, optimised since it makes the load.
 pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     match arguments.first().map(String::as_str) {
-        Some("broker") => peers::install_kafka(workspace)?,
-        Some("groups") if !arguments.iter().any(|word| word.starts_with("handover")) => {
-            peers::install_kafka(workspace)?;
-        }
+        Some("broker" | "groups") => peers::install_kafka(workspace)?,
         Some("latency") => {}
         Some("client") => {
             peers::install_rivals(workspace)?;

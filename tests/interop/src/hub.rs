@@ -116,8 +116,10 @@ pub(crate) struct Hub {
     pub(crate) members: BTreeMap<String, MemberView>,
     /// What each producer at work has told.
     pub(crate) loads: BTreeMap<String, LoadView>,
-    /// When records of each partition arrived here, whoever told of them.
+    /// When records of each partition arrived here, whoever else told of them.
     pub(crate) arrivals: Arrivals,
+    /// The same of the member [`CONTROL`] alone.
+    pub(crate) control: Arrivals,
     /// What groups have read, of those that are to be kept books of.
     pub(crate) ledgers: BTreeMap<String, Ledger>,
     /// The groups of members that books are kept of.
@@ -145,11 +147,6 @@ impl Arrivals {
         };
     }
 
-    /// Returns how many partitions were heard of after that moment.
-    pub(crate) fn heard_since(&self, moment: Instant) -> usize {
-        self.last.values().filter(|last| **last > moment).count()
-    }
-
     /// Takes that records of a partition arrived; only what is watched counts.
     fn note(&mut self, partition: i64, at: Instant) {
         let Some(last) = self.last.get_mut(&partition) else { return };
@@ -162,6 +159,9 @@ impl Arrivals {
         }
     }
 }
+
+/// The name of a member that has a group for itself: what it does not get either, nobody can.
+pub(crate) const CONTROL: &str = "control";
 
 /// A partition that is fed every few milliseconds and silent for longer than this is not served.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -187,6 +187,7 @@ impl Hub {
             members: BTreeMap::new(),
             loads: BTreeMap::new(),
             arrivals: Arrivals::default(),
+            control: Arrivals::default(),
             ledgers: BTreeMap::new(),
             booked: BTreeMap::new(),
         }
@@ -376,8 +377,9 @@ impl Hub {
                 }
             }
             "records" => {
+                let arrivals = if name == CONTROL { &mut self.control } else { &mut self.arrivals };
                 for (partition, _) in pairs(&event["records"]) {
-                    self.arrivals.note(partition, at);
+                    arrivals.note(partition, at);
                 }
                 self.enter(name, event);
                 let member = self.member(name);

@@ -5,7 +5,8 @@
 //! default: by themselves, now and then. Twelve partitions are fed every six milliseconds. What is measured
 //! is the longest time between two records of a partition, as they arrive here: those that change hands
 //! apart from those that stay. Members of the next round are running processes before they are told to join,
-//! so that the start of a JVM is not counted. Beside that, what was read more than once is counted, and of
+//! so that the start of a JVM is not counted. A reader outside the group tells how long the records themselves
+//! were missing, because the broker or the machine paused. Beside that, what was read more than once is counted, and of
 //! that what had been committed before.
 
 mod goals;
@@ -18,7 +19,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::broker::{Broker, Kind, Properties};
-use crate::hub::{Client, DriverId, Hub, numbers};
+use crate::hub::{CONTROL, Client, DriverId, Hub, numbers};
 use crate::places::Places;
 
 #[derive(Debug, Args)]
@@ -53,10 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
          `again`: records read more than once, and of these such as were committed before the event"
     );
     println!(
-        "| broker | client | protocol | event | moved: p50, p99, longest | kept: longest | unserved | \
-         again, committed | goal |"
+        "| broker | client | protocol | event | moved: p50, p99, longest | kept: longest | control: longest | \
+         unserved | again, committed | goal |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for kind in &arguments.broker {
         let rounds = arguments.rounds.unwrap_or(if *kind == Kind::Kohort { 5 } else { 1 });
         for client in &arguments.client {
@@ -94,6 +95,8 @@ struct Seen {
     moved: Vec<f64>,
     /// The longest silence of those that stayed.
     kept: Option<f64>,
+    /// The longest silence outside the group.
+    control: f64,
     /// The sum of silences, of the worst round.
     unserved: f64,
     again: usize,
@@ -115,6 +118,9 @@ impl Run {
         hub.create(load, TOPIC, PARTITIONS)?;
         let feed = json!({ "cmd": "load.start", "load": "feed", "topic": TOPIC, "partitions": PARTITIONS });
         hub.call(load, feed)?;
+        let control =
+            json!({ "cmd": "member.start", "member": CONTROL, "group": CONTROL, "topic": TOPIC });
+        hub.call(load, control)?;
         Ok(Self {
             kind,
             broker,
@@ -214,7 +220,7 @@ impl Run {
         let (again, went_back) = self.read_again();
         println!(
             "{} broker killed and started | answered {:.2} after its start, first record {:.2} and all \
-             served {:.2} after that | {moved} moved | - | {}, {} | {} |",
+             served {:.2} after that | {moved} moved | - | - | {}, {} | {} |",
             self.title(),
             answered.as_secs_f64(),
             first.as_secs_f64(),
@@ -300,6 +306,7 @@ impl Run {
             (0..).zip(numbers(&answer["offsets"])).for_each(|(it, to)| ledger.committed(it, to));
         }
         self.hub.arrivals.restart(0..PARTITIONS as i64);
+        self.hub.control.restart(0..PARTITIONS as i64);
         let (again, went_back) = self.read_again();
         Ok(Before { owners: self.owners(), again, went_back })
     }
@@ -330,6 +337,8 @@ impl Run {
                 seen.moved.push(silence);
             }
         }
+        let control = self.hub.control.longest.values().max();
+        seen.control = seen.control.max(control.map_or(0.0, Duration::as_secs_f64));
         seen.unserved = seen.unserved.max(self.hub.arrivals.unserved.as_secs_f64());
         seen.again += again - before.again;
         seen.went_back += went_back - before.went_back;
@@ -345,8 +354,9 @@ impl Run {
         let text = |time: Option<&f64>| time.map_or("-".to_owned(), |it| format!("{it:.2}"));
         let moved = [0.5, 0.99, 1.0].map(|share| text(at(share))).join(", ");
         format!(
-            "| {moved} | {} | {:.1} | {}, {} | {} |",
+            "| {moved} | {} | {:.2} | {:.1} | {}, {} | {} |",
             text(seen.kept.as_ref()),
+            seen.control,
             seen.unserved,
             seen.again,
             seen.went_back,

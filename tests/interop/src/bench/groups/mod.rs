@@ -8,12 +8,11 @@
 //! Each case has a broker of its own at its defaults, one after the other: what groups leave behind is the
 //! next case's to carry otherwise. Kafka sees joins and heartbeats for some seconds before ([`warm`]). A
 //! case that fails or takes too long costs its line, and the run its success, but not the other cases.
-//! How long partitions go unserved is measured with real clients ([`handover`]).
+//! How long partitions go unserved is measured with real clients: `bench availability`.
 
 mod assignor;
 mod classic;
 mod consumer;
-mod handover;
 mod large;
 mod many;
 mod peer;
@@ -32,14 +31,11 @@ use tokio::time::timeout;
 use super::table::Goal::{AtLeast, AtMost, Less};
 use super::table::{Found, Line, Measure, head};
 use super::target::Column;
-use crate::hub::Client;
 use crate::places::Places;
-use handover::Protocol;
 
 #[derive(Debug, Args)]
 pub(crate) struct GroupsArguments {
-    /// Measure only cases whose name begins with this (repeatable); `--list` tells the names. What is
-    /// measured with real clients, `handover-...`, only if it is named.
+    /// Measure only cases whose name begins with this (repeatable); `--list` tells the names.
     #[arg(long, value_name = "WORD")]
     case: Vec<String>,
     /// Measure only this broker (repeatable).
@@ -123,44 +119,6 @@ const CASES: &[Case] = &[
         ],
         run: many::restart,
     },
-    Case {
-        word: "handover-kohort-classic",
-        measures: &[
-            Measure::new("our client, classic: moved, unserved p99", "ms", AtMost(50.0)),
-            Measure::new("retained: longest silence", "ms", Less),
-            Measure::new("member SIGKILLed: new owner's record p99", "ms", AtMost(1_000.0)),
-            Measure::new("broker SIGKILLed, started: first record", "ms", AtMost(700.0)),
-        ],
-        run: |column, places| handover::run(column, places, Client::Kohort, Protocol::Cooperative),
-    },
-    Case {
-        word: "handover-kohort-consumer",
-        measures: &[
-            Measure::new("our client, consumer: moved, unserved p99", "ms", AtMost(50.0)),
-            Measure::new("retained: longest silence", "ms", Less),
-            Measure::new("member SIGKILLed: new owner's record p99", "ms", AtMost(1_000.0)),
-            Measure::new("broker SIGKILLed, started: first record", "ms", AtMost(700.0)),
-        ],
-        run: |column, places| handover::run(column, places, Client::Kohort, Protocol::Consumer),
-    },
-    Case {
-        word: "handover-java-consumer",
-        measures: &[
-            Measure::new("Java, consumer: moved, unserved p99", "ms", AtMost(600.0)),
-            Measure::new("retained: longest silence", "ms", Less),
-            Measure::new("member SIGKILLed: new owner's record p99", "ms", AtMost(1_000.0)),
-        ],
-        run: |column, places| handover::run(column, places, Client::Java, Protocol::Consumer),
-    },
-    Case {
-        word: "handover-librdkafka-consumer",
-        measures: &[
-            Measure::new("librdkafka, consumer: moved, unserved p99", "ms", AtMost(600.0)),
-            Measure::new("retained: longest silence", "ms", Less),
-            Measure::new("member SIGKILLed: new owner's record p99", "ms", AtMost(1_000.0)),
-        ],
-        run: |column, places| handover::run(column, places, Client::Librdkafka, Protocol::Consumer),
-    },
 ];
 
 /// Runs the bench.
@@ -172,14 +130,11 @@ pub(super) fn run(arguments: GroupsArguments) -> Result<()> {
         }
         return Ok(());
     }
-    let wants = |case: &&Case| match &words[..] {
-        [] => !case.word.starts_with(WITH_CLIENTS),
-        words => words.iter().any(|word| case.word.starts_with(&**word)),
-    };
+    let wants =
+        |case: &&Case| words.is_empty() || words.iter().any(|word| case.word.starts_with(&**word));
     let cases: Vec<&Case> = CASES.iter().filter(wants).collect();
     ensure!(rounds > 0 && !cases.is_empty(), "nothing to measure");
-    let with_clients = cases.iter().any(|case| case.word.starts_with(WITH_CLIENTS));
-    let places = if with_clients { Places::find()? } else { Places::find_kafka()? };
+    let places = Places::find_kafka()?;
     raise_descriptors()?;
     println!("{}", head(&columns));
     let started = Instant::now();
@@ -248,8 +203,6 @@ async fn unless_one_fails<T, E: 'static>(
     }
 }
 
-/// What the names of cases with real clients begin with.
-const WITH_CLIENTS: &str = "handover";
 /// Ten thousand groups are founded a thousand at a time, by three members each.
 const DESCRIPTORS: u64 = 6_000;
 const CASE_PATIENCE: Duration = Duration::from_secs(240);
