@@ -27,15 +27,18 @@ use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::messages::leave_group::MemberIdentity;
 use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
-    DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
 };
 use kohort_protocol::{ErrorCode, Uuid};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+use mixed::client::{Client, Phase, Place, SUBSCRIPTIONS, TOPICS, topic_id};
+
+mod mixed;
 
 /// One thing that happens. Clients are numbered.
 #[derive(Debug, Clone)]
@@ -133,42 +136,6 @@ struct Seen {
     shared: usize,
     was_new: Option<bool>,
 }
-
-/// What a client believes.
-#[derive(Debug, Clone, Default)]
-struct Client {
-    /// Whether it speaks the classic protocol.
-    classic: bool,
-    incarnation: usize,
-    subscription: usize,
-    /// Its member id, which a classic member is given.
-    member_id: String,
-    /// Its epoch or generation; 0 when it is not in the group.
-    epoch: i32,
-    /// What it works on.
-    owned: BTreeSet<Place>,
-    /// Of the new protocol: what it was told to have, and what it says next time.
-    told: Option<BTreeSet<Place>>,
-    unsure: bool,
-    changed: bool,
-    /// Of the classic protocol.
-    phase: Phase,
-    /// As the leader: everybody's subscription.
-    members: Vec<(String, Bytes)>,
-}
-
-/// What a classic member has to do next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Join,
-    Sync,
-    Heartbeat,
-    /// Wait for an answer.
-    Wait,
-}
-
-type Place = (Uuid, i32);
 
 struct World {
     cooperative: bool,
@@ -604,118 +571,6 @@ impl World {
     }
 }
 
-impl Client {
-    fn id(&self, index: usize) -> String {
-        if self.classic { self.member_id.clone() } else { self.new_id(index) }
-    }
-
-    /// The id of a client of the new protocol, of its own making.
-    fn new_id(&self, index: usize) -> String {
-        format!("m{index}.{}", self.incarnation)
-    }
-
-    fn topics(&self) -> Vec<String> {
-        SUBSCRIPTIONS[self.subscription].iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    fn hear(&mut self, response: &ConsumerGroupHeartbeatResponse) {
-        match response.error_code {
-            ErrorCode::NONE => {
-                self.epoch = response.member_epoch;
-                self.unsure = false;
-                self.changed = false;
-                if let Some(assignment) = &response.assignment {
-                    let topics = assignment.topic_partitions.iter();
-                    let places = topics.flat_map(|topic| {
-                        topic.partitions.iter().map(|index| (topic.topic_id, *index))
-                    });
-                    self.told = Some(places.collect());
-                }
-            }
-            ErrorCode::FENCED_MEMBER_EPOCH
-            | ErrorCode::UNKNOWN_MEMBER_ID
-            | ErrorCode::GROUP_ID_NOT_FOUND => self.lose(),
-            _ => self.unsure = true,
-        }
-    }
-
-    fn joined(&mut self, response: JoinGroupResponse) {
-        match response.error_code {
-            ErrorCode::NONE => {
-                self.member_id = response.member_id;
-                self.epoch = response.generation_id;
-                let member =
-                    |it: kohort_protocol::messages::join_group::JoinGroupResponseMember| {
-                        (it.member_id, it.metadata)
-                    };
-                self.members = response.members.into_iter().map(member).collect();
-                self.phase = Phase::Sync;
-            }
-            ErrorCode::MEMBER_ID_REQUIRED => {
-                self.member_id = response.member_id;
-                self.phase = Phase::Join;
-            }
-            error => self.refused(error),
-        }
-    }
-
-    fn synced(&mut self, response: &SyncGroupResponse) {
-        if !response.error_code.is_ok() {
-            self.refused(response.error_code);
-            return;
-        }
-        let mut given = BTreeSet::new();
-        if !response.assignment.is_empty() {
-            let assignment = ConsumerProtocolAssignment::from_bytes(&response.assignment).unwrap();
-            for of in assignment.assigned_partitions {
-                given.extend(of.partitions.into_iter().map(|it| (topic_id(&of.topic), it)));
-            }
-        }
-        // Who gave something up lets the others have it by joining again.
-        let gave_up = self.owned.difference(&given).next().is_some();
-        self.phase = if gave_up { Phase::Join } else { Phase::Heartbeat };
-        self.owned = given;
-    }
-
-    /// Takes in the error of a classic member's request.
-    fn refused(&mut self, error: ErrorCode) {
-        match error {
-            ErrorCode::NONE => {}
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION => {
-                let id = std::mem::take(&mut self.member_id);
-                self.lose();
-                if error == ErrorCode::ILLEGAL_GENERATION {
-                    self.member_id = id;
-                }
-            }
-            ErrorCode::NOT_COORDINATOR if self.phase == Phase::Heartbeat => {}
-            _ => self.phase = Phase::Join,
-        }
-    }
-
-    /// It has lost its partitions, and begins anew.
-    fn lose(&mut self) {
-        *self = Self {
-            classic: self.classic,
-            incarnation: self.incarnation,
-            subscription: self.subscription,
-            ..Self::default()
-        };
-    }
-
-    /// Returns what it reports to own: also what it was told to take and has not taken yet.
-    fn reported(&self) -> BTreeSet<Place> {
-        self.owned.iter().chain(self.told.iter().flatten()).copied().collect()
-    }
-
-    fn reconcile(&mut self) {
-        if let Some(told) = self.told.take() {
-            self.changed = true;
-            self.owned = told;
-        }
-    }
-}
-
 /// Returns what a compaction up to `cut` leaves of a log.
 fn compact(
     log: &[(Bytes, Option<Bytes>)],
@@ -761,12 +616,5 @@ fn by_name(places: &BTreeSet<Place>) -> BTreeMap<String, Vec<i32>> {
     topics
 }
 
-fn topic_id(name: &str) -> Uuid {
-    Uuid([name.len() as u8; 16])
-}
-
 const GROUP: &str = "g";
 const CLIENTS: usize = 4;
-/// Topics and their partitions.
-const TOPICS: [(&str, i32); 2] = [("a", 3), ("bb", 2)];
-const SUBSCRIPTIONS: [&[&str]; 2] = [&["a", "bb"], &["a"]];

@@ -1,0 +1,3 @@
+//! What the random test of groups of both protocols is made of.
+
+pub(crate) mod client;
