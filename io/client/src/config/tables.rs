@@ -38,8 +38,8 @@ properties! {
         "retry.backoff.max.ms" => retry_backoff_max: Duration = "1000" in 0 ..= 3_600_000;
         #[doc = "The wait before connecting again to a broker that refused; doubles with each."]
         "reconnect.backoff.ms" => reconnect_backoff: Duration = "50" in 0 ..= 3_600_000;
-        #[doc = "The longest wait before connecting again."]
-        "reconnect.backoff.max.ms" => reconnect_backoff_max: Duration = "1000" in 0 ..= 3_600_000;
+        #[doc = "The longest wait before connecting again (Kafka: 1000, which most of a broker's restart is spent on)."]
+        "reconnect.backoff.max.ms" => reconnect_backoff_max: Duration = "200" in 0 ..= 3_600_000;
         #[doc = "How long connecting to one address may take, TLS, ApiVersions and SASL included."]
         "socket.connection.setup.timeout.ms" => connection_setup_timeout: Duration = "10000" in 1 ..= 3_600_000;
         #[doc = "The longest it may take after attempts that took too long; each doubles the time."]
