@@ -23,10 +23,13 @@
 //! after the member's connection, being idle, goes on saying so: the process that is paused sends nothing
 //! over it, and its death would have closed it before.
 //!
+//! Where three or more members under a name lose their connections at once, it was rather what lies between:
+//! a proxy with whose address all of them come.
+//!
 //! A client that loses one connection after the other waits before it opens the next; [`Losses`] has how
 //! long.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::group::ConnectionId;
@@ -247,7 +250,8 @@ impl Clients {
             None if open.since >= since - OVERLAP_MS => !replaced,
             None => closed_alone,
         });
-        let hoped = holds || (may_wait && !replaced);
+        let between = now < since + BETWEEN_MS && named.lost_at(since) >= MANY;
+        let hoped = holds || ((may_wait || between) && !replaced);
         match (hoped, replaced) {
             (true, _) => Signs::Hoped,
             (false, true) => Signs::Replaced,
@@ -341,6 +345,14 @@ impl Named {
         })
     }
 
+    /// Returns how many members lost a connection at a time.
+    fn lost_at(&self, time: Timestamp) -> usize {
+        let lost = self.closed.iter().filter(|closed| {
+            closed.how != Closing::ByBroker && (closed.at - time).abs() <= ALONE_MS
+        });
+        lost.filter_map(|closed| closed.speaker.as_ref()).collect::<BTreeSet<_>>().len()
+    }
+
     fn closed_about(&self, time: Timestamp) -> impl Iterator<Item = &Closed> {
         self.closed.iter().filter(move |closed| (closed.at - time).abs() <= TOGETHER_MS)
     }
@@ -371,6 +383,12 @@ const OVERLAP_MS: Timestamp = 200;
 const ALONE_MS: Timestamp = 50;
 const AT_ONCE_MS: Timestamp = 200;
 const TOGETHER_MS: Timestamp = 1_000;
+
+/// When so many members of one name lose connections at once it was what lies between, a proxy with whose
+/// address they all come, rather than the death of all of them. So long clients may take to be back: Java
+/// waits a second at most between attempts, franz-go two and a half.
+const MANY: usize = 3;
+const BETWEEN_MS: Timestamp = 3_000;
 
 /// How long after the broker's start the connections of those who were members before may be opened.
 const RETURNING_MS_MAX: Timestamp = 20_000;

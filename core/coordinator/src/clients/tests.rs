@@ -291,6 +291,15 @@ fn a_connection_that_the_broker_closed_since_is_the_sign_it_was() {
 }
 
 #[test]
+fn many_members_that_are_lost_at_once_are_given_time_to_come_back() {
+    let clients = that_lost(&["l", "m", "n"]);
+    assert_eq!(clients.signs(22_999, "m", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(23_000, "m", "app", HOST, 20_000), Missing);
+    let clients = that_lost(&["l", "m"]);
+    assert_eq!(clients.signs(20_500, "m", "app", HOST, 20_000), Missing);
+}
+
+#[test]
 fn a_member_that_loses_one_connection_after_the_other_is_waited_for_longer() {
     let mut clients = Clients::default();
     let mut lose = |number, opened, closed| {
