@@ -15,7 +15,8 @@ use super::request::{GroupRequest, GroupResponse};
 pub fn partition_for(group_id: &str, partitions: i32) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     let hash = group_id.encode_utf16().fold(0, step);
-    (hash & i32::MAX) % partitions
+    // Kafka takes the amount, and 0 for the one number that has none.
+    hash.checked_abs().unwrap_or(0) % partitions
 }
 
 impl GroupRequest {
@@ -129,7 +130,14 @@ mod tests {
     #[test]
     fn groups_live_where_kafka_keeps_them() {
         // Expected values as Java computes them; the last one hashes to the smallest integer.
-        let expected = [("", 0), ("a", 47), ("group", 47), ("polygenelubricants", 0)];
+        let expected = [
+            ("", 0),
+            ("a", 47),
+            ("group", 47),
+            // Its hash is negative.
+            ("g-1795323946597585-1", 8),
+            ("polygenelubricants", 0),
+        ];
         for (group, partition) in expected {
             assert_eq!(partition_for(group, 50), partition, "{group}");
         }
