@@ -12,12 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRecord, GroupRequest, GroupResponse,
-    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, TopicImage,
+    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRequest, GroupResponse, GroupShard,
+    MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, TopicImage,
 };
-use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequestTopicPartitions;
 use kohort_protocol::messages::offset_commit::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -28,7 +26,12 @@ use kohort_protocol::messages::{
 use kohort_protocol::{ErrorCode, Uuid};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+use group_log::{Log, check_replay, rebuild, runner};
+use holdings::{Holdings, Place};
+
+mod group_log;
+mod holdings;
 
 /// One thing that happens. Clients are numbered; the last one is a static member.
 #[derive(Debug, Clone)]
@@ -104,15 +107,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[test]
 fn no_partition_ever_has_two_owners() {
-    let config = ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let result = runner.run(&vec(step(), 1..120), |steps| {
+    let result = runner(150).run(&vec(step(), 1..120), |steps| {
         let mut world = World::new();
         for (number, step) in steps.iter().enumerate() {
             world.run(step);
             world.check_owners();
-            world.check_replay(number);
+            check_replay(&world.log, &world.shard, number);
         }
         world.settle();
         Ok(())
@@ -127,22 +127,15 @@ struct Client {
     /// 0 when it is not in the group.
     epoch: i32,
     subscription: usize,
-    /// What it works on.
-    owned: BTreeSet<Place>,
-    /// What it was told to have, if that is something else.
-    told: Option<BTreeSet<Place>>,
+    holdings: Holdings,
     /// Whether it says everything about itself next time, because an answer was lost.
     unsure: bool,
-    /// Whether it says next time what it owns, because that changed.
-    changed: bool,
 }
-
-type Place = (Uuid, i32);
 
 struct World {
     now: Timestamp,
     shard: GroupShard,
-    log: Vec<(Bytes, Option<Bytes>)>,
+    log: Log,
     topics: Vec<(u8, i32)>,
     clients: Vec<Client>,
     next: u64,
@@ -167,7 +160,7 @@ impl World {
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Beat { client, fate } => self.beat(client, fate),
-            Step::Reconcile { client } => self.clients[client].reconcile(),
+            Step::Reconcile { client } => self.clients[client].holdings.reconcile(),
             Step::Leave { client } => self.leave(client),
             Step::Replace { client } => {
                 let incarnation = self.clients[client].incarnation + 1;
@@ -235,7 +228,7 @@ impl World {
             rebalance_timeout_ms: if all { 20_000 } else { -1 },
             subscribed_topic_names: all.then(|| names.collect()),
             subscribed_topic_regex: all.then(|| regex.to_owned()),
-            topic_partitions: (all || client.changed).then(|| by_topic(&client.reported())),
+            topic_partitions: (all || client.holdings.changed).then(|| client.holdings.reported()),
             ..ConsumerGroupHeartbeatRequest::default()
         }
     }
@@ -258,7 +251,7 @@ impl World {
 
     fn commit(&mut self, index: usize, behind: i32) {
         let client = self.clients[index].clone();
-        let Some((topic, partition)) = client.owned.first().copied() else {
+        let Some((topic, partition)) = client.holdings.owned.first().copied() else {
             return;
         };
         let Some(name) = self.topic_name(topic) else {
@@ -327,7 +320,7 @@ impl World {
     }
 
     fn load(&mut self) {
-        self.shard = rebuild(self.log.iter());
+        self.shard = rebuild(&self.log, 0);
         let outcome = self.shard.handle_loaded(self.now);
         self.apply(outcome);
         let image = self.image();
@@ -388,24 +381,12 @@ impl World {
             };
             // Partitions of a topic that is gone are nobody's.
             let mut works_on =
-                client.owned.iter().filter(|place| self.topic_name(place.0).is_some());
+                client.holdings.owned.iter().filter(|place| self.topic_name(place.0).is_some());
             assert!(
                 works_on.all(|place| held.contains(place)),
                 "client {index} works on {:?} and holds {held:?}",
-                client.owned
+                client.holdings.owned
             );
-        }
-    }
-
-    fn check_replay(&self, seed: usize) {
-        let live = self.shard.hard_state();
-        assert_eq!(rebuild(self.log.iter()).hard_state(), live, "replay differs from live");
-        // Two of the compactions that may have happened by now.
-        for (cut, drop_tombstones) in
-            [(self.log.len(), true), (self.log.len() * (1 + seed % 7) / 8, seed.is_multiple_of(2))]
-        {
-            let compacted = compact(&self.log, cut, drop_tombstones);
-            assert_eq!(rebuild(compacted).hard_state(), live, "a compacted log differs");
         }
     }
 
@@ -417,7 +398,7 @@ impl World {
             self.run(&Step::Advance { seconds: 3 });
             for client in 0..CLIENTS {
                 self.beat(client, Fate::Answered);
-                self.clients[client].reconcile();
+                self.clients[client].holdings.reconcile();
                 self.check_owners();
             }
         }
@@ -437,7 +418,7 @@ impl World {
         let partitions: i32 = wanted.iter().map(|topic| self.topics[*topic].1).sum();
         assert_eq!(held, partitions as usize, "each partition has one owner");
         for (index, client) in self.clients.iter().enumerate() {
-            assert_eq!(holders[&member_id(index, client)], client.owned, "client {index}");
+            assert_eq!(holders[&member_id(index, client)], client.holdings.owned, "client {index}");
         }
     }
 }
@@ -448,14 +429,7 @@ impl Client {
             ErrorCode::NONE => {
                 self.epoch = response.member_epoch;
                 self.unsure = false;
-                self.changed = false;
-                if let Some(assignment) = &response.assignment {
-                    let topics = assignment.topic_partitions.iter();
-                    let places = topics.flat_map(|topic| {
-                        topic.partitions.iter().map(|index| (topic.topic_id, *index))
-                    });
-                    self.told = Some(places.collect());
-                }
+                self.holdings.hear(response);
             }
             ErrorCode::FENCED_MEMBER_EPOCH
             | ErrorCode::UNKNOWN_MEMBER_ID
@@ -466,60 +440,10 @@ impl Client {
         }
     }
 
-    /// Returns what it reports to own: also what it was told to take and has not taken yet, since it may
-    /// do so at any moment. A client that leaves that out can be taken to have given it up.
-    fn reported(&self) -> BTreeSet<Place> {
-        self.owned.iter().chain(self.told.iter().flatten()).copied().collect()
-    }
-
     fn begin_anew(&mut self) {
         let (incarnation, subscription) = (self.incarnation, self.subscription);
         *self = Self { incarnation, subscription, ..Self::default() };
     }
-
-    fn reconcile(&mut self) {
-        if let Some(told) = self.told.take() {
-            // Said even if it is what it had: it may have been told more in between, and then less.
-            self.changed = true;
-            self.owned = told;
-        }
-    }
-}
-
-/// Returns what a compaction up to `cut` leaves of a log.
-fn compact(
-    log: &[(Bytes, Option<Bytes>)],
-    cut: usize,
-    drop_tombstones: bool,
-) -> impl Iterator<Item = &(Bytes, Option<Bytes>)> {
-    let mut last: BTreeMap<&Bytes, usize> = BTreeMap::new();
-    for (at, (key, _)) in log[..cut].iter().enumerate() {
-        last.insert(key, at);
-    }
-    log.iter().enumerate().filter_map(move |(at, record)| {
-        let kept = at >= cut || (last[&record.0] == at && (record.1.is_some() || !drop_tombstones));
-        kept.then_some(record)
-    })
-}
-
-fn rebuild<'a>(log: impl Iterator<Item = &'a (Bytes, Option<Bytes>)>) -> GroupShard {
-    let mut shard = GroupShard::new(GroupConfig::default(), 0);
-    for (key, value) in log {
-        shard.replay(&GroupRecord::decode(key, value.as_ref()).unwrap());
-    }
-    shard
-}
-
-fn by_topic(places: &BTreeSet<Place>) -> Vec<ConsumerGroupHeartbeatRequestTopicPartitions> {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (topic, index) in places {
-        topics.entry(*topic).or_default().push(*index);
-    }
-    let topic = |(topic_id, partitions)| ConsumerGroupHeartbeatRequestTopicPartitions {
-        topic_id,
-        partitions,
-    };
-    topics.into_iter().map(topic).collect()
 }
 
 fn member_id(index: usize, client: &Client) -> String {

@@ -13,31 +13,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use kohort_coordinator::{
-    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRecord, GroupRequest, GroupResponse,
-    GroupShard, MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, TopicImage,
+    ConnectionId, GroupCall, GroupConfig, GroupOutcome, GroupRequest, GroupResponse, GroupShard,
+    MetadataImage, ReplyTo, RequestContext, Shard, Timestamp, TopicImage,
 };
-use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequestTopicPartitions;
-use kohort_protocol::messages::consumer_protocol::{
-    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
-    ConsumerProtocolSubscription, ConsumerProtocolSubscriptionTopicPartition,
-};
-use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
+use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::leave_group::MemberIdentity;
-use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
-    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+    HeartbeatRequest, LeaveGroupRequest,
 };
-use kohort_protocol::{ErrorCode, Uuid};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::TestRunner;
 
-use mixed::client::{Client, Phase, Place, SUBSCRIPTIONS, TOPICS, topic_id};
+use group_log::{Log, check_replay, rebuild, runner};
+use holdings::Place;
+use mixed::client::{Client, Phase, SUBSCRIPTIONS, TOPICS, topic_id};
 
+mod group_log;
+mod holdings;
 mod mixed;
 
 /// One thing that happens. Clients are numbered.
@@ -92,16 +88,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[test]
 fn no_partition_has_two_owners_whichever_protocols_they_speak() {
-    let config = ProptestConfig { cases: 120, failure_persistence: None, ..Default::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config, rng);
     let runs = (any::<bool>(), vec(step(), 1..160));
-    let result = runner.run(&runs, |(cooperative, steps)| {
+    let result = runner(120).run(&runs, |(cooperative, steps)| {
         let mut world = World::new(cooperative);
         for (number, step) in steps.iter().enumerate() {
             world.run(step);
             world.check_owners();
-            world.check_replay(number);
+            check_replay(&world.log, &world.shard, number);
         }
         world.settle();
         Ok(())
@@ -141,7 +134,7 @@ struct World {
     cooperative: bool,
     now: Timestamp,
     shard: GroupShard,
-    log: Vec<(Bytes, Option<Bytes>)>,
+    log: Log,
     clients: Vec<Client>,
     /// Who waits for which answer, as which incarnation.
     waiting: BTreeMap<ReplyTo, (usize, usize)>,
@@ -172,7 +165,7 @@ impl World {
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Act { client, lost } => self.act(client, lost),
-            Step::Reconcile { client } => self.clients[client].reconcile(),
+            Step::Reconcile { client } => self.clients[client].holdings.reconcile(),
             Step::Leave { client } => self.leave(client),
             Step::Change { client, dies } => {
                 if dies {
@@ -218,14 +211,14 @@ impl World {
     fn act(&mut self, index: usize, lost: bool) {
         let client = &self.clients[index];
         let request: GroupRequest = match (client.classic, client.phase) {
-            (false, _) => self.heartbeat(index).into(),
+            (false, _) => client.heartbeat(index).into(),
             (true, Phase::Join) => {
                 if !self.cooperative {
-                    self.clients[index].owned.clear();
+                    self.clients[index].holdings.owned.clear();
                 }
-                self.join(index).into()
+                self.clients[index].join(self.cooperative).into()
             }
-            (true, Phase::Sync) => self.sync(index).into(),
+            (true, Phase::Sync) => client.sync().into(),
             (true, Phase::Heartbeat) => HeartbeatRequest {
                 group_id: GROUP.to_owned(),
                 generation_id: client.epoch,
@@ -244,97 +237,6 @@ impl World {
             client.phase = if next == Phase::Wait { Phase::Join } else { next };
         }
         self.send(index, request, lost);
-    }
-
-    /// The heartbeat of a client of the new protocol.
-    fn heartbeat(&self, index: usize) -> ConsumerGroupHeartbeatRequest {
-        let client = &self.clients[index];
-        let all = client.epoch == 0 || client.unsure;
-        ConsumerGroupHeartbeatRequest {
-            group_id: GROUP.to_owned(),
-            member_id: client.new_id(index),
-            member_epoch: client.epoch,
-            rebalance_timeout_ms: if all { 20_000 } else { -1 },
-            subscribed_topic_names: all.then(|| client.topics()),
-            topic_partitions: (all || client.changed).then(|| by_topic(&client.reported())),
-            ..ConsumerGroupHeartbeatRequest::default()
-        }
-    }
-
-    fn join(&self, index: usize) -> JoinGroupRequest {
-        let client = &self.clients[index];
-        let owned = by_name(&client.owned).into_iter().map(|(topic, partitions)| {
-            ConsumerProtocolSubscriptionTopicPartition { topic, partitions }
-        });
-        let subscription = ConsumerProtocolSubscription {
-            topics: client.topics(),
-            owned_partitions: owned.collect(),
-            generation_id: client.epoch,
-            ..ConsumerProtocolSubscription::default()
-        };
-        let name = if self.cooperative { "cooperative-sticky" } else { "range" };
-        JoinGroupRequest {
-            group_id: GROUP.to_owned(),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 20_000,
-            member_id: client.member_id.clone(),
-            protocol_type: "consumer".to_owned(),
-            protocols: vec![JoinGroupRequestProtocol {
-                name: name.to_owned(),
-                metadata: subscription.to_bytes(3).unwrap(),
-            }],
-            ..JoinGroupRequest::default()
-        }
-    }
-
-    /// The leader divides the partitions in turn. What somebody else still has is given to nobody, if it
-    /// is not given up with the join.
-    fn sync(&self, index: usize) -> SyncGroupRequest {
-        let client = &self.clients[index];
-        let mut shares: BTreeMap<&str, BTreeSet<Place>> = BTreeMap::new();
-        let read = |(id, metadata): &(String, Bytes)| {
-            (id.clone(), ConsumerProtocolSubscription::from_bytes(metadata).unwrap())
-        };
-        let members: Vec<_> = client.members.iter().map(read).collect();
-        for (topic, partitions) in TOPICS {
-            let name = |it: &&(String, ConsumerProtocolSubscription)| {
-                it.1.topics.iter().any(|wanted| wanted == topic)
-            };
-            let wanting: Vec<_> = members.iter().filter(name).collect();
-            for partition in 0..if wanting.is_empty() { 0 } else { partitions } {
-                let (owner, _) = wanting[(partition as usize + topic.len()) % wanting.len()];
-                let has = |(_, it): &&(String, ConsumerProtocolSubscription)| {
-                    it.owned_partitions
-                        .iter()
-                        .any(|of| of.topic == topic && of.partitions.contains(&partition))
-                };
-                let free = members.iter().filter(has).all(|(id, _)| id == owner);
-                if free {
-                    shares.entry(owner).or_default().insert((topic_id(topic), partition));
-                }
-            }
-        }
-        let assign = |(id, _): &(String, Bytes)| {
-            let share = shares.get(&**id).cloned().unwrap_or_default();
-            let topics = by_name(&share).into_iter().map(|(topic, partitions)| {
-                ConsumerProtocolAssignmentTopicPartition { topic, partitions }
-            });
-            let assignment = ConsumerProtocolAssignment {
-                assigned_partitions: topics.collect(),
-                ..ConsumerProtocolAssignment::default()
-            };
-            SyncGroupRequestAssignment {
-                member_id: id.clone(),
-                assignment: assignment.to_bytes(3).unwrap(),
-            }
-        };
-        SyncGroupRequest {
-            group_id: GROUP.to_owned(),
-            generation_id: client.epoch,
-            member_id: client.member_id.clone(),
-            assignments: client.members.iter().map(assign).collect(),
-            ..SyncGroupRequest::default()
-        }
     }
 
     fn leave(&mut self, index: usize) {
@@ -436,7 +338,7 @@ impl World {
 
     fn load(&mut self) {
         // A coordinator that starts anew gives nobody an id that the one before gave away.
-        self.shard = rebuild(self.log.iter(), self.next);
+        self.shard = rebuild(&self.log, self.next);
         let outcome = self.shard.handle_loaded(self.now);
         self.apply(outcome);
         let image: MetadataImage = TOPICS
@@ -506,7 +408,7 @@ impl World {
             if !members.contains_key(&client.id(index)) {
                 continue;
             }
-            for place in &client.owned {
+            for place in &client.holdings.owned {
                 let other = owners.insert(*place, index);
                 assert!(other.is_none(), "{place:?} is worked on by {index} and {other:?}");
             }
@@ -525,22 +427,12 @@ impl World {
         let owning = |classic: bool| {
             let mut all = self.clients.iter().enumerate();
             all.any(|(index, it)| {
-                it.classic == classic && !it.owned.is_empty() && members.contains_key(&it.id(index))
+                it.classic == classic
+                    && !it.holdings.owned.is_empty()
+                    && members.contains_key(&it.id(index))
             })
         };
         self.seen.shared += usize::from(owning(true) && owning(false));
-    }
-
-    fn check_replay(&self, seed: usize) {
-        let live = self.shard.hard_state();
-        assert_eq!(rebuild(self.log.iter(), 0).hard_state(), live, "replay differs from live");
-        // Two of the compactions that may have happened by now.
-        for (cut, drop_tombstones) in
-            [(self.log.len(), true), (self.log.len() * (1 + seed % 7) / 8, seed.is_multiple_of(2))]
-        {
-            let compacted = compact(&self.log, cut, drop_tombstones);
-            assert_eq!(rebuild(compacted, 0).hard_state(), live, "a compacted log differs");
-        }
     }
 
     /// Lets everybody go on in peace until nothing changes, and checks that all is well then.
@@ -550,7 +442,7 @@ impl World {
             self.run(&Step::Advance { seconds: 2 });
             for client in 0..CLIENTS {
                 self.act(client, false);
-                self.clients[client].reconcile();
+                self.clients[client].holdings.reconcile();
                 self.check_owners();
             }
         }
@@ -559,7 +451,7 @@ impl World {
         let mut owners: BTreeMap<Place, usize> = BTreeMap::new();
         for (index, client) in self.clients.iter().enumerate() {
             assert!(members.contains_key(&client.id(index)), "{index} is out: {client:#?}");
-            owners.extend(client.owned.iter().map(|place| (*place, index)));
+            owners.extend(client.holdings.owned.iter().map(|place| (*place, index)));
         }
         let wanted: BTreeSet<String> = self.clients.iter().flat_map(Client::topics).collect();
         let count: i32 = TOPICS
@@ -569,51 +461,6 @@ impl World {
             .sum();
         assert_eq!(owners.len(), count as usize, "each partition has an owner");
     }
-}
-
-/// Returns what a compaction up to `cut` leaves of a log.
-fn compact(
-    log: &[(Bytes, Option<Bytes>)],
-    cut: usize,
-    drop_tombstones: bool,
-) -> impl Iterator<Item = &(Bytes, Option<Bytes>)> {
-    let mut last: BTreeMap<&Bytes, usize> = BTreeMap::new();
-    for (at, (key, _)) in log[..cut].iter().enumerate() {
-        last.insert(key, at);
-    }
-    log.iter().enumerate().filter_map(move |(at, record)| {
-        let kept = at >= cut || (last[&record.0] == at && (record.1.is_some() || !drop_tombstones));
-        kept.then_some(record)
-    })
-}
-
-fn rebuild<'a>(log: impl Iterator<Item = &'a (Bytes, Option<Bytes>)>, seed: u64) -> GroupShard {
-    let mut shard = GroupShard::new(GroupConfig::default(), seed);
-    for (key, value) in log {
-        shard.replay(&GroupRecord::decode(key, value.as_ref()).unwrap());
-    }
-    shard
-}
-
-fn by_topic(places: &BTreeSet<Place>) -> Vec<ConsumerGroupHeartbeatRequestTopicPartitions> {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (topic, index) in places {
-        topics.entry(*topic).or_default().push(*index);
-    }
-    let topic = |(topic_id, partitions)| ConsumerGroupHeartbeatRequestTopicPartitions {
-        topic_id,
-        partitions,
-    };
-    topics.into_iter().map(topic).collect()
-}
-
-fn by_name(places: &BTreeSet<Place>) -> BTreeMap<String, Vec<i32>> {
-    let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for (id, index) in places {
-        let (name, _) = TOPICS.iter().find(|(name, _)| topic_id(name) == *id).unwrap();
-        topics.entry((*name).to_owned()).or_default().push(*index);
-    }
-    topics
 }
 
 const GROUP: &str = "g";

@@ -32,7 +32,11 @@ use kohort_protocol::{ErrorCode, Uuid};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::TestRunner;
+
+use group_log::{Log, check_replay, rebuild, runner};
+
+mod group_log;
 
 /// One thing that happens. Clients are numbered; the last two are static members.
 #[derive(Debug, Clone)]
@@ -103,14 +107,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[test]
 fn nothing_is_lost_and_nothing_is_answered_twice_whatever_happens() {
-    let config = ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let result = runner.run(&vec(step(), 1..160), |steps| {
+    let result = runner(600).run(&vec(step(), 1..160), |steps| {
         let mut world = World::new();
-        for step in steps {
-            world.run(&step);
-            world.check_replay();
+        for (number, step) in steps.iter().enumerate() {
+            world.run(step);
+            check_replay(&world.log, &world.shard, number);
         }
         world.finish();
         prop_assert!(true);
@@ -167,7 +168,7 @@ struct Client {
 struct World {
     now: Timestamp,
     shard: GroupShard,
-    log: Vec<(Bytes, Option<Bytes>)>,
+    log: Log,
     /// How much of the log is durable.
     durable: usize,
     /// Replies that leave once the log is durable up to a length.
@@ -528,11 +529,6 @@ impl World {
         self.acknowledged = offset;
     }
 
-    fn check_replay(&self) {
-        let rebuilt = rebuild(&self.log, 0);
-        assert_eq!(rebuilt.hard_state(), self.shard.hard_state(), "replay differs from live");
-    }
-
     fn finish(mut self) {
         self.flush();
         for (to, response) in self.shard.resign(ErrorCode::NOT_COORDINATOR) {
@@ -540,14 +536,6 @@ impl World {
         }
         assert!(self.waiting.is_empty(), "forgotten: {:?}", self.waiting);
     }
-}
-
-fn rebuild(log: &[(Bytes, Option<Bytes>)], seed: u64) -> GroupShard {
-    let mut shard = GroupShard::new(GroupConfig::default(), seed);
-    for (key, value) in log {
-        shard.replay(&GroupRecord::decode(key, value.as_ref()).unwrap());
-    }
-    shard
 }
 
 fn generation(key: &Bytes, value: Option<&Bytes>) -> i32 {

@@ -9,8 +9,7 @@ use kohort_protocol::messages::{
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
-/// A partition.
-pub(crate) type Place = (Uuid, i32);
+use crate::holdings::Holdings;
 
 /// What a client believes.
 #[derive(Debug, Clone, Default)]
@@ -23,12 +22,9 @@ pub(crate) struct Client {
     pub(crate) member_id: String,
     /// Its epoch or generation; 0 when it is not in the group.
     pub(crate) epoch: i32,
-    /// What it works on.
-    pub(crate) owned: BTreeSet<Place>,
-    /// Of the new protocol: what it was told to have, and what it says next time.
-    pub(crate) told: Option<BTreeSet<Place>>,
+    pub(crate) holdings: Holdings,
+    /// Whether it says everything about itself next time, because an answer was lost.
     pub(crate) unsure: bool,
-    pub(crate) changed: bool,
     /// Of the classic protocol.
     pub(crate) phase: Phase,
     /// As the leader: everybody's subscription.
@@ -65,14 +61,7 @@ impl Client {
             ErrorCode::NONE => {
                 self.epoch = response.member_epoch;
                 self.unsure = false;
-                self.changed = false;
-                if let Some(assignment) = &response.assignment {
-                    let topics = assignment.topic_partitions.iter();
-                    let places = topics.flat_map(|topic| {
-                        topic.partitions.iter().map(|index| (topic.topic_id, *index))
-                    });
-                    self.told = Some(places.collect());
-                }
+                self.holdings.hear(response);
             }
             ErrorCode::FENCED_MEMBER_EPOCH
             | ErrorCode::UNKNOWN_MEMBER_ID
@@ -114,9 +103,9 @@ impl Client {
             }
         }
         // Who gave something up lets the others have it by joining again.
-        let gave_up = self.owned.difference(&given).next().is_some();
+        let gave_up = self.holdings.owned.difference(&given).next().is_some();
         self.phase = if gave_up { Phase::Join } else { Phase::Heartbeat };
-        self.owned = given;
+        self.holdings.owned = given;
     }
 
     /// Takes in the error of a classic member's request.
@@ -143,18 +132,6 @@ impl Client {
             subscription: self.subscription,
             ..Self::default()
         };
-    }
-
-    /// Returns what it reports to own: also what it was told to take and has not taken yet.
-    pub(crate) fn reported(&self) -> BTreeSet<Place> {
-        self.owned.iter().chain(self.told.iter().flatten()).copied().collect()
-    }
-
-    pub(crate) fn reconcile(&mut self) {
-        if let Some(told) = self.told.take() {
-            self.changed = true;
-            self.owned = told;
-        }
     }
 }
 

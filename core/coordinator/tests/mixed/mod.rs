@@ -1,3 +1,4 @@
 //! What the random test of groups of both protocols is made of.
 
 pub(crate) mod client;
+pub(crate) mod requests;
