@@ -80,7 +80,7 @@ pub struct OpenBatch<H> {
     /// Records below this offset were read before.
     first_offset: i64,
     /// Keeps the memory accounted for.
-    _hold: H,
+    hold: H,
 }
 
 impl<H> OpenBatch<H> {
@@ -114,10 +114,10 @@ impl<H> OpenBatch<H> {
         self.first_offset
     }
 
-    /// Returns a copy of the batch that holds no memory but its own.
-    pub fn detached(&self) -> OpenBatch<()> {
-        let records = Bytes::copy_from_slice(&self.records);
-        OpenBatch { header: self.header, records, first_offset: self.first_offset, _hold: () }
+    /// Returns the batch with a copy of its records, so that it holds no memory but that.
+    pub fn detached(&self, copy: impl FnOnce(&H, &[u8]) -> Bytes) -> OpenBatch<()> {
+        let records = copy(&self.hold, &self.records);
+        OpenBatch { header: self.header, records, first_offset: self.first_offset, hold: () }
     }
 
     /// Returns the batch's memory of a part of one of its records.
@@ -310,7 +310,7 @@ impl Reader {
             for record in RecordIter::new(&header, &records) {
                 record.map_err(|error| corrupt(chunk, base, &error))?;
             }
-            Next::Batch(OpenBatch { header, records, first_offset: wanted, _hold: hold })
+            Next::Batch(OpenBatch { header, records, first_offset: wanted, hold })
         } else {
             Next::Nothing
         };

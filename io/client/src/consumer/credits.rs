@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use bytes::Bytes;
 use kohort_client_core::consumer::fetcher::Wants;
 use kohort_client_core::consumer::reader::Memory;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use super::spare::SpareMemory;
 
 /// Counts the bytes in use, and wakes whoever waits for some to come back.
 #[derive(Debug)]
@@ -38,12 +39,10 @@ pub(super) struct Credits {
     /// Set by readers while they wait for room to unpack.
     readers_wait: AtomicBool,
     pub(super) room: Notify,
-    /// Memory that records were unpacked into, for the next ones.
-    spare: Mutex<Vec<Vec<u8>>>,
+    /// Memory that records were unpacked or copied into, for the next ones.
+    spare: SpareMemory,
 }
 
-/// What is kept to unpack into: what a few polls need.
-const SPARE_BYTES: usize = 2 * 1024 * 1024;
 /// The part of the budget that is kept for unpacked records.
 const UNPACKED_PART: i64 = 4;
 
@@ -63,7 +62,7 @@ impl Credits {
             wake: Notify::new(),
             readers_wait: AtomicBool::new(false),
             room: Notify::new(),
-            spare: Mutex::default(),
+            spare: SpareMemory::default(),
         }
     }
 
@@ -77,7 +76,7 @@ impl Credits {
         if unpacked {
             self.unpacked.fetch_add(bytes, Ordering::SeqCst);
         }
-        Hold { _share: Arc::new(Share { credits: self.clone(), bytes, unpacked }) }
+        Hold { share: Arc::new(Share { credits: self.clone(), bytes, unpacked }) }
     }
 
     /// Returns the bytes in use.
@@ -186,7 +185,7 @@ impl Memory<Hold> for Unpacking<'_> {
     }
 
     fn spare(&self) -> Vec<u8> {
-        self.credits.spare.lock().pop().unwrap_or_default()
+        self.credits.spare.take()
     }
 
     fn keep(&self, memory: Vec<u8>, filled: usize) -> (Bytes, Hold) {
@@ -194,38 +193,21 @@ impl Memory<Hold> for Unpacking<'_> {
         let bytes = memory.capacity() as i64;
         self.credits.expected.store(bytes, Ordering::Relaxed);
         let hold = self.credits.hold(bytes, true);
-        (Bytes::from_owner(Unpacked { memory, filled, credits: self.credits.clone() }), hold)
-    }
-}
-
-/// Unpacked records, whose memory is used again.
-struct Unpacked {
-    memory: Vec<u8>,
-    filled: usize,
-    credits: Arc<Credits>,
-}
-
-impl AsRef<[u8]> for Unpacked {
-    fn as_ref(&self) -> &[u8] {
-        &self.memory[..self.filled]
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        let mut spare = self.credits.spare.lock();
-        let held: usize = spare.iter().map(Vec::capacity).sum();
-        if held + memory.capacity() <= SPARE_BYTES {
-            spare.push(memory);
-        }
+        (self.credits.spare.lend(memory, filled), hold)
     }
 }
 
 /// A share of the budget, given back when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Hold {
-    _share: Arc<Share>,
+    share: Arc<Share>,
+}
+
+impl Hold {
+    /// Copies records out of what is held, into memory that is outside the budget.
+    pub(super) fn copy(&self, records: &[u8]) -> Bytes {
+        self.share.credits.spare.copy(records)
+    }
 }
 
 #[derive(Debug)]

@@ -48,6 +48,7 @@ mod pattern;
 mod records;
 mod requests;
 mod shared;
+mod spare;
 mod steering;
 mod streams;
 mod task;

@@ -123,7 +123,7 @@ impl Records {
         let mut owned = Vec::with_capacity(self.count);
         for part in &self.parts {
             for open in &part.batches {
-                let copy = open.detached();
+                let copy = open.detached(Hold::copy);
                 let walk = Walk::of(&part.partition, &copy);
                 owned.extend(walk.map(|record| {
                     record.with(&part.partition.topic, |bytes| copy.slice_ref(bytes))
