@@ -16,12 +16,12 @@
 //!
 //! A process that dies loses all its connections at once, and its system closes them in order, but resets
 //! those that held bytes it had not read. So a reset may be a death if another connection under the name
-//! closed in order just then, or if all were reset; alone it is what networks do. And if the member's connection closed *alone*, and
-//! others under its name, over which no member ever spoke, are open still, then that process lives, however
-//! long it takes to come back: it may be paused. And it lives as long as any connection is open over which
-//! the member itself spoke: clients commit over another than they heartbeat over. What the broker closes
-//! after the member's connection, being idle, goes on saying so: the process that is paused sends nothing
-//! over it, and its death would have closed it before.
+//! closed in order just then, or if all were reset; alone it is what networks do. And if the member's
+//! connection closed *alone*, and others under its name, over which no member ever spoke, are open still,
+//! then that process lives, however long it takes to come back: it may be paused. And it lives as long as
+//! any connection is open over which the member itself spoke: clients commit over another than they
+//! heartbeat over. What the broker closes after the member's connection, being idle, goes on saying so: the
+//! process that is paused sends nothing over it, and its death would have closed it before.
 //!
 //! Where three or more members under a name lose their connections at once, it was rather what lies between:
 //! a proxy with whose address all of them come.
@@ -286,7 +286,7 @@ impl Named {
     /// Tells whether others have begun in the place of a member and of all that were lost with it.
     fn has_replaced(&self, member: &str, since: Timestamp) -> bool {
         let mut lost: BTreeMap<&Speaker, Timestamp> = BTreeMap::new();
-        for closed in self.closed_about(since) {
+        for closed in self.closed_within(since, TOGETHER_MS) {
             if let Some(speaker) = closed.speaker.as_ref().filter(|it| !self.is_heard(it)) {
                 lost.insert(speaker, closed.at);
             }
@@ -334,27 +334,26 @@ impl Named {
         apart_ms: Timestamp,
         speaker: Option<&Speaker>,
     ) -> impl Iterator<Item = &Closed> {
-        self.closed.iter().filter(move |closed| {
-            let is_of_another = match (&closed.speaker, speaker) {
-                (Some(Speaker::Member(one)), Some(Speaker::Member(other))) => one != other,
-                _ => false,
-            };
-            closed.how != Closing::ByBroker
-                && (closed.at - time).abs() <= apart_ms
-                && !is_of_another
+        self.lost_within(time, apart_ms).filter(move |closed| match (&closed.speaker, speaker) {
+            (Some(Speaker::Member(one)), Some(Speaker::Member(other))) => one == other,
+            _ => true,
         })
     }
 
     /// Returns how many members lost a connection at a time.
     fn lost_at(&self, time: Timestamp) -> usize {
-        let lost = self.closed.iter().filter(|closed| {
-            closed.how != Closing::ByBroker && (closed.at - time).abs() <= ALONE_MS
-        });
-        lost.filter_map(|closed| closed.speaker.as_ref()).collect::<BTreeSet<_>>().len()
+        let speakers =
+            self.lost_within(time, ALONE_MS).filter_map(|closed| closed.speaker.as_ref());
+        speakers.collect::<BTreeSet<_>>().len()
     }
 
-    fn closed_about(&self, time: Timestamp) -> impl Iterator<Item = &Closed> {
-        self.closed.iter().filter(move |closed| (closed.at - time).abs() <= TOGETHER_MS)
+    /// Returns the ends about a time that were none of the broker's doing.
+    fn lost_within(&self, time: Timestamp, apart_ms: Timestamp) -> impl Iterator<Item = &Closed> {
+        self.closed_within(time, apart_ms).filter(|closed| closed.how != Closing::ByBroker)
+    }
+
+    fn closed_within(&self, time: Timestamp, apart_ms: Timestamp) -> impl Iterator<Item = &Closed> {
+        self.closed.iter().filter(move |closed| (closed.at - time).abs() <= apart_ms)
     }
 }
 

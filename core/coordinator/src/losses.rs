@@ -65,14 +65,10 @@ impl Losses {
     /// Tells whether a member that lost its connection at `since` may be waiting before it opens another.
     pub(crate) fn may_wait(&self, now: Timestamp, member: &str, since: Timestamp) -> bool {
         self.last.get(member).is_some_and(|loss| {
-            loss.row > 1 && loss.at >= since - SEEN_APART_MS && now < since + wait_ms(loss.row)
+            let wait_ms = FIRST_WAIT_MS << (loss.row - 1);
+            loss.row > 1 && loss.at >= since - SEEN_APART_MS && now < since + wait_ms
         })
     }
-}
-
-/// Returns for how long a member is waited for.
-fn wait_ms(row: u32) -> Timestamp {
-    FIRST_WAIT_MS << (row.min(ROW_MAX) - 1)
 }
 
 const FIRST_WAIT_MS: Timestamp = 500;

@@ -52,7 +52,8 @@ fn host_port(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     start_log(args.log_format);
     raise_open_files_limit();
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.div_ceil(2).min(WORKERS_MAX);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_MAX)
