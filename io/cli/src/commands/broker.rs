@@ -71,7 +71,9 @@ fn raise_open_files_limit() {
     }
 }
 
-/// Beyond a few threads the broker waits for the disk, not for a processor.
+/// Half of the processors serve connections, since the log's threads, and a client on the same machine,
+/// need some as well: two workers on two processors wake each other for what one does in passing. Beyond
+/// a few the broker waits for the disk, not for a processor.
 const WORKERS_MAX: usize = 8;
 
 /// Threads that wait for the disk on behalf of readers. They come as readers need them and stay while
