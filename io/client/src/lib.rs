@@ -8,6 +8,7 @@ pub mod codec;
 pub mod config;
 pub mod consumer;
 pub mod error;
+mod kept;
 pub mod net;
 pub mod producer;
 mod random;

@@ -4,7 +4,6 @@
 //! touched: more than reading the records it holds. So the memory of an answer goes back to its client's
 //! pool when the last record that lies in it is dropped, and the next answer is read into it.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::handshake::TRUSTED_BYTES;
+use crate::kept::KeptMemory;
 
 /// Answers from this size on are read into pooled memory.
 pub(super) const LARGE_BYTES: usize = 64 * 1024;
@@ -30,9 +30,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// For the next answers, in the order it came back.
-    kept: VecDeque<Vec<u8>>,
-    kept_bytes: usize,
+    /// For the next answers.
+    kept: KeptMemory,
     /// What answers lie in.
     used_bytes: usize,
 }
@@ -78,7 +77,7 @@ impl FramePool {
         memory.used_bytes -= frame.counted;
         frame.counted = frame.bytes.capacity();
         memory.used_bytes += frame.counted;
-        memory.keep_at_most(self.inner.bytes_max.saturating_sub(memory.used_bytes));
+        memory.kept.shrink(self.inner.bytes_max.saturating_sub(memory.used_bytes));
         Ok(Some(Bytes::from_owner(frame)))
     }
 
@@ -93,25 +92,11 @@ impl FramePool {
     fn take(&self, wanted: usize, pool: Weak<Inner>) -> Frame {
         let memory = &mut *self.inner.memory.lock();
         let fits = wanted..=wanted.saturating_mul(4).max(SMALL_BYTES);
-        let kept = memory.kept.iter().enumerate();
-        let best = kept.filter(|(_, it)| fits.contains(&it.capacity()));
-        let at = best.min_by_key(|(_, it)| it.capacity()).map(|(at, _)| at);
-        let bytes = at.and_then(|at| memory.kept.remove(at)).unwrap_or_default();
-        memory.kept_bytes -= bytes.capacity();
+        let bytes = memory.kept.take_least(&fits).unwrap_or_default();
         let counted = bytes.capacity().max(wanted);
         memory.used_bytes += counted;
-        memory.keep_at_most(self.inner.bytes_max.saturating_sub(memory.used_bytes));
+        memory.kept.shrink(self.inner.bytes_max.saturating_sub(memory.used_bytes));
         Frame { bytes, pool, counted }
-    }
-}
-
-impl Memory {
-    /// Lets go of what lay there longest: it is of a size that nobody asks for.
-    fn keep_at_most(&mut self, bytes: usize) {
-        while self.kept_bytes > bytes {
-            let Some(oldest) = self.kept.pop_front() else { break };
-            self.kept_bytes -= oldest.capacity();
-        }
     }
 }
 
@@ -144,13 +129,8 @@ impl Drop for Frame {
         bytes.clear();
         let memory = &mut *pool.memory.lock();
         memory.used_bytes -= self.counted;
-        let room = pool.bytes_max.saturating_sub(memory.used_bytes);
-        if bytes.capacity() == 0 || bytes.capacity() > room {
-            return;
-        }
-        memory.keep_at_most(room - bytes.capacity());
-        memory.kept_bytes += bytes.capacity();
-        memory.kept.push_back(bytes);
+        let most = pool.bytes_max.saturating_sub(memory.used_bytes);
+        memory.kept.put(bytes, most);
     }
 }
 
@@ -187,16 +167,20 @@ mod tests {
     fn a_pool_keeps_no_more_than_it_may() {
         let pool = FramePool::new(10);
         drop(read(&pool, b"", &[1; 64], 64));
-        assert!(pool.inner.memory.lock().kept.is_empty());
+        assert!(pool.inner.memory.lock().kept.bytes() == 0);
         let pool = FramePool::new(100);
         let used = read(&pool, b"", &[1; 64], 64);
         drop(read(&pool, b"", &[1; 64], 64));
-        assert!(pool.inner.memory.lock().kept.is_empty(), "what is in use counts");
+        assert!(pool.inner.memory.lock().kept.bytes() == 0, "what is in use counts");
         drop(used);
         drop(read(&pool, b"", &[1; 90], 90));
         let memory = pool.inner.memory.lock();
-        assert_eq!((memory.kept.len(), memory.used_bytes), (1, 0), "the older one went");
-        assert!((90..=100).contains(&memory.kept_bytes), "{}", memory.kept_bytes);
+        assert_eq!(
+            (memory.kept.capacities().len(), memory.used_bytes),
+            (1, 0),
+            "the older one went"
+        );
+        assert!((90..=100).contains(&memory.kept.bytes()), "{}", memory.kept.bytes());
     }
 
     #[test]
@@ -207,7 +191,7 @@ mod tests {
         drop(answers);
         let large = read(&pool, b"", &vec![1; 3 << 20], 3 << 20);
         let memory = pool.inner.memory.lock();
-        let (kept, used) = (memory.kept_bytes, memory.used_bytes);
+        let (kept, used) = (memory.kept.bytes(), memory.used_bytes);
         drop(memory);
         assert!(kept + used <= 4 << 20, "{kept} kept, {used} used");
         drop(large);
@@ -218,7 +202,7 @@ mod tests {
         let pool = FramePool::default();
         drop(read(&pool, b"", &vec![1; 4 << 20], 4 << 20));
         let small = read(&pool, b"", &vec![1; 70_000], 70_000);
-        assert_eq!(pool.inner.memory.lock().kept.len(), 1);
+        assert_eq!(pool.inner.memory.lock().kept.capacities().len(), 1);
         drop(small);
     }
 
@@ -227,6 +211,6 @@ mod tests {
         let pool = FramePool::default();
         assert_eq!(read(&pool, b"", b"abc", 64 << 20), None);
         let memory = pool.inner.memory.lock();
-        assert!(memory.kept.iter().all(|it| it.capacity() <= KEPT_BYTES));
+        assert!(memory.kept.bytes() <= KEPT_BYTES);
     }
 }
