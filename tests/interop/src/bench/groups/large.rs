@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kohort_protocol::messages::CreateTopicsRequest;
 use kohort_protocol::messages::create_topics::CreatableTopic;
+use kohort_protocol::messages::{CreateTopicsRequest, FindCoordinatorRequest};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::peer::Peer;
+use super::peer::{PATIENCE, Peer};
 use super::{block_on, classic, consumer, unless_one_fails, warm};
 use crate::bench::target::{Column, Target};
 use crate::places::Places;
@@ -106,8 +106,8 @@ async fn peers(address: &str, count: usize) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// Creates a topic, and sees to it that the coordinator is there before the clock starts: Kafka makes
-/// its topic of fifty partitions.
+/// Creates a topic, and sees to it that the coordinator is there before the clock starts: Kafka makes its
+/// topic of fifty partitions when somebody asks for a coordinator, and not before.
 pub(super) async fn create_topic(address: &str, name: &str, partitions: i32) -> Result<()> {
     let mut admin = Peer::connect(address, "admin".to_owned()).await?;
     let topic = CreatableTopic {
@@ -123,10 +123,24 @@ pub(super) async fn create_topic(address: &str, name: &str, partitions: i32) -> 
     };
     let created = admin.call(&request, 7).await?;
     ensure!(created.topics[0].error_code.is_ok(), "{created:?}");
-    let mut member = classic::Member::new("first".into());
+    let group = "first";
+    let request =
+        FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..Default::default() };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = admin.call(&request, 4).await?;
+        let code = found.coordinators[0].error_code;
+        if code.is_ok() {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "no coordinator: {code}");
+        sleep(REST_BETWEEN_LOOKUPS).await;
+    }
+    let mut member = classic::Member::new(group.into());
     member.join_until_synced(&mut admin).await?;
     member.leave(&mut admin).await
 }
 
+const REST_BETWEEN_LOOKUPS: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(12);
