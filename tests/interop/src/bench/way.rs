@@ -6,10 +6,11 @@
 //! record on another; what lies between it and ours is what the client adds: its own threads on both sides,
 //! and its bookkeeping.
 //!
-//! Ours sends on time whatever becomes of the records before, and its times count from when a record was due.
-//! A ping-pong cannot do that: after a pause of the machine it would send what is overdue one request at a
-//! time, while a producer batches it, and the median of a loaded machine would be that of a queue. So it leaves
-//! out what is overdue.
+//! Both count from when their thread wakes up for a record: how late the machine's timer is, is nobody's of the
+//! two. Ours sends on time whatever becomes of the records before, and of a record that is overdue, since
+//! sending the one before took too long, the time counts from when it was due. A ping-pong cannot do that: after
+//! a pause of the machine it would send what is overdue one request at a time, while a producer batches it, and
+//! the median of a loaded machine would be that of a queue. So it leaves out what is overdue.
 //!
 //! Both take turns on one broker, in short rounds, and each round is compared with the one beside it: the
 //! machine's mood then matters little, and the spread of the differences tells how much.
@@ -157,7 +158,8 @@ fn ping_pong(
     Ok(read)
 }
 
-/// Sends records through our producer and returns how long after they were due our consumer had them.
+/// Sends records through our producer and returns how long after its thread woke up for them, or after they
+/// were due if it was late, our consumer had them.
 fn through_our_client(
     bootstrap: &str,
     topic: &str,
@@ -187,8 +189,10 @@ fn through_our_client(
             let mut value = [0; VALUE_BYTES];
             let mut due = started + interval;
             for _ in 0..count {
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-                value[..8].copy_from_slice(&nanoseconds(due).to_be_bytes());
+                let early = due.saturating_duration_since(Instant::now());
+                thread::sleep(early);
+                let from = if early.is_zero() { due } else { Instant::now() };
+                value[..8].copy_from_slice(&nanoseconds(from).to_be_bytes());
                 let record = ProducerRecord::to(topic).partition(0).value(&value);
                 sending.block_on(producer.send(record))?;
                 due += interval;
@@ -199,11 +203,11 @@ fn through_our_client(
         reading.block_on(async {
             while read.count() < count {
                 for record in &consumer.batches(Duration::from_secs(10)).await? {
-                    let due = record.value.and_then(|value| value.first_chunk());
-                    let due = u64::from_be_bytes(*due.context("a short value")?);
-                    if due > 0 {
-                        let late = nanoseconds(Instant::now()).saturating_sub(due);
-                        read.add(Duration::from_nanos(late));
+                    let from = record.value.and_then(|value| value.first_chunk());
+                    let from = u64::from_be_bytes(*from.context("a short value")?);
+                    if from > 0 {
+                        let took = nanoseconds(Instant::now()).saturating_sub(from);
+                        read.add(Duration::from_nanos(took));
                     }
                 }
             }
