@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::NetError;
+use super::timers::Timers;
 
 /// A thread with a current-thread runtime that everything of one client runs on.
 ///
@@ -26,6 +27,7 @@ pub struct Driver {
 #[derive(Debug)]
 struct Shared {
     runtime: Handle,
+    timers: Timers,
     stop: watch::Sender<bool>,
 }
 
@@ -34,6 +36,9 @@ impl Driver {
     pub fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
+        let timers = Timers::default();
+        // Spawned here, so that nobody waits for a clock that is not there yet.
+        runtime.spawn(timers.keep());
         let (stop, mut stopped) = watch::channel(false);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             // An error says that the last handle is gone, which is the other way to stop.
@@ -41,7 +46,7 @@ impl Driver {
             // A name lookup that hangs in the system must not keep the thread.
             runtime.shutdown_background();
         })?;
-        Ok(Self { shared: Arc::new(Shared { runtime: handle, stop }) })
+        Ok(Self { shared: Arc::new(Shared { runtime: handle, timers, stop }) })
     }
 
     /// Runs `future` on the thread and returns its result to any runtime. Dropping the returned
@@ -55,13 +60,16 @@ impl Driver {
 
     /// Waits by the thread's own clock: the caller's runtime, if there is one, may have no timers.
     pub fn sleep_until(&self, at: Instant) -> impl Future<Output = Result<(), NetError>> + use<> {
-        // A timer belongs to the runtime it is made on, so it is made in there.
-        self.run(async move { tokio::time::sleep_until(at).await })
+        let deadline = self.shared.timers.until(at);
+        async move { deadline.await.map_err(|_| NetError::DriverGone) }
     }
 
     /// Waits for a while; see [`sleep_until`](Self::sleep_until).
     pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), NetError>> + use<> {
-        self.run(async move { tokio::time::sleep(time).await })
+        // A time beyond all clocks is as good as for ever.
+        self.sleep_until(
+            Instant::now().checked_add(time).unwrap_or_else(|| Instant::now() + FOR_EVER),
+        )
     }
 
     /// Starts a task on the thread that nobody needs to await.
@@ -77,6 +85,9 @@ impl Driver {
         self.shared.stop.send_replace(true);
     }
 }
+
+/// Longer than any client lives.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 struct Run<T>(JoinHandle<T>);
 
@@ -147,5 +158,7 @@ mod tests {
         driver.stop();
         assert!(matches!(block_on(waiting), Err(NetError::DriverGone)));
         assert!(matches!(block_on(driver.run(async {})), Err(NetError::DriverGone)));
+        let sleeping = driver.sleep(Duration::from_secs(60));
+        assert!(matches!(block_on(sleeping), Err(NetError::DriverGone)));
     }
 }

@@ -40,6 +40,7 @@ mod handshake;
 mod pool;
 pub mod security;
 pub mod stream;
+mod timers;
 
 pub use api_versions::ApiVersions;
 pub use connection::{BrokerConnection, ConnectionOptions, InFlight};
