@@ -5,5 +5,6 @@
 pub mod backoff;
 pub mod consumer;
 pub mod metadata;
+pub mod placement;
 pub mod producer;
 pub mod sasl;

@@ -21,7 +21,7 @@ use super::{Consumer, Settings};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, TokenProvider};
+use crate::net::{Driver, Follower, TokenProvider};
 
 /// Configures a [`Consumer`]: by Kafka's property names, or by a typed [`ConsumerConfig`].
 #[derive(Debug)]
@@ -151,6 +151,7 @@ impl ConsumerBuilder {
             closed: false,
             dropped: false,
             driver: driver.clone(),
+            follower: Follower::new(config.common.thread_near_application),
         };
         driver.spawn(task.run());
         let isolation = isolation(&config);

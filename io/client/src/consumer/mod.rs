@@ -407,6 +407,7 @@ impl Consumer {
 
     /// Says that the records of earlier polls are processed, and what waited for that.
     fn begin_poll(&self) {
+        self.shared.whereabouts.note();
         self.shared.buffer.lock().begin_poll();
         let waiting = self.shared.revocation.lock().take();
         if let Some(ticket) = waiting {

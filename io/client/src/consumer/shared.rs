@@ -17,12 +17,15 @@ use tokio::sync::Notify;
 use super::credits::{Credits, Hold};
 use super::error::PollError;
 use super::streams::Streams;
+use crate::net::Whereabouts;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) buffer: Mutex<Buffer<Hold>>,
     pub(super) credits: Arc<Credits>,
+    /// Where the latest poll was made.
+    pub(super) whereabouts: Whereabouts,
     /// Tells a waiting poll to look again.
     pub(super) ready: Notify,
     /// The streams that have partitions to themselves.
@@ -82,6 +85,7 @@ impl Shared {
         Self {
             buffer: Mutex::default(),
             credits: Arc::new(Credits::new(budget_bytes)),
+            whereabouts: Whereabouts::default(),
             ready: Notify::new(),
             streams: Streams::default(),
             faults: Mutex::default(),

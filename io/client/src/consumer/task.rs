@@ -28,7 +28,7 @@ use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
 use super::streams::StreamEnd;
 use crate::cluster::{Cluster, Topics};
-use crate::net::Driver;
+use crate::net::{Driver, Follower};
 
 mod revoking;
 
@@ -103,6 +103,7 @@ pub(super) struct Task {
     pub(super) dropped: bool,
     /// Keeps the thread until the goodbye is said.
     pub(super) driver: Driver,
+    pub(super) follower: Follower,
 }
 
 pub(super) struct Closing {
@@ -116,6 +117,7 @@ impl Task {
         let clock = self.shared.clock();
         self.new_view(clock);
         loop {
+            self.follower.look(&self.shared.whereabouts, clock.now());
             self.settle(clock);
             if self.closed {
                 break;
@@ -286,6 +288,7 @@ impl Task {
                     partitions.map(|it| it.records.as_ref().map_or(0, bytes::Bytes::len)).sum()
                 });
                 hold = Some(self.shared.credits.take(bytes));
+                self.follower.count(bytes);
                 self.machine.handle_fetched(now, node, id, answer, &*self.shared)
             }
             Reply::SessionsClosed => {

@@ -52,7 +52,7 @@ use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{Codec, ConfigError, ProducerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, TokenProvider};
+use crate::net::{Driver, TokenProvider, Whereabouts};
 pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::Completion;
 pub use delivery::{Delivery, RecordMetadata};
@@ -87,6 +87,8 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the sender.
     wake: Notify,
+    /// Where the application was when it last woke the sender.
+    whereabouts: Whereabouts,
     /// Wakes those who wait for memory, once there is a good part of it: to wake them for each
     /// batch would cost more than the batch.
     freed: Notify,
@@ -181,6 +183,7 @@ impl Producer {
             cluster,
             state: Mutex::new(State { accumulator, topics }),
             wake: Notify::new(),
+            whereabouts: Whereabouts::default(),
             freed: Notify::new(),
             caught_up: Notify::new(),
             progress: Notify::new(),
@@ -380,6 +383,7 @@ impl Shared {
             appended
         };
         if appended.wake {
+            self.whereabouts.note();
             self.wake.notify_one();
         }
         Ok(Delivery::new(appended.completion, appended.index, timestamp))

@@ -31,13 +31,14 @@ use super::{Shared, State};
 use crate::clock;
 use crate::cluster::ClusterError;
 use crate::config::{Acks, Codec, ConfigError, ProducerConfig};
-use crate::net::{BrokerConnection, Driver, NetError, Purpose};
+use crate::net::{BrokerConnection, Driver, Follower, NetError, Purpose};
 
 pub(super) struct Sender {
     shared: Arc<Shared>,
     /// Keeps the thread until everything is sent.
     _driver: Driver,
     compressor: Compressor,
+    follower: Follower,
     /// What batches were built with, to be given back with the next look at the accumulator.
     #[expect(
         clippy::vec_box,
@@ -76,10 +77,12 @@ pub(super) struct SentBatch {
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>, driver: Driver, compressor: Compressor) -> Self {
         let views = shared.cluster.subscribe();
+        let follower = Follower::new(shared.config.common.thread_near_application);
         Self {
             shared,
             _driver: driver,
             compressor,
+            follower,
             builders: Vec::new(),
             packed: Vec::new(),
             work: JoinSet::new(),
@@ -93,6 +96,7 @@ impl Sender {
 
     pub(super) async fn run(mut self) {
         loop {
+            self.follower.look(&self.shared.whereabouts, clock::now_ms());
             let wake_at = self.send_what_is_ready();
             let closing = self.shared.closing.load(Ordering::Acquire);
             let abandon = self.shared.abandon.load(Ordering::Acquire);
@@ -202,6 +206,7 @@ impl Sender {
                     bytes
                 }
             };
+            self.follower.count(bytes.len());
             sent.push(SentBatch { topic, topic_id, partition, id, bytes });
         }
         *self.in_flight.entry(node).or_default() += 1;
