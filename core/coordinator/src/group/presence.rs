@@ -167,7 +167,7 @@ impl Absence {
     }
 }
 
-fn grace_ms(turn: &Turn<'_>) -> Timestamp {
+pub(crate) fn grace_ms(turn: &Turn<'_>) -> Timestamp {
     turn.config.group_disconnect_grace_ms.max(0).into()
 }
 

@@ -390,7 +390,8 @@ impl ConsumerGroup {
     }
 
     /// Returns what a member is told: the one place where answers to heartbeats are made. `urgent` says
-    /// that the group is on the way to a new assignment, so that members had better come back soon.
+    /// that the group is on the way to a new assignment, so that members had better come back soon; and so
+    /// they had while one of them may be gone, to hear of it when it is known.
     pub(super) fn answer(
         &self,
         turn: &Turn<'_>,
@@ -406,7 +407,7 @@ impl ConsumerGroup {
                 turn.config,
                 &turn.image.group(&self.id),
                 turn.consumer_members(),
-                urgent,
+                urgent || turn.now < self.member_in_doubt_until,
             ),
             assignment: assigned.map(assignment),
             ..ConsumerGroupHeartbeatResponse::default()

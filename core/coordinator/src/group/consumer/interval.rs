@@ -7,7 +7,7 @@
 //!
 //! | | heartbeats a second, all members together | shortest | longest |
 //! |---|---|---|---|
-//! | a member that waits, or is waited for | 8 000 | 100 ms | 5 s |
+//! | a member that waits, or is waited for, or with one whose connection closed | 8 000 | 100 ms | 5 s |
 //! | everybody else | 2 000 | 500 ms | 5 s |
 //!
 //! So up to a thousand members of a broker heartbeat twice a second, and from ten thousand on as in Kafka.

@@ -48,6 +48,7 @@ use self::timers::MemberTimers;
 use super::event::CauseKind;
 use super::record::{ClassicMetadata, GroupRecord};
 use super::turn::Turn;
+use crate::shard::Timestamp;
 use crate::timers::Alarm;
 
 pub(crate) use self::classic_member::{
@@ -81,6 +82,8 @@ pub(crate) struct ConsumerGroup {
     assignment: Alarm,
     /// Topics changed since the group looked at them.
     topics_may_have_changed: bool,
+    /// Until then a member whose connection closed may turn out to be gone.
+    member_in_doubt_until: Timestamp,
     /// The rebalance under way.
     story: Option<Box<Story>>,
 }
@@ -94,6 +97,7 @@ impl ConsumerGroup {
             timers: BTreeMap::new(),
             assignment: Alarm::default(),
             topics_may_have_changed: false,
+            member_in_doubt_until: Timestamp::MIN,
             story: None,
         }
     }

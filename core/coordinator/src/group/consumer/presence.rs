@@ -19,7 +19,7 @@ use super::record::MemberState;
 use crate::clients::Signs;
 use crate::group::event::CauseKind;
 use crate::group::hold;
-use crate::group::presence::{Absent, Whose, ends_with_connection};
+use crate::group::presence::{Absent, Whose, ends_with_connection, grace_ms};
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry};
 use crate::shard::ReplyTo;
@@ -168,6 +168,7 @@ impl ConsumerGroup {
         if ends_with_connection(turn, is_static)
             && let Some(member) = self.timers.get_mut(id)
         {
+            self.member_in_doubt_until = turn.now + grace_ms(turn);
             member.presence.lose(turn, Whose { group: &self.id, member: id });
         }
     }
