@@ -8,9 +8,10 @@
 //! | | heartbeats a second, all members together | shortest | longest |
 //! |---|---|---|---|
 //! | a member that waits, or is waited for, or with one whose connection closed | 8 000 | 100 ms | 5 s |
-//! | everybody else | 2 000 | 500 ms | 5 s |
+//! | everybody else | 2 000 | 300 ms | 5 s |
 //!
-//! So up to a thousand members of a broker heartbeat twice a second, and from ten thousand on as in Kafka.
+//! So up to six hundred members of a broker heartbeat three times a second, a thousand twice, and from ten thousand
+//! on as in Kafka.
 //!
 //! An assignment costs time in proportion to members and partitions, and asks every member that it moves
 //! anything of for two more heartbeats. Changes that come close together should share one. Kafka waits a
@@ -56,7 +57,7 @@ pub(super) fn assignment_interval_ms(
 /// way to their target. At 15 µs each it is an eighth of a core, for the second or two that it takes.
 const URGENT: (i64, i64) = (8_000, 100);
 /// The same for all others: three hundredths of a core.
-const USUAL: (i64, i64) = (2_000, 500);
+const USUAL: (i64, i64) = (2_000, 300);
 /// The longest interval, and Kafka's default.
 const LONGEST_MS: i64 = 5_000;
 
@@ -77,7 +78,7 @@ mod tests {
             heartbeat_interval_ms(&config, &own, members, urgent)
         };
         let usual = [1, 3, 1_000, 2_000, 10_000, 1_000_000].map(|members| interval(members, false));
-        assert_eq!(usual, [500, 500, 500, 1_000, 5_000, 5_000]);
+        assert_eq!(usual, [300, 300, 500, 1_000, 5_000, 5_000]);
         let urgent = [1, 3, 1_000, 10_000, 1_000_000].map(|members| interval(members, true));
         assert_eq!(urgent, [100, 100, 125, 1_250, 5_000]);
     }
