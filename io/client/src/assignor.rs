@@ -52,7 +52,41 @@
 //! # Ok(()) }
 //! ```
 
+use std::collections::BTreeMap;
+
+use crate::net::unbound;
+use bytes::Bytes;
 pub use kohort_assignor::{
     Assignment, Assignor, ClusterTopics, CooperativeStickyAssignor, MemberId, MemberSubscription,
     RangeAssignor, RebalanceProtocol, RoundRobinAssignor, StickyAssignor, TopicLayout, by_name,
 };
+
+/// An application's assignor, run on the client's thread.
+#[derive(Debug)]
+pub(crate) struct Unbound<A>(pub(crate) A);
+
+impl<A: Assignor> Assignor for Unbound<A> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn protocols(&self) -> &[RebalanceProtocol] {
+        self.0.protocols()
+    }
+
+    fn subscription_user_data(&self) -> Option<Bytes> {
+        unbound(|| self.0.subscription_user_data())
+    }
+
+    fn assign(
+        &self,
+        topics: &ClusterTopics,
+        members: &BTreeMap<MemberId, MemberSubscription>,
+    ) -> BTreeMap<MemberId, Assignment> {
+        unbound(|| self.0.assign(topics, members))
+    }
+
+    fn on_assignment(&mut self, assignment: &Assignment, generation_id: i32) {
+        unbound(|| self.0.on_assignment(assignment, generation_id));
+    }
+}

@@ -18,6 +18,7 @@ use super::requests::Requests;
 use super::shared::Shared;
 use super::task::Task;
 use super::{Consumer, Settings};
+use crate::assignor::Unbound;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
@@ -82,7 +83,7 @@ impl ConsumerBuilder {
     /// consumer protocol has no use for it: there the coordinator divides the partitions.
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
-        self.assignors.push(Box::new(assignor));
+        self.assignors.push(Box::new(Unbound(assignor)));
         self
     }
 

@@ -76,7 +76,7 @@ pub use records::{Batch, Iter, OwnedRecord, Record, Records};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Cluster, ClusterError};
-use crate::net::Driver;
+use crate::net::{Driver, unbound};
 use commits::{Commits, Offset};
 use credits::Unpacking;
 use events::EVENTS_WAITING_MAX;
@@ -355,7 +355,7 @@ impl Consumer {
     /// Commits what was given so far and calls `callback` with the outcome, in the order of the
     /// commits. It runs on the consumer's thread, so it must not block.
     pub fn commit_with(&self, callback: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
-        self.commits.start(self.given(), None, callback);
+        self.commits.start(self.given(), None, |outcome| unbound(|| callback(outcome)));
     }
 
     /// Starts to receive what happens to the partitions, in place of an earlier receiver. From here on

@@ -50,5 +50,5 @@ pub use error::{AuthenticationFailure, NetError};
 pub use frames::FramePool;
 pub(crate) use frames::KEPT_BYTES;
 pub use pool::{Pool, Purpose};
-pub(crate) use processor::{Follower, Whereabouts};
+pub(crate) use processor::{Follower, Whereabouts, unbound};
 pub use security::{Security, TlsFailure, TokenError, TokenProvider, UnsecuredTokens};

@@ -67,9 +67,47 @@ impl Follower {
     }
 }
 
+/// Runs what is the application's on a thread of ours: unbound, since threads that it starts, of which some
+/// last as long as the process, go where the thread that starts them may go.
+pub(crate) fn unbound<T>(run: impl FnOnce() -> T) -> T {
+    let _free = system::Free::begin();
+    run()
+}
+
 #[cfg(target_os = "linux")]
 mod system {
+    use std::cell::Cell;
+
     use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+    /// Where a thread that is bound is bound to, and where it may go otherwise.
+    type Binding = (CpuSet, CpuSet);
+
+    thread_local! {
+        static BOUND: Cell<Option<Binding>> = const { Cell::new(None) };
+    }
+
+    /// The caller is unbound while this lives.
+    pub(super) struct Free(Option<Binding>);
+
+    impl Free {
+        pub(super) fn begin() -> Self {
+            let binding = BOUND.take();
+            if let Some((_, allowed)) = &binding {
+                let _ = sched_setaffinity(None, allowed);
+            }
+            Self(binding)
+        }
+    }
+
+    impl Drop for Free {
+        fn drop(&mut self) {
+            if let Some((bound, _)) = &self.0 {
+                let _ = sched_setaffinity(None, bound);
+                BOUND.set(self.0);
+            }
+        }
+    }
 
     /// A set of processors.
     #[derive(Debug)]
@@ -98,7 +136,9 @@ mod system {
                 set.clear();
                 set.set(processor);
             }
-            sched_setaffinity(None, &set).is_ok()
+            let obeyed = sched_setaffinity(None, &set).is_ok();
+            BOUND.set((obeyed && to.is_some()).then_some((set, self.0)));
+            obeyed
         }
     }
 }
@@ -108,6 +148,15 @@ mod system {
     /// A set of processors.
     #[derive(Debug)]
     pub(super) enum Processors {}
+
+    /// Nobody is bound.
+    pub(super) struct Free;
+
+    impl Free {
+        pub(super) fn begin() -> Self {
+            Self
+        }
+    }
 
     pub(super) fn here() -> Option<usize> {
         None
@@ -143,6 +192,9 @@ mod tests {
         let bound = sched_getaffinity(None).unwrap();
         assert!(bound.is_set(at));
         assert_eq!(bound.count(), 1, "it is the only one");
+        let of_others = || std::thread::spawn(|| sched_getaffinity(None).unwrap()).join().unwrap();
+        assert_eq!(unbound(of_others), choice);
+        assert_eq!(sched_getaffinity(None).unwrap(), bound);
         follower.look(&whereabouts, 1_000);
         assert_eq!(sched_getaffinity(None).unwrap(), choice);
     }

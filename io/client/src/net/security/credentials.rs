@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use kohort_client_core::sasl::{
 
 use crate::config::security::JaasEntry;
 use crate::config::{CommonConfig, ConfigError, Secret};
+use crate::net::unbound;
 
 /// Gets tokens for OAUTHBEARER. It is asked before each authentication, so one that asks a server
 /// should keep a token while it is good.
@@ -123,7 +124,9 @@ impl Sasl {
     pub(super) async fn start(&self) -> Result<Exchange, StartError> {
         match &self.credentials {
             Credentials::Tokens(provider) => {
-                let token = provider.token().await.map_err(StartError::Source)?;
+                let mut token = provider.token();
+                let token = poll_fn(|cx| unbound(|| token.as_mut().poll(cx))).await;
+                let token = token.map_err(StartError::Source)?;
                 Exchange::oauth_bearer(&token).map_err(StartError::Sasl)
             }
             Credentials::Password { username, password } => {
