@@ -54,12 +54,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::net::unbound;
 use bytes::Bytes;
 pub use kohort_assignor::{
     Assignment, Assignor, ClusterTopics, CooperativeStickyAssignor, MemberId, MemberSubscription,
     RangeAssignor, RebalanceProtocol, RoundRobinAssignor, StickyAssignor, TopicLayout, by_name,
 };
+
+use crate::net::unbound;
 
 /// An application's assignor, run on the client's thread.
 #[derive(Debug)]

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use kohort_protocol::messages::CreateTopicsRequest;
 use kohort_protocol::messages::create_topics::CreatableTopic;
-use kohort_protocol::messages::{CreateTopicsRequest, FindCoordinatorRequest};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::peer::{PATIENCE, Peer};
+use super::peer::Peer;
 use super::{block_on, classic, consumer, unless_one_fails, warm};
+use crate::bench::link::Link;
 use crate::bench::target::{Column, Target};
+use crate::bench::wire::await_coordinator;
 use crate::places::Places;
 
 /// Members of a consumer group: returns the seconds until all have their share, those until they have
@@ -124,23 +126,11 @@ pub(super) async fn create_topic(address: &str, name: &str, partitions: i32) -> 
     let created = admin.call(&request, 7).await?;
     ensure!(created.topics[0].error_code.is_ok(), "{created:?}");
     let group = "first";
-    let request =
-        FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..Default::default() };
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = admin.call(&request, 4).await?;
-        let code = found.coordinators[0].error_code;
-        if code.is_ok() {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "no coordinator: {code}");
-        sleep(REST_BETWEEN_LOOKUPS).await;
-    }
+    await_coordinator(&mut Link::connect(address)?, group, name)?;
     let mut member = classic::Member::new(group.into());
     member.join_until_synced(&mut admin).await?;
     member.leave(&mut admin).await
 }
 
-const REST_BETWEEN_LOOKUPS: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(12);
