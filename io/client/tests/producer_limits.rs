@@ -10,7 +10,7 @@ use kohort::admin::{Admin, NewTopic};
 use kohort::config::{AdminConfig, Properties};
 use kohort::producer::{
     Deliveries, Partitioner, Producer, ProducerBuilder, ProducerRecord, RoundRobin, SendError,
-    TopicView,
+    TopicPartitions,
 };
 use support::{OwnBroker, bootstrap, create_topic, read_all, unique};
 
@@ -133,7 +133,7 @@ impl Partitioner for ByValue {
         _: &str,
         _: Option<&[u8]>,
         value: Option<&[u8]>,
-        view: TopicView<'_>,
+        view: TopicPartitions<'_>,
     ) -> Option<i32> {
         assert_eq!(view.partition_count, 3);
         std::str::from_utf8(value?).ok()?.parse().ok()

@@ -24,7 +24,7 @@ pub fn partition_for_key(key: &[u8], partition_count: i32) -> i32 {
 
 /// What the partitioner is told of a topic.
 #[derive(Debug, Clone, Copy)]
-pub struct TopicView<'a> {
+pub struct TopicPartitions<'a> {
     /// How many partitions the topic has; at least one.
     pub partition_count: i32,
     /// The partitions that have a leader now. May be empty.
@@ -59,7 +59,7 @@ impl TopicPartitioner {
     pub fn partition(
         &mut self,
         key: Option<&[u8]>,
-        topic: TopicView<'_>,
+        topic: TopicPartitions<'_>,
         random: &mut Jitter,
     ) -> i32 {
         match key {
@@ -79,7 +79,7 @@ impl TopicPartitioner {
         &mut self,
         bytes: usize,
         may_switch: bool,
-        topic: TopicView<'_>,
+        topic: TopicPartitions<'_>,
         random: &mut Jitter,
     ) {
         self.bytes_to_current = self.bytes_to_current.saturating_add(bytes);
@@ -97,7 +97,7 @@ impl TopicPartitioner {
         self.loads = Loads::new(queues, partition_count);
     }
 
-    fn switch(&mut self, topic: TopicView<'_>, random: &mut Jitter) -> i32 {
+    fn switch(&mut self, topic: TopicPartitions<'_>, random: &mut Jitter) -> i32 {
         let next = match &self.loads {
             Some(loads) => loads.pick(random),
             None if topic.available.is_empty() => {
@@ -177,7 +177,8 @@ const MULTIPLIER: u32 = 0x5bd1_e995;
 mod tests {
     use super::*;
 
-    const ALL: TopicView<'static> = TopicView { partition_count: 4, available: &[0, 1, 2, 3] };
+    const ALL: TopicPartitions<'static> =
+        TopicPartitions { partition_count: 4, available: &[0, 1, 2, 3] };
 
     /// The right-hand sides are what Kafka 4.3's own hash function returns.
     #[test]
@@ -248,8 +249,8 @@ mod tests {
     fn partitions_without_a_leader_are_avoided_while_others_have_one() {
         let mut random = Jitter::seeded(3);
         let mut partitioner = TopicPartitioner::new(1, false);
-        let some = TopicView { available: &[1, 3], ..ALL };
-        let none = TopicView { available: &[], ..ALL };
+        let some = TopicPartitions { available: &[1, 3], ..ALL };
+        let none = TopicPartitions { available: &[], ..ALL };
         for _ in 0..100 {
             partitioner.appended(1, true, some, &mut random);
             assert!([1, 3].contains(&partitioner.partition(None, some, &mut random)));
@@ -263,7 +264,7 @@ mod tests {
         let mut random = Jitter::seeded(3);
         let mut partitioner = TopicPartitioner::new(1, false);
         // The weights are 4, 1 and 3.
-        let three = TopicView { partition_count: 3, available: &[0, 1, 2] };
+        let three = TopicPartitions { partition_count: 3, available: &[0, 1, 2] };
         partitioner.set_queue_lengths(&[(0, 0), (1, 3), (2, 1)], 3);
         let mut seen = [0; 3];
         for _ in 0..8000 {

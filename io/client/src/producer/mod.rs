@@ -57,7 +57,7 @@ pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::Completion;
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::SendError;
-pub use partitioner::{Partitioner, RoundRobin, TopicView, partition_for_key};
+pub use partitioner::{Partitioner, RoundRobin, TopicPartitions, partition_for_key};
 pub use record::ProducerRecord;
 use sender::Sender;
 use topics::{Placement, TopicTable};

@@ -2,13 +2,13 @@
 
 use std::fmt::Debug;
 
-pub use kohort_client_core::producer::partitioner::{TopicView, partition_for_key};
+pub use kohort_client_core::producer::partitioner::{TopicPartitions, partition_for_key};
 
 /// Chooses the partition of each record that does not name one itself; see
 /// [`ProducerBuilder::partitioner`](super::ProducerBuilder::partitioner).
 ///
 /// ```
-/// use kohort::producer::{Partitioner, TopicView};
+/// use kohort::producer::{Partitioner, TopicPartitions};
 ///
 /// /// Keeps partition 0 for records whose key says that they are urgent.
 /// #[derive(Debug)]
@@ -20,7 +20,7 @@ pub use kohort_client_core::producer::partitioner::{TopicView, partition_for_key
 ///         _topic: &str,
 ///         key: Option<&[u8]>,
 ///         _value: Option<&[u8]>,
-///         _view: TopicView<'_>,
+///         _view: TopicPartitions<'_>,
 ///     ) -> Option<i32> {
 ///         key.is_some_and(|key| key.starts_with(b"urgent")).then_some(0)
 ///     }
@@ -44,7 +44,7 @@ pub trait Partitioner: Debug + Send + 'static {
         topic: &str,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        view: TopicView<'_>,
+        view: TopicPartitions<'_>,
     ) -> Option<i32>;
 }
 
@@ -61,7 +61,7 @@ impl Partitioner for RoundRobin {
         _: &str,
         _: Option<&[u8]>,
         _: Option<&[u8]>,
-        view: TopicView<'_>,
+        view: TopicPartitions<'_>,
     ) -> Option<i32> {
         let turn = self.next;
         self.next = turn.wrapping_add(1);
@@ -80,7 +80,7 @@ mod tests {
     fn round_robin_deals_out_to_partitions_with_a_leader() {
         let mut dealer = RoundRobin::default();
         let mut deal = |available: &[i32]| {
-            let view = TopicView { partition_count: 4, available };
+            let view = TopicPartitions { partition_count: 4, available };
             dealer.partition("t", None, None, view).unwrap()
         };
         assert_eq!([deal(&[0, 2]), deal(&[0, 2]), deal(&[0, 2])], [0, 2, 0]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kohort_client_core::backoff::Jitter;
 use kohort_client_core::metadata::{self, MetadataView};
-use kohort_client_core::producer::partitioner::{TopicPartitioner, TopicView};
+use kohort_client_core::producer::partitioner::{TopicPartitioner, TopicPartitions};
 use kohort_client_core::producer::{Accumulator, TopicSlot};
 use tokio::time::Instant;
 
@@ -147,7 +147,7 @@ impl Topic {
         if self.partitions == 0 {
             return Placement::Unknown;
         }
-        let view = TopicView { partition_count: self.partitions, available: &self.available };
+        let view = TopicPartitions { partition_count: self.partitions, available: &self.available };
         let chosen = custom.and_then(|it| it.partition(&self.name, record.key, record.value, view));
         match chosen {
             Some(partition) if (0..self.partitions).contains(&partition) => {
@@ -170,7 +170,7 @@ impl Topic {
     /// Notes what a record without a partition of its own has added, and whether its batch is full
     /// now: then the next one goes elsewhere, before it opens a batch it would leave nearly empty.
     pub(super) fn appended(&mut self, bytes: usize, full: bool, random: &mut Jitter) {
-        let view = TopicView { partition_count: self.partitions, available: &self.available };
+        let view = TopicPartitions { partition_count: self.partitions, available: &self.available };
         let bytes = if full { self.batch_size } else { bytes };
         self.partitioner.appended(bytes, full, view, random);
     }
