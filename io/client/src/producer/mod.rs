@@ -26,6 +26,7 @@
 //!
 //! Left out: transactions.
 
+mod builder;
 mod deliveries;
 mod delivery;
 mod error;
@@ -50,9 +51,10 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::config::{Codec, ConfigError, ProducerConfig, Properties};
+use crate::config::{Codec, ProducerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, TokenProvider, Whereabouts};
+use crate::net::{Driver, Whereabouts};
+pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::Completion;
 pub use delivery::{Delivery, RecordMetadata};
@@ -109,50 +111,8 @@ struct State {
     topics: TopicTable,
 }
 
-/// Collects properties and makes a [`Producer`] of them.
-#[derive(Debug, Default)]
-pub struct ProducerBuilder {
-    config: ProducerConfig,
-    partitioner: Option<Box<dyn Partitioner>>,
-    error: Option<ConfigError>,
-}
-
-impl ProducerBuilder {
-    /// Sets a property by Kafka's name. The first mistake is reported by
-    /// [`ProducerBuilder::build`].
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        if let Err(error) = self.config.set(name, value) {
-            self.error.get_or_insert(error);
-        }
-        self
-    }
-
-    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
-    #[must_use]
-    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.config.common = self.config.common.token_provider(provider);
-        self
-    }
-
-    /// Has `partitioner` choose the partitions of records that name none, in place of Kafka's default.
-    #[must_use]
-    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
-        self.partitioner = Some(Box::new(partitioner));
-        self
-    }
-
-    /// Starts the producer. The first connection is made in the background.
-    pub fn build(self) -> Result<Producer, BuildError> {
-        match self.error {
-            Some(error) => Err(error.into()),
-            None => Producer::start(self.config, self.partitioner),
-        }
-    }
-}
-
 impl Producer {
-    /// Returns a builder that takes properties by name.
+    /// Starts a configuration.
     pub fn builder() -> ProducerBuilder {
         ProducerBuilder::default()
     }
