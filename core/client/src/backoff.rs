@@ -38,7 +38,9 @@ impl Backoff {
         }
         let doublings = (failures - 1).min(Self::DOUBLINGS_MAX);
         let nominal = self.initial.saturating_mul(1 << doublings).min(self.max);
-        nominal.mul_f64(jitter.factor(Self::JITTER))
+        // A maximum beyond all clocks is one's right.
+        let strayed = nominal.as_secs_f64() * jitter.factor(Self::JITTER);
+        Duration::try_from_secs_f64(strayed).unwrap_or(Duration::MAX)
     }
 
     /// 2^20 times the smallest back-off is past every sensible maximum.
@@ -113,5 +115,12 @@ mod tests {
     fn a_huge_number_of_failures_does_not_overflow() {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(u64::MAX));
         assert!(backoff.delay(u32::MAX, &mut Jitter::none()) >= Duration::from_secs(1 << 20));
+    }
+
+    #[test]
+    fn no_back_off_is_too_long_to_stray() {
+        let backoff = Backoff::new(Duration::MAX, Duration::MAX);
+        let mut jitter = Jitter::seeded(1);
+        assert!((0..100).all(|_| backoff.delay(1, &mut jitter) > Duration::MAX / 2));
     }
 }

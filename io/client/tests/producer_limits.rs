@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use kohort::admin::{Admin, NewTopic};
-use kohort::config::{AdminConfig, Properties};
+use kohort::config::{AdminConfig, ProducerConfig, Properties};
 use kohort::producer::{
     Deliveries, Partitioner, Producer, ProducerBuilder, ProducerRecord, RoundRobin, SendError,
     TopicPartitions,
@@ -121,6 +121,41 @@ async fn a_broker_that_is_gone_ends_in_a_timeout_and_full_memory_in_its_own_erro
         assert_eq!((&**told, *partition, waited.as_millis()), (&*topic, 0, 1500));
     }
     assert_eq!(producer.buffered_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_typed_configuration_goes_with_what_the_builder_takes_and_no_time_is_too_long() {
+    let servers = bootstrap();
+    let topic = unique("typed");
+    create_topic(&servers, &topic, 3).await;
+    let config = ProducerConfig::default()
+        .delivery_timeout(Duration::MAX)
+        .max_block(Duration::MAX)
+        .partitioner_availability_timeout(Duration::MAX);
+    let producer = ProducerBuilder::from(config)
+        .bootstrap_servers(&servers)
+        .with(|mut config| {
+            config.common.request_timeout = Duration::MAX;
+            config.common.connections_max_idle = Duration::MAX;
+            config.common.connection_setup_timeout = Duration::MAX;
+            config.common.metadata_max_age = Duration::MAX;
+            config.common.metadata_rebootstrap_trigger = Duration::MAX;
+            config.common.retry_backoff_max = Duration::MAX;
+            config.common.reconnect_backoff_max = Duration::MAX;
+            config
+        })
+        .partitioner(ByValue)
+        .build()
+        .unwrap();
+    assert_eq!(producer.partitions(&topic).await.unwrap(), 3);
+    let delivery = producer.send(ProducerRecord::to(&topic).value("2")).await.unwrap();
+    assert_eq!(delivery.await.unwrap().partition, 2);
+    producer.close(Duration::MAX).await.unwrap();
+
+    let mut config = AdminConfig::from_pairs([("bootstrap.servers", servers)]).unwrap();
+    config.common.default_api_timeout = Duration::MAX;
+    let admin = Admin::new(config).unwrap();
+    assert!(admin.describe_topics(vec![topic.clone()]).await.unwrap()[&topic].is_ok());
 }
 
 /// Sends each record where its value says.

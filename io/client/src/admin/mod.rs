@@ -42,7 +42,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{AdminConfig, Properties as _};
-use crate::net::{Driver, Purpose};
+use crate::net::{Driver, Purpose, after};
 
 pub use acls::{
     AclFilter, AclOperation, AclPermission, AclRule, DeletedAcls, PatternFilter, PatternType,
@@ -114,7 +114,7 @@ impl Session {
         let backoff = Backoff::new(common.retry_backoff, common.retry_backoff_max);
         let mut jitter = Jitter::seeded(crate::clock::seed());
         let timeout = common.default_api_timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = after(Instant::now(), timeout);
         let mut last = None;
         for failures in 1.. {
             let Ok(result) = tokio::time::timeout_at(deadline, attempt(self.clone())).await else {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{ClusterError, ClusterOptions};
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
-use crate::net::{BrokerConnection, NetError, Pool, Purpose};
+use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
 
 /// Keeps the picture; see the module.
 #[derive(Debug)]
@@ -276,7 +276,7 @@ impl Refresher {
                 (wanted.requests, wanted.all())
             };
             let since = *silent_since.get_or_insert_with(Instant::now);
-            let outcome = self.attempt(&topics, since + self.trigger).await;
+            let outcome = self.attempt(&topics, after(since, self.trigger)).await;
             if outcome.is_ok() {
                 silent_since = None;
             }
@@ -304,7 +304,7 @@ impl Refresher {
                     return;
                 }
                 let wait = if asked || failures > 0 { delay } else { self.max_age };
-                last + wait
+                after(last, wait)
             };
             if now >= due {
                 return;

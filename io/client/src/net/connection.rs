@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use self::task::Task;
 use super::handshake::{Established, decode_body, establish};
+use super::timers::after;
 use super::{ApiVersions, NetError};
 
 pub use self::options::ConnectionOptions;
@@ -135,7 +136,7 @@ impl BrokerConnection {
         request: &R,
         timeout: Duration,
     ) -> Result<R::Response, NetError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(Instant::now(), timeout);
         let slot = self.inner.slots.clone().acquire_owned();
         let Ok(slot) = tokio::time::timeout_at(deadline, slot).await else {
             return Err(self.timed_out(R::API_KEY, timeout));
@@ -234,7 +235,7 @@ impl BrokerConnection {
         let pending = Pending {
             correlation,
             api: R::API_KEY,
-            deadline: Instant::now() + timeout,
+            deadline: after(Instant::now(), timeout),
             timeout,
             reply,
             _slot: Some(slot),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::NetError;
-use super::timers::Timers;
+use super::timers::{Timers, after};
 
 /// A thread with a current-thread runtime that everything of one client runs on.
 ///
@@ -66,10 +66,7 @@ impl Driver {
 
     /// Waits for a while; see [`sleep_until`](Self::sleep_until).
     pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), NetError>> + use<> {
-        // A time beyond all clocks is as good as for ever.
-        self.sleep_until(
-            Instant::now().checked_add(time).unwrap_or_else(|| Instant::now() + FOR_EVER),
-        )
+        self.sleep_until(after(Instant::now(), time))
     }
 
     /// Starts a task on the thread that nobody needs to await.
@@ -85,9 +82,6 @@ impl Driver {
         self.shared.stop.send_replace(true);
     }
 }
-
-/// Longer than any client lives.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 struct Run<T>(JoinHandle<T>);
 

@@ -52,3 +52,4 @@ pub(crate) use frames::KEPT_BYTES;
 pub use pool::{Pool, Purpose};
 pub(crate) use processor::{Follower, Whereabouts, unbound};
 pub use security::{Security, TlsFailure, TokenError, TokenProvider, UnsecuredTokens};
+pub(crate) use timers::after;

@@ -9,6 +9,7 @@ use kohort_client_core::metadata::Broker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::timers::after;
 use super::{BrokerConnection, ConnectionOptions, NetError};
 
 /// What a connection is for. Those of different purposes never wait for each other.
@@ -108,7 +109,7 @@ impl Pool {
                 state.timeouts = if too_long { state.timeouts + 1 } else { 0 };
                 let delay = self.inner.backoff.delay(state.failures, &mut self.inner.jitter.lock());
                 tracing::debug!(node = broker.id, %error, ?delay, "cannot connect");
-                state.not_before = Some(Instant::now() + delay);
+                state.not_before = Some(after(Instant::now(), delay));
                 state.connection = None;
                 Err(error)
             }

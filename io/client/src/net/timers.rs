@@ -65,6 +65,14 @@ impl Timers {
     }
 }
 
+/// Returns the moment `time` after another. One beyond all clocks is as good as never.
+pub(crate) fn after(moment: Instant, time: Duration) -> Instant {
+    moment.checked_add(time).unwrap_or_else(|| moment + FOR_EVER)
+}
+
+/// Longer than any client lives.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// How long the thread sleeps without a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -158,6 +166,13 @@ mod tests {
     /// Polls a future once, by hand.
     fn poll<F: Future + Unpin>(future: &mut F, woken: &Arc<Count>) -> Poll<F::Output> {
         Pin::new(future).poll(&mut Context::from_waker(&woken.clone().into()))
+    }
+
+    #[test]
+    fn no_time_is_too_long_to_be_after() {
+        let now = Instant::now();
+        assert_eq!(after(now, IDLE), now + IDLE);
+        assert_eq!(after(now, Duration::MAX), now + FOR_EVER);
     }
 
     #[tokio::test]

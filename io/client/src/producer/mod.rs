@@ -53,7 +53,7 @@ use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{Codec, ProducerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, Whereabouts};
+use crate::net::{Driver, Whereabouts, after};
 pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::Completion;
@@ -175,7 +175,7 @@ impl Producer {
     ) -> Result<Delivery, SendError> {
         let shared = &self.handle.shared;
         let max_block = shared.config.max_block;
-        let deadline = Instant::now() + max_block;
+        let deadline = after(Instant::now(), max_block);
         loop {
             match reason {
                 NotYet::Never(error) => return Err(error),
@@ -263,7 +263,7 @@ impl Producer {
     /// Returns how many partitions a topic has, asking the cluster if need be.
     pub async fn partitions(&self, topic: &str) -> Result<usize, SendError> {
         let shared = &self.handle.shared;
-        let deadline = Instant::now() + shared.config.max_block;
+        let deadline = after(Instant::now(), shared.config.max_block);
         let lookup =
             topics::wait_for_topic(shared.cluster.clone(), Arc::from(topic), None, deadline);
         let view = self.handle.driver.run(lookup).await.map_err(|_| SendError::Closed)??;

@@ -18,6 +18,7 @@ use crate::net::frames::LARGE_BYTES;
 use crate::net::handshake::{decode_body, wanted};
 use crate::net::security::{Ask, authenticate};
 use crate::net::stream::Stream;
+use crate::net::timers::after;
 use crate::net::{ApiVersions, NetError, TlsFailure};
 
 /// The owner of the socket.
@@ -237,7 +238,7 @@ impl Task {
                 }
                 nearest.map(|it| it.deadline)
             };
-            let idle_until = *self.used.lock() + self.options.idle_max;
+            let idle_until = after(*self.used.lock(), self.options.idle_max);
             if nearest.is_none() && now >= idle_until {
                 return self.closed();
             }
@@ -306,7 +307,8 @@ impl Ask for Living<'_> {
         // What is pending is answered first, and may rightly take longer than this does.
         let before = task.pending.lock().iter().map(|it| it.deadline).max();
         let timeout = task.options.request_timeout;
-        let deadline = before.unwrap_or_else(Instant::now).max(Instant::now()) + timeout;
+        let deadline = before.unwrap_or_else(Instant::now).max(Instant::now());
+        let deadline = after(deadline, timeout);
         let (reply, answer) = oneshot::channel();
         let api = R::API_KEY;
         task.note(Pending { correlation, api, deadline, timeout, reply, _slot: None });
@@ -324,7 +326,7 @@ impl Ask for Living<'_> {
 /// When to authenticate again: with a tenth of the session left, for the way and for answers that
 /// are awaited before.
 fn renewal(session: Duration) -> Instant {
-    Instant::now() + session.mul_f64(0.9)
+    after(Instant::now(), session.mul_f64(0.9))
 }
 
 /// Waits until then; for ever if there is no then.
