@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use kohort::consumer::{Consumer, PollError, TopicPartition};
+use kohort::consumer::{Consumer, ConsumerBuilder, PollError, TopicPartition};
 use kohort_protocol::ErrorCode;
 use support::{OwnBroker, PATIENCE, create_topic, folder, member_with_session, own, unique};
 
@@ -73,4 +73,54 @@ async fn a_cluster_that_refuses_a_consumer_and_a_topic_that_is_not_there_are_nam
     })
     .await;
     assert_eq!(named, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+/// An address at which nobody listens.
+fn nobody() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn reader(servers: &str) -> ConsumerBuilder {
+    Consumer::builder().bootstrap_servers(servers).set("allow.auto.create.topics", "false")
+}
+
+/// Waits until the consumer says what keeps it from its cluster.
+async fn trouble(consumer: &Consumer) -> String {
+    consumer.assign([TopicPartition::new("t", 0)]).await.unwrap();
+    // Whoever polls is told nothing: the cluster may come.
+    assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
+    let named = support::until(|| async { consumer.health().await.unwrap().cluster }).await;
+    assert!(!named.is_refusal(), "{named}");
+    named.to_string()
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_out_of_reach_is_named_with_the_cause_until_it_is_back() {
+    let port = nobody();
+    let consumer = reader(&format!("127.0.0.1:{port}")).build().unwrap();
+    let named = trouble(&consumer).await;
+    assert!(named.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{named}");
+    let _broker = OwnBroker::start(folder(), port, None);
+    support::until(|| async { consumer.health().await.unwrap().cluster.is_none().then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_tls_and_a_broker_at_a_wrong_address_are_named() {
+    let broker = OwnBroker::start(folder(), 0, None);
+    let authority = support::certificates::Authority::new("ca");
+    let encrypted = reader(&broker.servers())
+        .set("security.protocol", "SSL")
+        .set("ssl.truststore.certificates", &authority.pem)
+        .build()
+        .unwrap();
+    let named = trouble(&encrypted).await;
+    assert!(named.contains("a listener without TLS does that"), "{named}");
+
+    // It answers, and names an address at which nobody is.
+    let wrong = nobody();
+    let elsewhere = OwnBroker::start(folder(), 0, Some(wrong));
+    let lost = reader(&elsewhere.servers()).build().unwrap();
+    let named = trouble(&lost).await;
+    assert!(named.contains(&format!("cannot connect to 127.0.0.1:{wrong}")), "{named}");
 }

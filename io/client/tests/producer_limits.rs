@@ -4,10 +4,13 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use kohort::admin::{Admin, NewTopic};
+use kohort::cluster::ClusterError;
 use kohort::config::{AdminConfig, ProducerConfig, Properties};
+use kohort::net::NetError;
 use kohort::producer::{
     Deliveries, Partitioner, Producer, ProducerBuilder, ProducerRecord, RoundRobin, SendError,
     TopicPartitions,
@@ -115,12 +118,43 @@ async fn a_broker_that_is_gone_ends_in_a_timeout_and_full_memory_in_its_own_erro
     assert!(error.is_retriable());
     for delivery in deliveries {
         let error = delivery.await.unwrap_err();
-        let SendError::Timeout { topic: told, partition, waited } = &error else {
+        let SendError::Timeout { topic: told, partition, waited, cause } = &error else {
             panic!("{error}");
         };
         assert_eq!((&**told, *partition, waited.as_millis()), (&*topic, 0, 1500));
+        let cause = cause.as_ref().expect("it is known what keeps the broker away").to_string();
+        assert!(cause.contains("127.0.0.1"), "{cause}");
     }
     assert_eq!(producer.buffered_bytes(), 0);
+}
+
+/// What a producer says of a topic when it has waited long enough.
+async fn gives_up(properties: &[(&str, &str)], servers: &str) -> ClusterError {
+    let producer = builder(servers, properties).set("max.block.ms", "500").build().unwrap();
+    match producer.send(ProducerRecord::to("topic")).await.unwrap_err() {
+        SendError::UnknownTopic { reason, .. } => reason,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_reaches_no_server_says_why() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = silent.local_addr().unwrap().to_string();
+    let reason = gives_up(&[], &servers).await;
+    assert!(matches!(reason, ClusterError::NoAnswer { .. }), "{reason}");
+    assert!(reason.to_string().contains(&servers), "{reason}");
+    drop(silent);
+    let reason = gives_up(&[], &servers).await;
+    let refused =
+        matches!(&reason, ClusterError::Unreachable { last: NetError::Connect { .. }, .. });
+    assert!(refused && reason.is_retriable(), "{reason}");
+
+    let authority = support::certificates::Authority::new("ca");
+    let encrypted =
+        [("security.protocol", "SSL"), ("ssl.truststore.certificates", &*authority.pem)];
+    let reason = gives_up(&encrypted, &bootstrap()).await;
+    assert!(reason.to_string().contains("a listener without TLS does that"), "{reason}");
 }
 
 #[tokio::test]

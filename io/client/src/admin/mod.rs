@@ -132,15 +132,8 @@ impl Session {
                 break;
             }
         }
-        let last = last.unwrap_or_else(|| self.no_answer());
+        let last = last.unwrap_or_else(|| AdminError::Cluster(self.cluster.why_no_answer()));
         Err(AdminError::TimedOut { timeout, last: Box::new(last) })
-    }
-
-    /// The reason to give when not even the first attempt came to an end.
-    fn no_answer(&self) -> AdminError {
-        let servers: Vec<String> =
-            self.config.common.bootstrap_servers.iter().map(ToString::to_string).collect();
-        AdminError::Unanswered { what: format!("the cluster at {}", servers.join(", ")) }
     }
 
     /// Asks any broker: in KRaft each one forwards to the controller what only it can do.

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::failures::{Failures, Line, Outage};
 use super::{ClusterError, ClusterOptions};
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
 use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
@@ -59,6 +60,7 @@ struct Completed {
 }
 
 impl Completed {
+    /// Why it was refused for good, if it was.
     fn refusal(&self) -> Option<ClusterError> {
         self.error.clone().filter(ClusterError::is_refusal)
     }
@@ -225,9 +227,20 @@ impl Refresher {
         }
     }
 
-    /// Why the last attempt was refused for good, if it was.
-    pub(super) fn refusal(&self) -> Option<ClusterError> {
-        self.completed.borrow().refusal()
+    /// Why no server can be reached, if none can: what the last attempt met, or what keeps us from all
+    /// the brokers that a server told of.
+    pub(super) fn trouble(&self) -> Option<ClusterError> {
+        self.completed.borrow().error.clone().or_else(|| {
+            let mut failed = Failures::default();
+            self.pool.failures()?.into_iter().for_each(|error| failed.note(error));
+            failed.error()
+        })
+    }
+
+    /// What to say where nothing went wrong so far and there is no answer either.
+    pub(super) fn no_answer(&self) -> ClusterError {
+        let servers: Vec<String> = self.bootstrap.iter().map(ToString::to_string).collect();
+        ClusterError::NoAnswer { servers: servers.join(", ") }
     }
 
     pub(super) async fn refused(&self) -> ClusterError {
@@ -268,6 +281,7 @@ impl Refresher {
         let mut failures = 0;
         // Since when there was no answer, if there is none.
         let mut silent_since = None;
+        let mut outage = Outage::default();
         loop {
             self.until_due(last, failures).await;
             let (number, topics) = {
@@ -288,6 +302,19 @@ impl Refresher {
                 tracing::debug!(%error, failures, "metadata was not refreshed");
             }
             self.completed.send_replace(Completed { requests: number, error });
+            self.tell(&mut outage);
+        }
+    }
+
+    /// Writes to the log, now and then, that no server can be reached.
+    fn tell(&self, outage: &mut Outage) {
+        let trouble = self.trouble();
+        match (outage.note(Instant::now(), trouble.as_ref()), trouble) {
+            (Some(Line::Away), Some(error)) => {
+                tracing::warn!(%error, "the cluster is out of reach");
+            }
+            (Some(Line::Back), _) => tracing::info!("the cluster can be reached again"),
+            (Some(Line::Away), None) | (None, _) => {}
         }
     }
 
@@ -355,9 +382,9 @@ impl Refresher {
                 }
             }
             if bootstrapped || !rebootstraps {
-                return Err(failed.error());
+                return Err(failed.error().unwrap_or_else(|| self.no_answer()));
             }
-            tracing::info!("starting over from the bootstrap servers");
+            tracing::debug!("starting over from the bootstrap servers");
             bootstrapped = true;
             candidates = bootstrap_view(&self.bootstrap).brokers().cloned().collect();
         }
@@ -419,7 +446,7 @@ impl Refresher {
             }
         }
         self.request(false);
-        Err(failed.error())
+        Err(failed.error().unwrap_or_else(|| self.no_answer()))
     }
 
     /// The nodes to try: connected ones first, then those whose back-off is shortest, and among
@@ -437,37 +464,6 @@ impl Refresher {
             .collect();
         ranked.sort();
         ranked.into_iter().map(|(_, _, _, broker)| broker.clone()).collect()
-    }
-}
-
-/// What went wrong with each of several nodes, as one error.
-#[derive(Default)]
-struct Failures {
-    tried: usize,
-    last: Option<NetError>,
-    refused: Option<ErrorCode>,
-}
-
-impl Failures {
-    /// Takes note of a failure. A refusal outlasts others: it is what somebody must change.
-    fn note(&mut self, error: NetError) {
-        self.tried += 1;
-        if !self.last.as_ref().is_some_and(NetError::is_refusal) {
-            self.last = Some(error);
-        }
-    }
-
-    fn error(self) -> ClusterError {
-        match (self.last, self.refused) {
-            (None, Some(code)) => {
-                let what = "the cluster's metadata".to_owned();
-                ClusterError::Refused { what, code, message: None }
-            }
-            (last, _) => {
-                let nobody = || NetError::Closed { address: Arc::from("every server") };
-                ClusterError::Unreachable { tried: self.tried, last: last.unwrap_or_else(nobody) }
-            }
-        }
     }
 }
 

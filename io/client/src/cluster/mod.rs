@@ -21,6 +21,7 @@
 //! [`Cluster::view`] and the `follow` and `refresh_soon` functions may be called anywhere; what
 //! connects must run on the client's [`crate::net::Driver`].
 
+mod failures;
 mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +107,12 @@ pub enum ClusterError {
         /// What happened with the last.
         last: NetError,
     },
+    /// No server has answered so far, and none has failed.
+    #[error("no answer so far from {servers}")]
+    NoAnswer {
+        /// The servers to start from.
+        servers: String,
+    },
     /// The broker refused.
     #[error("{what}: {code}{}", message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused {
@@ -123,7 +130,7 @@ impl ClusterError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Net(error) => error.is_retriable(),
-            Self::UnknownNode { .. } => true,
+            Self::UnknownNode { .. } | Self::NoAnswer { .. } => true,
             Self::Unreachable { last, .. } => !last.is_refusal(),
             Self::Refused { code, .. } => code.is_retriable(),
         }
@@ -134,7 +141,7 @@ impl ClusterError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Net(error) | Self::Unreachable { last: error, .. } => error.is_refusal(),
-            Self::UnknownNode { .. } | Self::Refused { .. } => false,
+            Self::UnknownNode { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => false,
         }
     }
 }
@@ -183,13 +190,19 @@ impl Cluster {
         self.refresher.subscribe()
     }
 
-    /// Returns why the cluster refuses this client, if it does: a wrong password, a certificate
-    /// that is not trusted, a listener that speaks something else.
-    pub fn refusal(&self) -> Option<ClusterError> {
-        self.refresher.refusal()
+    /// Returns why no server can be reached, while none can: what the latest attempt to get metadata met,
+    /// or, where a server answers and none of the brokers it names can be connected to, why that is.
+    pub fn trouble(&self) -> Option<ClusterError> {
+        self.refresher.trouble()
     }
 
-    /// Waits until the cluster refuses this client; for ever if it does not. Cancel-safe.
+    /// Returns why there is no answer yet, in any case.
+    pub(crate) fn why_no_answer(&self) -> ClusterError {
+        self.trouble().unwrap_or_else(|| self.refresher.no_answer())
+    }
+
+    /// Waits until the cluster refuses this client: a wrong password, a certificate that is not trusted,
+    /// a listener that speaks something else. For ever if it does not. Cancel-safe.
     pub async fn refused(&self) -> ClusterError {
         self.refresher.refused().await
     }

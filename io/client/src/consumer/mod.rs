@@ -136,8 +136,9 @@ pub struct Health {
     /// The topics wanted that the cluster cannot or will not describe, with why: one that does not
     /// exist (yet) is asked for again and again, without a word from [`Consumer::poll`].
     pub topics: BTreeMap<Arc<str>, ErrorCode>,
-    /// Why the cluster refuses this client, if it does: a wrong password, a certificate that is not
-    /// trusted, a listener that speaks something else.
+    /// Why no server can be reached, while none can: nobody listens there, or the cluster refuses this
+    /// client (a wrong password, a certificate that is not trusted, a listener that speaks something
+    /// else). [`Consumer::poll`] fails with a refusal; for the rest it goes on waiting.
     pub cluster: Option<ClusterError>,
     /// Why the group does not have this consumer, if it refused it.
     pub group: Option<PollError>,
@@ -377,7 +378,7 @@ impl Consumer {
         Ok(Health {
             partitions: status.partitions,
             topics: status.topic_errors,
-            cluster: self.cluster.refusal(),
+            cluster: self.cluster.trouble(),
             group: status.group_refusal,
             member: status.member,
             coordinator: status.coordinator,

@@ -52,6 +52,8 @@ struct State {
     /// How many attempts in a row took too long.
     timeouts: u32,
     not_before: Option<Instant>,
+    /// What the last attempt met, if it failed.
+    failure: Option<NetError>,
 }
 
 impl Pool {
@@ -98,6 +100,7 @@ impl Pool {
                 state.failures = 0;
                 state.timeouts = 0;
                 state.not_before = None;
+                state.failure = None;
                 if let Some(old) = state.connection.replace(connection.clone()) {
                     old.close();
                 }
@@ -111,6 +114,7 @@ impl Pool {
                 tracing::debug!(node = broker.id, %error, ?delay, "cannot connect");
                 state.not_before = Some(after(Instant::now(), delay));
                 state.connection = None;
+                state.failure = Some(error.clone());
                 Err(error)
             }
         }
@@ -128,6 +132,21 @@ impl Pool {
         let slot = self.inner.slots.lock().get(&(node, purpose)).cloned();
         let not_before = slot.and_then(|slot| slot.state.lock().not_before);
         not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns what keeps us from nodes that could not be connected to; nothing if the last attempt to
+    /// connect to any one succeeded.
+    pub fn failures(&self) -> Option<Vec<NetError>> {
+        let slots: Vec<_> = self.inner.slots.lock().values().cloned().collect();
+        let mut failures = Vec::new();
+        for slot in slots {
+            let state = slot.state.lock();
+            if state.connection.is_some() {
+                return None;
+            }
+            failures.extend(state.failure.clone());
+        }
+        Some(failures)
     }
 
     /// Gives the connections of node `from` to node `to`: a bootstrap address has turned out to be

@@ -12,6 +12,7 @@ use kohort_client_core::producer::Failure;
 use parking_lot::Mutex;
 
 use super::SendError;
+use crate::cluster::ClusterError;
 use crate::config::ProducerConfig;
 
 /// Where a record was written.
@@ -132,6 +133,22 @@ pub(super) enum Outcome {
     Failed(SendError),
 }
 
+/// What is known of a failure beside its kind.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Words {
+    /// What the broker said.
+    pub(super) message: Option<Arc<str>>,
+    /// Why there was no answer.
+    pub(super) cause: Option<Arc<ClusterError>>,
+}
+
+impl Words {
+    /// Returns the words for what had no answer.
+    pub(super) fn because(cause: Option<ClusterError>) -> Self {
+        Self { message: None, cause: cause.map(Arc::new) }
+    }
+}
+
 impl Completion {
     pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
         Self { topic, partition, outcome: Mutex::new(Outcome::Pending(Vec::new())) }
@@ -152,18 +169,16 @@ impl Completion {
         self.end(Outcome::Failed(SendError::RefusedTooLarge { topic, partition, bytes, limit }));
     }
 
-    pub(super) fn fail(
-        &self,
-        failure: Failure,
-        message: Option<Arc<str>>,
-        config: &ProducerConfig,
-    ) {
+    /// Tells that the batch failed, in the broker's words or with what keeps us from a broker.
+    pub(super) fn fail(&self, failure: Failure, words: Words, config: &ProducerConfig) {
+        let Words { message, cause } = words;
         let (topic, partition) = (self.topic.clone(), self.partition);
         self.end(Outcome::Failed(match failure {
             Failure::Broker(code) => SendError::Refused { topic, partition, code, message },
-            Failure::NoAnswer => SendError::NoAnswer { topic, partition },
+            Failure::NoAnswer => SendError::NoAnswer { topic, partition, cause },
             Failure::TimedOut => {
-                SendError::Timeout { topic, partition, waited: config.delivery_timeout }
+                let waited = config.delivery_timeout;
+                SendError::Timeout { topic, partition, waited, cause }
             }
             Failure::Closed => SendError::Closed,
         }));

@@ -75,7 +75,10 @@ pub enum SendError {
         partitions: usize,
     },
     /// `delivery.timeout.ms` passed. The record may have been written or not.
-    #[error("`{topic}-{partition}` was not written within {waited:?} (`delivery.timeout.ms`)")]
+    #[error(
+        "`{topic}-{partition}` was not written within {waited:?} (`delivery.timeout.ms`){}",
+        because(cause.as_deref())
+    )]
     Timeout {
         /// The topic.
         topic: Arc<str>,
@@ -83,14 +86,21 @@ pub enum SendError {
         partition: i32,
         /// The time it had.
         waited: Duration,
+        /// Why no server can be reached, if none can.
+        cause: Option<Arc<ClusterError>>,
     },
     /// The connection was lost and no retries were left. The record may have been written or not.
-    #[error("`{topic}-{partition}`: no answer from its leader, and no retries left")]
+    #[error(
+        "`{topic}-{partition}`: no answer from its leader, and no retries left{}",
+        because(cause.as_deref())
+    )]
     NoAnswer {
         /// The topic.
         topic: Arc<str>,
         /// The partition.
         partition: i32,
+        /// What the last attempt met.
+        cause: Option<Arc<ClusterError>>,
     },
     /// The broker refused the batch.
     #[error("`{topic}-{partition}`: {code}{}", message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
@@ -121,4 +131,8 @@ impl SendError {
             | Self::UnknownPartition { .. } => false,
         }
     }
+}
+
+fn because(cause: Option<&ClusterError>) -> String {
+    cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }

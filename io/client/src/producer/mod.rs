@@ -56,7 +56,7 @@ use crate::error::BuildError;
 use crate::net::{Driver, Whereabouts, after};
 pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
-use delivery::Completion;
+use delivery::{Completion, Words};
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::SendError;
 pub use partitioner::{Partitioner, RoundRobin, TopicPartitions, partition_for_key};
@@ -388,10 +388,10 @@ impl Shared {
     }
 
     /// Gives up everything that is held.
-    fn give_up(&self, failure: Failure) {
+    fn give_up(&self, failure: Failure, words: &Words) {
         let abandoned = self.state.lock().accumulator.abandon(failure);
         for (completion, failure) in abandoned {
-            completion.fail(failure, None, &self.config);
+            completion.fail(failure, words.clone(), &self.config);
         }
         self.released();
     }

@@ -23,7 +23,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::delivery::Completion;
+use super::delivery::{Completion, Words};
 use super::requests::{
     ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
 };
@@ -101,7 +101,7 @@ impl Sender {
             let closing = self.shared.closing.load(Ordering::Acquire);
             let abandon = self.shared.abandon.load(Ordering::Acquire);
             if abandon {
-                self.shared.give_up(Failure::Closed);
+                self.shared.give_up(Failure::Closed, &Words::default());
             }
             let settled = self.too_large.is_empty() || abandon;
             if closing && settled && self.shared.state.lock().accumulator.is_empty() {
@@ -163,8 +163,9 @@ impl Sender {
             self.shared.caught_up.notify_waiters();
         }
         if !polled.expired.is_empty() {
+            let words = Words::because(cluster.trouble());
             for (completion, failure) in polled.expired {
-                completion.fail(failure, None, &self.shared.config);
+                completion.fail(failure, words.clone(), &self.shared.config);
             }
             self.shared.released();
         }
@@ -255,11 +256,11 @@ impl Sender {
                         self.shared.state.lock().accumulator.set_identity(identity);
                     }
                     Err(ClusterError::Refused { code, .. }) => {
-                        self.shared.give_up(Failure::Broker(code));
+                        self.shared.give_up(Failure::Broker(code), &Words::default());
                     }
                     Err(error) => {
                         tracing::warn!(%error, "no producer id");
-                        self.shared.give_up(Failure::NoAnswer);
+                        self.shared.give_up(Failure::NoAnswer, &Words::because(Some(error)));
                     }
                 }
             }
@@ -280,11 +281,11 @@ impl Sender {
     /// Tells the accumulator how each batch of a request fared, and their senders what is final.
     fn settle(&mut self, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError>) {
         let mut answers: BTreeMap<(&str, i32), &PartitionProduceResponse> = BTreeMap::new();
-        let answer = match &answer {
-            Ok(answer) => Some(answer),
+        let (answer, words) = match &answer {
+            Ok(answer) => (Some(answer), Words::default()),
             Err(error) => {
                 tracing::debug!(%error, "a produce request failed");
-                None
+                (None, Words::because(Some(error.clone().into())))
             }
         };
         for topic in answer.iter().flat_map(|answer| &answer.responses) {
@@ -318,7 +319,7 @@ impl Sender {
         }
         let mut stale = false;
         for (batch, answer) in &failed {
-            stale |= self.settle_failed(batch, *answer);
+            stale |= self.settle_failed(batch, *answer, &words);
         }
         if stale {
             self.shared.cluster.refresh_soon();
@@ -362,6 +363,7 @@ impl Sender {
         &mut self,
         batch: &SentBatch,
         answer: Option<&PartitionProduceResponse>,
+        words: &Words,
     ) -> bool {
         let Shared { state, cluster, config, .. } = &*self.shared;
         let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
@@ -408,7 +410,8 @@ impl Sender {
             }
             Verdict::Fail(completion, failure) => {
                 let message = answer.and_then(|answer| answer.error_message.as_deref());
-                completion.fail(failure, message.map(Arc::from), config);
+                let words = Words { message: message.map(Arc::from), ..words.clone() };
+                completion.fail(failure, words, config);
                 false
             }
             Verdict::Ignored => false,

@@ -205,7 +205,11 @@ async fn find_topic(
 ) -> Result<Arc<MetadataView>, SendError> {
     let mut views = cluster.subscribe();
     cluster.follow_topics([&topic]);
-    let mut last = ClusterError::Net(NetError::Closed { address: Arc::from("every server") });
+    let mut last = None;
+    // What keeps the cluster away comes first: an older answer tells nothing then.
+    let why = |last: Option<ClusterError>| {
+        cluster.trouble().or(last).unwrap_or_else(|| cluster.why_no_answer())
+    };
     let mut asked = false;
     loop {
         let view = views.borrow_and_update().clone();
@@ -225,10 +229,11 @@ async fn find_topic(
         }
         if let Some(code) = cluster.topic_error(&topic) {
             let what = format!("topic `{topic}`");
-            last = ClusterError::Refused { what, code, message: None };
+            let refused = ClusterError::Refused { what, code, message: None };
             if !code.is_retriable() {
-                return Err(SendError::UnknownTopic { topic, reason: last });
+                return Err(SendError::UnknownTopic { topic, reason: refused });
             }
+            last = Some(refused);
         }
         let next = async {
             if partition.is_some() && !asked {
@@ -242,16 +247,16 @@ async fn find_topic(
             }
         };
         match tokio::time::timeout_at(deadline, next).await {
-            Err(_) => return Err(SendError::UnknownTopic { topic, reason: last }),
+            Err(_) => return Err(SendError::UnknownTopic { topic, reason: why(last) }),
             Ok(Ok(())) => asked = true,
             Ok(Err(reason)) if reason.is_refusal() => {
                 return Err(SendError::UnknownTopic { topic, reason });
             }
             Ok(Err(error)) => {
-                last = error;
+                last = Some(error);
                 // The refresher tries again by itself; its next picture wakes us.
                 if tokio::time::timeout_at(deadline, views.changed()).await.is_err() {
-                    return Err(SendError::UnknownTopic { topic, reason: last });
+                    return Err(SendError::UnknownTopic { topic, reason: why(last) });
                 }
             }
         }
