@@ -260,6 +260,22 @@ fn says(bytes: impl Into<Vec<u8>>) -> SaslAuthenticateResponse {
 }
 
 #[tokio::test]
+async fn a_listener_that_does_not_list_sasl_is_one_without() {
+    let port = Listener { lists_no_sasl: true, ..Default::default() }.start().port;
+    let error = refusal("127.0.0.1", port, &sasl("PLAIN")).await;
+    assert!(matches!(authentication(error), AuthenticationFailure::NotSasl));
+    // As our broker is one.
+    let mut consumer = Consumer::builder().bootstrap_servers(&support::bootstrap()).group_id("g");
+    for (name, value) in sasl("PLAIN") {
+        consumer = consumer.set(name, value);
+    }
+    let consumer = consumer.build().unwrap();
+    consumer.subscribe(["topic"]).unwrap();
+    let error = consumer.poll(FOR_EVER).await.unwrap_err();
+    assert!(error.to_string().contains("does not authenticate by SASL"), "{error}");
+}
+
+#[tokio::test]
 async fn a_broker_that_does_not_know_the_password_is_not_believed() {
     let impostor = with_verdict(
         "SCRAM-SHA-512",

@@ -26,6 +26,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// The mechanisms it offers; none for a listener without SASL.
     pub mechanisms: Vec<&'static str>,
+    /// Whether it leaves SASL out of what it serves.
+    pub lists_no_sasl: bool,
     /// Answers the messages of an exchange.
     pub verdict: Option<Verdict>,
 }
@@ -94,7 +96,13 @@ impl Listener {
             let (version, id) = (header.api_version, header.correlation_id);
             seen.lock().push(api);
             let answer = match api {
-                ApiKey::ApiVersions => frame::encode_response(&versions(), version, id),
+                ApiKey::ApiVersions => {
+                    let mut versions = versions();
+                    versions.api_keys.retain(|served| {
+                        !self.lists_no_sasl || served.api_key != ApiKey::SaslHandshake as i16
+                    });
+                    frame::encode_response(&versions, version, id)
+                }
                 ApiKey::SaslHandshake => {
                     exchange += 1;
                     message = 0;

@@ -84,6 +84,12 @@ async fn agree_on_mechanism(
     versions: &ApiVersions,
     address: &Arc<str>,
 ) -> Result<(), NetError> {
+    let failed =
+        |failure| NetError::Authentication { address: address.clone(), mechanism, failure };
+    // Kafka's listeners without SASL list it and then refuse it; others leave it out.
+    if versions.range(ApiKey::SaslHandshake).is_none() {
+        return Err(failed(AuthenticationFailure::NotSasl));
+    }
     // Version 0 is followed by bare tokens instead of requests.
     let ours = VersionRange::new(1, SaslHandshakeRequest::VERSIONS.max);
     let version = versions
@@ -102,7 +108,7 @@ async fn agree_on_mechanism(
             AuthenticationFailure::Refused { who: "the mechanism".to_owned(), code, message: None }
         }
     };
-    Err(NetError::Authentication { address: address.clone(), mechanism, failure })
+    Err(failed(failure))
 }
 
 fn common<R: Request>(versions: &ApiVersions, address: &Arc<str>) -> Result<i16, NetError> {
