@@ -22,6 +22,7 @@
 //! properties of Java, which here are values (a custom partitioner, a serializer, a provider of
 //! tokens) given to the builders.
 
+mod contradictions;
 mod file;
 pub(crate) mod security;
 mod table;
@@ -39,8 +40,8 @@ pub use security::{
 pub use table::Property;
 pub use tables::{AdminConfig, CommonConfig, ConsumerConfig, ProducerConfig};
 pub use value::{
-    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
-    OffsetReset, RecoveryStrategy, iso_duration,
+    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, Idempotence,
+    IsolationLevel, OffsetReset, RecoveryStrategy, iso_duration,
 };
 
 /// A set of properties that can be given by name.

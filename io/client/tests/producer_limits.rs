@@ -192,6 +192,17 @@ async fn a_typed_configuration_goes_with_what_the_builder_takes_and_no_time_is_t
     assert!(admin.describe_topics(vec![topic.clone()]).await.unwrap()[&topic].is_ok());
 }
 
+#[tokio::test]
+async fn fewer_acks_need_nothing_else_to_be_set() {
+    let servers = bootstrap();
+    let topic = unique("acks");
+    create_topic(&servers, &topic, 1).await;
+    for acks in ["1", "0"] {
+        let producer = builder(&servers, &[("acks", acks)]).build().unwrap();
+        producer.send(ProducerRecord::to(&topic).value("x")).await.unwrap().await.unwrap();
+    }
+}
+
 /// Sends each record where its value says.
 #[derive(Debug)]
 struct ByValue;

@@ -132,7 +132,7 @@ pub(super) fn parse<T: Value>(
 }
 
 pub(super) fn default_of<T: Value>(name: &'static str, text: &str) -> T {
-    match T::parse(text) {
+    match T::parse_default(text) {
         Ok(value) => value,
         // A test parses every default.
         Err(reason) => unreachable!("the default `{text}` of `{name}`: {reason}"),

@@ -13,8 +13,8 @@ use super::security::{
 };
 use super::table::{Table, nearest, properties};
 use super::value::{
-    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, IsolationLevel,
-    OffsetReset, RecoveryStrategy,
+    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, Idempotence,
+    IsolationLevel, OffsetReset, RecoveryStrategy,
 };
 use super::{ConfigError, Properties, Property};
 use crate::net::TokenProvider;
@@ -157,8 +157,8 @@ properties! {
     pub struct ProducerConfig includes common: CommonConfig {
         #[doc = "Which copies of a record the answer waits for."]
         "acks" => acks: Acks = "all";
-        #[doc = "Whether a retried batch is written once (needs acks=all)."]
-        "enable.idempotence" => enable_idempotence: bool = "true";
+        #[doc = "Whether a retried batch is written once. It needs `acks=all` and retries: without these it is off, or refused if it was asked for."]
+        "enable.idempotence" => enable_idempotence: Idempotence = "true";
         #[doc = "How long a batch waits for more records."]
         "linger.ms" => linger: Duration = "5" in 0 ..= 2_147_483_647;
         #[doc = "The size a batch is filled to, before compression."]
@@ -248,74 +248,6 @@ fn refuse<R: Properties>(name: &str) -> ConfigError {
     }
 }
 
-impl CommonConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
-        conflict(self.bootstrap_servers.is_empty(), || {
-            "`bootstrap.servers` is missing: name at least one host:port".to_owned()
-        })?;
-        conflict(self.security_protocol.has_sasl() && self.sasl_mechanism.is_none(), || {
-            format!(
-                "`security.protocol={}` needs `sasl.mechanism`: PLAIN, SCRAM-SHA-256, \
-                 SCRAM-SHA-512 or OAUTHBEARER",
-                self.security_protocol
-            )
-        })
-    }
-}
-
-impl ConsumerConfig {
-    fn validate_own(&self) -> Result<(), ConfigError> {
-        conflict(self.heartbeat_interval >= self.session_timeout, || {
-            format!(
-                "`heartbeat.interval.ms` {} is not below `session.timeout.ms` {}",
-                self.heartbeat_interval.as_millis(),
-                self.session_timeout.as_millis()
-            )
-        })?;
-        conflict(self.partition_assignment_strategy.is_empty(), || {
-            "`partition.assignment.strategy` names no assignor".to_owned()
-        })
-    }
-}
-
-impl ProducerConfig {
-    fn validate_own(&self) -> Result<(), ConfigError> {
-        let least = self.linger + self.common.request_timeout;
-        conflict(self.delivery_timeout < least, || {
-            format!(
-                "`delivery.timeout.ms` {} is below `linger.ms` + `request.timeout.ms` = {}",
-                self.delivery_timeout.as_millis(),
-                least.as_millis()
-            )
-        })?;
-        if !self.enable_idempotence {
-            return Ok(());
-        }
-        conflict(self.acks != Acks::All, || {
-            "`enable.idempotence` needs `acks=all`; turn it off to use fewer acks".to_owned()
-        })?;
-        conflict(self.max_in_flight > Self::IDEMPOTENT_IN_FLIGHT_MAX, || {
-            "`enable.idempotence` needs `max.in.flight.requests.per.connection` of at most 5"
-                .to_owned()
-        })?;
-        conflict(self.retries == 0, || "`enable.idempotence` needs `retries` above 0".to_owned())
-    }
-
-    /// The broker remembers the last five batches of a producer, so it can tell no older duplicate.
-    const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
-}
-
-impl AdminConfig {
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the roles share one shape")]
-    fn validate_own(&self) -> Result<(), ConfigError> {
-        Ok(())
-    }
-}
-
-fn conflict(is: bool, reason: impl FnOnce() -> String) -> Result<(), ConfigError> {
-    if is { Err(ConfigError::Conflict { reason: reason() }) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,22 +303,6 @@ mod tests {
         for (actual, expected) in cases {
             assert_eq!(actual, expected);
         }
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        let server = ("bootstrap.servers", "localhost:9092");
-        let producer =
-            |pair| ProducerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
-        assert!(producer(("acks", "all")));
-        assert!(!producer(("acks", "1")));
-        assert!(!producer(("max.in.flight.requests.per.connection", "6")));
-        assert!(!producer(("delivery.timeout.ms", "1s")));
-        let consumer =
-            |pair| ConsumerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
-        assert!(consumer(("heartbeat.interval.ms", "1s")));
-        assert!(!consumer(("heartbeat.interval.ms", "45s")));
-        assert!(AdminConfig::default().validate().is_err(), "no servers");
     }
 
     #[test]

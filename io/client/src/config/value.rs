@@ -12,6 +12,10 @@ pub(super) trait Value: Sized {
     /// Whether no error may show the value.
     const SECRET: bool = false;
     fn parse(text: &str) -> Result<Self, String>;
+    /// Reads the default, where that differs from somebody saying the same.
+    fn parse_default(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
     fn text(&self) -> String;
     /// The number that the range is about.
     fn number(&self) -> Option<i64> {
@@ -183,6 +187,32 @@ impl Value for OffsetReset {
             Self::None => "none".to_owned(),
             Self::ByDuration(age) => format!("by_duration:PT{}S", age.as_secs_f64()),
         }
+    }
+}
+
+/// Whether a batch that is sent again is written once (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Idempotence {
+    /// Yes, unless another property rules it out: the default.
+    IfPossible,
+    /// Yes, and what rules it out is refused.
+    On,
+    /// No.
+    Off,
+}
+
+impl Value for Idempotence {
+    const KIND: &'static str = bool::KIND;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        bool::parse(text).map(|on| if on { Self::On } else { Self::Off })
+    }
+    fn parse_default(_: &str) -> Result<Self, String> {
+        Ok(Self::IfPossible)
+    }
+    fn text(&self) -> String {
+        (*self != Self::Off).text()
     }
 }
 

@@ -19,7 +19,7 @@
 //! memory of its own but a share in the batch's completion. A task on the client's thread sends
 //! the batches: [`kohort_client_core::producer`] decides which and when, `sender` does it. Records
 //! of one partition are written in the order of their `send` calls, and once, unless
-//! `enable.idempotence` is off.
+//! `enable.idempotence` is off ([`ProducerConfig::is_idempotent`]).
 //!
 //! A batch that the broker finds too large is split and sent again, as in Java; [`Deliveries`] tells of
 //! many records batch by batch; a [`Partitioner`] of the application's own takes the place of Kafka's.
@@ -127,6 +127,9 @@ impl Producer {
         partitioner: Option<Box<dyn Partitioner>>,
     ) -> Result<Self, BuildError> {
         config.validate()?;
+        if let Some(because) = config.rules_out_idempotence() {
+            tracing::info!("`enable.idempotence` is off because {because}");
+        }
         let driver = Driver::start("kohort-producer").map_err(BuildError::Thread)?;
         let compressor = sender::compressor(&config)?;
         let seed = clock::seed();
@@ -426,7 +429,7 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
         retries: config.retries,
         in_flight_max: config.max_in_flight,
         packed: config.compression_type != Codec::None,
-        idempotent: config.enable_idempotence,
+        idempotent: config.is_idempotent(),
         backoff: Backoff::new(config.common.retry_backoff, config.common.retry_backoff_max),
         seed,
     }

@@ -1,0 +1,171 @@
+//! What no property can check alone: which values do not go together.
+
+use super::{
+    Acks, AdminConfig, CommonConfig, ConfigError, ConsumerConfig, Idempotence, ProducerConfig,
+};
+
+impl CommonConfig {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        conflict(self.bootstrap_servers.is_empty(), || {
+            "`bootstrap.servers` is missing: name at least one host:port".to_owned()
+        })?;
+        conflict(self.security_protocol.has_sasl() && self.sasl_mechanism.is_none(), || {
+            format!(
+                "`security.protocol={}` needs `sasl.mechanism`: PLAIN, SCRAM-SHA-256, \
+                 SCRAM-SHA-512 or OAUTHBEARER",
+                self.security_protocol
+            )
+        })
+    }
+}
+
+impl ConsumerConfig {
+    pub(super) fn validate_own(&self) -> Result<(), ConfigError> {
+        conflict(self.heartbeat_interval >= self.session_timeout, || {
+            format!(
+                "`heartbeat.interval.ms` {} is not below `session.timeout.ms` {}",
+                self.heartbeat_interval.as_millis(),
+                self.session_timeout.as_millis()
+            )
+        })?;
+        conflict(self.partition_assignment_strategy.is_empty(), || {
+            "`partition.assignment.strategy` names no assignor".to_owned()
+        })
+    }
+}
+
+impl ProducerConfig {
+    pub(super) fn validate_own(&self) -> Result<(), ConfigError> {
+        let least = self.linger.saturating_add(self.common.request_timeout);
+        conflict(self.delivery_timeout < least, || {
+            format!(
+                "`delivery.timeout.ms` {} is below `linger.ms` + `request.timeout.ms` = {}",
+                self.delivery_timeout.as_millis(),
+                least.as_millis()
+            )
+        })?;
+        if self.enable_idempotence == Idempotence::On
+            && let Some(reason) = self.contradicts_idempotence()
+        {
+            let reason = format!("`enable.idempotence=true` does not go with {reason}");
+            return Err(ConfigError::Conflict { reason });
+        }
+        let too_many = self.max_in_flight > Self::IDEMPOTENT_IN_FLIGHT_MAX;
+        conflict(too_many && self.is_idempotent(), || {
+            format!(
+                "`max.in.flight.requests.per.connection` {} is above {}, which a broker can tell \
+                 duplicates among; `enable.idempotence=false` allows it",
+                self.max_in_flight,
+                Self::IDEMPOTENT_IN_FLIGHT_MAX
+            )
+        })
+    }
+
+    /// Returns whether a batch that is sent again is written once: unless `enable.idempotence` is off,
+    /// or was not asked for and does not go with `acks` or `retries`.
+    pub fn is_idempotent(&self) -> bool {
+        match self.enable_idempotence {
+            Idempotence::On => true,
+            Idempotence::Off => false,
+            Idempotence::IfPossible => self.contradicts_idempotence().is_none(),
+        }
+    }
+
+    /// What turns idempotence off although nobody asked for that.
+    pub(crate) fn rules_out_idempotence(&self) -> Option<&'static str> {
+        match self.enable_idempotence {
+            Idempotence::IfPossible => self.contradicts_idempotence(),
+            Idempotence::On | Idempotence::Off => None,
+        }
+    }
+
+    fn contradicts_idempotence(&self) -> Option<&'static str> {
+        match (self.acks, self.retries) {
+            (Acks::Leader, _) => Some("`acks=1`"),
+            (Acks::None, _) => Some("`acks=0`"),
+            (Acks::All, 0) => Some("`retries=0`"),
+            (Acks::All, _) => None,
+        }
+    }
+
+    /// The broker remembers the last five batches of a producer, so it can tell no older duplicate.
+    const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
+}
+
+impl AdminConfig {
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the roles share one shape")]
+    pub(super) fn validate_own(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+}
+
+fn conflict(is: bool, reason: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if is { Err(ConfigError::Conflict { reason: reason() }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Properties;
+
+    #[test]
+    fn contradictions_are_refused() {
+        let server = ("bootstrap.servers", "localhost:9092");
+        let producer =
+            |pair| ProducerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
+        assert!(producer(("acks", "all")));
+        assert!(!producer(("max.in.flight.requests.per.connection", "6")));
+        assert!(!producer(("delivery.timeout.ms", "1s")));
+        let consumer =
+            |pair| ConsumerConfig::from_pairs([server, pair]).unwrap().validate().is_ok();
+        assert!(consumer(("heartbeat.interval.ms", "1s")));
+        assert!(!consumer(("heartbeat.interval.ms", "45s")));
+        assert!(AdminConfig::default().validate().is_err(), "no servers");
+    }
+
+    /// A producer's configuration with these properties, if it is one.
+    fn producer(pairs: &[(&str, &str)]) -> Result<ProducerConfig, String> {
+        let mut config = ProducerConfig::from_pairs([("bootstrap.servers", "a:1")]).unwrap();
+        for (name, value) in pairs {
+            config.set(name, value).unwrap();
+        }
+        config.validate().map(|()| config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn idempotence_gives_way_to_fewer_acks_unless_it_was_asked_for() {
+        let asked = ("enable.idempotence", "true");
+        for pair @ (name, value) in [("acks", "1"), ("acks", "0"), ("retries", "0")] {
+            let quietly = producer(&[pair]).unwrap();
+            assert!(!quietly.is_idempotent(), "{pair:?}");
+            assert!(quietly.rules_out_idempotence().unwrap().contains(value));
+            let refused = producer(&[asked, pair]).unwrap_err();
+            assert!(refused.contains(&format!("`{name}={value}`")), "{refused}");
+        }
+        assert!(producer(&[]).unwrap().is_idempotent());
+        assert!(producer(&[asked]).unwrap().is_idempotent());
+        let off = producer(&[("enable.idempotence", "false"), ("acks", "1")]).unwrap();
+        assert!(!off.is_idempotent() && off.rules_out_idempotence().is_none());
+    }
+
+    /// As in Kafka from 4.0 on.
+    #[test]
+    fn six_requests_in_flight_need_idempotence_to_be_off() {
+        let six = ("max.in.flight.requests.per.connection", "6");
+        assert!(producer(&[six]).unwrap_err().contains("`enable.idempotence=false` allows it"));
+        for off in [("enable.idempotence", "false"), ("acks", "1")] {
+            assert!(!producer(&[six, off]).unwrap().is_idempotent());
+        }
+    }
+
+    #[test]
+    fn no_duration_is_too_long() {
+        let mut config = producer(&[]).unwrap();
+        config.common.request_timeout = Duration::MAX;
+        assert!(config.validate().is_err(), "`delivery.timeout.ms` is shorter");
+        config.delivery_timeout = Duration::MAX;
+        config.validate().unwrap();
+    }
+}
