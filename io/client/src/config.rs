@@ -74,27 +74,40 @@ pub trait Properties: Default {
     }
 
     /// Returns a configuration from the text of a `.properties` file as Java reads it: `name = value`
-    /// a line, a backslash at the end goes on with the next line, `#` or `!` opens a comment.
-    fn from_properties(text: &str) -> Result<Self, ConfigError> {
-        Self::from_pairs(file::pairs(text)?)
-    }
-
-    /// Returns a configuration from a `.properties` file.
-    fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        Self::from_properties(&text)
-    }
-
-    /// Sets what a `.properties` file has for this role. One file may serve several clients: what
+    /// a line, a backslash at the end goes on with the next line, `#` or `!` opens a comment. What
     /// belongs to another role is passed over, and a name that no role has is refused.
+    fn from_properties(text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.set_those_of_this_role(file::pairs(text)?)?;
+        Ok(config)
+    }
+
+    /// Returns a configuration from a `.properties` file; see
+    /// [`from_properties`](Self::from_properties).
+    fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.set_from_file(path)?;
+        Ok(config)
+    }
+
+    /// Sets what a `.properties` file has for this role; see [`from_properties`](Self::from_properties).
     fn set_from_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, ConfigError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        for (name, value) in file::pairs(&text)? {
-            match self.set(&name, &value) {
+        self.set_those_of_this_role(file::pairs(&text)?)
+    }
+
+    /// Sets what is of this role and passes over what is of another.
+    ///
+    /// # Errors
+    /// A name that no role has, and a value that cannot be one of its property.
+    fn set_those_of_this_role<K: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<&mut Self, ConfigError> {
+        for (name, value) in pairs {
+            match self.set(name.as_ref(), value.as_ref()) {
                 Ok(_) | Err(ConfigError::OtherRole { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -103,7 +116,8 @@ pub trait Properties: Default {
     }
 
     /// Returns a configuration from the environment: with the prefix `KOHORT_`, the variable
-    /// `KOHORT_LINGER_MS` is `linger.ms`.
+    /// `KOHORT_LINGER_MS` is `linger.ms`. What belongs to another role is passed over, and a name that no
+    /// role has is refused.
     fn from_environment(prefix: &str) -> Result<Self, ConfigError> {
         Self::from_variables(prefix, std::env::vars_os())
     }
@@ -119,7 +133,9 @@ pub trait Properties: Default {
             let name = variable.strip_prefix(prefix)?.to_ascii_lowercase().replace('_', ".");
             Some((name, value))
         };
-        Self::from_pairs(variables.into_iter().filter_map(named))
+        let mut config = Self::default();
+        config.set_those_of_this_role(variables.into_iter().filter_map(named))?;
+        Ok(config)
     }
 }
 
@@ -203,6 +219,16 @@ mod tests {
             ("group.id", "g"),
         ]);
         assert_eq!(read.unwrap(), typed.unwrap());
+    }
+
+    #[test]
+    fn files_and_environments_may_serve_several_roles() {
+        let read = variables(&[("KOHORT_LINGER_MS", "5"), ("KOHORT_GROUP_ID", "g")]).unwrap();
+        let text = "linger.ms = 5\ngroup.id = g\n";
+        assert_eq!(read, ConsumerConfig::from_properties(text).unwrap());
+        assert_eq!(read, ConsumerConfig::default().group_id(Some("g".to_owned())));
+        let pairs = ConsumerConfig::from_pairs([("linger.ms", "5")]);
+        assert!(matches!(pairs, Err(ConfigError::OtherRole { .. })), "said to a consumer itself");
     }
 
     #[test]
