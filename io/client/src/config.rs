@@ -19,9 +19,13 @@
 //! ```
 //!
 //! A name that is not in the table is refused, with the nearest one that is. Left out: the `*.class`
-//! properties of Java, which here are values (a custom partitioner, a serializer, a provider of
-//! tokens) given to the builders.
+//! properties of Java, which here are values (a custom partitioner, a codec, a provider of tokens)
+//! given to the builders, and some that have no equivalent ([`ConfigError::NotHere`] says what to do).
+//!
+//! What is said to one role must be of that role. A file or an environment may serve several clients of
+//! one process: what belongs to another role is passed over there.
 
+mod absent;
 mod contradictions;
 mod file;
 pub(crate) mod security;
@@ -152,6 +156,14 @@ pub enum ConfigError {
         name: String,
         /// The closest name this role has.
         nearest: &'static str,
+    },
+    /// Java has this property, and we something else, or nothing.
+    #[error("there is no property `{name}` here: {instead}")]
+    NotHere {
+        /// The name as given.
+        name: String,
+        /// What to do in its place.
+        instead: &'static str,
     },
     /// The property belongs to another role.
     #[error("`{name}` is a property of a {owner}, not of a {role}")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kohort_client_core::sasl::Mechanism;
 
+use super::absent::instead_of;
 use super::security::{
     DnsLookup, EndpointIdentification, Secret, SecurityProtocol, StoreType, TlsVersion, TokenSource,
 };
@@ -240,10 +241,13 @@ fn refuse<R: Properties>(name: &str) -> ConfigError {
     let has = |(_, table): &&(&str, &[Property])| table.iter().any(|it| it.name == name);
     match owners.iter().find(has) {
         Some((owner, _)) => ConfigError::OtherRole { role: R::ROLE, owner, name: name.to_owned() },
-        None => ConfigError::UnknownProperty {
-            role: R::ROLE,
-            name: name.to_owned(),
-            nearest: nearest(name, R::table().map(|property| property.name)),
+        None => match instead_of(name) {
+            Some(instead) => ConfigError::NotHere { name: name.to_owned(), instead },
+            None => ConfigError::UnknownProperty {
+                role: R::ROLE,
+                name: name.to_owned(),
+                nearest: nearest(name, R::table().map(|property| property.name)),
+            },
         },
     }
 }
@@ -303,6 +307,22 @@ mod tests {
         for (actual, expected) in cases {
             assert_eq!(actual, expected);
         }
+    }
+
+    #[test]
+    fn properties_of_java_that_are_not_here_are_refused_with_what_to_do() {
+        for (name, expected) in [
+            ("value.serializer", "see `kohort::codec`"),
+            ("transactional.id", "no transactions"),
+            ("metrics.num.samples", "`Consumer::metrics`"),
+            ("sasl.oauthbearer.scope", "`token_provider`"),
+            ("ssl.keystore.password", "openssl"),
+        ] {
+            let reason = refused::<ProducerConfig>(name, "x");
+            assert!(reason.contains(name) && reason.contains(expected), "{reason}");
+            assert_eq!(refused::<ConsumerConfig>(name, "x"), reason);
+        }
+        assert!(refused::<ConsumerConfig>("value.serialiser", "x").contains("the nearest is"));
     }
 
     #[test]
