@@ -203,6 +203,17 @@ async fn fewer_acks_need_nothing_else_to_be_set() {
     }
 }
 
+#[tokio::test]
+async fn a_negative_timestamp_is_refused() {
+    let producer = builder(&bootstrap(), &[]).build().unwrap();
+    for wrong in [-1, -5, i64::MIN] {
+        let record = ProducerRecord::to("topic").timestamp(wrong);
+        let error = producer.send(record).await.unwrap_err();
+        let SendError::InvalidTimestamp { timestamp, .. } = &error else { panic!("{error}") };
+        assert!(*timestamp == wrong && !error.is_retriable(), "{error}");
+    }
+}
+
 /// Sends each record where its value says.
 #[derive(Debug)]
 struct ByValue;

@@ -1,5 +1,6 @@
 //! What no property can check alone: which values do not go together.
 
+use super::table::NOT_EMPTY;
 use super::{
     Acks, AdminConfig, CommonConfig, ConfigError, ConsumerConfig, Idempotence, ProducerConfig,
 };
@@ -30,7 +31,16 @@ impl ConsumerConfig {
         })?;
         conflict(self.partition_assignment_strategy.is_empty(), || {
             "`partition.assignment.strategy` names no assignor".to_owned()
-        })
+        })?;
+        // No text can say so, a typed value can.
+        match self.group_instance_id.as_deref() {
+            Some("") => Err(ConfigError::InvalidValue {
+                name: "group.instance.id",
+                value: String::new(),
+                reason: NOT_EMPTY.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -158,6 +168,21 @@ mod tests {
         for off in [("enable.idempotence", "false"), ("acks", "1")] {
             assert!(!producer(&[six, off]).unwrap().is_idempotent());
         }
+    }
+
+    #[test]
+    fn an_instance_id_has_at_least_one_character() {
+        let set = |value| {
+            let refused = ConsumerConfig::default().set("group.instance.id", value).map(drop);
+            refused.unwrap_err().to_string()
+        };
+        let expected = format!("`` cannot be `group.instance.id`: {NOT_EMPTY}");
+        assert_eq!(set(""), expected);
+        assert_eq!(set(" "), expected.replace("``", "` `"));
+        let mut typed = ConsumerConfig::from_pairs([("bootstrap.servers", "a:1")]).unwrap();
+        typed.validate().unwrap();
+        typed.group_instance_id = Some(String::new());
+        assert_eq!(typed.validate().unwrap_err().to_string(), expected);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) trait Table {
     fn try_get(&self, name: &str) -> Option<String>;
 }
 
-/// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default
-/// and, for numbers, the range. After `plus` come fields that no text can give.
+/// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default,
+/// for numbers the range, and `, nonempty` where nothing is no value. After `plus` come fields that no text can give.
 macro_rules! properties {
     (
         $(#[$meta:meta])*
@@ -35,7 +35,7 @@ macro_rules! properties {
             $(
                 #[doc = $doc:literal]
                 $key:literal => $field:ident: $type:ty = $default:literal
-                $(in $min:literal ..= $max:literal)?;
+                $(in $min:literal ..= $max:literal)? $(, $nonempty:ident)?;
             )*
             $(plus {
                 $($(#[$plus_meta:meta])* $plus:ident: $plus_type:ty;)*
@@ -95,6 +95,7 @@ macro_rules! properties {
                         $key,
                         value,
                         $crate::config::table::range_of(&[$($min, $max)?]),
+                        $crate::config::table::is_said(&[$(stringify!($nonempty))?]),
                     ).map(|value| self.$field = value)),)*
                     _ => None,
                 }
@@ -118,10 +119,14 @@ pub(super) fn parse<T: Value>(
     name: &'static str,
     text: &str,
     range: Option<(i64, i64)>,
+    nonempty: bool,
 ) -> Result<T, ConfigError> {
     let shown = if T::SECRET { HIDDEN } else { text };
     let invalid =
         |reason: String| ConfigError::InvalidValue { name, value: shown.to_owned(), reason };
+    if nonempty && text.trim().is_empty() {
+        return Err(invalid(NOT_EMPTY.to_owned()));
+    }
     let value = T::parse(text.trim()).map_err(&invalid)?;
     if let (Some((min, max)), Some(number)) = (range, value.number())
         && !(min..=max).contains(&number)
@@ -145,6 +150,14 @@ pub(super) const fn range_of(bounds: &[i64]) -> Option<(i64, i64)> {
         _ => None,
     }
 }
+
+/// Whether a word of the table stands there.
+pub(super) const fn is_said(words: &[&str]) -> bool {
+    !words.is_empty()
+}
+
+/// What is wrong with nothing.
+pub(super) const NOT_EMPTY: &str = "it is not empty; leave it out to have none";
 
 /// Returns the name in `names` that takes the fewest edits to reach from `name`.
 pub(super) fn nearest(name: &str, names: impl Iterator<Item = &'static str>) -> &'static str {

@@ -113,7 +113,7 @@ properties! {
         #[doc = "The group this consumer is a member of."]
         "group.id" => group_id: Option<String> = "";
         #[doc = "A name that lets a restarted member take back its place (KIP-345)."]
-        "group.instance.id" => group_instance_id: Option<String> = "";
+        "group.instance.id" => group_instance_id: Option<String> = "", nonempty;
         #[doc = "Which protocol the group is run by; `auto` (ours) is `consumer` where the broker has it."]
         "group.protocol" => group_protocol: GroupProtocol = "classic";
         #[doc = "The coordinator's assignor this member would like (`group.protocol=consumer`)."]
@@ -262,7 +262,10 @@ mod tests {
         for property in R::table() {
             assert!(seen.insert(property.name), "`{}` is there twice", property.name);
             let mut config = R::default();
-            config.set(property.name, property.default).unwrap();
+            assert_eq!(config.get(property.name).as_deref(), Some(property.default));
+            if config.set(property.name, property.default).is_err() {
+                assert_eq!(property.default, "", "nothing may be no value of `{}`", property.name);
+            }
             assert_eq!(config.get(property.name).as_deref(), Some(property.default));
             assert!(property.doc.ends_with('.'), "`{}` is not documented", property.name);
         }

@@ -48,6 +48,16 @@ pub enum SendError {
         /// The topic's limit, where the broker lets us know.
         limit: Option<usize>,
     },
+    /// The timestamp is none. Leave it out to have the present.
+    #[error(
+        "{timestamp} is no timestamp of a record for `{topic}`: it is milliseconds since 1970, not negative"
+    )]
+    InvalidTimestamp {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// What it was given.
+        timestamp: i64,
+    },
     /// `buffer.memory` stayed used up for `max.block.ms`.
     #[error("no room within {waited:?}: {limit} bytes (`buffer.memory`) wait to be delivered")]
     NoMemory {
@@ -126,6 +136,7 @@ impl SendError {
             Self::Refused { code, .. } => code.is_retriable(),
             Self::Closed
             | Self::CloseTimeout { .. }
+            | Self::InvalidTimestamp { .. }
             | Self::RecordTooLarge { .. }
             | Self::RefusedTooLarge { .. }
             | Self::UnknownPartition { .. } => false,

@@ -300,6 +300,10 @@ impl Shared {
     fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, NotYet> {
         let now = clock::now_ms();
         let timestamp = record.timestamp.unwrap_or(now);
+        if timestamp < 0 {
+            let topic = Arc::from(record.topic);
+            return Err(NotYet::Never(SendError::InvalidTimestamp { topic, timestamp }));
+        }
         let headers: &[Header<'_>] = record.headers;
         let new = NewRecord { timestamp, key: record.key, value: record.value, headers };
         let appended = {

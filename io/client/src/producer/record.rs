@@ -47,7 +47,8 @@ impl<'a> ProducerRecord<'a> {
         self
     }
 
-    /// Sets the timestamp in Unix milliseconds instead of taking the present.
+    /// Sets the timestamp in Unix milliseconds instead of taking the present. A record with a negative
+    /// one is refused when it is sent.
     #[must_use]
     pub fn timestamp(mut self, timestamp: i64) -> Self {
         self.timestamp = Some(timestamp);
