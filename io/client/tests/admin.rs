@@ -186,6 +186,24 @@ async fn a_group_is_reset_to_where_its_partitions_say() {
 }
 
 #[tokio::test]
+async fn a_new_group_is_reset_to_offsets_that_name_their_partitions() {
+    let admin = admin();
+    let (name, group) = (unique("reset"), unique("group"));
+    create_topic(&bootstrap(), &name, 2).await;
+    support::produce(&bootstrap(), &name, 2, 0, 5).await;
+    let partition = TopicPartition::new(&*name, 1);
+    let to = ResetTo::Offsets(BTreeMap::from([(partition.clone(), 3)]));
+    let expected = PlannedReset { current: None, offset: 3, adjusted: None };
+    let plan = admin.plan_reset(&group, None, &to).await.unwrap();
+    assert_eq!(plan, BTreeMap::from([(partition.clone(), expected)]));
+    let reset = admin.reset_group_offsets(&group, None, &to).await.unwrap();
+    assert!(reset.len() == 1 && reset[&partition].is_ok(), "{reset:?}");
+    let committed = admin.group_offsets(&group).await.unwrap();
+    let committed: Vec<_> = committed.into_iter().map(|(it, at)| (it, at.offset)).collect();
+    assert_eq!(committed, [(partition, 3)]);
+}
+
+#[tokio::test]
 async fn records_before_an_offset_are_deleted() {
     let admin = admin();
     let name = unique("cut");

@@ -21,7 +21,7 @@ pub enum ResetTo {
     Current,
     /// This offset, in each partition.
     Offset(i64),
-    /// These offsets; partitions that are not named are left out.
+    /// These offsets; partitions that it does not name are left out.
     Offsets(BTreeMap<TopicPartition, i64>),
     /// By so many records, back if negative.
     Shift(i64),
@@ -56,8 +56,8 @@ pub enum Adjusted {
 }
 
 impl Admin {
-    /// Says where a reset would take a group, and changes nothing. Without `partitions` it is about all
-    /// that the group has committed offsets for.
+    /// Says where a reset would take a group, and changes nothing. Without `partitions` it is about
+    /// those that [`ResetTo::Offsets`] names, or all that the group has committed offsets for.
     ///
     /// # Errors
     /// [`AdminError::NothingCommitted`] for [`ResetTo::Current`] and [`ResetTo::Shift`] where the group
@@ -69,12 +69,15 @@ impl Admin {
         to: &ResetTo,
     ) -> Result<BTreeMap<TopicPartition, PlannedReset>, AdminError> {
         let committed = self.group_offsets(group).await?;
-        let named = |partition: &TopicPartition| match to {
-            ResetTo::Offsets(offsets) => offsets.contains_key(partition),
-            _ => true,
+        let partitions: Vec<TopicPartition> = match (partitions, to) {
+            (Some(mut partitions), ResetTo::Offsets(offsets)) => {
+                partitions.retain(|partition| offsets.contains_key(partition));
+                partitions
+            }
+            (Some(partitions), _) => partitions,
+            (None, ResetTo::Offsets(offsets)) => offsets.keys().cloned().collect(),
+            (None, _) => committed.keys().cloned().collect(),
         };
-        let partitions = partitions.unwrap_or_else(|| committed.keys().cloned().collect());
-        let partitions: Vec<TopicPartition> = partitions.into_iter().filter(named).collect();
         let starts = self.offsets_at(&partitions, OffsetSpec::Earliest).await?;
         let ends = self.offsets_at(&partitions, OffsetSpec::Latest).await?;
         let time = match to {
