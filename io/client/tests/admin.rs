@@ -238,14 +238,37 @@ async fn data_folders_tell_what_is_in_them() {
     support::produce(&bootstrap(), &name, 1, 0, 5).await;
     let partition = TopicPartition::new(&*name, 0);
     let described = admin.describe_log_dirs(None).await.unwrap();
-    let folders = described.values().flatten();
-    let replicas: Vec<_> = folders.filter_map(|it| it.replicas.get(&partition)).collect();
+    let folders = || described.values().flat_map(|it| it.as_ref().unwrap());
+    let replicas: Vec<_> = folders().filter_map(|it| it.replicas.get(&partition)).collect();
     assert_eq!(replicas.len(), 1);
     assert!(!replicas[0].is_future && replicas[0].offset_lag == 0);
-    for folder in described.values().flatten() {
+    for folder in folders() {
         // A broker before Kafka 3.3 does not tell the volume's size.
         assert!(folder.error.is_none() && folder.total_bytes != Some(0), "{folder:?}");
     }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_named_at_once_and_alone() {
+    let admin = admin();
+    let known = admin.describe_cluster().await.unwrap().brokers[0].id;
+    let asked = tokio::time::Instant::now();
+    let mut described = admin.describe_log_dirs(Some(vec![known, 99])).await.unwrap();
+    assert!(!described.remove(&known).unwrap().unwrap().is_empty());
+    let folders = described.remove(&99).unwrap().map(drop);
+    let configs = admin.describe_configs(ConfigResource::Broker(99)).await.map(drop);
+    let change = vec![ConfigChange::Delete("log.cleaner.threads".to_owned())];
+    let altered = admin.alter_configs(ConfigResource::Broker(99), change).await;
+    for result in [folders, configs, altered] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, AdminError::UnknownBroker { broker: 99 }), "{error}");
+        assert!(
+            !error.is_retriable() && error.to_string().ends_with("has no broker 99"),
+            "{error}"
+        );
+    }
+    // It would take a minute if they were asked for until time is over.
+    assert!(asked.elapsed() < support::PATIENCE);
 }
 
 #[tokio::test]

@@ -69,6 +69,9 @@ pub enum ConfigChange {
 
 impl Admin {
     /// Returns every key of a configuration.
+    ///
+    /// # Errors
+    /// [`AdminError::UnknownBroker`] for a broker the cluster does not have.
     pub async fn describe_configs(
         &self,
         resource: ConfigResource,

@@ -39,6 +39,12 @@ pub enum AdminError {
         /// What was asked for, with its name.
         what: String,
     },
+    /// There is no such broker.
+    #[error("the cluster has no broker {broker}")]
+    UnknownBroker {
+        /// Its id as given.
+        broker: i32,
+    },
     /// A reset starts from what is committed, and nothing is.
     #[error("group `{group}` has committed nothing for {partition}")]
     NothingCommitted {
@@ -67,6 +73,7 @@ impl AdminError {
             Self::Config(_)
             | Self::Start(_)
             | Self::Unanswered { .. }
+            | Self::UnknownBroker { .. }
             | Self::NothingCommitted { .. } => false,
         }
     }

@@ -1,9 +1,10 @@
 //! The data folders of brokers, and what fills them (KIP-113, KIP-827).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::TopicPartition;
 use kohort_protocol::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResult};
+use tokio::task::JoinSet;
 
 use super::error::check;
 use super::{Admin, AdminError, Session};
@@ -35,39 +36,48 @@ pub struct Replica {
 }
 
 impl Admin {
-    /// Describes the data folders of some brokers, or of all.
+    /// Describes the data folders of some brokers, or of all, each for itself: one that cannot be reached
+    /// fails alone, when `default.api.timeout.ms` is over.
+    ///
+    /// # Errors
+    /// [`AdminError::UnknownBroker`] for a broker the cluster does not have.
     pub async fn describe_log_dirs(
         &self,
         brokers: Option<Vec<i32>>,
-    ) -> Result<BTreeMap<i32, Vec<LogDirectory>>, AdminError> {
-        self.run(move |session| {
-            let brokers = brokers.clone();
-            async move { session.describe_log_dirs(brokers).await }
-        })
-        .await
+    ) -> Result<BTreeMap<i32, Result<Vec<LogDirectory>, AdminError>>, AdminError> {
+        let brokers = match brokers {
+            Some(brokers) => brokers,
+            None => self.describe_cluster().await?.brokers.iter().map(|it| it.id).collect(),
+        };
+        let session = self.session.clone();
+        self.driver
+            .run(async move { session.describe_log_dirs(brokers).await })
+            .await
+            .map_err(Into::into)
     }
 }
 
 impl Session {
+    /// Asks all of them at once, so that one which is away costs the others nothing.
     async fn describe_log_dirs(
-        &self,
-        brokers: Option<Vec<i32>>,
-    ) -> Result<BTreeMap<i32, Vec<LogDirectory>>, AdminError> {
-        let brokers = if let Some(brokers) = brokers {
-            brokers
-        } else {
-            let (view, _) = self.metadata(Some(Vec::new())).await?;
-            view.brokers().map(|broker| broker.id).collect()
-        };
-        let request = DescribeLogDirsRequest { topics: None };
-        let mut described = BTreeMap::new();
-        for broker in brokers {
-            let answer = self.ask_node(broker, &request).await?;
-            check(answer.error_code, None, || format!("the data folders of broker {broker}"))?;
-            let directories = answer.results.into_iter().map(LogDirectory::from).collect();
-            described.insert(broker, directories);
+        self,
+        brokers: Vec<i32>,
+    ) -> BTreeMap<i32, Result<Vec<LogDirectory>, AdminError>> {
+        let mut asked = JoinSet::new();
+        for broker in BTreeSet::from_iter(brokers) {
+            let session = self.clone();
+            asked.spawn(async move {
+                let ask = |it: Session| async move { it.log_dirs_of(broker).await };
+                (broker, session.repeat(ask).await)
+            });
         }
-        Ok(described)
+        asked.join_all().await.into_iter().collect()
+    }
+
+    async fn log_dirs_of(&self, broker: i32) -> Result<Vec<LogDirectory>, AdminError> {
+        let answer = self.ask_node(broker, &DescribeLogDirsRequest { topics: None }).await?;
+        check(answer.error_code, None, || format!("the data folders of broker {broker}"))?;
+        Ok(answer.results.into_iter().map(LogDirectory::from).collect())
     }
 }
 

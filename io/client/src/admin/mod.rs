@@ -141,13 +141,18 @@ impl Session {
         Ok(self.cluster.any_connection().await?.send(request).await?)
     }
 
-    /// Asks one broker.
+    /// Asks one broker. Whether there is such a one is for the cluster to say: it may be new.
     async fn ask_node<R: Request>(
         &self,
-        node: i32,
+        broker: i32,
         request: &R,
     ) -> Result<R::Response, AdminError> {
-        Ok(self.cluster.connection(node, Purpose::General).await?.send(request).await?)
+        if self.cluster.view().broker(broker).is_none()
+            && self.cluster.refresh().await?.broker(broker).is_none()
+        {
+            return Err(AdminError::UnknownBroker { broker });
+        }
+        Ok(self.cluster.connection(broker, Purpose::General).await?.send(request).await?)
     }
 
     /// How long a broker may take for what it does on the cluster's behalf, in milliseconds.
