@@ -272,6 +272,31 @@ async fn a_broker_that_is_not_there_is_named_at_once_and_alone() {
 }
 
 #[tokio::test]
+async fn all_brokers_and_a_group_have_configurations() {
+    if std::env::var_os("KOHORT_TEST_OLDER").is_some() {
+        return; // Groups have none before Kafka 3.8.
+    }
+    let admin = admin();
+    let group = ConfigResource::Group(unique("group"));
+    let key = "consumer.session.timeout.ms";
+    let value = || async {
+        let entries = admin.describe_configs(group.clone()).await.unwrap();
+        let entry = entries.into_iter().find(|entry| entry.name == key).unwrap();
+        (entry.value.unwrap(), entry.source)
+    };
+    assert_ne!(value().await.1, ConfigSource::Group);
+    let set = ConfigChange::Set(key.to_owned(), "50000".to_owned());
+    admin.alter_configs(group.clone(), vec![set]).await.unwrap();
+    let expected = ("50000".to_owned(), ConfigSource::Group);
+    support::until(|| async { (value().await == expected).then_some(()) }).await;
+    admin.alter_configs(group.clone(), vec![ConfigChange::Delete(key.to_owned())]).await.unwrap();
+
+    // What is set for all is what all say of themselves.
+    let all = admin.describe_configs(ConfigResource::AllBrokers).await.unwrap();
+    assert!(all.iter().all(|entry| entry.source == ConfigSource::DynamicDefaultBroker), "{all:?}");
+}
+
+#[tokio::test]
 async fn quotas_are_set_described_and_removed() {
     let admin = admin();
     let (user, client) = (unique("user"), unique("client"));

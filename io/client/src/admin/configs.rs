@@ -1,5 +1,6 @@
-//! Configurations of topics and brokers (KIP-226, KIP-339).
+//! Configurations of topics, brokers and groups (KIP-226, KIP-339).
 
+use kohort_protocol::Request;
 use kohort_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
 };
@@ -19,6 +20,10 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker, by node id; it is asked itself, as only it knows its static configuration.
     Broker(i32),
+    /// All brokers: what was set while they ran, and counts where a broker has nothing of its own.
+    AllBrokers,
+    /// A group, by id (KIP-848, KIP-932).
+    Group(String),
 }
 
 /// Where a value comes from, the one that wins over the others first.
@@ -27,6 +32,8 @@ pub enum ConfigResource {
 pub enum ConfigSource {
     /// Set on the topic.
     Topic,
+    /// Set on the group.
+    Group,
     /// Set on this broker while it ran.
     DynamicBroker,
     /// Set on all brokers while they ran.
@@ -114,10 +121,7 @@ impl Session {
             }],
             ..DescribeConfigsRequest::default()
         };
-        let mut answer = match resource {
-            ConfigResource::Broker(node) => self.ask_node(node, &request).await?,
-            ConfigResource::Topic(_) => self.ask_any(&request).await?,
-        };
+        let mut answer = self.ask_about(&resource, &request).await?;
         let result = answer.results.pop().ok_or_else(|| unanswered(resource.to_string()))?;
         check(result.error_code, result.error_message, || resource.to_string())?;
         Ok(result.configs.into_iter().map(ConfigEntry::from).collect())
@@ -137,12 +141,22 @@ impl Session {
             }],
             validate_only: false,
         };
-        let mut answer = match resource {
-            ConfigResource::Broker(node) => self.ask_node(node, &request).await?,
-            ConfigResource::Topic(_) => self.ask_any(&request).await?,
-        };
+        let mut answer = self.ask_about(&resource, &request).await?;
         let result = answer.responses.pop().ok_or_else(|| unanswered(resource.to_string()))?;
         check(result.error_code, result.error_message, || resource.to_string())
+    }
+
+    async fn ask_about<R: Request>(
+        &self,
+        resource: &ConfigResource,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        match resource {
+            ConfigResource::Broker(node) => self.ask_node(*node, request).await,
+            ConfigResource::Topic(_) | ConfigResource::AllBrokers | ConfigResource::Group(_) => {
+                self.ask_any(request).await
+            }
+        }
     }
 }
 
@@ -152,6 +166,8 @@ impl ConfigResource {
         match self {
             Self::Topic(name) => (2, name.clone()),
             Self::Broker(node) => (4, node.to_string()),
+            Self::AllBrokers => (4, String::new()),
+            Self::Group(id) => (32, id.clone()),
         }
     }
 }
@@ -161,6 +177,8 @@ impl std::fmt::Display for ConfigResource {
         match self {
             Self::Topic(name) => write!(f, "the configuration of topic `{name}`"),
             Self::Broker(node) => write!(f, "the configuration of broker {node}"),
+            Self::AllBrokers => write!(f, "the configuration of all brokers"),
+            Self::Group(id) => write!(f, "the configuration of group `{id}`"),
         }
     }
 }
@@ -173,6 +191,7 @@ impl From<DescribeConfigsResourceResult> for ConfigEntry {
             3 => ConfigSource::DynamicDefaultBroker,
             4 => ConfigSource::StaticBroker,
             5 => ConfigSource::Default,
+            8 => ConfigSource::Group,
             other => ConfigSource::Other(other),
         };
         Self {
