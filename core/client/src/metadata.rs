@@ -232,6 +232,12 @@ impl MetadataView {
         self.errors.get(name).copied()
     }
 
+    /// Whether the latest answer that could name a topic said that it does not exist.
+    pub fn says_gone(&self, name: &str) -> bool {
+        let refused = self.topic_error(name).is_some_and(is_unknown);
+        !self.topics.contains_key(name) && (self.complete || refused)
+    }
+
     /// Returns a partition of a topic.
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionView> {
         self.topics.get(topic)?.partition(partition)
@@ -278,8 +284,11 @@ impl Broker {
 /// Whether a topic that answers `error` is expected to be as it was after a moment. An unknown one
 /// is retriable for whoever just created it, but what is known of it is worth nothing.
 fn may_return(error: ErrorCode) -> bool {
-    let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
-    error.is_retriable() && !unknown.contains(&error)
+    error.is_retriable() && !is_unknown(error)
+}
+
+fn is_unknown(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
 }
 
 fn brokers_of(response: &MetadataResponse) -> BTreeMap<i32, Broker> {

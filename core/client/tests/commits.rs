@@ -84,3 +84,16 @@ fn an_auto_commit_that_was_refused_is_made_again_when_its_time_comes() {
     let sent = commits(&world.machine.advance(world.now, &application));
     assert_eq!(sent.iter().map(|(_, request)| offset(request)).collect::<Vec<_>>(), [10]);
 }
+
+#[test]
+fn a_consumer_that_wants_nothing_commits_without_a_generation() {
+    let mut world = World::new(OffsetReset::Earliest);
+    world.refresh_all();
+    let offset = (TopicPartition::new("t", 0), 3.into(), None);
+    world.machine.handle_commit(world.now, vec![offset], None);
+    let actions = world.machine.advance(world.now, &support::POLLING);
+    world.run(actions);
+    let sent = commits(&world.done);
+    let [(_, request)] = &sent[..] else { panic!("{:?}", world.done) };
+    assert_eq!((request.generation_id_or_member_epoch, &*request.member_id), (-1, ""));
+}

@@ -171,7 +171,7 @@ fn a_consumer_that_closes_ends_its_session_and_waits_for_that() {
     let answer = node.answer(&plan.request);
     take(&mut world, &plan, Some(answer));
     world.done.clear();
-    let actions = world.machine.handle_close(world.now, true, &POLLING);
+    let actions = world.machine.handle_close(world.now, true, i64::MAX, &POLLING);
     world.run(actions);
     let closes = world.done.iter().find_map(|action| match action {
         Action::CloseSessions(closes) => Some(closes.clone()),

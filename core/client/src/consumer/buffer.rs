@@ -30,6 +30,8 @@ pub struct Buffer<H> {
     turn: VecDeque<TopicPartition>,
     /// Partitions given something since the latest poll began.
     touched: Vec<TopicPartition>,
+    /// What was given of partitions lost since then, and not committed.
+    lost: Vec<(TopicPartition, AssignmentEpoch, Position)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct Cell<H> {
     queued: bool,
     given: Option<Position>,
     processed: Option<Position>,
+    /// Whether records were given that the application has not asked to commit.
+    uncommitted: bool,
     watermarks: Watermarks,
 }
 
@@ -76,7 +80,12 @@ const UNKNOWN: Watermarks =
 
 impl<H> Default for Buffer<H> {
     fn default() -> Self {
-        Self { cells: BTreeMap::new(), turn: VecDeque::new(), touched: Vec::new() }
+        Self {
+            cells: BTreeMap::new(),
+            turn: VecDeque::new(),
+            touched: Vec::new(),
+            lost: Vec::new(),
+        }
     }
 }
 
@@ -95,6 +104,7 @@ impl<H> Buffer<H> {
             queued: self.turn.contains(&partition),
             given: None,
             processed: None,
+            uncommitted: false,
             watermarks: UNKNOWN,
         };
         self.cells.insert(partition, cell);
@@ -106,6 +116,23 @@ impl<H> Buffer<H> {
             self.cells.remove(partition);
         }
         self.turn.retain(|partition| self.cells.contains_key(partition));
+    }
+
+    /// Ends ownerships that were lost. Until the next poll, a commit of all the application has been given
+    /// is one of these as well, so that it fails.
+    pub fn lose<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition, IntoIter: Clone>,
+    ) {
+        let partitions = partitions.into_iter();
+        for partition in partitions.clone() {
+            let cell = self.cells.get(partition);
+            let cell = cell.filter(|cell| cell.uncommitted && !cell.given_back && !cell.apart);
+            if let Some((cell, given)) = cell.and_then(|cell| Some((cell, cell.given?))) {
+                self.lost.push((partition.clone(), cell.epoch, given));
+            }
+        }
+        self.release(partitions);
     }
 
     /// Stops delivering partitions that are being given back; their positions stay readable.
@@ -150,6 +177,7 @@ impl<H> Buffer<H> {
             && (processed.offset..=given.offset).contains(&offset)
         {
             *processed = Position { offset, leader_epoch: given.leader_epoch };
+            cell.uncommitted &= offset < given.offset;
         }
     }
 
@@ -267,6 +295,7 @@ impl<H> Buffer<H> {
 
     /// Begins a poll: what was given before counts as processed from here on.
     pub fn begin_poll(&mut self) {
+        self.lost.clear();
         for partition in std::mem::take(&mut self.touched) {
             if let Some(cell) = self.cells.get_mut(&partition) {
                 cell.processed = cell.given;
@@ -309,6 +338,7 @@ impl<H> Buffer<H> {
         let all_processed = cell.given == cell.processed;
         cell.given = Some(position);
         if with_records {
+            cell.uncommitted = true;
             if !cell.apart {
                 self.touched.push(partition.clone());
             }
@@ -373,14 +403,14 @@ impl<H> Buffer<H> {
         self.cells.get(partition).map(|cell| (cell.epoch, cell.given))
     }
 
-    /// Returns everything polls gave, for a commit of all the application has. Streams commit for
-    /// themselves.
+    /// Returns everything polls gave, for a commit of all the application has, what was lost since the
+    /// latest of them included. Streams commit for themselves.
     pub fn all_given(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         let given = |(partition, cell): (&TopicPartition, &Cell<H>)| {
             let given = cell.given.filter(|_| !cell.given_back && !cell.apart);
             given.map(|position| (partition.clone(), cell.epoch, position))
         };
-        self.cells.iter().filter_map(given).collect()
+        self.lost.iter().cloned().chain(self.cells.iter().filter_map(given)).collect()
     }
 
     /// Returns everything processed, for auto commit.

@@ -70,6 +70,8 @@ pub enum CommitAction {
         /// What it said.
         code: ErrorCode,
     },
+    /// The coordinator does not know a topic that the picture of the cluster has: one of them is late.
+    TopicUnknown,
 }
 
 /// What the rest of the consumer knows that decides whether and how commits are sent.
@@ -85,12 +87,26 @@ pub struct CommitContext<'a> {
     pub renewed_while_revoking: bool,
     /// Whether partitions are assigned by hand: such commits have no generation.
     pub manual: bool,
+    /// Whether nothing is assigned or subscribed to: such commits have no generation either.
+    pub outside: bool,
     /// The present ownership of a partition.
     pub epoch: &'a dyn Fn(&TopicPartition) -> Option<AssignmentEpoch>,
     /// Whether a partition is being given back.
     pub revoking: &'a dyn Fn(&TopicPartition) -> bool,
+    /// Whether the picture of the cluster does not have a partition.
+    pub unknown: &'a dyn Fn(&TopicPartition) -> bool,
     /// The id of a topic, if known.
     pub topic_id: &'a dyn Fn(&str) -> Option<Uuid>,
+}
+
+impl CommitContext<'_> {
+    fn has_no_membership(&self) -> bool {
+        self.manual || self.outside
+    }
+
+    fn generation(&self) -> i32 {
+        self.identity.as_ref().map_or(NO_GENERATION, |it| it.generation)
+    }
 }
 
 impl fmt::Debug for CommitContext<'_> {
@@ -143,6 +159,8 @@ struct Flight {
     coordinator: i32,
     generation: i32,
     sent: BTreeMap<TopicPartition, Entry>,
+    /// The topics whose id went along: an answer may name them by that alone.
+    names: Vec<(Uuid, TopicName)>,
 }
 
 const NO_GENERATION: i32 = -1;
@@ -187,10 +205,14 @@ impl Committer {
 
     /// Whether a commit of one of these partitions is still under way.
     pub fn is_committing(&self, mut partitions: impl Iterator<Item = TopicPartition>) -> bool {
-        partitions.any(|it| {
-            self.pending.contains_key(&it)
-                || self.in_flight.as_ref().is_some_and(|flight| flight.sent.contains_key(&it))
-        })
+        partitions.any(|it| self.tickets.iter().any(|ticket| ticket.partitions.contains(&it)))
+    }
+
+    /// Gives up at `deadline` what is not committed by then.
+    pub fn hurry(&mut self, deadline: Timestamp) {
+        for ticket in &mut self.tickets {
+            ticket.deadline = ticket.deadline.min(deadline);
+        }
     }
 
     /// Whether nothing is under way.
@@ -204,7 +226,7 @@ impl Committer {
         self.drop_disowned(context);
         self.expire(now);
         self.complete(&mut actions);
-        let generation = context.identity.as_ref().map_or(NO_GENERATION, |it| it.generation);
+        let generation = context.generation();
         if self.refused_generation.is_some_and(|refused| refused != generation) {
             self.refused_generation = None;
             self.retry_at = now;
@@ -213,7 +235,8 @@ impl Committer {
             && !self.pending.is_empty()
             && now >= self.retry_at
             && self.refused_generation.is_none()
-            && (context.manual || (context.identity.is_some() && context.accepted_now));
+            && (context.has_no_membership()
+                || (context.identity.is_some() && context.accepted_now));
         if let (true, Some(coordinator)) = (ready, context.coordinator) {
             actions.push(self.send(coordinator, generation, context));
         }
@@ -227,16 +250,17 @@ impl Committer {
         id: RequestId,
         response: OffsetCommitResponse,
         context: &CommitContext<'_>,
-        topic_name: &dyn Fn(Uuid) -> Option<TopicName>,
     ) -> Vec<CommitAction> {
         let mut actions = Vec::new();
         let Some(mut flight) = self.in_flight.take_if(|flight| flight.id == id) else {
             return actions;
         };
+        let generation = context.generation();
         let mut membership_error = None;
         let mut again = false;
         for topic in response.topics {
-            let name = topic_name(topic.topic_id).unwrap_or_else(|| topic.name.as_str().into());
+            let by_id = flight.names.iter().find(|(id, _)| *id == topic.topic_id);
+            let name = by_id.map_or_else(|| topic.name.as_str().into(), |(_, name)| name.clone());
             for answer in topic.partitions {
                 let partition =
                     TopicPartition { topic: name.clone(), partition: answer.partition_index };
@@ -245,11 +269,15 @@ impl Committer {
                 match judge(code) {
                     // Without a membership there is no other generation to wait for: the group has
                     // members, and they alone may commit.
-                    Verdict::Membership if context.manual => {
+                    Verdict::Membership if context.has_no_membership() => {
                         self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));
                     }
                     Verdict::Done => self.settle(&partition, entry.ticket, None),
                     Verdict::Refused => {
+                        self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));
+                    }
+                    // Both agree: it was deleted, and will not be there however often it is tried.
+                    Verdict::Unknown if (context.unknown)(&partition) => {
                         self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));
                     }
                     verdict => {
@@ -260,11 +288,13 @@ impl Committer {
                                 actions.push(CommitAction::CoordinatorLost(flight.coordinator));
                             }
                             Verdict::Membership => membership_error = Some(code),
+                            Verdict::Unknown => actions.push(CommitAction::TopicUnknown),
                             _ => {}
                         }
                         // What is being given back cannot wait for the next generation, which
-                        // itself waits for it.
+                        // itself waits for it, unless that is there already.
                         if verdict == Verdict::Membership
+                            && flight.generation == generation
                             && !context.renewed_while_revoking
                             && (context.revoking)(&partition)
                         {
@@ -327,6 +357,7 @@ impl Committer {
     ) -> CommitAction {
         let sent = std::mem::take(&mut self.pending);
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
+        let mut names = Vec::new();
         for (partition, entry) in &sent {
             let wanted = OffsetCommitRequestPartition {
                 partition_index: partition.partition,
@@ -336,16 +367,21 @@ impl Committer {
             };
             match topics.last_mut() {
                 Some(topic) if *topic.name == *partition.topic => topic.partitions.push(wanted),
-                _ => topics.push(OffsetCommitRequestTopic {
-                    name: partition.topic.to_string(),
-                    topic_id: (context.topic_id)(&partition.topic).unwrap_or(Uuid::ZERO),
-                    partitions: vec![wanted],
-                }),
+                _ => {
+                    let topic_id =
+                        (context.topic_id)(&partition.topic).filter(|id| *id != Uuid::ZERO);
+                    names.extend(topic_id.map(|id| (id, partition.topic.clone())));
+                    topics.push(OffsetCommitRequestTopic {
+                        name: partition.topic.to_string(),
+                        topic_id: topic_id.unwrap_or(Uuid::ZERO),
+                        partitions: vec![wanted],
+                    });
+                }
             }
         }
         let identity = context.identity.clone();
         let id = RequestId(self.ids.advance());
-        self.in_flight = Some(Flight { id, coordinator, generation, sent });
+        self.in_flight = Some(Flight { id, coordinator, generation, sent, names });
         let request = OffsetCommitRequest {
             group_id: self.group_id.clone(),
             generation_id_or_member_epoch: generation,
@@ -365,7 +401,8 @@ impl Committer {
             .pending
             .iter()
             .filter(|(partition, entry)| {
-                entry.epoch.is_none() || (context.epoch)(partition) != entry.epoch
+                let unowned = entry.epoch.is_none() && !context.outside;
+                unowned || (context.epoch)(partition) != entry.epoch
             })
             .map(|(partition, entry)| (partition.clone(), entry.ticket))
             .collect();
@@ -428,6 +465,8 @@ enum Verdict {
     Again,
     NotCoordinator,
     Membership,
+    /// The topic or the partition is not there, which may be because it was just made.
+    Unknown,
     Refused,
 }
 
@@ -443,6 +482,7 @@ fn judge(code: ErrorCode) -> Verdict {
         | ErrorCode::STALE_MEMBER_EPOCH
         | ErrorCode::FENCED_MEMBER_EPOCH
         | ErrorCode::FENCED_INSTANCE_ID => Verdict::Membership,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => Verdict::Unknown,
         code if code.is_retriable() => Verdict::Again,
         _ => Verdict::Refused,
     }

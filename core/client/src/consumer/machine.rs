@@ -59,6 +59,10 @@ pub struct ConsumerMachine {
     leaderless_at: Option<Timestamp>,
     wants: Wants,
     closing: bool,
+    /// When commits are given up because the consumer closes.
+    commit_by: Timestamp,
+    /// Whether an automatic commit of a closing consumer failed.
+    lost_at_the_end: bool,
     /// Whether fetch sessions are being ended.
     closing_sessions: bool,
     left: bool,
@@ -81,12 +85,15 @@ macro_rules! commit_context {
             coordinator: membership.and_then(Membership::coordinator),
             identity: membership.filter(|_| !manual).and_then(Membership::identity),
             accepted_now: membership.is_some_and(Membership::accepts_commits),
-            renewed_while_revoking: membership.is_some_and(Membership::is_consumer_protocol),
+            renewed_while_revoking: membership.is_some_and(Membership::renews_while_revoking),
             manual,
+            outside: $machine.subscription.is_empty()
+                && membership.is_some_and(Membership::is_idle),
             epoch: &|partition| $machine.positions.epoch(partition),
             revoking: &|partition| {
                 $machine.positions.get(partition).is_some_and(|slot| slot.revoking)
             },
+            unknown: &|it| $machine.view.partition(&it.topic, it.partition).is_none(),
             topic_id: &|topic| $machine.view.topic(topic).map(|topic| topic.id),
         }
     }};
@@ -131,6 +138,8 @@ impl ConsumerMachine {
             leaderless_at: None,
             wants: Wants::default(),
             closing: false,
+            commit_by: Timestamp::MAX,
+            lost_at_the_end: false,
             closing_sessions: false,
             left: false,
             closed: false,
@@ -254,6 +263,11 @@ impl ConsumerMachine {
         let wanted = self.subscription.topics();
         let wanted = wanted.into_iter();
         wanted.filter_map(|topic| Some((topic.clone(), self.view.topic_error(&topic)?))).collect()
+    }
+
+    /// Whether all that was to be committed when the consumer was closed was committed.
+    pub fn is_all_committed(&self) -> bool {
+        !self.lost_at_the_end
     }
 
     /// Returns what is wanted.

@@ -44,6 +44,8 @@ pub struct ClassicMembership {
     /// What the application holds, revocations under way included.
     owned: BTreeSet<TopicPartition>,
     subscription: BTreeSet<TopicName>,
+    /// What is given back before leaving, while a rebalance goes on behind that.
+    leaving: Option<GivingBack>,
     /// Why to join again as soon as the state allows.
     rejoin: Option<String>,
     heartbeat: Heartbeat,
@@ -86,6 +88,14 @@ enum State {
     Failed,
 }
 
+/// Partitions that have to come back before the member leaves.
+#[derive(Debug)]
+struct GivingBack {
+    ticket: RequestId,
+    partitions: BTreeSet<TopicPartition>,
+    deadline: Timestamp,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum After {
     Join,
@@ -112,6 +122,7 @@ impl ClassicMembership {
             generation: NO_GENERATION,
             owned: BTreeSet::new(),
             subscription: BTreeSet::new(),
+            leaving: None,
             rejoin: None,
             heartbeat: Heartbeat::default(),
             leader: false,
@@ -148,6 +159,14 @@ impl ClassicMembership {
     /// member, it takes those of the generation before.
     pub fn accepts_commits(&self) -> bool {
         !matches!(self.state, State::Assigning(_) | State::Syncing(_))
+    }
+
+    /// Whether a new generation comes although partitions are being given back: the member leaves in the
+    /// middle of a rebalance, and what is to be committed may need the generation that this brings.
+    pub fn renews_while_revoking(&self) -> bool {
+        let under_way =
+            matches!(self.state, State::Joining(_) | State::Assigning(_) | State::Syncing(_));
+        self.leaving.is_some() && under_way
     }
 
     /// Whether this member computes the assignments of its generation.
@@ -299,8 +318,13 @@ impl ClassicMembership {
         if let (true, Some(search_at)) = (self.needs_coordinator(), self.coordinator.search_at()) {
             at(search_at);
         }
+        if let Some(leaving) = &self.leaving {
+            at(leaving.deadline);
+        }
         match &self.state {
-            State::Ready if self.coordinator().is_some() => at(self.retry_at),
+            State::Ready if self.coordinator().is_some() && self.leaving.is_none() => {
+                at(self.retry_at);
+            }
             State::Revoking { deadline, .. } => at(*deadline),
             _ => {}
         }
@@ -321,6 +345,9 @@ impl ClassicMembership {
         {
             self.finish_revocation(now, false, &mut actions);
         }
+        if self.leaving.as_ref().is_some_and(|leaving| now >= leaving.deadline) {
+            self.finish_leaving(false, &mut actions);
+        }
         self.advance(now, &mut actions);
         actions
     }
@@ -328,6 +355,7 @@ impl ClassicMembership {
     /// Sends whatever the state calls for: the one place that decides when requests go out.
     fn advance(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
         if self.state == State::Stable
+            && self.leaving.is_none()
             && let Some(reason) = self.rejoin.take()
         {
             self.prepare(now, reason, actions);
@@ -336,7 +364,7 @@ impl ClassicMembership {
             actions.extend(self.coordinator.search(now, &mut self.ids));
         }
         let Some(coordinator) = self.coordinator() else { return };
-        if self.state == State::Ready && now >= self.retry_at {
+        if self.state == State::Ready && self.leaving.is_none() && now >= self.retry_at {
             self.rejoin = None;
             let id = RequestId(self.ids.advance());
             self.state = State::Joining(id);

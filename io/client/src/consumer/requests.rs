@@ -24,7 +24,7 @@ use kohort_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRes
 use kohort_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
-use kohort_protocol::{ErrorCode, Request};
+use kohort_protocol::{ErrorCode, Request, Uuid, VersionRange};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -125,7 +125,10 @@ impl Requests {
     ) {
         let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
         self.reply_with(async move {
-            Reply::Commit(id, ask(&cluster, coordinator, Purpose::General, &request, timeout).await)
+            let unnamed = request.topics.iter().any(|topic| topic.topic_id == Uuid::ZERO);
+            let wanted = versions::<OffsetCommitRequest>(unnamed);
+            let answer = ask_within(&cluster, coordinator, &request, wanted, timeout);
+            Reply::Commit(id, answer.await)
         });
     }
 
@@ -137,10 +140,11 @@ impl Requests {
     ) {
         let (cluster, timeout) = (self.cluster.clone(), self.request_timeout);
         self.reply_with(async move {
-            Reply::Offsets(
-                id,
-                ask(&cluster, coordinator, Purpose::General, &request, timeout).await,
-            )
+            let topics = request.groups.iter().flat_map(|group| group.topics.iter().flatten());
+            let unnamed = topics.into_iter().any(|topic| topic.topic_id == Uuid::ZERO);
+            let wanted = versions::<OffsetFetchRequest>(unnamed);
+            let answer = ask_within(&cluster, coordinator, &request, wanted, timeout);
+            Reply::Offsets(id, answer.await)
         });
     }
 
@@ -259,6 +263,35 @@ async fn ask<R: Request>(
     request: &R,
     timeout: Duration,
 ) -> Option<R::Response> {
+    ask_over(cluster, broker, purpose, request, R::VERSIONS, timeout).await
+}
+
+/// Asks in one of the `wanted` versions.
+async fn ask_within<R: Request>(
+    cluster: &Cluster,
+    broker: Option<Broker>,
+    request: &R,
+    wanted: VersionRange,
+    timeout: Duration,
+) -> Option<R::Response> {
+    ask_over(cluster, broker, Purpose::General, request, wanted, timeout).await
+}
+
+/// Returns the versions of a commit, or of a question for what is committed. Later ones name topics by id
+/// alone, which does not do for those of which only the name is known.
+fn versions<R: Request>(by_name: bool) -> VersionRange {
+    let max = if by_name { R::VERSIONS.max.min(9) } else { R::VERSIONS.max };
+    VersionRange::new(R::VERSIONS.min, max)
+}
+
+async fn ask_over<R: Request>(
+    cluster: &Cluster,
+    broker: Option<Broker>,
+    purpose: Purpose,
+    request: &R,
+    wanted: VersionRange,
+    timeout: Duration,
+) -> Option<R::Response> {
     let connection = match cluster.connection_to(&broker?, purpose).await {
         Ok(connection) => connection,
         Err(error) => {
@@ -266,7 +299,7 @@ async fn ask<R: Request>(
             return None;
         }
     };
-    let answer = match connection.version::<R>() {
+    let answer = match connection.version_within::<R>(wanted) {
         Ok(version) => connection.send_at(version, request, timeout).await,
         Err(error) => Err(error),
     };

@@ -376,14 +376,19 @@ impl Task {
                         self.shared.streams.end(partition, StreamEnd::Revoked);
                     }
                 }
-                Action::Disown(partitions) => {
+                Action::Disown { partitions, lost } => {
                     let by_hand = self.machine.subscription().is_manual();
                     let why = if by_hand { StreamEnd::Unassigned } else { StreamEnd::Lost };
                     for partition in &partitions {
                         self.shared.streams.end(partition, why);
                     }
                     self.shared.faults.lock().partitions.retain(|it, _| !partitions.contains(it));
-                    self.shared.buffer.lock().release(&partitions);
+                    let mut buffer = self.shared.buffer.lock();
+                    if lost {
+                        buffer.lose(&partitions);
+                    } else {
+                        buffer.release(&partitions);
+                    }
                 }
                 Action::Event(event) => self.event(clock, event),
                 Action::Fault(fault) => self.shared.add_fault(fault),
@@ -498,7 +503,11 @@ impl Task {
         self.shared.ready.notify_waiters();
         self.shared.streams.end_all();
         self.finish_given(clock);
-        let actions = self.machine.handle_close(clock.now(), leave, &*self.shared);
+        let now = clock.now();
+        // Some of the time is kept for leaving.
+        let time = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        let commit_by = now.saturating_add(time - (time / 4).min(LEAVE_TIME_MS));
+        let actions = self.machine.handle_close(now, leave, commit_by, &*self.shared);
         self.execute(clock, actions, None);
     }
 
@@ -506,7 +515,8 @@ impl Task {
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.ready.notify_waiters();
         self.shared.streams.end_all();
-        let in_time = self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
+        let in_time = self.machine.is_all_committed()
+            && self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
             let _ = done.send(in_time);
         }
@@ -516,6 +526,8 @@ impl Task {
 
 /// How long a dropped consumer's goodbye may take.
 const CLOSE_ON_DROP: Duration = Duration::from_secs(5);
+/// How long leaving may take that was closed in time, a quarter of that time at the most.
+const LEAVE_TIME_MS: i64 = 1_000;
 /// How long the task sleeps at most with nothing due.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// How often the machine may act on its own actions before events are looked at again.

@@ -77,6 +77,24 @@ fn what_is_given_back_is_not_among_what_the_application_has_though_it_stays_unti
 }
 
 #[test]
+fn what_was_lost_uncommitted_is_among_what_the_application_has_until_it_polls() {
+    let mut buffer: Buffer<()> = Buffer::default();
+    buffer.assign(zero(), OWNED);
+    buffer.start(&zero(), PositionEpoch(1), Position::at(7));
+    buffer.give(&zero(), PositionEpoch(1), Position::at(9), true);
+    buffer.committed(&zero(), OWNED, 9);
+    buffer.lose([&zero()]);
+    assert!(buffer.all_given().is_empty(), "it was committed");
+    buffer.assign(zero(), OWNED);
+    buffer.start(&zero(), PositionEpoch(2), Position::at(9));
+    buffer.give(&zero(), PositionEpoch(2), Position::at(11), true);
+    buffer.lose([&zero()]);
+    assert_eq!(buffer.all_given(), [(zero(), OWNED, Position::at(11))]);
+    buffer.begin_poll();
+    assert!(buffer.all_given().is_empty());
+}
+
+#[test]
 fn a_partition_that_cannot_be_read_lets_the_others_go_first() {
     let mut buffer: Buffer<()> = Buffer::default();
     for index in 0..2 {

@@ -15,6 +15,10 @@ struct World {
     revoking: bool,
     /// Whether the group runs by the consumer protocol.
     renewed: bool,
+    /// Whether the picture of the cluster lacks what is committed.
+    unknown: bool,
+    /// Whether nothing is assigned or subscribed to.
+    outside: bool,
 }
 
 impl World {
@@ -30,8 +34,10 @@ impl World {
             accepted_now: true,
             renewed_while_revoking: self.renewed,
             manual: false,
+            outside: self.outside,
             epoch: &owned,
             revoking: &|_| self.revoking,
+            unknown: &|_| self.unknown,
             topic_id: &|_| None,
         })
     }
@@ -57,11 +63,18 @@ impl World {
         let topic =
             OffsetCommitResponseTopic { name: "t".to_owned(), partitions, ..Default::default() };
         let response = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
-        self.with(|context| committer.handle_response(now, id, response, context, &|_| None))
+        self.with(|context| committer.handle_response(now, id, response, context))
     }
 }
 
-const MEMBER: World = World { generation: 1, owned: 2, revoking: false, renewed: false };
+const MEMBER: World = World {
+    generation: 1,
+    owned: 2,
+    revoking: false,
+    renewed: false,
+    unknown: false,
+    outside: false,
+};
 
 fn committer() -> Committer {
     Committer::new("g".to_owned(), 100, 100, 1)
@@ -179,9 +192,8 @@ fn a_commit_without_a_membership_is_refused_by_a_group_with_members_and_the_next
     let topic =
         OffsetCommitResponseTopic { name: "t".to_owned(), partitions, ..Default::default() };
     let response = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
-    let actions = manual(&mut |context| {
-        committer.handle_response(1, id, response.clone(), context, &|_| None)
-    });
+    let actions =
+        manual(&mut |context| committer.handle_response(1, id, response.clone(), context));
     let failures = vec![(TopicPartition::new("t", 0), CommitFailure::Refused(code))];
     assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
     // The members may be gone by now.
@@ -192,7 +204,7 @@ fn a_commit_without_a_membership_is_refused_by_a_group_with_members_and_the_next
 
 #[test]
 fn a_member_whose_epoch_moved_on_commits_again_under_the_new_one_while_it_gives_back() {
-    let mut world = World { generation: 5, owned: 2, revoking: true, renewed: true };
+    let mut world = World { generation: 5, revoking: true, renewed: true, ..MEMBER };
     let mut committer = committer();
     let ticket = commit(&mut committer, 0, 1);
     let (id, epoch, _) = sent(&world.advance(&mut committer, 0));
@@ -206,4 +218,71 @@ fn a_member_whose_epoch_moved_on_commits_again_under_the_new_one_while_it_gives_
     assert_eq!(epoch, 6);
     let actions = world.answer(&mut committer, 62, id, &[(0, ErrorCode::NONE)]);
     assert_eq!(actions, [CommitAction::Done { ticket, failures: Vec::new() }]);
+}
+
+#[test]
+fn a_commit_to_a_deleted_topic_fails_at_once_and_the_others_are_made() {
+    let gone = World { unknown: true, ..MEMBER };
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let later = commit(&mut committer, 1, 1);
+    let (id, _, _) = sent(&gone.advance(&mut committer, 0));
+    let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let actions = gone.answer(&mut committer, 1, id, &[(0, code), (1, ErrorCode::NONE)]);
+    let failures = vec![(TopicPartition::new("t", 0), CommitFailure::Refused(code))];
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }, done(later)]);
+    assert!(committer.is_idle());
+}
+
+#[test]
+fn a_topic_that_only_the_coordinator_does_not_know_is_looked_up_and_tried_again() {
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let actions = MEMBER.answer(&mut committer, 1, id, &[(0, code)]);
+    assert_eq!(actions, [CommitAction::TopicUnknown]);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 1_000));
+    let actions = MEMBER.answer(&mut committer, 1_001, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [done(ticket)]);
+}
+
+#[test]
+fn a_refused_commit_of_a_revoked_partition_is_made_again_if_there_is_a_newer_generation() {
+    let mut world = World { revoking: true, ..MEMBER };
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&world.advance(&mut committer, 0));
+    world.generation = 2;
+    world.answer(&mut committer, 1, id, &[(0, ErrorCode::ILLEGAL_GENERATION)]);
+    let (id, generation, _) = sent(&world.advance(&mut committer, 2));
+    assert_eq!(generation, 2);
+    let actions = world.answer(&mut committer, 3, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [done(ticket)]);
+}
+
+#[test]
+fn whoever_closes_gives_up_its_commits_in_time_to_leave() {
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    sent(&MEMBER.advance(&mut committer, 0));
+    committer.hurry(500);
+    let actions = MEMBER.advance(&mut committer, 500);
+    let failures = vec![(TopicPartition::new("t", 0), CommitFailure::TimedOut { last: None })];
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
+    assert!(!committer.is_committing([TopicPartition::new("t", 0)].into_iter()));
+}
+
+#[test]
+fn outside_the_group_what_was_never_owned_is_committed_and_what_was_is_not() {
+    let outside = World { outside: true, owned: 0, ..MEMBER };
+    let mut committer = committer();
+    let owned_once = commit(&mut committer, 0, 1);
+    let free = [(TopicPartition::new("t", 1), 7.into(), None)];
+    committer.commit(free, 10_000);
+    let actions = outside.advance(&mut committer, 0);
+    let failures = vec![(TopicPartition::new("t", 0), CommitFailure::NotOwned)];
+    assert_eq!(actions[0], CommitAction::Done { ticket: owned_once, failures });
+    let (_, _, offsets) = sent(&actions[1..]);
+    assert_eq!(offsets, [(1, 7)]);
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::fetch::FetchResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 use kohort_protocol::messages::list_offsets::ListOffsetsResponse;
 use kohort_protocol::messages::offset_commit::OffsetCommitResponse;
 use kohort_protocol::messages::offset_fetch::OffsetFetchResponse;
 use kohort_protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
-use kohort_protocol::{ErrorCode, Uuid};
 
 use super::{Action, Application, ConsumerMachine, Fault};
 use crate::consumer::committer::CommitContext;
@@ -64,9 +64,8 @@ impl ConsumerMachine {
         let mut actions = Vec::new();
         let commits = match answer {
             Some(answer) => {
-                let name = |id: Uuid| self.view.topic_by_id(id).map(|topic| topic.name.clone());
                 let context = commit_context!(self);
-                self.committer.handle_response(now, id, answer, &context, &name)
+                self.committer.handle_response(now, id, answer, &context)
             }
             None => self.committer.handle_failure(now, id),
         };

@@ -94,7 +94,11 @@ impl ConsumerMachine {
         }
         let held: BTreeSet<_> =
             self.positions.iter().map(|(partition, _)| partition.clone()).collect();
-        self.disown(held.difference(&partitions).cloned().collect(), &mut actions);
+        if self.subscription.is_manual() && self.config.auto_commit_interval_ms.is_some() {
+            // What is let go of was processed, too.
+            self.auto_commit(now, application, None);
+        }
+        self.disown(held.difference(&partitions).cloned().collect(), false, &mut actions);
         let added: Vec<_> = partitions.difference(&held).cloned().collect();
         self.subscription = Subscription::Partitions(partitions);
         self.topic_errors.clear();
@@ -110,7 +114,7 @@ impl ConsumerMachine {
         offsets: Vec<(TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>)>,
         timeout_ms: Option<i64>,
     ) -> CommitTicket {
-        let deadline = now.saturating_add(timeout_ms.unwrap_or(self.config.api_timeout_ms));
+        let deadline = self.commit_deadline(now, timeout_ms);
         self.committer.commit(offsets, deadline)
     }
 
@@ -177,15 +181,19 @@ impl ConsumerMachine {
         self.with_group(now, |membership| membership.handle_poll(now))
     }
 
-    /// Gives everything back, commits what is to be committed and leaves; `Action::Closed` follows.
+    /// Gives everything back, commits what is to be committed and leaves; `Action::Closed` follows. What
+    /// is not committed at `commit_by` is given up, so that there is time left to leave.
     pub fn handle_close(
         &mut self,
         now: Timestamp,
         leave: bool,
+        commit_by: Timestamp,
         application: &dyn Application,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         self.closing = true;
+        self.commit_by = commit_by;
+        self.committer.hurry(commit_by);
         self.left = false;
         if self.subscription.is_manual() && self.config.auto_commit_interval_ms.is_some() {
             self.auto_commit(now, application, None);
@@ -216,7 +224,7 @@ impl ConsumerMachine {
 
     pub(super) fn drop_manual(&mut self, actions: &mut Vec<Action>) {
         if let Subscription::Partitions(partitions) = std::mem::take(&mut self.subscription) {
-            self.disown(partitions, actions);
+            self.disown(partitions, false, actions);
         }
     }
 }

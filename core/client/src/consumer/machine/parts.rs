@@ -2,16 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
 
 use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
-use crate::consumer::committer::CommitAction;
+use crate::consumer::committer::{CommitAction, CommitFailure};
 use crate::consumer::group_protocol::topics_of;
 use crate::consumer::membership::{GroupAction, Membership};
 use crate::consumer::offsets::{epoch_ends_request, list_offsets_request, offsets_request};
 use crate::consumer::positions::PositionAction;
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{IsolationLevel, Timestamp, TopicPartition};
+
+/// Whether the topic was deleted: nobody misses what was read of it.
+fn is_gone(failure: &CommitFailure) -> bool {
+    let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
+    matches!(failure, CommitFailure::Refused(code) if unknown.contains(code))
+}
 
 impl ConsumerMachine {
     pub(super) fn with_group(
@@ -72,13 +79,13 @@ impl ConsumerMachine {
                 }
                 GroupAction::Released(partitions) => {
                     self.revocation = None;
-                    self.disown(partitions.clone(), actions);
+                    self.disown(partitions.clone(), false, actions);
                     actions.push(Action::Event(GroupEvent::Revoked { partitions }));
                 }
                 GroupAction::Lost { partitions, reason } => {
                     self.counters.partitions_lost += partitions.len() as u64;
                     self.revocation = None;
-                    self.disown(partitions.clone(), actions);
+                    self.disown(partitions.clone(), true, actions);
                     actions.push(Action::Event(GroupEvent::Lost { partitions, reason }));
                 }
                 GroupAction::Assigned { added, owned, generation } => {
@@ -89,7 +96,11 @@ impl ConsumerMachine {
                     self.own(added.iter().cloned(), actions);
                     actions.push(Action::Event(GroupEvent::Assigned { added, owned, generation }));
                 }
-                GroupAction::Failed(error) => actions.push(Action::Fault(Fault::Group(error))),
+                GroupAction::Failed(error) => {
+                    // Whoever closes has nothing left to leave.
+                    self.left |= self.closing;
+                    actions.push(Action::Fault(Fault::Group(error)));
+                }
                 GroupAction::Left => self.left = true,
             }
         }
@@ -155,8 +166,9 @@ impl ConsumerMachine {
                     self.counters.commits_failed += u64::from(!failures.is_empty());
                     if self.auto_commits.remove(&ticket) {
                         // What could not be committed is committed again when the time comes.
-                        for (partition, _) in &failures {
+                        for (partition, failure) in &failures {
                             self.auto_committed.remove(partition);
+                            self.lost_at_the_end |= self.closing && !is_gone(failure);
                         }
                     }
                     actions.push(Action::CommitDone { ticket, failures });
@@ -167,6 +179,7 @@ impl ConsumerMachine {
                         membership.handle_coordinator_lost(now, node)
                     }));
                 }
+                CommitAction::TopicUnknown => self.want_metadata(now, actions),
                 CommitAction::MembershipError { generation, code } => {
                     actions.extend(self.with_group(now, |membership| {
                         membership.handle_commit_error(now, generation, code)
@@ -189,6 +202,7 @@ impl ConsumerMachine {
     pub(super) fn disown(
         &mut self,
         partitions: BTreeSet<TopicPartition>,
+        lost: bool,
         actions: &mut Vec<Action>,
     ) {
         if partitions.is_empty() {
@@ -196,7 +210,7 @@ impl ConsumerMachine {
         }
         self.positions.release(&partitions);
         self.auto_committed.retain(|partition, _| !partitions.contains(partition));
-        actions.push(Action::Disown(partitions));
+        actions.push(Action::Disown { partitions, lost });
     }
 
     /// Asks for a new picture, but not again and again while one is on its way.

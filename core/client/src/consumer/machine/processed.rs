@@ -39,9 +39,14 @@ impl ConsumerMachine {
             }
         }
         if !offsets.is_empty() && self.membership.is_some() {
-            let ticket = self.committer.commit(offsets, now + self.config.api_timeout_ms);
+            let deadline = self.commit_deadline(now, None);
+            let ticket = self.committer.commit(offsets, deadline);
             self.auto_commits.insert(ticket);
         }
+    }
+
+    pub(super) fn commit_deadline(&self, now: Timestamp, timeout_ms: Option<i64>) -> Timestamp {
+        now.saturating_add(timeout_ms.unwrap_or(self.config.api_timeout_ms)).min(self.commit_by)
     }
 
     pub(super) fn poll_deadline(&self, application: &dyn Application) -> Option<Timestamp> {

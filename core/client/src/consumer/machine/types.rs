@@ -159,7 +159,12 @@ pub enum Action {
     /// Nothing of these partitions may be delivered any more.
     StopDelivery(BTreeSet<TopicPartition>),
     /// These partitions are not owned any more.
-    Disown(BTreeSet<TopicPartition>),
+    Disown {
+        /// Which.
+        partitions: BTreeSet<TopicPartition>,
+        /// Whether they were lost, so that what was given of them can no longer be committed.
+        lost: bool,
+    },
     /// Tell the application.
     Event(GroupEvent),
     /// Tell the application that a partition cannot go on, or that the group cannot.

@@ -105,6 +105,10 @@ impl ClassicMembership {
         };
         self.backoff.reset();
         self.state = State::Stable;
+        if self.leaving.is_some() {
+            // The new generation is there to commit under; what it brings is not taken any more.
+            return;
+        }
         // Topics dropped from the subscription while the join was parked are not taken any more;
         // the changed subscription makes the member join again anyway.
         if let Some(assignor) =
@@ -212,7 +216,8 @@ impl ClassicMembership {
             self.fail(error, actions);
             return;
         }
-        let leaving = matches!(self.state, State::Revoking { after: After::Leave, .. });
+        let leaving = self.leaving.is_some()
+            || matches!(self.state, State::Revoking { after: After::Leave, .. });
         self.lose(LostReason::Fenced(code), actions);
         // With an old generation the member id is still good; with an unknown one it is not.
         self.reset_generation(code == ErrorCode::UNKNOWN_MEMBER_ID);
@@ -228,6 +233,7 @@ impl ClassicMembership {
     }
 
     pub(super) fn lose(&mut self, reason: LostReason, actions: &mut Vec<GroupAction>) {
+        self.leaving = None;
         let partitions = std::mem::take(&mut self.owned);
         if !partitions.is_empty() {
             actions.push(GroupAction::Lost { partitions, reason });

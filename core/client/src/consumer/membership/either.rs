@@ -71,6 +71,15 @@ impl Membership {
         }
     }
 
+    /// Whether a new generation comes while partitions are being given back, as the epochs of the
+    /// consumer protocol do.
+    pub fn renews_while_revoking(&self) -> bool {
+        match self {
+            Self::Classic(classic) => classic.renews_while_revoking(),
+            Self::Consumer(_) => true,
+        }
+    }
+
     /// Whether this member computes the assignments of its generation.
     pub fn is_leader(&self) -> bool {
         match self {

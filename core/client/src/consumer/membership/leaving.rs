@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{After, ClassicMembership, GroupAction, LostReason, State};
+use super::{After, ClassicMembership, GivingBack, GroupAction, LostReason, State};
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 
 impl ClassicMembership {
@@ -13,6 +13,9 @@ impl ClassicMembership {
             && *open == ticket
         {
             self.finish_revocation(now, true, &mut actions);
+        }
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.ticket == ticket) {
+            self.finish_leaving(true, &mut actions);
         }
         self.advance(now, &mut actions);
         actions
@@ -73,10 +76,20 @@ impl ClassicMembership {
             }
             return;
         }
-        let ticket = RequestId(self.ids.advance());
-        let deadline = now + i64::from(self.config.rebalance_timeout_ms);
-        actions.push(GroupAction::Revoke { ticket, partitions: partitions.clone(), deadline });
+        let GivingBack { ticket, partitions, deadline } = self.ask_back(now, partitions, actions);
         self.state = State::Revoking { ticket, partitions, deadline, after };
+    }
+
+    fn ask_back(
+        &mut self,
+        now: Timestamp,
+        partitions: BTreeSet<TopicPartition>,
+        actions: &mut Vec<GroupAction>,
+    ) -> GivingBack {
+        let ticket = RequestId(self.ids.advance());
+        let deadline = now + self.config.revocation_ms();
+        actions.push(GroupAction::Revoke { ticket, partitions: partitions.clone(), deadline });
+        GivingBack { ticket, partitions, deadline }
     }
 
     pub(super) fn finish_revocation(
@@ -101,6 +114,9 @@ impl ClassicMembership {
 
     pub(super) fn start_leaving(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
         self.rejoin = None;
+        if self.leaving.is_some() {
+            return;
+        }
         match &mut self.state {
             State::Idle => actions.push(GroupAction::Left),
             State::AwaitingPoll | State::Failed => {
@@ -110,6 +126,14 @@ impl ClassicMembership {
             State::Leaving(_) => {}
             State::Revoking { partitions, after, .. } if *partitions == self.owned => {
                 *after = After::Leave;
+            }
+            // The rebalance goes on meanwhile. The coordinator may have passed to the generation it brings,
+            // and then takes commits under that one only.
+            State::Joining(_) | State::Assigning(_) | State::Syncing(_)
+                if !self.owned.is_empty() =>
+            {
+                let all = self.owned.clone();
+                self.leaving = Some(self.ask_back(now, all, actions));
             }
             State::Revoking { .. }
             | State::Ready
@@ -121,6 +145,13 @@ impl ClassicMembership {
                 self.revoke(now, all, After::Leave, actions);
             }
         }
+    }
+
+    pub(super) fn finish_leaving(&mut self, in_time: bool, actions: &mut Vec<GroupAction>) {
+        let Some(GivingBack { partitions, .. }) = self.leaving.take() else { return };
+        self.owned.clear();
+        actions.push(GroupAction::given_up(partitions, in_time));
+        self.send_leave(actions);
     }
 
     pub(super) fn send_leave(&mut self, actions: &mut Vec<GroupAction>) {

@@ -161,7 +161,7 @@ fn an_eager_member_gives_everything_back_before_it_joins_again() {
     let GroupAction::Revoke { ticket, partitions, deadline } = &actions[1] else {
         panic!("{actions:?}")
     };
-    assert_eq!((partitions, *deadline), (&of_t(&[0, 1]), 63_000));
+    assert_eq!((partitions, *deadline), (&of_t(&[0, 1]), 60_000), "a heartbeat less than allowed");
     // Heartbeats go on while the application finishes; the same answer changes nothing.
     assert_eq!(heartbeat(&mut member, 6_000, ErrorCode::REBALANCE_IN_PROGRESS), []);
     let actions = member.handle_revoked(7_000, *ticket);
@@ -189,13 +189,49 @@ fn what_is_not_given_back_in_time_is_lost_and_the_member_goes_on() {
     let mut member = stable(eager());
     let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
     let GroupAction::Revoke { ticket, .. } = &actions[1] else { panic!("{actions:?}") };
-    let actions = member.handle_timeout(63_000);
+    let actions = member.handle_timeout(60_000);
     let partitions = of_t(&[0, 1]);
     assert_eq!(
         actions[0],
         GroupAction::Lost { partitions, reason: LostReason::RevocationTimedOut }
     );
-    assert_eq!(member.handle_revoked(63_100, *ticket), [], "too late");
+    assert_eq!(member.handle_revoked(60_100, *ticket), [], "too late");
+}
+
+#[test]
+fn whoever_leaves_in_a_rebalance_goes_on_with_it_until_all_is_given_back() {
+    let mut member = stable(cooperative());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let (join, _) = sent(&actions);
+    let actions = member.handle_close(3_050, true);
+    let [GroupAction::Revoke { ticket, partitions, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*partitions, of_t(&[0, 1]));
+    assert!(member.renews_while_revoking(), "the old generation may be over");
+    let answered = member.handle_response(3_100, join, join_answer("m", 2));
+    let (sync, _) = sent(&answered);
+    assert!(!member.accepts_commits(), "not before the generation is complete");
+    let answered = member.handle_response(3_150, sync, sync_answer(&[0, 2]));
+    assert!(!answered.iter().any(|it| matches!(it, GroupAction::Assigned { .. })), "{answered:?}");
+    assert!(member.accepts_commits() && !member.renews_while_revoking());
+    assert_eq!(member.identity().unwrap().generation, 2);
+    let actions = member.handle_revoked(3_200, *ticket);
+    assert_eq!(actions[0], GroupAction::Released(of_t(&[0, 1])));
+    assert!(matches!(sent(&actions).1, GroupRequest::Leave(_)));
+}
+
+#[test]
+fn whoever_is_put_out_of_the_group_while_it_leaves_has_left() {
+    let mut member = stable(cooperative());
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let (join, _) = sent(&actions);
+    member.handle_close(3_050, true);
+    let actions = member.handle_response(3_100, join, join_error(ErrorCode::UNKNOWN_MEMBER_ID));
+    let reason = LostReason::Fenced(ErrorCode::UNKNOWN_MEMBER_ID);
+    let lost = GroupAction::Lost { partitions: of_t(&[0, 1]), reason };
+    assert_eq!(actions, [lost, GroupAction::Left]);
+    assert!(member.is_idle());
 }
 
 #[test]

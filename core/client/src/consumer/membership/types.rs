@@ -64,6 +64,19 @@ pub struct MembershipConfig {
     pub seed: u64,
 }
 
+impl MembershipConfig {
+    /// Returns how many milliseconds the application has to give partitions back. The coordinator counts
+    /// its time from before the member heard of the rebalance, which takes a heartbeat: whoever took all
+    /// of that time would be put out of the group.
+    pub(super) fn revocation_ms(&self) -> i64 {
+        let all = i64::from(self.rebalance_timeout_ms);
+        all - self.heartbeat_interval_ms.max(SLACK_MS).min(all / 4)
+    }
+}
+
+/// What the way to the coordinator may take.
+const SLACK_MS: i64 = 1_000;
+
 /// A request to the group's coordinator.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupRequest {

@@ -58,7 +58,7 @@ impl ConsumerMembership {
         actions: &mut Vec<GroupAction>,
     ) {
         let ticket = RequestId(self.ids.advance());
-        let deadline = now + i64::from(self.config.rebalance_timeout_ms);
+        let deadline = now + self.config.revocation_ms();
         actions.push(GroupAction::Revoke { ticket, partitions: partitions.clone(), deadline });
         self.revocation = Some(Revocation { ticket, partitions, deadline });
     }
