@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 
 /// Who asks, in which version, and how the answer finds its way back.
 #[derive(Debug, Clone)]
@@ -52,6 +53,21 @@ impl Context {
         Answer::Later(Box::pin(async move {
             let response = future.await;
             self.encode(&response)
+        }))
+    }
+
+    /// Answers with what `build` returns, on a thread that other connections do not need: for answers
+    /// that may be long.
+    pub(crate) fn answer_aside<M: Message>(
+        self,
+        build: impl FnOnce() -> M + Send + 'static,
+    ) -> Answer {
+        Answer::Later(Box::pin(async move {
+            let key = self.api_key;
+            match spawn_blocking(move || self.encode(&build())).await {
+                Ok(response) => response,
+                Err(error) => Response::Broken(format!("a {key:?} failed: {error}")),
+            }
         }))
     }
 

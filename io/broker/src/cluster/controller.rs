@@ -34,6 +34,9 @@ use tracing::{error, info};
 
 /// How many producer ids are taken from the log at a time, as in Kafka.
 pub(crate) const PRODUCER_ID_BLOCK: i64 = 1000;
+/// How many topics or partitions are gone through before others have a turn on the same thread.
+const TURN: usize = 64;
+
 /// The controller's own things.
 pub(crate) struct Controller {
     pub(crate) node_id: i32,
@@ -87,11 +90,15 @@ impl Controller {
     }
 
     async fn create(&self, topics: &[NewTopic], validate_only: bool) -> Results<CreatedTopic> {
+        let settings = self.config.settings();
+        if let Err(refusal) = decide::check_partitions_in_all(&settings, topics) {
+            return topics.iter().map(|_| Err(refusal.clone())).collect();
+        }
         let mut created = Vec::with_capacity(topics.len());
         let mut decided = Vec::with_capacity(topics.len());
-        for topic in topics {
+        for (turn, topic) in topics.iter().enumerate() {
+            others_first(turn).await;
             let id = random::topic_id();
-            let settings = self.config.settings();
             let records = decide::create_topic(
                 &self.metadata.state.read(),
                 &settings,
@@ -148,8 +155,14 @@ impl Controller {
         validate_only: bool,
     ) -> Results<()> {
         let accepted = decided.iter().filter_map(|records| records.as_ref().ok());
-        let records: Vec<MetadataRecord> = accepted.flatten().cloned().collect();
-        let committed = if validate_only { Ok(()) } else { self.commit(&records).await };
+        let committed = match decide::check_record_count(accepted.clone().map(Vec::len).sum()) {
+            Err(refusal) => return decided.iter().map(|_| Err(refusal.clone())).collect(),
+            Ok(()) if validate_only => Ok(()),
+            Ok(()) => {
+                let records: Vec<MetadataRecord> = accepted.flatten().cloned().collect();
+                self.commit(&records).await
+            }
+        };
         decided.into_iter().map(|records| records.and_then(|_| committed.clone())).collect()
     }
 
@@ -157,7 +170,7 @@ impl Controller {
         if records.is_empty() {
             return Ok(());
         }
-        let prepared = self.prepare(records)?;
+        let prepared = self.prepare(records).await?;
         if let Err(failure) = append(&self.log, self.clock.now(), records).await {
             error!(error = %failure.message.as_deref().unwrap_or_default(), "metadata could not be written");
             for log in prepared.keys() {
@@ -171,12 +184,12 @@ impl Controller {
                 state.apply(record);
             }
         }
-        self.publish(records, prepared);
+        self.publish(records, prepared).await;
         Ok(())
     }
 
     /// Makes the logs of the partitions that `records` bring into being.
-    fn prepare(
+    async fn prepare(
         &self,
         records: &[MetadataRecord],
     ) -> Result<BTreeMap<(Uuid, i32), Arc<PartitionLog>>, ApiError> {
@@ -185,18 +198,18 @@ impl Controller {
         for record in records {
             fresh.apply(record);
         }
-        let current = self.metadata.state.read();
+        let mut topic: Option<(Uuid, String, TopicConfig)> = None;
         let mut prepared = BTreeMap::new();
         for record in records {
             let MetadataRecord::Partition { topic_id, index, .. } = record else {
                 continue;
             };
-            let (name, state) = match fresh.topic_name(*topic_id) {
-                Some(name) => (name, &fresh),
-                None => (current.topic_name(*topic_id).unwrap_or_default(), &*current),
+            others_first(prepared.len()).await;
+            let (_, name, config) = match topic.take() {
+                Some(same) if same.0 == *topic_id => topic.insert(same),
+                _ => topic.insert(self.of_topic(*topic_id, &fresh)),
             };
-            let config = topic_config(state, name, &self.config);
-            let made = make_log(&self.log_dir, *topic_id, name, *index, &config);
+            let made = make_log(&self.log_dir, *topic_id, name, *index, config);
             match made {
                 Ok(log) => drop(prepared.insert((*topic_id, *index), log)),
                 Err(error) => {
@@ -211,8 +224,18 @@ impl Controller {
         Ok(prepared)
     }
 
+    /// Returns a topic's name and configuration, be it there already or among those to be made.
+    fn of_topic(&self, id: Uuid, fresh: &ClusterState) -> (Uuid, String, TopicConfig) {
+        let current = self.metadata.state.read();
+        let (name, state) = match fresh.topic_name(id) {
+            Some(name) => (name, fresh),
+            None => (current.topic_name(id).unwrap_or_default(), &*current),
+        };
+        (id, name.to_owned(), topic_config(state, name, &self.config))
+    }
+
     /// Brings what is in service in line with records that are durable and applied.
-    fn publish(
+    async fn publish(
         &self,
         records: &[MetadataRecord],
         mut prepared: BTreeMap<(Uuid, i32), Arc<PartitionLog>>,
@@ -264,7 +287,8 @@ impl Controller {
             );
             touched.extend(self.metadata.topics.all().iter().map(|topic| topic.id));
         }
-        for id in touched {
+        for (turn, id) in touched.into_iter().enumerate() {
+            others_first(turn).await;
             self.refresh(id, &mut prepared);
         }
         // Coordinators look at the configuration when they look at the topics.
@@ -303,6 +327,13 @@ impl Controller {
                 error!(topic = %topic.name, partition = partition.index, %error, "a deleted topic's log could not be removed");
             }
         }
+    }
+}
+
+/// Lets other connections have a turn now and then, while a long command is worked through.
+async fn others_first(done: usize) {
+    if done % TURN == TURN - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

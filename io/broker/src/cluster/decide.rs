@@ -55,8 +55,11 @@ impl NewTopic {
     }
 }
 
-/// The most partitions one request may add: each costs memory and files for good.
+/// The most partitions one request may add, as in Kafka: each costs memory and files for good.
 const PARTITIONS_PER_REQUEST: i32 = 10_000;
+/// The most records one request may add to the metadata's log, as in Kafka, where a request is one
+/// batch: so a topic of its own of ten thousand partitions is one record too many.
+const RECORDS_PER_REQUEST: usize = 10_000;
 const TOPIC_NAME_MAX: usize = 249;
 /// What tools take for the log of metadata, which is no topic.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -79,6 +82,32 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message))
 }
 
+/// Refuses a request whose topics would have too many partitions together, whatever else is wrong
+/// with them.
+pub(crate) fn check_partitions_in_all(
+    settings: &Settings,
+    topics: &[NewTopic],
+) -> Result<(), ApiError> {
+    let wanted = |topic: &NewTopic| match topic.partitions {
+        _ if !topic.assignments.is_empty() => topic.assignments.len() as i64,
+        -1 => i64::from(settings.typed().num_partitions),
+        given => i64::from(given.max(0)),
+    };
+    let all: i64 = topics.iter().map(wanted).sum();
+    check_partition_count(i32::try_from(all).unwrap_or(i32::MAX))
+}
+
+/// Refuses a request that would add too many records.
+pub(crate) fn check_record_count(records: usize) -> Result<(), ApiError> {
+    if records > RECORDS_PER_REQUEST {
+        let message = format!(
+            "it takes {records} records of metadata, and one request may add {RECORDS_PER_REQUEST}"
+        );
+        return Err(ApiError::new(ErrorCode::POLICY_VIOLATION, message));
+    }
+    Ok(())
+}
+
 /// Returns the records that create a topic.
 pub(crate) fn create_topic(
     state: &ClusterState,
@@ -96,7 +125,7 @@ pub(crate) fn create_topic(
         let message = format!("the topic `{}` exists already", topic.name);
         return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
     }
-    if let Some(other) = colliding(state, &topic.name) {
+    if let Some(other) = state.topic_with_the_metrics_of(&topic.name) {
         let message =
             format!("`{}` and the topic `{other}` would have the same name in metrics", topic.name);
         return Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
@@ -259,16 +288,6 @@ fn new_partitions(
     indexes.map(move |index| MetadataRecord::Partition { topic_id, index, leader, leader_epoch: 0 })
 }
 
-/// Kafka's metric names make no difference between '.' and '_', so neither may two topics.
-fn colliding<'a>(state: &'a ClusterState, name: &str) -> Option<&'a str> {
-    if !name.contains(['.', '_']) {
-        return None;
-    }
-    let unified = name.replace('.', "_");
-    let mut topics = state.topics.keys().map(String::as_str);
-    topics.find(|topic| topic.len() == name.len() && topic.replace('.', "_") == unified)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +361,23 @@ mod tests {
         ] {
             assert_eq!(refusal(&state, &topic), code, "{topic:?}");
         }
+    }
+
+    #[test]
+    fn the_partitions_of_a_request_are_counted_over_its_topics() {
+        let wanting = |partitions| NewTopic { partitions, ..NewTopic::with_defaults("t") };
+        let assigned = NewTopic {
+            assignments: (0..4000).map(|index| (index, vec![1])).collect(),
+            ..NewTopic::with_defaults("t")
+        };
+        let check = |topics: &[NewTopic]| {
+            check_partitions_in_all(&Settings::default(), topics).map_err(|error| error.code)
+        };
+        assert_eq!(check(&[wanting(6000), assigned.clone()]), Ok(()));
+        let refused = Err(ErrorCode::POLICY_VIOLATION);
+        assert_eq!(check(&[wanting(6000), wanting(-1), assigned]), refused);
+        assert_eq!(check(&[wanting(i32::MAX), wanting(i32::MAX), wanting(2)]), refused);
+        assert_eq!(check(&[wanting(10_000), wanting(i32::MIN)]), Ok(()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::scram::{ScramCredential, ScramMechanism};
 use crate::config::{Settings, TopicConfig};
 use crate::quota::rules::QuotaRules;
 use kohort_protocol::Uuid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Topics, properties, producer ids, quotas, credentials and the cluster's id.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub(crate) struct ClusterState {
     pub(crate) quotas: QuotaRules,
     pub(crate) scram: BTreeMap<(String, ScramMechanism), ScramCredential>,
     names: BTreeMap<Uuid, String>,
+    /// Topics with a '.' or '_' in their names, by how their metrics are named.
+    by_metrics: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One topic.
@@ -38,6 +40,9 @@ impl ClusterState {
                 let topic = TopicState { id: *id, leader_epochs: Vec::new() };
                 self.topics.insert(name.clone(), topic);
                 self.names.insert(*id, name.clone());
+                if let Some(metrics) = name_in_metrics(name) {
+                    self.by_metrics.entry(metrics).or_default().insert(name.clone());
+                }
             }
             MetadataRecord::Partition { topic_id, index, leader_epoch, .. } => {
                 let name = self.names.get(topic_id);
@@ -64,6 +69,14 @@ impl ClusterState {
             MetadataRecord::RemoveTopic { id } => {
                 if let Some(name) = self.names.remove(id) {
                     self.topics.remove(&name);
+                    if let Some(metrics) = name_in_metrics(&name)
+                        && let Some(names) = self.by_metrics.get_mut(&metrics)
+                    {
+                        names.remove(&name);
+                        if names.is_empty() {
+                            self.by_metrics.remove(&metrics);
+                        }
+                    }
                     self.configs.remove(&Resource { kind: ResourceKind::Topic, name });
                 }
             }
@@ -95,6 +108,11 @@ impl ClusterState {
         self.names.get(&id).map(String::as_str)
     }
 
+    /// Returns a topic whose metrics have the names that those of a topic of that name would have.
+    pub(crate) fn topic_with_the_metrics_of(&self, name: &str) -> Option<&str> {
+        self.by_metrics.get(&name_in_metrics(name)?)?.first().map(String::as_str)
+    }
+
     /// Returns the properties set for a resource.
     pub(crate) fn config(&self, kind: ResourceKind, name: &str) -> BTreeMap<String, String> {
         let resource = Resource { kind, name: name.to_owned() };
@@ -105,6 +123,11 @@ impl ClusterState {
     pub(crate) fn topic_config(&self, name: &str, broker: &Settings) -> TopicConfig {
         TopicConfig::new(&self.config(ResourceKind::Topic, name), broker)
     }
+}
+
+/// Kafka's metric names make no difference between '.' and '_', so neither may two topics.
+fn name_in_metrics(topic: &str) -> Option<String> {
+    topic.contains(['.', '_']).then(|| topic.replace('.', "_"))
 }
 
 #[cfg(test)]
@@ -122,22 +145,23 @@ mod tests {
     #[test]
     fn a_topic_that_is_removed_takes_its_properties_along() {
         let mut state = ClusterState::default();
-        for record in &topic("a", 1) {
+        for record in &topic("a.b", 1) {
             state.apply(record);
         }
-        let resource = Resource { kind: ResourceKind::Topic, name: "a".to_owned() };
+        assert_eq!(state.topic_with_the_metrics_of("a_b"), Some("a.b"));
+        let resource = Resource { kind: ResourceKind::Topic, name: "a.b".to_owned() };
         state.apply(&MetadataRecord::Config {
             resource,
             name: "retention.ms".to_owned(),
             value: Some("5".to_owned()),
         });
-        assert_eq!(state.config(ResourceKind::Topic, "a").len(), 1);
+        assert_eq!(state.config(ResourceKind::Topic, "a.b").len(), 1);
         state.apply(&MetadataRecord::RemoveTopic { id: Uuid([1; 16]) });
         assert_eq!(state, ClusterState::default());
-        for record in &topic("a", 2) {
+        for record in &topic("a.b", 2) {
             state.apply(record);
         }
-        assert!(state.config(ResourceKind::Topic, "a").is_empty());
+        assert!(state.config(ResourceKind::Topic, "a.b").is_empty());
     }
 
     #[test]
