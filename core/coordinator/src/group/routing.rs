@@ -1,7 +1,7 @@
 //! Which shard a group belongs to, and how a request about several groups is shared out among the
 //! shards and its answers put together again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::{
@@ -44,7 +44,8 @@ impl GroupRequest {
 /// Splits a request into one for each partition of `__consumer_offsets` that it concerns.
 ///
 /// A ListGroups concerns all of them. A request that names no group concerns none, and
-/// [`merge`] answers it.
+/// [`merge`] answers it. Who names a group again is told of it once: a name costs a few bytes, and what
+/// is told may be thousands.
 pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)> {
     let place = |group_id: &String| partition_for(group_id, partitions);
     if let Some(group) = request.only_group() {
@@ -59,17 +60,21 @@ pub fn split(request: GroupRequest, partitions: i32) -> Vec<(i32, GroupRequest)>
                 |groups| OffsetFetchRequest { groups, ..r.clone() }.into(),
             )
         }
-        GroupRequest::DescribeGroups(r) => share_out(r.groups, place, |groups| {
+        GroupRequest::DescribeGroups(r) => share_out(once_each(r.groups), place, |groups| {
             let include_authorized_operations = r.include_authorized_operations;
             DescribeGroupsRequest { groups, include_authorized_operations }.into()
         }),
-        GroupRequest::ConsumerGroupDescribe(r) => share_out(r.group_ids, place, |group_ids| {
-            let include_authorized_operations = r.include_authorized_operations;
-            ConsumerGroupDescribeRequest { group_ids, include_authorized_operations }.into()
-        }),
-        GroupRequest::DeleteGroups(r) => share_out(r.groups_names, place, |groups_names| {
-            DeleteGroupsRequest { groups_names }.into()
-        }),
+        GroupRequest::ConsumerGroupDescribe(r) => {
+            share_out(once_each(r.group_ids), place, |group_ids| {
+                let include_authorized_operations = r.include_authorized_operations;
+                ConsumerGroupDescribeRequest { group_ids, include_authorized_operations }.into()
+            })
+        }
+        GroupRequest::DeleteGroups(r) => {
+            share_out(once_each(r.groups_names), place, |groups_names| {
+                DeleteGroupsRequest { groups_names }.into()
+            })
+        }
         GroupRequest::ListGroups(r) => {
             (0..partitions).map(|partition| (partition, r.clone().into())).collect()
         }
@@ -108,6 +113,12 @@ pub fn merge(answers: impl IntoIterator<Item = GroupResponse>) -> Option<GroupRe
         }
         whole
     })
+}
+
+fn once_each(mut groups: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    groups.retain(|group| seen.insert(group.clone()));
+    groups
 }
 
 fn share_out<T>(
@@ -154,6 +165,7 @@ mod tests {
             panic!("a DeleteGroups is answered as one");
         };
         let ids: Vec<_> = whole.results.iter().map(|result| &*result.group_id).collect();
-        assert_eq!(ids, ["a", "a", "b"]);
+        // The one named again is answered once.
+        assert_eq!(ids, ["a", "b"]);
     }
 }

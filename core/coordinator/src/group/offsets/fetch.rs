@@ -4,6 +4,8 @@
 //! begins where `auto.offset.reset` says. An offset that was committed for an earlier topic of the
 //! same name does not exist either.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kohort_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -75,7 +77,7 @@ pub(crate) fn refuse_fetch(
 /// Returns the groups asked for; before version 8 there was one, in another place.
 fn asked_groups(version: i16, request: &OffsetFetchRequest) -> Vec<OffsetFetchRequestGroup> {
     if version >= FIRST_VERSION_WITH_GROUPS {
-        return request.groups.clone();
+        return once_each(&request.groups);
     }
     let topics = request.topics.as_ref().map(|topics| {
         let topic = |topic: &_| {
@@ -88,11 +90,55 @@ fn asked_groups(version: i16, request: &OffsetFetchRequest) -> Vec<OffsetFetchRe
         };
         topics.iter().map(topic).collect()
     });
-    vec![OffsetFetchRequestGroup {
+    once_each(&[OffsetFetchRequestGroup {
         group_id: request.group_id.clone(),
         topics,
         ..OffsetFetchRequestGroup::default()
-    }]
+    }])
+}
+
+/// Returns each group, topic and partition once, in the request's order. Naming one costs a few bytes,
+/// and what was committed with it may be thousands: an answer must not grow with repetitions.
+fn once_each(asked: &[OffsetFetchRequestGroup]) -> Vec<OffsetFetchRequestGroup> {
+    let mut groups: Vec<OffsetFetchRequestGroup> = Vec::with_capacity(asked.len());
+    let mut places = BTreeMap::new();
+    for group in asked {
+        match places.get(&group.group_id) {
+            None => {
+                places.insert(&group.group_id, groups.len());
+                groups.push(group.clone());
+            }
+            Some(place) => {
+                let known: &mut OffsetFetchRequestGroup = &mut groups[*place];
+                // Nothing stands for all topics, and so for these too.
+                known.topics = known
+                    .topics
+                    .take()
+                    .zip(group.topics.clone())
+                    .map(|(known, more)| known.into_iter().chain(more).collect());
+            }
+        }
+    }
+    for topics in groups.iter_mut().filter_map(|group| group.topics.as_mut()) {
+        *topics = topics_once_each(std::mem::take(topics));
+    }
+    groups
+}
+
+fn topics_once_each(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+    let mut topics: Vec<(OffsetFetchRequestTopics, BTreeSet<i32>)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for mut topic in asked {
+        let key = (topic.name.clone(), topic.topic_id);
+        let indexes = std::mem::take(&mut topic.partition_indexes);
+        let place = *places.entry(key).or_insert(topics.len());
+        if place == topics.len() {
+            topics.push((topic, BTreeSet::new()));
+        }
+        let (known, seen) = &mut topics[place];
+        known.partition_indexes.extend(indexes.into_iter().filter(|index| seen.insert(*index)));
+    }
+    topics.into_iter().map(|(topic, _)| topic).collect()
 }
 
 fn respond(version: i16, mut groups: Vec<OffsetFetchResponseGroup>) -> OffsetFetchResponse {
@@ -213,3 +259,31 @@ const FIRST_VERSION_WITH_GROUP_ERROR: i16 = 2;
 const FIRST_VERSION_WITH_GROUPS: i16 = 8;
 const FIRST_VERSION_WITH_EPOCHS: i16 = 9;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_topics_and_partitions_named_again_are_answered_once() {
+        let topic = |name: &str, partition_indexes: &[i32]| OffsetFetchRequestTopics {
+            name: name.to_owned(),
+            partition_indexes: partition_indexes.to_vec(),
+            ..OffsetFetchRequestTopics::default()
+        };
+        let group = |group_id: &str, topics| OffsetFetchRequestGroup {
+            group_id: group_id.to_owned(),
+            topics,
+            ..OffsetFetchRequestGroup::default()
+        };
+        let asked = [
+            group("g", Some(vec![topic("t", &[1, 0, 1]), topic("u", &[0]), topic("t", &[2, 1])])),
+            group("h", Some(vec![topic("t", &[0])])),
+            group("g", Some(vec![topic("u", &[0, 3])])),
+            group("h", None),
+        ];
+        let expected =
+            [group("g", Some(vec![topic("t", &[1, 0, 2]), topic("u", &[0, 3])])), group("h", None)];
+        assert_eq!(once_each(&asked), expected);
+    }
+}
