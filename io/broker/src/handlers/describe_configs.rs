@@ -5,6 +5,8 @@
 //! * A topic and this broker return every property Kafka has; "all brokers" (an empty name) returns
 //!   what has been altered for all. A group returns what it has of its own and the broker's values for
 //!   the rest, a subscription to client metrics its defaults, the broker's logger its level.
+//! * A resource named more than once is described once, and what comes after an answer of 64 MiB is
+//!   refused.
 
 use super::config_entries::{self, Entry};
 use crate::cluster::decide::{ApiError, check_topic_name};
@@ -18,44 +20,120 @@ use kohort_protocol::messages::describe_configs::{
     DescribeConfigsSynonym,
 };
 use kohort_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// The most bytes of names, values and documentation that one answer tells: enough for all that can be
+/// told of ten thousand topics. A request costs next to nothing and may name any number of groups,
+/// each of which has every property.
+const ANSWER_BYTES: usize = 64 << 20;
+/// How many resources are described at once on the connection's own thread.
+const FEW: usize = 4;
 
 pub(crate) fn handle(
     node: &Arc<Node>,
     context: Context,
     request: DescribeConfigsRequest,
 ) -> Answer {
+    if request.resources.len() <= FEW {
+        return context.answer(&respond(node, request));
+    }
+    let node = Arc::clone(node);
+    context.answer_aside(move || respond(&node, request))
+}
+
+/// Answers with each resource once, however often it is named, and refuses those that come after the
+/// answer is full.
+fn respond(node: &Node, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let (with_synonyms, with_docs) = (request.include_synonyms, request.include_documentation);
-    let results = request
-        .resources
-        .into_iter()
-        .map(|resource| {
-            let wanted = resource.configuration_keys.as_ref();
-            // An empty list stands for all, as in Kafka's own client.
-            let wanted = wanted.filter(|keys| !keys.is_empty());
-            let result = DescribeConfigsResult {
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-                ..DescribeConfigsResult::default()
-            };
-            match entries(node, &resource) {
-                Ok(entries) => DescribeConfigsResult {
-                    configs: entries
-                        .into_iter()
-                        .filter(|entry| wanted.is_none_or(|keys| keys.contains(&entry.name)))
-                        .map(|entry| on_the_wire(entry, with_synonyms, with_docs))
-                        .collect(),
-                    ..result
-                },
-                Err(error) => DescribeConfigsResult {
-                    error_code: error.code,
-                    error_message: error.message,
-                    ..result
-                },
+    let mut room = Room(ANSWER_BYTES);
+    let mut results = Vec::new();
+    for Wanted { resource_type, resource_name, keys } in distinct(request.resources) {
+        let described = room.is_there().and_then(|()| entries(node, resource_type, &resource_name));
+        let result = DescribeConfigsResult {
+            resource_type,
+            resource_name,
+            ..DescribeConfigsResult::default()
+        };
+        results.push(match described {
+            Ok(entries) => {
+                let wanted = |entry: &Entry| keys.as_ref().is_none_or(|k| k.contains(&entry.name));
+                let configs: Vec<_> = entries
+                    .into_iter()
+                    .filter(wanted)
+                    .map(|entry| on_the_wire(entry, with_synonyms, with_docs))
+                    .collect();
+                room.take(&configs);
+                DescribeConfigsResult { configs, ..result }
             }
-        })
-        .collect();
-    context.answer(&DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
+            Err(error) => DescribeConfigsResult {
+                error_code: error.code,
+                error_message: error.message,
+                ..result
+            },
+        });
+    }
+    DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
+}
+
+/// A resource somebody wants to know of.
+#[derive(Debug, PartialEq)]
+struct Wanted {
+    resource_type: i8,
+    resource_name: String,
+    /// Which of its properties; nothing for all.
+    keys: Option<HashSet<String>>,
+}
+
+/// Returns each resource once, in the request's order, with all the properties wanted of it.
+fn distinct(resources: Vec<DescribeConfigsResource>) -> Vec<Wanted> {
+    let mut places = HashMap::new();
+    let mut all: Vec<Wanted> = Vec::new();
+    for DescribeConfigsResource { resource_type, resource_name, configuration_keys } in resources {
+        // An empty list stands for all, as in Kafka's own client.
+        let keys = configuration_keys.filter(|keys| !keys.is_empty());
+        let keys = keys.map(|keys| keys.into_iter().collect::<HashSet<String>>());
+        let place = *places.entry((resource_type, resource_name.clone())).or_insert(all.len());
+        match all.get_mut(place) {
+            None => all.push(Wanted { resource_type, resource_name, keys }),
+            Some(known) => {
+                known.keys = known.keys.take().zip(keys).map(|(mut known, more)| {
+                    known.extend(more);
+                    known
+                });
+            }
+        }
+    }
+    all
+}
+
+/// How many bytes the answer may still have.
+struct Room(usize);
+
+impl Room {
+    fn is_there(&self) -> Result<(), ApiError> {
+        if self.0 > 0 {
+            return Ok(());
+        }
+        let message =
+            format!("the answer has {ANSWER_BYTES} bytes: ask for fewer resources or properties");
+        Err(ApiError::new(ErrorCode::POLICY_VIOLATION, message))
+    }
+
+    fn take(&mut self, configs: &[DescribeConfigsResourceResult]) {
+        self.0 = self.0.saturating_sub(configs.iter().map(size).sum());
+    }
+}
+
+/// Returns about how many bytes a property takes in the answer.
+fn size(config: &DescribeConfigsResourceResult) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let synonyms = config.synonyms.iter().map(|one| one.name.len() + length(&one.value) + 5);
+    config.name.len()
+        + length(&config.value)
+        + length(&config.documentation)
+        + 16
+        + synonyms.sum::<usize>()
 }
 
 const TOPIC: i8 = ResourceKind::Topic as i8;
@@ -64,11 +142,10 @@ const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = ResourceKind::Group as i8;
 
-fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, ApiError> {
-    let name = &resource.resource_name;
+fn entries(node: &Node, resource_type: i8, name: &str) -> Result<Vec<Entry>, ApiError> {
     let settings = node.config.settings();
     let refused = |message: String| ApiError::new(ErrorCode::INVALID_REQUEST, message);
-    match resource.resource_type {
+    match resource_type {
         TOPIC => {
             check_topic_name(name)?;
             let state = node.metadata.state.read();
@@ -136,5 +213,57 @@ fn on_the_wire(
             .collect(),
         config_type: entry.kind.map_or(0, Kind::wire_type),
         documentation: with_docs.then(|| entry.doc.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
+        DescribeConfigsResource {
+            resource_type: GROUP,
+            resource_name: name.to_owned(),
+            configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.into()).collect()),
+        }
+    }
+
+    fn wanted(name: &str, keys: Option<&[&str]>) -> Wanted {
+        Wanted {
+            resource_type: GROUP,
+            resource_name: name.to_owned(),
+            keys: keys.map(|keys| keys.iter().map(|&key| key.into()).collect()),
+        }
+    }
+
+    #[test]
+    fn a_resource_named_again_is_one_with_all_the_properties_wanted() {
+        let (a, b): (&[&str], &[&str]) = (&["a"], &["b", "a"]);
+        let named = [
+            ("g", Some(a)),
+            ("h", Some(a)),
+            ("g", Some(b)),
+            ("h", None),
+            ("h", Some(a)),
+            ("i", None),
+        ];
+        let resources = named.map(|(name, keys)| resource(name, keys)).to_vec();
+        let expected = [wanted("g", Some(&["a", "b"])), wanted("h", None), wanted("i", None)];
+        assert_eq!(distinct(resources), expected);
+    }
+
+    #[test]
+    fn an_answer_that_is_full_takes_no_more_resources() {
+        let config = DescribeConfigsResourceResult {
+            name: "a".repeat(40),
+            documentation: Some("b".repeat(50)),
+            ..DescribeConfigsResourceResult::default()
+        };
+        let mut room = Room(200);
+        for _ in 0..2 {
+            assert_eq!(room.is_there(), Ok(()));
+            room.take(std::slice::from_ref(&config));
+        }
+        assert_eq!(room.is_there().unwrap_err().code, ErrorCode::POLICY_VIOLATION);
     }
 }

@@ -5,11 +5,13 @@
 
 use crate::cluster::topics::Topic;
 use crate::node::Node;
+use crate::partition::Partition;
 use crate::request::{Answer, Context};
 use kohort_protocol::messages::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kohort_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -19,16 +21,24 @@ pub(crate) fn handle(
     request: DescribeLogDirsRequest,
 ) -> Answer {
     let topics = match request.topics {
-        None => node.metadata.topics.all().iter().map(|topic| describe(topic, |_| true)).collect(),
-        Some(wanted) => wanted
-            .iter()
-            .filter_map(|wanted| {
-                let topic = node.metadata.topics.named(&wanted.topic)?;
-                Some(describe(&topic, |index| wanted.partitions.contains(&index)))
-            })
+        None => {
+            let all = node.metadata.topics.all();
+            all.iter().map(|topic| describe(topic, &topic.partitions)).collect()
+        }
+        Some(wanted) => {
+            // Who names a topic or a partition again means the same one, as in Kafka.
+            let mut partitions: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+            for wanted in wanted {
+                partitions.entry(wanted.topic).or_default().extend(wanted.partitions);
+            }
+            let found = partitions.into_iter().filter_map(|(name, indexes)| {
+                let topic = node.metadata.topics.named(&name)?;
+                let partitions = indexes.into_iter().filter_map(|index| topic.partition(index));
+                Some(describe(&topic, partitions))
+            });
             // Nothing is said of a topic without a partition that was asked for.
-            .filter(|topic| !topic.partitions.is_empty())
-            .collect(),
+            found.filter(|topic| !topic.partitions.is_empty()).collect()
+        }
     };
     let result = DescribeLogDirsResult { log_dir: node.data_dir.clone(), topics, ..volume(node) };
     context.answer(&DescribeLogDirsResponse {
@@ -54,15 +64,17 @@ fn volume(node: &Node) -> DescribeLogDirsResult {
     }
 }
 
-fn describe(topic: &Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
-    let partitions = topic.partitions.iter().filter(|partition| wanted(partition.index));
-    let size = |partition: &Arc<crate::partition::Partition>| DescribeLogDirsPartition {
+fn describe<'a>(
+    topic: &Topic,
+    partitions: impl IntoIterator<Item = &'a Arc<Partition>>,
+) -> DescribeLogDirsTopic {
+    let size = |partition: &Arc<Partition>| DescribeLogDirsPartition {
         partition_index: partition.index,
         partition_size: partition.log.size_in_bytes() as i64,
         ..DescribeLogDirsPartition::default()
     };
     DescribeLogDirsTopic {
         name: topic.name.to_string(),
-        partitions: partitions.map(size).collect(),
+        partitions: partitions.into_iter().map(size).collect(),
     }
 }
