@@ -1,5 +1,6 @@
 //! What a request to change properties leads to: records to append, or why not.
 
+use super::broker_values;
 use super::decide::{ApiError, check_topic_name};
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
@@ -65,7 +66,7 @@ pub(crate) fn alter_configs(
         let resource = resource.clone();
         records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
     }
-    check_together(resource.kind, current, &records, settings)?;
+    check_together(resource, current, &records, settings)?;
     Ok(records)
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn replace_configs(
         let value = value.as_deref().ok_or_else(|| null_value(name))?;
         next.insert(name.clone(), check_value(resource, name, value)?);
     }
-    check_values(resource.kind, &next, settings)?;
+    check_values(resource, &next, settings)?;
     let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
     let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
     let records = next.into_iter().map(|(name, value)| (name, Some(value)));
@@ -172,7 +173,7 @@ fn is_of_one_broker(name: &str) -> bool {
 
 /// Checks properties of a resource against each other, once `changes` are made to its own.
 fn check_together(
-    kind: ResourceKind,
+    resource: &Resource,
     own: Option<&BTreeMap<String, String>>,
     changes: &[MetadataRecord],
     settings: &Settings,
@@ -185,19 +186,19 @@ fn check_together(
             None => drop(own.remove(name)),
         }
     }
-    check_values(kind, &own, settings)
+    check_values(resource, &own, settings)
 }
 
 fn check_values(
-    kind: ResourceKind,
+    resource: &Resource,
     own: &BTreeMap<String, String>,
     settings: &Settings,
 ) -> Result<(), ApiError> {
-    match kind {
+    match resource.kind {
         ResourceKind::Topic => check_topic_values(own, settings),
         ResourceKind::Group => check_group_values(own, settings)
             .map_err(|reason| ApiError::new(ErrorCode::INVALID_CONFIG, reason)),
-        ResourceKind::Broker => Ok(()),
+        ResourceKind::Broker => broker_values::check(own, resource.name.is_empty(), settings),
     }
 }
 

@@ -5,6 +5,7 @@
 //!                                     └─ replayed at start ─┘
 //! ```
 
+mod broker_values;
 pub(crate) mod command;
 pub(crate) mod controller;
 pub(crate) mod decide;

@@ -15,6 +15,10 @@ pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic that transactions live in.
 pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// The topic that Kafka keeps the state of share groups in. Nothing is kept there here, and its name is
+/// as reserved as in Kafka.
+const SHARE_TOPIC: &str = "__share_group_state";
+
 /// The topic that tells of every rebalance.
 pub(crate) const EVENTS_TOPIC: &str = "__kohort_group_events";
 
@@ -41,7 +45,7 @@ impl Topic {
 
 /// Returns whether a topic of that name is the broker's own.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC || name == EVENTS_TOPIC
+    [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, SHARE_TOPIC, EVENTS_TOPIC].contains(&name)
 }
 
 /// All topics in service.

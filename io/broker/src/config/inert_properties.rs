@@ -53,6 +53,14 @@ const RETIRED: &[&str] = &[
 /// What Kafka's own authorizer reads. Without one, which is refused, it means nothing.
 const AUTHORIZERS: &[&str] = &["allow.everyone.if.no.acl.found", "super.users"];
 
+/// What Kafka knows as values of a running broker alone, and describes when somebody has set them:
+/// how fast replicas may be moved. `kafka-reassign-partitions --throttle` sets them.
+pub(crate) const ONLY_WHEN_SET: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
 /// Returns whether a name that is in no table is one that a Kafka broker's file may hold all the same.
 pub(super) fn is_passed_over(name: &str) -> bool {
     let starts = |prefix: &&str| name.starts_with(*prefix) && name.len() > prefix.len();
@@ -102,6 +110,7 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("early.start.listeners", Kind::List(&[]), None, false),
     inert("fetch.purgatory.purge.interval.requests", Kind::Int(-INT, INT), Some("1000"), false),
     inert("follower.fetch.last.tiered.offset.enable", Kind::Bool, Some("false"), true),
+    inert("follower.replication.throttled.rate", Kind::Long(0, LONG), None, true),
     inert("group.consumer.max.assignment.interval.ms", Kind::Int(0, INT), Some("15000"), false),
     inert("group.consumer.max.heartbeat.interval.ms", Kind::Int(1, INT), Some("15000"), false),
     inert("group.consumer.max.session.timeout.ms", Kind::Int(1, INT), Some("60000"), false),
@@ -152,6 +161,7 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("kafka.metrics.polling.interval.secs", Kind::Int(1, INT), Some("10"), false),
     inert("kafka.metrics.reporters", Kind::List(&[]), Some(""), false),
     inert("leader.imbalance.check.interval.seconds", Kind::Long(1, LONG), Some("300"), false),
+    inert("leader.replication.throttled.rate", Kind::Long(0, LONG), None, true),
     inert("log.cleaner.io.buffer.load.factor", Kind::Double(f64::MIN, f64::MAX), Some("0.9"), true),
     inert("log.cleaner.io.buffer.size", Kind::Int(0, INT), Some("524288"), true),
     inert("log.cleaner.threads", Kind::Int(0, INT), Some("1"), true),
@@ -215,6 +225,7 @@ pub const INERT_PROPERTIES: &[Property] = &[
     inert("remote.log.storage.manager.class.path", Kind::Text, None, false),
     inert("remote.log.storage.manager.impl.prefix", Kind::Text, Some("rsm.config."), false),
     inert("remote.log.storage.system.enable", Kind::Bool, Some("false"), false),
+    inert("replica.alter.log.dirs.io.max.bytes.per.second", Kind::Long(0, LONG), None, true),
     inert("replica.fetch.backoff.ms", Kind::Int(0, INT), Some("1000"), false),
     inert("replica.fetch.max.bytes", Kind::Int(0, INT), Some("1048576"), false),
     inert("replica.fetch.min.bytes", Kind::Int(-INT, INT), Some("1"), false),

@@ -20,6 +20,7 @@ pub(crate) use group_properties::{
     group_properties,
 };
 pub use inert_properties::INERT_PROPERTIES;
+pub(crate) use inert_properties::ONLY_WHEN_SET;
 use inert_properties::is_passed_over;
 pub(crate) use listeners::{ListenerConfig, Listeners};
 pub(crate) use live::LiveConfig;
@@ -27,7 +28,7 @@ pub use topic_properties::{
     TOPIC_PROPERTIES, TopicConfig, TopicProperty, check_topic_property, effective, list_with,
 };
 pub use value::Kind;
-pub(crate) use value::limit_for_address;
+pub(crate) use value::{limit_for_address, split_list};
 
 use std::collections::BTreeMap;
 use thiserror::Error;

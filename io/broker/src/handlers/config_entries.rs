@@ -7,11 +7,14 @@
 //! no synonym and counts as a default.
 
 use crate::config::{
-    self, CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, Kind, Property, Settings, Source,
-    TOPIC_PROPERTIES, broker_synonyms, effective, properties,
+    self, CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, Kind, ONLY_WHEN_SET, Property, Settings,
+    Source, TOPIC_PROPERTIES, broker_synonyms, effective, properties,
 };
 use std::collections::BTreeMap;
 use tracing::level_filters::LevelFilter;
+
+/// The two names of the node's id.
+const NODE_IDS: [&str; 2] = ["node.id", "broker.id"];
 
 /// One property as it is described.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +56,10 @@ pub(crate) fn topic_entries(own: &BTreeMap<String, String>, settings: &Settings)
 
 /// Returns every property of this broker.
 pub(crate) fn broker_entries(settings: &Settings) -> Vec<Entry> {
-    let known = properties().map(|property| broker_entry(property, settings));
+    let told = |property: &&Property| {
+        !ONLY_WHEN_SET.contains(&property.name) || settings.explicit(property.name).is_some()
+    };
+    let known = properties().filter(told).map(|property| broker_entry(property, settings));
     // Of names in no table nothing is known but that they are in the file; they may be secrets.
     let foreign = settings.foreign().map(|name| Entry {
         name: name.to_owned(),
@@ -82,6 +88,9 @@ pub(crate) fn default_broker_entries(settings: &Settings) -> Vec<Entry> {
 }
 
 fn broker_entry(property: &'static Property, settings: &Settings) -> Entry {
+    if NODE_IDS.contains(&property.name) {
+        return node_id_entry(property, settings);
+    }
     let synonyms = said_of(property.name, settings);
     let value = settings.value(property).filter(|_| property.kind != Kind::Password);
     Entry {
@@ -92,6 +101,24 @@ fn broker_entry(property: &'static Property, settings: &Settings) -> Entry {
         kind: Some(property.kind),
         doc: property.doc,
         synonyms,
+    }
+}
+
+/// A broker of Kafka's cannot start without an id in its file, so it is told as if it stood in ours.
+fn node_id_entry(property: &'static Property, settings: &Settings) -> Entry {
+    let id = settings.typed().node_id.to_string();
+    let said = (property.name.to_owned(), Some(id.clone()), Source::Static);
+    let default = property.default.filter(|_| property.name == "broker.id");
+    let default =
+        default.map(|text| (property.name.to_owned(), Some(text.to_owned()), Source::Default));
+    Entry {
+        name: property.name.to_owned(),
+        value: Some(id),
+        source: Source::Static,
+        read_only: true,
+        kind: Some(property.kind),
+        doc: property.doc,
+        synonyms: std::iter::once(said).chain(default).collect(),
     }
 }
 
@@ -199,6 +226,39 @@ mod tests {
         ];
         assert_eq!(said(&entry)[1..], brokers);
         assert_eq!(said(&named(broker_entries(&settings), "log.retention.ms")), brokers);
+    }
+
+    #[test]
+    fn the_nodes_id_is_told_under_both_names_as_if_the_file_said_it() {
+        for set in [None, Some("node.id"), Some("broker.id")] {
+            let mut settings = Settings::default();
+            if let Some(name) = set {
+                settings.set(name, "1").unwrap();
+            }
+            settings.complete().unwrap();
+            for (name, sources) in [
+                ("node.id", &[Source::Static][..]),
+                ("broker.id", &[Source::Static, Source::Default]),
+            ] {
+                let entry = named(broker_entries(&settings), name);
+                assert_eq!((entry.value.as_deref(), entry.source), (Some("1"), Source::Static));
+                let said: Vec<Source> =
+                    said(&entry).into_iter().map(|(_, source)| source).collect();
+                assert_eq!(said, sources, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn rates_of_moving_replicas_are_told_only_when_set() {
+        let mut settings = Settings::default();
+        let name = "leader.replication.throttled.rate";
+        assert!(broker_entries(&settings).iter().all(|entry| entry.name != name));
+        let altered = BTreeMap::from([(name.to_owned(), "5".to_owned())]);
+        settings.replace_dynamic(false, altered);
+        let entry = named(broker_entries(&settings), name);
+        assert_eq!((entry.value.as_deref(), entry.read_only), (Some("5"), false));
+        assert_eq!(said(&entry), [(name, Source::DynamicBroker)]);
     }
 
     #[test]
