@@ -47,7 +47,11 @@ fn choose(
             topic_id,
             ..DeletableTopicResult::default()
         };
-        if let Some(place) = named.insert((name.clone(), topic_id), responses.len()) {
+        let nameless = name.is_none() && topic_id.is_zero();
+        if let Some(place) = named.insert((name.clone(), topic_id), responses.len())
+            // Who names nothing twice has not named one thing twice.
+            && !nameless
+        {
             named.insert((name, topic_id), place);
             responses[place] = given;
             fail(&mut responses[place], named_twice());

@@ -43,30 +43,34 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsReq
 
 fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let twice = named_twice(&request);
+    let mut told = HashSet::new();
     let topics = request
         .topics
         .into_iter()
-        .map(|topic| {
+        .filter_map(|topic| {
+            let named = !topic.partitions.is_empty();
             let found = node.topic(&topic.name, Uuid::ZERO);
-            let partitions = topic
+            let partitions: Vec<_> = topic
                 .partitions
                 .into_iter()
-                .map(|wanted| {
-                    let partition = found
-                        .as_ref()
-                        .ok()
-                        .and_then(|topic| topic.partition(wanted.partition_index));
-                    let answer = match partition {
-                        _ if twice.contains(&(topic.name.clone(), wanted.partition_index)) => {
-                            Err(ErrorCode::INVALID_REQUEST)
-                        }
+                .filter_map(|wanted| {
+                    let index = wanted.partition_index;
+                    let again = (topic.name.clone(), index);
+                    if twice.contains(&again) {
+                        // As Kafka: one answer for all the times it is named.
+                        let first = told.insert(again);
+                        return first.then(|| respond(index, Err(ErrorCode::INVALID_REQUEST)));
+                    }
+                    let found = found.as_ref().ok().and_then(|topic| topic.partition(index));
+                    let answer = match found {
                         Some(partition) => find(partition, &wanted, version),
                         None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     };
-                    respond(wanted.partition_index, answer)
+                    Some(respond(index, answer))
                 })
                 .collect();
-            ListOffsetsTopicResponse { name: topic.name, partitions }
+            let told_before = named && partitions.is_empty();
+            (!told_before).then_some(ListOffsetsTopicResponse { name: topic.name, partitions })
         })
         .collect();
     ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }

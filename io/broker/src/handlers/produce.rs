@@ -7,6 +7,7 @@
 //!   it does not see them (KAFKA-18659).
 //! * acks 1 and -1 are answered alike, when the records are on disk. acks 0 is never answered; an
 //!   error ends the connection, which is all such a producer can be told.
+//! * A partition that is named more than once is refused, once.
 //! * The log keeps the order of a partition's requests: each is appended before the next is read.
 
 use crate::cluster::topics::Topic;
@@ -22,8 +23,9 @@ use kohort_protocol::messages::produce::{
 };
 use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
 use kohort_protocol::records::BatchHeader;
-use kohort_protocol::{ErrorCode, VersionRange};
+use kohort_protocol::{ErrorCode, Uuid, VersionRange};
 use kohort_storage::{AppendError, StorageError};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -91,6 +93,7 @@ impl Work {
         } else {
             None
         };
+        let mut twice = named_twice(&topic_data);
         let admin = context.client_id.as_deref() == Some(ADMIN_CLIENT);
         let mut todo = Vec::new();
         let mut responses = Vec::with_capacity(topic_data.len());
@@ -109,6 +112,18 @@ impl Work {
                     base_offset: -1,
                     ..PartitionProduceResponse::default()
                 };
+                if !twice.is_empty()
+                    && let Some(told) = twice.get_mut(&(name.clone(), topic_id, index))
+                {
+                    // One answer, and nothing is written: it could not tell of both.
+                    if !std::mem::replace(told, true) {
+                        response.error_code = ErrorCode::INVALID_REQUEST;
+                        response.error_message =
+                            Some("the request names the partition more than once".to_owned());
+                        partition_responses.push(response);
+                    }
+                    continue;
+                }
                 let records = records.unwrap_or_default();
                 let partition = topic.as_ref().map_err(|error| *error).and_then(|topic| {
                     let partition = topic.partition(index).cloned();
@@ -127,7 +142,10 @@ impl Work {
                 }
                 partition_responses.push(response);
             }
-            responses.push(TopicProduceResponse { name, topic_id, partition_responses });
+            // Nothing is said of a topic of which nothing was asked, or all was told.
+            if !partition_responses.is_empty() {
+                responses.push(TopicProduceResponse { name, topic_id, partition_responses });
+            }
         }
         todo.reverse();
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
@@ -216,12 +234,20 @@ impl Work {
     }
 }
 
-fn find(
-    node: &Node,
-    name: &str,
-    id: kohort_protocol::Uuid,
-    admin: bool,
-) -> Result<Arc<Topic>, ErrorCode> {
+/// Returns the partitions that a request names more than once; none of them is answered yet.
+fn named_twice(topics: &[TopicProduceData]) -> HashMap<(String, Uuid, i32), bool> {
+    let of_topic = |topic: &TopicProduceData| topic.partition_data.len();
+    let mut all: Vec<(&str, Uuid, i32)> = Vec::with_capacity(topics.iter().map(of_topic).sum());
+    for topic in topics {
+        let named = topic.partition_data.iter();
+        all.extend(named.map(|partition| (&*topic.name, topic.topic_id, partition.index)));
+    }
+    all.sort_unstable();
+    let pairs = all.windows(2).filter(|pair| pair[0] == pair[1]);
+    pairs.map(|pair| ((pair[0].0.to_owned(), pair[0].1, pair[0].2), false)).collect()
+}
+
+fn find(node: &Node, name: &str, id: Uuid, admin: bool) -> Result<Arc<Topic>, ErrorCode> {
     let topic = node.topic(name, id)?;
     if topic.is_internal() && !admin {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
