@@ -126,6 +126,11 @@ impl Scratch {
     }
 }
 
+/// Where a batch says how long the rest of it is, in all formats.
+const LENGTH_AT: usize = 8;
+/// The least that the rest of a record takes in the oldest format.
+const LENGTH_MIN: i32 = 14;
+
 /// Returns the one batch there must be.
 fn only_batch(records: &Bytes) -> Result<BatchRef<'_>, InvalidBatch> {
     if records.is_empty() {
@@ -134,8 +139,17 @@ fn only_batch(records: &Bytes) -> Result<BatchRef<'_>, InvalidBatch> {
             "a partition must be sent a record batch".to_owned(),
         ));
     }
+    let length = records.get(LENGTH_AT..LENGTH_AT + 4).and_then(|bytes| bytes.try_into().ok());
+    if let Some(length) = length.map(i32::from_be_bytes)
+        && length < LENGTH_MIN
+    {
+        // Whatever the format, this is none: Kafka says so before it looks for the format.
+        return Err(batch_error(BatchError::BadLength { batch_length: length }));
+    }
     let batch = BatchRef::parse(records).map_err(batch_error)?;
     if batch.bytes().len() < records.len() {
+        // A batch that is cut short by its own length is damaged, and what follows is its rest.
+        batch.verify_crc().map_err(batch_error)?;
         return Err(invalid(
             ErrorCode::INVALID_RECORD,
             "a partition must be sent exactly one record batch".to_owned(),

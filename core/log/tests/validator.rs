@@ -69,6 +69,8 @@ fn broken_batches_are_refused_with_kafkas_codes() {
         ("half a batch", batch().slice(..80), ErrorCode::INVALID_RECORD),
         ("format 1", changed(|b| b[16] = 1), ErrorCode::INVALID_RECORD),
         ("flipped bit", changed(|b| b[70] ^= 1), ErrorCode::CORRUPT_MESSAGE),
+        ("length one too small", changed(|b| b[11] -= 1), ErrorCode::CORRUPT_MESSAGE),
+        ("nothing but zeros", Bytes::from(vec![0; 80]), ErrorCode::CORRUPT_MESSAGE),
         ("negative length", changed(|b| b[8] = 0xff), ErrorCode::CORRUPT_MESSAGE),
         (
             "producer without sequence",
