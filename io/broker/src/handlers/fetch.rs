@@ -10,6 +10,7 @@
 //!   are read last the next time, so that none starves.
 //! * What is no longer in memory is read on a thread that may wait for the disk: a reader far behind
 //!   holds up nobody else's requests.
+//! * Who says it is a replica is told that it is none, as by Kafka.
 //! * Left out: preferred read replicas, tiered storage.
 
 use crate::caller::Caller;
@@ -91,6 +92,8 @@ struct Limits {
     min_bytes: usize,
     max_wait: Duration,
     isolation: Isolation,
+    /// Whether it says it comes from another broker. There is none, so no partition has it as replica.
+    is_replica: bool,
     slots: usize,
 }
 
@@ -106,6 +109,7 @@ impl Limits {
                 1 => Isolation::ReadCommitted,
                 _ => Isolation::ReadUncommitted,
             },
+            is_replica: request.replica_id >= 0 || request.replica_state.replica_id >= 0,
             slots: config.max_incremental_fetch_session_cache_slots as usize,
         }
     }
@@ -220,7 +224,7 @@ impl Work {
     ) -> (PartitionData, Records) {
         let index = wanted.partition.partition;
         let wanted = &wanted.partition;
-        if let Some(refusal) = self.epochs_refused(partition, wanted) {
+        if let Some(refusal) = self.refused(partition, wanted) {
             return (refusal, Records::default());
         }
         let max_bytes = room.min(wanted.partition_max_bytes.max(0) as usize);
@@ -247,12 +251,9 @@ impl Work {
         }
     }
 
-    /// Answers a reader that is wrong about the leader's epochs, or whose log departs from ours.
-    fn epochs_refused(
-        &self,
-        partition: &Partition,
-        wanted: &FetchPartition,
-    ) -> Option<PartitionData> {
+    /// Answers a reader that is wrong about the leader's epochs, whose log departs from ours, or that
+    /// takes itself for a replica.
+    fn refused(&self, partition: &Partition, wanted: &FetchPartition) -> Option<PartitionData> {
         let index = wanted.partition;
         // Unlike elsewhere, any negative number stands for none, as in Kafka.
         if let Err(error_code) = partition.check_epoch(wanted.current_leader_epoch.max(-1)) {
@@ -265,6 +266,9 @@ impl Work {
                 _ => LeaderIdAndEpoch::default(),
             };
             return Some(PartitionData { current_leader, ..unread(index, error_code) });
+        }
+        if self.limits.is_replica {
+            return Some(unread(index, ErrorCode::NOT_LEADER_OR_FOLLOWER));
         }
         if wanted.last_fetched_epoch < 0 {
             return None;
