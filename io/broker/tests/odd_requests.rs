@@ -4,17 +4,23 @@
 
 mod common;
 
-use common::{Client, batch, produce_request, start};
+use common::{Client, batch, fetch_request, produce_request, start};
 use kohort_protocol::messages::create_topics::CreatableTopic;
 use kohort_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kohort_protocol::messages::delete_topics::DeleteTopicState;
 use kohort_protocol::messages::describe_configs::DescribeConfigsResource;
 use kohort_protocol::messages::describe_log_dirs::DescribableLogDirTopic;
-use kohort_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use kohort_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
+};
 use kohort_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use kohort_protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kohort_protocol::messages::{
     CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+    DescribeLogDirsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    ListOffsetsRequest, OffsetForLeaderEpochRequest,
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
@@ -120,6 +126,65 @@ async fn a_topic_named_again_is_one_topic() {
     assert_eq!(codes, [ErrorCode::INVALID_REQUEST; 2]);
 }
 
+#[tokio::test]
+async fn who_takes_itself_for_a_replica_gets_no_records() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    let mut request = fetch_request("t", &[(0, 0)]);
+    for (replica_id, expected) in [
+        (1, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (5, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        (-1, ErrorCode::NONE),
+        (-2, ErrorCode::NONE),
+    ] {
+        request.replica_id = replica_id;
+        let answer = client.call(&request, 12).await;
+        assert_eq!(answer.responses[0].partitions[0].error_code, expected, "{replica_id}");
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_before_all_others_ends_where_the_log_begins() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    client.produce("t", 0, batch(&["a", "b"])).await;
+    delete_records(&mut client, "t", &[(0, 1)]).await;
+    for (leader_epoch, expected) in [(-2, (-2, 1)), (-1, (-1, -1)), (0, (0, 2))] {
+        let partition =
+            OffsetForLeaderPartition { leader_epoch, ..OffsetForLeaderPartition::default() };
+        let topic = OffsetForLeaderTopic { topic: "t".to_owned(), partitions: vec![partition] };
+        let request = OffsetForLeaderEpochRequest {
+            topics: vec![topic],
+            ..OffsetForLeaderEpochRequest::default()
+        };
+        let answer = client.call(&request, 4).await.topics.remove(0).partitions.remove(0);
+        assert_eq!((answer.leader_epoch, answer.end_offset), expected, "{leader_epoch}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_is_answered_with_nothing() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let mut request = produce_request("t", 0, -1, batch(&["a"]));
+    request.topic_data[0].partition_data.clear();
+    assert!(client.call(&request, 9).await.responses.is_empty());
+    for (partitions, expected) in
+        [(Some(Vec::new()), ErrorCode::NONE), (None, ErrorCode::INVALID_REQUEST)]
+    {
+        let request = ElectLeadersRequest {
+            election_type: 5,
+            topic_partitions: partitions,
+            ..ElectLeadersRequest::default()
+        };
+        assert_eq!(client.call(&request, 2).await.error_code, expected);
+    }
+}
+
 /// Deletes records below offsets of partitions, and returns what each was answered.
 async fn delete_records(
     client: &mut Client,
@@ -166,13 +231,22 @@ async fn names_that_kafka_reserves_are_internal() {
 
 /// Sets a property of the broker, and returns what is answered.
 async fn set(client: &mut Client, name: &str, value: &str) -> ErrorCode {
+    set_of(client, BROKER, name, value).await.error_code
+}
+
+async fn set_of(
+    client: &mut Client,
+    resource_type: i8,
+    name: &str,
+    value: &str,
+) -> AlterConfigsResourceResponse {
     let config = AlterableConfig {
         name: name.to_owned(),
         config_operation: 0,
         value: Some(value.to_owned()),
     };
     let resource = AlterConfigsResource {
-        resource_type: BROKER,
+        resource_type,
         resource_name: "1".to_owned(),
         configs: vec![config],
     };
@@ -180,7 +254,22 @@ async fn set(client: &mut Client, name: &str, value: &str) -> ErrorCode {
         resources: vec![resource],
         ..IncrementalAlterConfigsRequest::default()
     };
-    client.call(&request, 1).await.responses.remove(0).error_code
+    client.call(&request, 1).await.responses.remove(0)
+}
+
+#[tokio::test]
+async fn what_can_only_be_described_is_said_to_exist_when_it_is_altered() {
+    let running = start().await;
+    let mut client = running.client().await;
+    for (resource_type, expected) in [
+        (8, "levels of loggers cannot be altered while the broker runs"),
+        (16, "subscriptions to client metrics are not served"),
+        (3, "there is no resource type 3"),
+    ] {
+        let refusal = set_of(&mut client, resource_type, "a", "b").await;
+        assert_eq!(refusal.error_code, ErrorCode::INVALID_REQUEST);
+        assert_eq!(refusal.error_message.as_deref(), Some(expected));
+    }
 }
 
 #[tokio::test]

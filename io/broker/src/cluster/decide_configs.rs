@@ -59,7 +59,13 @@ pub(crate) fn alter_configs(
             ConfigOperation::Append | ConfigOperation::Subtract => {
                 let items = given.ok_or_else(|| null_value(name))?;
                 let now = list_value(resource.kind, name, *operation, current, settings)?;
-                Some(list_with(&now, items, *operation == ConfigOperation::Append))
+                let append = *operation == ConfigOperation::Append;
+                let mut next = list_with(&now, items, append);
+                if append && items.split(',').any(|item| item.trim().is_empty()) {
+                    // Nothing is an item, too, and one that most lists do not take.
+                    next.push(',');
+                }
+                Some(next)
             }
         };
         let next = next.map(|value| check_value(resource, name, &value)).transpose()?;
@@ -285,6 +291,7 @@ mod tests {
             }])
         );
         for bad in [
+            change("cleanup.policy", ConfigOperation::Append, ""),
             change("retention.ms", ConfigOperation::Append, "1"),
             change("retention.ms", ConfigOperation::Set, "x"),
             change("nonsense", ConfigOperation::Set, "1"),

@@ -116,7 +116,7 @@ fn check_value(entity: &QuotaEntity, key: &str, value: f64) -> Result<(), ApiErr
     }
     let Some((most, name)) = whole_up_to else { return Ok(()) };
     if value > most {
-        return Err(refused(format!("{key} is more than a {name} holds")));
+        return Err(refused(format!("{key} is more than {name} holds")));
     }
     if (value % 1.0).abs() > 1e-6 {
         return Err(refused(format!("{key} must be a whole number")));
@@ -166,6 +166,7 @@ mod tests {
             (change(&[("ip", Some("x y"))], rate), "x y is neither"),
             (change(&[("user", None)], &[("producer_byte_rate", Some(0.0))]), "above 0"),
             (change(&[("user", None)], &[("producer_byte_rate", Some(1.5))]), "whole number"),
+            (change(&[("user", None)], &[("producer_byte_rate", Some(1e20))]), "than a LONG holds"),
             (change(&[("user", None)], &[("nonsense", Some(1.0))]), "nonsense is no quota"),
         ] {
             let refusal = alter_quotas(&ClusterState::default(), &[change]).remove(0).unwrap_err();

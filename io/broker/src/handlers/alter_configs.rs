@@ -142,10 +142,19 @@ fn check_edit(edit: &ConfigEdit) -> Result<(), ApiError> {
     Err(refused(format!("these are null, which only a deletion may be: {}", nulls.join(", "))))
 }
 
+/// Resources whose properties can be described and not altered.
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+
 /// Returns the resource a request names, if it is one whose properties can be set here.
 fn resource(node: &Node, kind: i8, name: &str) -> Result<Resource, ApiError> {
     let Some(kind) = ResourceKind::from_i8(kind) else {
-        return Err(refused(format!("there is no resource type {kind}")));
+        let what = match kind {
+            BROKER_LOGGER => "levels of loggers cannot be altered while the broker runs".to_owned(),
+            CLIENT_METRICS => "subscriptions to client metrics are not served".to_owned(),
+            _ => format!("there is no resource type {kind}"),
+        };
+        return Err(refused(what));
     };
     match (kind, name.parse::<i32>()) {
         (ResourceKind::Topic, _) if name.is_empty() => {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 const UNCLEAN: i8 = 1;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ElectLeadersRequest) -> Answer {
-    if !(0..=UNCLEAN).contains(&request.election_type) {
+    // Of no partitions nothing is wrong, as in Kafka.
+    let none = request.topic_partitions.as_ref().is_some_and(Vec::is_empty);
+    if !none && !(0..=UNCLEAN).contains(&request.election_type) {
         return context.answer(&refused(request));
     }
     // Of all partitions, those that need no election are not listed.

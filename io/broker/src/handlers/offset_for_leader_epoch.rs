@@ -12,6 +12,9 @@ use kohort_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoc
 use kohort_protocol::{ErrorCode, Uuid};
 use std::sync::Arc;
 
+/// What stands for no epoch.
+const NO_EPOCH: i32 = -1;
+
 pub(crate) fn handle(
     node: &Arc<Node>,
     context: Context,
@@ -36,6 +39,10 @@ fn answer(node: &Node, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochE
         let partition = topic.partition(wanted.partition).cloned();
         let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         partition.check_epoch(wanted.current_leader_epoch)?;
+        if wanted.leader_epoch < NO_EPOCH {
+            // Before all epochs, as Kafka has it: each of them ends where the log begins.
+            return Ok(Some((wanted.leader_epoch, partition.log.log_start_offset())));
+        }
         Ok(partition.log.end_offset_for_epoch(wanted.leader_epoch))
     });
     match found {
