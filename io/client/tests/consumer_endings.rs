@@ -144,6 +144,30 @@ async fn the_callback_of_a_commit_is_called_even_if_the_consumer_closes_first() 
 }
 
 #[tokio::test]
+async fn times_beyond_all_clocks_are_as_good_as_for_ever() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("for-ever"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 10).await;
+    let consumer = member(&servers, &group)
+        .set("enable.auto.commit", "true")
+        .with(|mut config| {
+            let common = config.common.default_api_timeout(Duration::MAX);
+            config.common = common.retry_backoff_max(Duration::MAX);
+            config.auto_commit_interval(Duration::MAX)
+        })
+        .build()
+        .unwrap();
+    consumer.subscribe([&topic]).unwrap();
+    let mut read = 0;
+    while read < 10 {
+        read += consumer.poll(Duration::MAX).await.unwrap().iter().count();
+    }
+    assert!(consumer.committed([zero(&topic)]).await.unwrap().is_empty());
+    assert!(consumer.close(Duration::MAX).await);
+}
+
+#[tokio::test]
 async fn pausing_a_partition_that_is_not_owned_changes_nothing() {
     let consumer = Consumer::builder().bootstrap_servers("127.0.0.1:1").build().unwrap();
     consumer.assign([zero("t")]).await.unwrap();

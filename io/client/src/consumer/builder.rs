@@ -131,8 +131,8 @@ impl ConsumerBuilder {
             group_id: Arc::from(config.group_id.as_deref().unwrap_or_default()),
             request_timeout,
             heartbeat_timeout: request_timeout.min(config.session_timeout / 3).max(HEARTBEAT_LEAST),
-            join_timeout: config.max_poll_interval + JOIN_SLACK,
-            fetch_timeout: request_timeout.max(config.fetch_max_wait + FETCH_SLACK),
+            join_timeout: config.max_poll_interval.saturating_add(JOIN_SLACK),
+            fetch_timeout: request_timeout.max(config.fetch_max_wait.saturating_add(FETCH_SLACK)),
             replies: reply_sender,
         };
         let task = Task {
@@ -202,9 +202,9 @@ fn machine_config(
         remote_assignor: config.group_remote_assignor.clone(),
         group_id: group_id.clone(),
         group_instance_id: config.group_instance_id.clone(),
-        session_timeout_ms: ms(config.session_timeout) as i32,
-        rebalance_timeout_ms: ms(config.max_poll_interval) as i32,
-        heartbeat_interval_ms: ms(config.heartbeat_interval),
+        session_timeout_ms: ms_i32(config.session_timeout),
+        rebalance_timeout_ms: ms_i32(config.max_poll_interval),
+        heartbeat_interval_ms: ms_i32(config.heartbeat_interval).into(),
         retry_backoff_ms,
         retry_backoff_max_ms,
         assignors,
@@ -222,7 +222,7 @@ fn machine_config(
             crate::config::OffsetReset::ByDuration(age) => OffsetReset::ByDuration(ms(age)),
         },
         fetch: FetchConfig {
-            max_wait_ms: ms(config.fetch_max_wait) as i32,
+            max_wait_ms: ms_i32(config.fetch_max_wait),
             min_bytes: config.fetch_min_bytes.as_i32(),
             max_bytes: config.fetch_max_bytes.as_i32(),
             partition_max_bytes: config.max_partition_fetch_bytes.as_i32(),
@@ -256,9 +256,19 @@ fn isolation(config: &ConsumerConfig) -> IsolationLevel {
     }
 }
 
+/// What the machine counts with: it adds these to the time, so one beyond all clocks is cut to one that no
+/// client lives to see.
 fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MS_MAX)
 }
+
+/// What the wire has room for: 24 days.
+fn ms_i32(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// A hundred years.
+const MS_MAX: i64 = 100 * 365 * 24 * 3_600_000;
 
 /// The coordinator answers a join at the rebalance timeout at the latest; the rest is for the way.
 const JOIN_SLACK: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{Consumer, ConsumerError};
 use crate::cluster::{Cluster, ClusterError, CoordinatorKind};
-use crate::net::Purpose;
+use crate::net::{Purpose, after};
 
 /// An offset found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Consumer {
     {
         let (timeout, backoff) = (self.settings.api_timeout, self.settings.retry_backoff);
         let tries = async move {
-            let deadline = Instant::now() + timeout;
+            let deadline = after(Instant::now(), timeout);
             let mut last = "no attempt was made".to_owned();
             while Instant::now() < deadline {
                 match tokio::time::timeout_at(deadline, attempt()).await {
@@ -116,8 +116,8 @@ impl Consumer {
                     Ok(outcome) => return outcome,
                     Err(_) => break,
                 }
-                let pause = (Instant::now() + backoff.max(Duration::from_millis(1))).min(deadline);
-                tokio::time::sleep_until(pause).await;
+                let pause = after(Instant::now(), backoff.max(Duration::from_millis(1)));
+                tokio::time::sleep_until(pause.min(deadline)).await;
             }
             Err(ConsumerError::TimedOut { timeout, last })
         };

@@ -92,7 +92,7 @@ impl Requests {
                     // A held one has nothing behind it but the join it leads to.
                     let hold = Duration::from_millis(beat.hold_ms.max(0).unsigned_abs().into());
                     let purpose = if hold.is_zero() { Purpose::General } else { parked };
-                    ask(&cluster, coordinator, purpose, &beat, prompt + hold)
+                    ask(&cluster, coordinator, purpose, &beat, prompt.saturating_add(hold))
                         .await
                         .map(GroupResponse::Heartbeat)
                 }
@@ -236,7 +236,8 @@ async fn consumer_heartbeat(
 ) -> Option<ConsumerGroupHeartbeatResponse> {
     // Nothing but heartbeats goes over it: one that is held has only others behind it, which let it go.
     let connection = cluster.connection_to(&coordinator?, Purpose::Coordinator).await.ok()?;
-    let timeout = timeout + Duration::from_millis(beat.hold_ms.max(0).unsigned_abs().into());
+    let hold = Duration::from_millis(beat.hold_ms.max(0).unsigned_abs().into());
+    let timeout = timeout.saturating_add(hold);
     let regex = beat.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty());
     let version = connection.version::<ConsumerGroupHeartbeatRequest>().ok();
     match version.filter(|version| *version >= REGEX_FROM || !regex) {

@@ -28,7 +28,7 @@ use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
 use super::streams::StreamEnd;
 use crate::cluster::{Cluster, Topics};
-use crate::net::{Driver, Follower};
+use crate::net::{Driver, Follower, after};
 
 mod revoking;
 
@@ -492,7 +492,7 @@ impl Task {
         timeout: Duration,
         done: Option<oneshot::Sender<bool>>,
     ) {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(Instant::now(), timeout);
         if let Some(closing) = &mut self.closing {
             closing.deadline = closing.deadline.min(deadline);
             closing.done.extend(done);

@@ -11,6 +11,7 @@ use super::Task;
 use crate::consumer::credits::Hold;
 use crate::consumer::events::{RebalanceEvent, RevocationGuard, UNDELIVERED};
 use crate::consumer::shared::Clock;
+use crate::net::after;
 
 impl Task {
     /// Asks for partitions back: a listener with a guard, everybody else at the next poll.
@@ -30,7 +31,7 @@ impl Task {
             partitions.iter().all(|partition| buffer.is_apart(partition))
         };
         if let Some(listener) = &self.listener {
-            let deadline = Instant::now() + clock.until(deadline);
+            let deadline = after(Instant::now(), clock.until(deadline));
             let commands = self.command_sender.clone();
             let shared = self.shared.clone();
             let guard = RevocationGuard { ticket, partitions, deadline, commands, shared };
