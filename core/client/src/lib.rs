@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod consumer;
 pub mod metadata;
+pub mod panics;
 pub mod placement;
 pub mod producer;
 pub mod sasl;

@@ -4,6 +4,7 @@
 //! beside Kafka's, which `partition.assignment.strategy` names. The group's members agree on one that
 //! all of them support, by its name; the member that leads the group calls [`Assignor::assign`] with
 //! what each member said of itself, and each member hears what it got by [`Assignor::on_assignment`].
+//! One that panics ends the membership: [`Consumer::poll`](crate::consumer::Consumer::poll) tells what it said.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -62,21 +63,33 @@ pub use kohort_assignor::{
 
 use crate::net::unbound;
 
-/// An application's assignor, run on the client's thread.
+/// An application's assignor, run on the client's thread. What it is called and can do is asked once, on
+/// the application's.
 #[derive(Debug)]
-pub(crate) struct Unbound<A>(pub(crate) A);
+pub(crate) struct Unbound<A> {
+    assignor: A,
+    name: String,
+    protocols: Vec<RebalanceProtocol>,
+}
+
+impl<A: Assignor> Unbound<A> {
+    pub(crate) fn new(assignor: A) -> Self {
+        let (name, protocols) = (assignor.name().to_owned(), assignor.protocols().to_vec());
+        Self { assignor, name, protocols }
+    }
+}
 
 impl<A: Assignor> Assignor for Unbound<A> {
     fn name(&self) -> &str {
-        self.0.name()
+        &self.name
     }
 
     fn protocols(&self) -> &[RebalanceProtocol] {
-        self.0.protocols()
+        &self.protocols
     }
 
     fn subscription_user_data(&self) -> Option<Bytes> {
-        unbound(|| self.0.subscription_user_data())
+        unbound(|| self.assignor.subscription_user_data())
     }
 
     fn assign(
@@ -84,10 +97,10 @@ impl<A: Assignor> Assignor for Unbound<A> {
         topics: &ClusterTopics,
         members: &BTreeMap<MemberId, MemberSubscription>,
     ) -> BTreeMap<MemberId, Assignment> {
-        unbound(|| self.0.assign(topics, members))
+        unbound(|| self.assignor.assign(topics, members))
     }
 
     fn on_assignment(&mut self, assignment: &Assignment, generation_id: i32) {
-        unbound(|| self.0.on_assignment(assignment, generation_id));
+        unbound(|| self.assignor.on_assignment(assignment, generation_id));
     }
 }

@@ -6,12 +6,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kohort::TopicPartition;
 use kohort::assignor::{
     Assignment, Assignor, ClusterTopics, MemberId, MemberSubscription, RebalanceProtocol,
 };
+use kohort::consumer::{MembershipError, PollError};
 
 use support::{PATIENCE, bootstrap, create_topic, member, partitions, poll_until, unique};
 
@@ -80,4 +82,67 @@ async fn an_assignor_of_ones_own_divides_by_what_the_members_say_of_themselves()
     assert!(heavy.close(PATIENCE).await);
     poll_until(&[&light], "the lighter one has all", || light.assignment() == all).await;
     assert!(light.close(PATIENCE).await);
+}
+
+/// Panics in one of the things it is asked for.
+#[derive(Debug)]
+struct Panics {
+    at: &'static str,
+}
+
+impl Panics {
+    fn pass(&self, at: &str) {
+        assert_ne!(self.at, at, "a mistake of the application's");
+    }
+}
+
+impl Assignor for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+
+    fn protocols(&self) -> &[RebalanceProtocol] {
+        &[RebalanceProtocol::Eager]
+    }
+
+    fn subscription_user_data(&self) -> Option<Bytes> {
+        self.pass("user data");
+        None
+    }
+
+    fn assign(
+        &self,
+        _: &ClusterTopics,
+        members: &BTreeMap<MemberId, MemberSubscription>,
+    ) -> BTreeMap<MemberId, Assignment> {
+        self.pass("assign");
+        members.keys().map(|member| (member.clone(), Assignment::default())).collect()
+    }
+
+    fn on_assignment(&mut self, _: &Assignment, _: i32) {
+        self.pass("on assignment");
+    }
+}
+
+#[tokio::test]
+async fn an_assignor_that_panics_ends_the_membership_and_poll_says_why() {
+    let servers = bootstrap();
+    for at in ["user data", "assign", "on assignment"] {
+        let topic = unique("panics");
+        create_topic(&servers, &topic, 1).await;
+        let consumer = member(&servers, &topic).assignor(Panics { at }).build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        let told = consumer.poll(PATIENCE).await;
+        let Err(PollError::Group(MembershipError::Assignor { group_id, why })) = told else {
+            panic!("{at}: {told:?}")
+        };
+        assert_eq!(group_id, topic);
+        assert!(why.starts_with("assignor `panics` panicked: "), "{why}");
+        assert!(why.contains("a mistake of the application's"), "{why}");
+        // The consumer goes on with what needs no group.
+        assert!(consumer.health().await.unwrap().group.is_some());
+        consumer.assign(partitions(&topic, 1)).await.unwrap();
+        assert!(consumer.poll(Duration::from_millis(10)).await.unwrap().is_empty());
+        assert!(consumer.close(PATIENCE).await);
+    }
 }

@@ -144,6 +144,27 @@ async fn the_callback_of_a_commit_is_called_even_if_the_consumer_closes_first() 
 }
 
 #[tokio::test]
+async fn a_callback_that_panics_ends_nothing_but_itself() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("callback"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 10).await;
+    let consumer = member(&servers, &group).build().unwrap();
+    consumer.subscribe([&topic]).unwrap();
+    read_until(&consumer, |read| read.len() == 10).await;
+    let (sender, called) = tokio::sync::oneshot::channel();
+    consumer.commit_with(move |outcome| {
+        sender.send(outcome).unwrap();
+        panic!("a mistake of the application's");
+    });
+    called.await.unwrap().unwrap();
+    produce(&servers, &topic, 1, 10, 1).await;
+    assert_eq!(read_until(&consumer, |read| !read.is_empty()).await, [(0, 10)]);
+    consumer.commit_sync().await.unwrap();
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
 async fn times_beyond_all_clocks_are_as_good_as_for_ever() {
     let servers = bootstrap();
     let (topic, group) = (unique("for-ever"), unique("group"));

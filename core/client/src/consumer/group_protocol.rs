@@ -13,6 +13,7 @@ use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 
 use super::types::{TopicName, TopicPartition};
 use crate::metadata::{MetadataView, PartitionView, TopicView};
+use crate::panics::caught;
 
 /// What a member holds when it joins.
 #[derive(Debug, Clone, Copy)]
@@ -23,24 +24,40 @@ pub struct OwnedPartitions<'a> {
     pub generation: i32,
 }
 
-/// Returns the bytes that describe this member to the group's leader.
+/// Returns the bytes that describe this member to the group's leader. Fails if the assignor panics.
 pub fn encode_subscription(
     assignor: &dyn Assignor,
     topics: &BTreeSet<TopicName>,
     owned: &OwnedPartitions<'_>,
     rack: Option<&str>,
-) -> Bytes {
+) -> Result<Bytes, String> {
+    let user_data = run(assignor.name(), || assignor.subscription_user_data())?;
     let subscription = MemberSubscription {
         topics: topics.iter().cloned().collect(),
-        user_data: assignor.subscription_user_data(),
+        user_data,
         owned_partitions: owned.partitions.iter().cloned().collect(),
         generation_id: (owned.generation >= 0).then_some(owned.generation),
         rack_id: rack.map(Into::into),
         group_instance_id: None,
     };
-    subscription
+    Ok(subscription
         .to_bytes(MemberSubscription::VERSION)
-        .expect("a subscription holds no null where none is allowed")
+        .expect("a subscription holds no null where none is allowed"))
+}
+
+/// Tells the assignor what this member got. Fails if it panics.
+pub fn tell(
+    assignor: &mut dyn Assignor,
+    assignment: &Assignment,
+    generation_id: i32,
+) -> Result<(), String> {
+    let name = assignor.name().to_owned();
+    run(&name, || assignor.on_assignment(assignment, generation_id))
+}
+
+/// Has an assignor, which may be the application's own, do its part.
+fn run<T>(name: &str, part: impl FnOnce() -> T) -> Result<T, String> {
+    caught(part).map_err(|said| format!("assignor `{name}` panicked: {said}"))
 }
 
 /// Reads what the leader gave this member; no bytes at all mean nothing.
@@ -62,7 +79,8 @@ pub fn topics_of(members: &[JoinGroupResponseMember]) -> BTreeSet<TopicName> {
     members.iter().filter_map(read).flat_map(|subscription| subscription.topics).collect()
 }
 
-/// Divides partitions among the members as their leader.
+/// Divides partitions among the members as their leader. Fails if a subscription cannot be read, or the
+/// assignor panics.
 pub fn assign(
     assignor: &dyn Assignor,
     members: Vec<JoinGroupResponseMember>,
@@ -89,7 +107,8 @@ pub fn assign(
         let bytes = assignment.to_bytes(Assignment::VERSION).map_err(|error| error.to_string())?;
         Ok((member_id, bytes))
     };
-    assignor.assign(&topics, &subscriptions).into_iter().map(encode).collect()
+    let shares = run(assignor.name(), || assignor.assign(&topics, &subscriptions))?;
+    shares.into_iter().map(encode).collect()
 }
 
 fn layout(topic: &TopicView, view: &MetadataView) -> TopicLayout {

@@ -366,13 +366,16 @@ impl ClassicMembership {
         let Some(coordinator) = self.coordinator() else { return };
         if self.state == State::Ready && self.leaving.is_none() && now >= self.retry_at {
             self.rejoin = None;
+            let request = match self.join_request() {
+                Ok(join) => GroupRequest::Join(join),
+                Err(error) => return self.fail(error, actions),
+            };
             let id = RequestId(self.ids.advance());
             self.state = State::Joining(id);
             // The answer may take as long as the slowest member: whether the coordinator is there at all
             // is asked meanwhile.
             let next_at = now + self.probe_interval_ms();
             self.heartbeat = Heartbeat { next_at, outstanding: None };
-            let request = GroupRequest::Join(self.join_request());
             actions.push(GroupAction::Send { id, coordinator, request });
         }
         if self.sends_heartbeats()

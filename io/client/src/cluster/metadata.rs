@@ -59,6 +59,19 @@ struct Completed {
     error: Option<ClusterError>,
 }
 
+/// Tells whoever waits for an answer that there will be none, if the task panics.
+struct End<'a>(&'a watch::Sender<Completed>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the task that keeps the metadata panicked");
+            let error = Some(ClusterError::Failed);
+            self.0.send_replace(Completed { requests: u64::MAX, error });
+        }
+    }
+}
+
 impl Completed {
     /// Why it was refused for good, if it was.
     fn refusal(&self) -> Option<ClusterError> {
@@ -277,6 +290,7 @@ impl Refresher {
     /// The task: answers requests, and asks on its own when the picture is old or an attempt
     /// failed.
     pub(super) async fn run(self: Arc<Self>) {
+        let _end = End(&self.completed);
         let mut last = None;
         let mut failures = 0;
         // Since when there was no answer, if there is none.
@@ -469,4 +483,22 @@ impl Refresher {
 
 fn bootstrap_view(servers: &[HostPort]) -> MetadataView {
     MetadataView::bootstrap(servers.iter().map(|server| (server.host.clone(), server.port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_metadata_is_told_that_the_task_panicked() {
+        let completed = Arc::new(watch::Sender::new(Completed::default()));
+        let mut waits = completed.subscribe();
+        let task = tokio::spawn(async move {
+            let _end = End(&completed);
+            panic!("a mistake of ours");
+        });
+        let told = waits.wait_for(|it| it.requests >= 7).await.unwrap().clone();
+        assert!(matches!(told.refusal(), Some(ClusterError::Failed)), "{told:?}");
+        assert!(task.await.unwrap_err().is_panic());
+    }
 }

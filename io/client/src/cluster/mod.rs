@@ -123,6 +123,10 @@ pub enum ClusterError {
         /// What the broker said beside it.
         message: Option<String>,
     },
+    /// The task that keeps the metadata panicked, which is a mistake of this library's: build another
+    /// client.
+    #[error("the client failed")]
+    Failed,
 }
 
 impl ClusterError {
@@ -133,14 +137,16 @@ impl ClusterError {
             Self::UnknownNode { .. } | Self::NoAnswer { .. } => true,
             Self::Unreachable { last, .. } => !last.is_refusal(),
             Self::Refused { code, .. } => code.is_retriable(),
+            Self::Failed => false,
         }
     }
 
     /// Returns whether nothing can be asked of the cluster until somebody changes what this client
-    /// is told or the cluster is: see [`NetError::is_refusal`].
+    /// is told or the cluster is: see [`NetError::is_refusal`]. So it is once the client has failed.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Net(error) | Self::Unreachable { last: error, .. } => error.is_refusal(),
+            Self::Failed => true,
             Self::UnknownNode { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => false,
         }
     }

@@ -83,7 +83,7 @@ impl ConsumerBuilder {
     /// consumer protocol has no use for it: there the coordinator divides the partitions.
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
-        self.assignors.push(Box::new(Unbound(assignor)));
+        self.assignors.push(Box::new(Unbound::new(assignor)));
         self
     }
 

@@ -67,6 +67,9 @@ pub enum PollError {
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,
+    /// The consumer's own task panicked, which is a mistake of this library's: build another consumer.
+    #[error("the consumer failed and is closed")]
+    Failed,
 }
 
 impl PollError {
@@ -177,6 +180,9 @@ pub enum ConsumerError {
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,
+    /// The consumer's own task panicked, which is a mistake of this library's: build another consumer.
+    #[error("the consumer failed and is closed")]
+    Failed,
 }
 
 impl ConsumerError {
@@ -186,7 +192,11 @@ impl ConsumerError {
             Self::TimedOut { .. } => true,
             Self::Partition { code, .. } => code.is_retriable(),
             Self::Cluster(error) => error.is_retriable(),
-            Self::NotAssigned { .. } | Self::Pattern { .. } | Self::NoGroup | Self::Closed => false,
+            Self::NotAssigned { .. }
+            | Self::Pattern { .. }
+            | Self::NoGroup
+            | Self::Closed
+            | Self::Failed => false,
         }
     }
 }

@@ -64,11 +64,12 @@ pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::machine::{Counters, Fetched};
-pub use kohort_client_core::consumer::membership::LostReason;
+pub use kohort_client_core::consumer::membership::{LostReason, MembershipError};
 use kohort_client_core::consumer::reader::{Limit, Reader, ReaderConfig};
 pub use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
+use kohort_client_core::panics::caught;
 use kohort_protocol::ErrorCode;
 pub use lookup::OffsetAndTimestamp;
 use parking_lot::Mutex;
@@ -304,8 +305,8 @@ impl Consumer {
             tokio::pin!(owned);
             // From here on no wake-up is missed, although nobody waits yet.
             owned.as_mut().enable();
-            if self.shared.closed.load(Ordering::SeqCst) {
-                return Err(ConsumerError::Closed);
+            if self.shared.ended().is_some() {
+                return Err(self.closed());
             }
             let free = self.shared.buffer.lock().first_not_apart().cloned();
             match free {
@@ -354,9 +355,14 @@ impl Consumer {
     }
 
     /// Commits what was given so far and calls `callback` with the outcome, in the order of the
-    /// commits. It runs on the consumer's thread, so it must not block.
+    /// commits. It runs on the consumer's thread, so it must not block. One that panics is logged as an
+    /// error, and the consumer goes on.
     pub fn commit_with(&self, callback: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
-        self.commits.start(self.given(), None, |outcome| unbound(|| callback(outcome)));
+        self.commits.start(self.given(), None, |outcome| {
+            if let Err(said) = caught(|| unbound(|| callback(outcome))) {
+                tracing::error!(said, "the callback of a commit panicked");
+            }
+        });
     }
 
     /// Starts to receive what happens to the partitions, in place of an earlier receiver. From here on
@@ -470,8 +476,7 @@ impl Consumer {
         self.shared.credits.look_again();
         match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {
             Some(error) => Err(error),
-            None if self.shared.closed.load(Ordering::SeqCst) => Err(PollError::Closed),
-            None => Ok(None),
+            None => self.shared.ended().map_or(Ok(None), Err),
         }
     }
 
@@ -501,7 +506,7 @@ impl Consumer {
     }
 
     fn send(&self, command: Command) -> Result<(), ConsumerError> {
-        self.commands.send(command).map_err(|_| ConsumerError::Closed)
+        self.commands.send(command).map_err(|_| self.closed())
     }
 
     async fn ask<T>(
@@ -510,6 +515,14 @@ impl Consumer {
     ) -> Result<T, ConsumerError> {
         let (done, answer) = oneshot::channel();
         self.send(command(done))?;
-        answer.await.map_err(|_| ConsumerError::Closed)
+        answer.await.map_err(|_| self.closed())
+    }
+
+    /// Why the task takes no commands.
+    fn closed(&self) -> ConsumerError {
+        match self.shared.ended() {
+            Some(PollError::Failed) => ConsumerError::Failed,
+            _ => ConsumerError::Closed,
+        }
     }
 }

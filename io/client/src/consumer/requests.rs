@@ -39,9 +39,18 @@ pub(super) enum Reply {
     Offsets(RequestId, Option<OffsetFetchResponse>),
     Listed(RequestId, Option<ListOffsetsResponse>),
     EpochEnds(RequestId, Result<OffsetForLeaderEpochResponse, ErrorCode>),
-    Fetched { node: i32, id: RequestId, answer: Option<FetchResponse> },
+    Fetched {
+        node: i32,
+        id: RequestId,
+        answer: Option<FetchResponse>,
+    },
     SessionsClosed,
-    GroupTopics { id: RequestId, members: Vec<JoinGroupResponseMember> },
+    GroupTopics {
+        id: RequestId,
+        members: Vec<JoinGroupResponseMember>,
+    },
+    /// There will be none, by a mistake of ours.
+    Panicked,
 }
 
 pub(super) struct Requests {
@@ -218,11 +227,23 @@ impl Requests {
     }
 
     fn reply_with(&self, reply: impl Future<Output = Reply> + Send + 'static) {
-        let replies = self.replies.clone();
+        let replies = Replies(self.replies.clone());
         self.driver.spawn(async move {
+            let reply = reply.await;
             // A task that has ended wants no answers.
-            let _ = replies.send(reply.await);
+            let _ = replies.0.send(reply);
         });
+    }
+}
+
+/// Where a reply goes, or word that there will be none: the machine would wait for it for ever.
+struct Replies(mpsc::UnboundedSender<Reply>);
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(Reply::Panicked);
+        }
     }
 }
 

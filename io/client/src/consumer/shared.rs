@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::credits::{Credits, Hold};
 use super::error::PollError;
-use super::streams::Streams;
+use super::streams::{StreamEnd, Streams};
 use crate::net::Whereabouts;
 
 /// See the [module](self).
@@ -35,7 +35,9 @@ pub(super) struct Shared {
     pub(super) revocation: Mutex<Option<RequestId>>,
     /// Set when the member left because nobody polled.
     pub(super) away: AtomicBool,
-    pub(super) closed: AtomicBool,
+    closed: AtomicBool,
+    /// Set with it if the task panicked.
+    failed: AtomicBool,
     /// Whether the latest poll's records were walked to their end.
     pub(super) read_to_end: Mutex<Arc<AtomicBool>>,
     /// Shared with the records of all polls.
@@ -92,6 +94,7 @@ impl Shared {
             revocation: Mutex::default(),
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             read_to_end: Mutex::default(),
             lease: Arc::default(),
             polls: AtomicUsize::new(0),
@@ -103,6 +106,23 @@ impl Shared {
 
     pub(super) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Ends everything that waits for the task.
+    pub(super) fn close(&self, failed: bool) {
+        self.failed.fetch_or(failed, Ordering::SeqCst);
+        self.closed.store(true, Ordering::SeqCst);
+        self.ready.notify_waiters();
+        self.streams.end_all(if failed { StreamEnd::Failed } else { StreamEnd::Closed });
+    }
+
+    /// Returns why there is nothing more to be had, once the consumer closes.
+    pub(super) fn ended(&self) -> Option<PollError> {
+        if !self.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let failed = self.failed.load(Ordering::SeqCst);
+        Some(if failed { PollError::Failed } else { PollError::Closed })
     }
 
     /// Marks the application as polling for as long as the guard lives.

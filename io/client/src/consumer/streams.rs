@@ -88,6 +88,9 @@ pub enum StreamEnd {
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,
+    /// The consumer's own task panicked; see [`PollError::Failed`].
+    #[error("the consumer failed and is closed")]
+    Failed,
 }
 
 impl PartitionStream {
@@ -316,9 +319,9 @@ impl Streams {
         }
     }
 
-    pub(super) fn end_all(&self) {
+    pub(super) fn end_all(&self, why: StreamEnd) {
         for signal in self.signals.lock().values() {
-            signal.end(StreamEnd::Closed);
+            signal.end(why);
         }
         self.owned.notify_waiters();
     }

@@ -53,6 +53,9 @@ pub(super) enum Command {
     Back,
     Rejoin(String),
     Status(oneshot::Sender<Status>),
+    /// A mistake of ours, for tests.
+    #[cfg(test)]
+    Panic,
     Close {
         leave: bool,
         timeout: Duration,
@@ -114,6 +117,7 @@ pub(super) struct Closing {
 impl Task {
     /// Runs until the consumer is closed, or dropped and its goodbye said.
     pub(super) async fn run(mut self) {
+        let _end = End { shared: self.shared.clone(), driver: self.driver.clone() };
         let clock = self.shared.clock();
         self.new_view(clock);
         loop {
@@ -254,6 +258,8 @@ impl Task {
                     stalls: self.machine.counters().1.clone(),
                 });
             }
+            #[cfg(test)]
+            Command::Panic => panic!("a mistake of ours"),
             Command::Close { leave, timeout, done } => {
                 self.start_closing(clock, leave, timeout, Some(done));
             }
@@ -295,6 +301,8 @@ impl Task {
                 self.machine.handle_sessions_closed();
                 Vec::new()
             }
+            // It is not known which: nothing could be relied on from here.
+            Reply::Panicked => panic!("a request of the consumer's panicked"),
             Reply::GroupTopics { id, members } => {
                 self.new_view(clock);
                 self.machine.handle_group_topics(now, id, members)
@@ -499,9 +507,7 @@ impl Task {
             return;
         }
         self.closing = Some(Closing { deadline, done: done.into_iter().collect() });
-        self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.ready.notify_waiters();
-        self.shared.streams.end_all();
+        self.shared.close(false);
         self.finish_given(clock);
         let now = clock.now();
         // Some of the time is kept for leaving.
@@ -512,14 +518,28 @@ impl Task {
     }
 
     fn end(self) {
-        self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.ready.notify_waiters();
-        self.shared.streams.end_all();
         let in_time = self.machine.is_all_committed()
             && self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
             let _ = done.send(in_time);
         }
+    }
+}
+
+/// Ends what waits for the task when that ends, in whichever way: a panic of ours must not leave polls and
+/// streams waiting for ever.
+struct End {
+    shared: Arc<Shared>,
+    driver: Driver,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            tracing::error!("the consumer's task panicked: the consumer is closed");
+        }
+        self.shared.close(failed);
         self.driver.stop();
     }
 }
@@ -532,3 +552,6 @@ const LEAVE_TIME_MS: i64 = 1_000;
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// How often the machine may act on its own actions before events are looked at again.
 const ROUNDS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;

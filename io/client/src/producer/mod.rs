@@ -369,7 +369,7 @@ impl Shared {
             let progress = self.progress.notified();
             let mut progress = std::pin::pin!(progress);
             progress.as_mut().enable();
-            if self.state.lock().accumulator.flushed(mark) {
+            if self.state.lock().accumulator.flushed(mark) || self.ended.load(Ordering::Acquire) {
                 return;
             }
             progress.await;

@@ -6,12 +6,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kohort_client_core::metadata::Broker;
+use kohort_client_core::panics::caught;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
 use kohort_client_core::producer::{Failure, OutBatch, Payload, Room, SendRequest, Verdict};
 use kohort_protocol::compression::{Compression, Compressor};
@@ -21,7 +23,7 @@ use kohort_protocol::messages::produce::{
 use kohort_protocol::records::BatchBuilder;
 use kohort_protocol::{ErrorCode, Uuid};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::delivery::{Completion, Words};
 use super::requests::{
@@ -113,8 +115,11 @@ impl Sender {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 Some(event) = self.work.join_next(), if !self.work.is_empty() => {
-                    if let Ok(event) = event {
-                        self.apply(event);
+                    match event.map_err(JoinError::try_into_panic) {
+                        Ok(event) => self.apply(event),
+                        // What it was to come back with would be waited for in vain.
+                        Err(Ok(panic)) => resume_unwind(panic),
+                        Err(Err(_cancelled)) => {}
                     }
                 }
                 changed = self.views.changed() => {
@@ -126,13 +131,6 @@ impl Sender {
                 () = tokio::time::sleep(Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => {}
             }
         }
-        for (completion, bytes) in std::mem::take(&mut self.too_large).into_values().flatten() {
-            completion.too_large(bytes, None);
-        }
-        self.shared.ended.store(true, Ordering::Release);
-        self.shared.freed.notify_waiters();
-        self.shared.caught_up.notify_waiters();
-        self.shared.progress.notify_waiters();
     }
 
     /// Sends all that is ready; returns when to look again.
@@ -419,6 +417,29 @@ impl Sender {
     }
 }
 
+/// Tells everybody who waits for the sender that it ended, in whichever way: a panic of ours must leave
+/// nobody waiting.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        for (completion, bytes) in std::mem::take(&mut self.too_large).into_values().flatten() {
+            completion.too_large(bytes, None);
+        }
+        let Shared { closing, ended, freed, caught_up, progress, .. } = &*self.shared;
+        closing.store(true, Ordering::Release);
+        if std::thread::panicking() {
+            tracing::error!("the producer's sender panicked: the producer is closed");
+        }
+        // Nothing is left but after a panic, which may have left anything behind.
+        if let Err(said) = caught(|| self.shared.give_up(Failure::Closed, &Words::default())) {
+            tracing::error!(said, "deliveries are left that never end");
+        }
+        ended.store(true, Ordering::Release);
+        freed.notify_waiters();
+        caught_up.notify_waiters();
+        progress.notify_waiters();
+    }
+}
+
 enum Started {
     Answered(crate::net::InFlight<ProduceRequest>),
     Unanswered(BrokerConnection, i16, ProduceRequest),
@@ -448,3 +469,6 @@ const PACKED_MAX: usize = 64;
 
 /// Memory of unusually large batches is not kept.
 const PACKED_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::{
     After, ClassicMembership, GroupAction, GroupRequest, Heartbeat, LostReason, MembershipError,
     NO_GENERATION, PROTOCOL_TYPE, State,
 };
-use crate::consumer::group_protocol::decode_assignment;
+use crate::consumer::group_protocol::{decode_assignment, tell};
 use crate::consumer::types::{RequestId, Timestamp};
 
 impl ClassicMembership {
@@ -113,8 +113,9 @@ impl ClassicMembership {
         // the changed subscription makes the member join again anyway.
         if let Some(assignor) =
             self.config.assignors.iter_mut().find(|it| it.name() == self.protocol)
+            && let Err(why) = tell(&mut **assignor, &assigned, self.generation)
         {
-            assignor.on_assignment(&assigned, self.generation);
+            return self.fail(self.assignor_failed(why), actions);
         }
         let assigned: BTreeSet<_> = assigned
             .partitions

@@ -54,42 +54,35 @@ impl ClassicMembership {
                     .collect();
                 self.send_sync(now, assignments, &mut actions);
             }
-            Err(why) => self.fail(
-                MembershipError::Assignor { group_id: self.config.group_id.clone(), why },
-                &mut actions,
-            ),
+            Err(why) => self.fail(self.assignor_failed(why), &mut actions),
         }
         self.advance(now, &mut actions);
         actions
     }
 
-    pub(super) fn join_request(&self) -> JoinGroupRequest {
+    pub(super) fn join_request(&self) -> Result<JoinGroupRequest, MembershipError> {
         // Only the cooperative protocol holds partitions here; eager has given all of them back.
         let owned = OwnedPartitions { partitions: &self.owned, generation: self.generation };
-        let protocols = self
-            .config
-            .assignors
-            .iter()
-            .map(|assignor| JoinGroupRequestProtocol {
-                name: assignor.name().to_owned(),
-                metadata: encode_subscription(
-                    &**assignor,
-                    &self.subscription,
-                    &owned,
-                    self.config.rack.as_deref(),
-                ),
-            })
-            .collect();
-        JoinGroupRequest {
+        let rack = self.config.rack.as_deref();
+        let protocols = self.config.assignors.iter().map(|assignor| {
+            let metadata = encode_subscription(&**assignor, &self.subscription, &owned, rack)?;
+            Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
+        });
+        let protocols = protocols.collect::<Result<_, String>>();
+        Ok(JoinGroupRequest {
             group_id: self.config.group_id.clone(),
             session_timeout_ms: self.config.session_timeout_ms,
             rebalance_timeout_ms: self.config.rebalance_timeout_ms,
             member_id: self.member_id.clone(),
             group_instance_id: self.config.group_instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
-            protocols,
+            protocols: protocols.map_err(|why| self.assignor_failed(why))?,
             reason: self.last_reason.clone(),
-        }
+        })
+    }
+
+    pub(super) fn assignor_failed(&self, why: String) -> MembershipError {
+        MembershipError::Assignor { group_id: self.config.group_id.clone(), why }
     }
 
     pub(super) fn heartbeat_request(&self) -> GroupRequest {

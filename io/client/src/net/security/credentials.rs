@@ -7,8 +7,10 @@ use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use kohort_client_core::panics::caught;
 use kohort_client_core::sasl::{
     Exchange, Mechanism, OAuthToken, SaslError, ScramHash, UnsecuredClaims, unsecured_token,
 };
@@ -124,9 +126,14 @@ impl Sasl {
     pub(super) async fn start(&self) -> Result<Exchange, StartError> {
         match &self.credentials {
             Credentials::Tokens(provider) => {
-                let mut token = provider.token();
-                let token = poll_fn(|cx| unbound(|| token.as_mut().poll(cx))).await;
-                let token = token.map_err(StartError::Source)?;
+                // A provider that panics has no token: the connection fails, and the client goes on.
+                let panicked = |said| StartError::Source(format!("a panic: {said}").into());
+                let mut token = caught(|| provider.token()).map_err(panicked)?;
+                let token = poll_fn(|cx| match caught(|| unbound(|| token.as_mut().poll(cx))) {
+                    Ok(polled) => polled.map_err(StartError::Source),
+                    Err(said) => Poll::Ready(Err(panicked(said))),
+                });
+                let token = token.await?;
                 Exchange::oauth_bearer(&token).map_err(StartError::Sasl)
             }
             Credentials::Password { username, password } => {
@@ -232,3 +239,26 @@ fn missing(what: &str) -> ConfigError {
 }
 
 const JAAS: &str = "sasl.jaas.config";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl TokenProvider for Panics {
+        fn token(
+            &self,
+        ) -> Pin<Box<dyn Future<Output = Result<OAuthToken, TokenError>> + Send + '_>> {
+            Box::pin(async { panic!("a mistake of the application's") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_panics_has_no_token() {
+        let credentials = Credentials::Tokens(Arc::new(Panics));
+        let sasl = Sasl { mechanism: Mechanism::OAuthBearer, credentials };
+        let Err(StartError::Source(why)) = sasl.start().await else { panic!("there is none") };
+        assert_eq!(why.to_string(), "a panic: a mistake of the application's");
+    }
+}
