@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use kohort::consumer::{Consumer, ConsumerBuilder, PollError, TopicPartition};
+use kohort::consumer::{Consumer, ConsumerBuilder, PollError, StreamError, TopicPartition};
 use kohort_protocol::ErrorCode;
 use support::{OwnBroker, PATIENCE, create_topic, folder, member_with_session, own, unique};
 
@@ -57,6 +57,12 @@ async fn a_cluster_that_refuses_a_consumer_and_a_topic_that_is_not_there_are_nam
     let error = stranger.poll(PATIENCE).await.unwrap_err();
     let refused = stranger.health().await.unwrap().cluster;
     assert_eq!(refused.unwrap().to_string(), error.to_string());
+    // So it is for streams, and whoever waits for one.
+    let mut stream = stranger.stream(&TopicPartition::new("t", 0)).unwrap();
+    let told = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap();
+    assert!(matches!(told, Err(StreamError::Poll(PollError::Cluster(_)))), "{told:?}");
+    let told = tokio::time::timeout(PATIENCE, stranger.next_stream()).await.unwrap();
+    assert!(matches!(told, Err(PollError::Cluster(_))), "{told:?}");
 
     let broker = OwnBroker::start(folder(), 0, None);
     let known = Consumer::builder()

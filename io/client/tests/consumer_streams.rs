@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kohort::consumer::{
-    CommitError, CommitRefusal, ConsumerError, PartitionStream, StreamEnd, StreamError,
-    TopicPartition,
+    CommitError, CommitRefusal, ConsumerBuilder, ConsumerError, PartitionStream, PollError,
+    StreamEnd, StreamError, TopicPartition,
 };
 use support::{
     PATIENCE, bootstrap, cooperative_member, create_topic, member, partitions, poll_until, produce,
@@ -167,4 +167,53 @@ async fn a_stream_nobody_reads_leaves_the_others_their_share() {
     }
     assert_eq!(read(&mut slow, 40_000).await, (0..40_000).collect::<Vec<_>>());
     assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_stream_is_told_what_stops_its_partition_and_goes_on_after_it() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("no-offset"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 10).await;
+    let consumer = member(&servers, &group).set("auto.offset.reset", "none").build().unwrap();
+    let zero = TopicPartition::new(topic.as_str(), 0);
+    consumer.assign([zero.clone()]).await.unwrap();
+    let mut stream = consumer.stream(&zero).unwrap();
+    let told = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap();
+    assert!(
+        matches!(&told, Err(StreamError::Poll(PollError::NoOffset { partition, out_of_range: None }))
+            if *partition == zero),
+        "{told:?}"
+    );
+    assert!(consumer.poll(Duration::ZERO).await.unwrap().is_empty(), "polls are not concerned");
+    consumer.seek(&zero, 3).await.unwrap();
+    assert_eq!(read(&mut stream, 7).await, (3..10).collect::<Vec<_>>());
+    // What nobody has heard when the stream is dropped is told to polls.
+    consumer.seek(&zero, 1_000).await.unwrap();
+    drop(stream);
+    let told = consumer.poll(PATIENCE).await;
+    assert!(matches!(told, Err(PollError::NoOffset { out_of_range: Some(1_000), .. })), "{told:?}");
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_stream_is_told_what_polls_are_told() {
+    let servers = bootstrap();
+    let next = async |builder: ConsumerBuilder, topic: &str| {
+        let consumer = builder.build().unwrap();
+        consumer.subscribe([topic]).unwrap();
+        let next = tokio::time::timeout(PATIENCE, consumer.next_stream()).await;
+        let Ok(next) = next else { panic!("{topic}: {:?}", consumer.health().await) };
+        let error = next.expect_err("there is none");
+        consumer.close(Duration::from_secs(1)).await;
+        error
+    };
+    let error = next(member(&servers, &unique("group")), "no topic's name").await;
+    assert!(
+        matches!(&error, PollError::Topic { topic, .. } if **topic == *"no topic's name"),
+        "{error}"
+    );
+    let far = member(&servers, &unique("group")).set("session.timeout.ms", "100000000");
+    let error = next(far, &unique("topic")).await;
+    assert!(matches!(error, PollError::Group(_)), "{error}");
 }

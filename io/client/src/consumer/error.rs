@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::cluster::ClusterError;
 
-/// Why a poll gave no records.
+/// Why a poll gave no records, or [`Consumer::next_stream`](super::Consumer::next_stream) no stream.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum PollError {

@@ -298,24 +298,33 @@ impl Consumer {
 
     /// Waits for a partition that no stream has yet and takes it out of the polls. Called again and
     /// again, it gives a stream for each partition that is assigned, now and later. Cancel-safe.
-    pub async fn next_stream(&self) -> Result<PartitionStream, ConsumerError> {
+    ///
+    /// # Errors
+    /// What [`poll`](Self::poll) tells of the group, of topics and of the cluster; what is wrong with a
+    /// partition is told by its stream. Whoever of several calls and polls comes first hears it.
+    pub async fn next_stream(&self) -> Result<PartitionStream, PollError> {
         let _waiting = self.shared.streams.wait();
         loop {
             let owned = self.shared.streams.owned.notified();
             tokio::pin!(owned);
             // From here on no wake-up is missed, although nobody waits yet.
             owned.as_mut().enable();
-            if self.shared.ended().is_some() {
-                return Err(self.closed());
+            if let Some(end) = self.shared.ended() {
+                return Err(end);
             }
             let free = self.shared.buffer.lock().first_not_apart().cloned();
-            match free {
-                Some(partition) => {
-                    if let Some(stream) = self.take_apart(&partition) {
-                        return Ok(stream);
-                    }
+            if let Some(partition) = free {
+                if let Some(stream) = self.take_apart(&partition) {
+                    return Ok(stream);
                 }
-                None => owned.await,
+                continue;
+            }
+            if let Some(fault) = self.shared.take_common_fault() {
+                return Err(fault);
+            }
+            tokio::select! {
+                () = owned => {}
+                refusal = self.cluster.refused() => return Err(refusal.into()),
             }
         }
     }
@@ -323,7 +332,8 @@ impl Consumer {
     fn take_apart(&self, partition: &TopicPartition) -> Option<PartitionStream> {
         let (commits, commands) = (self.commits.clone(), self.commands.downgrade());
         let reader = Reader::new(self.settings.reader);
-        PartitionStream::take(&self.shared, partition, commits, commands, reader)
+        let cluster = self.cluster.clone();
+        PartitionStream::take(&self.shared, partition, commits, commands, cluster, reader)
     }
 
     /// Commits what was given so far and waits until it is done: every record of the latest poll

@@ -170,44 +170,65 @@ impl Shared {
         self.faults.lock().group_refusal = None;
     }
 
+    /// Keeps what the application has to be told, and wakes who may be waiting to hear it.
     pub(super) fn add_fault(&self, fault: Fault) {
-        let mut faults = self.faults.lock();
         match fault {
             Fault::NoOffset { partition, out_of_range } => {
                 let error = PollError::NoOffset { partition: partition.clone(), out_of_range };
-                faults.partitions.insert(partition, error);
+                self.add_partition_fault(partition, error);
             }
             Fault::Truncated { partition, offset, diverges_at } => {
                 let error =
                     PollError::Truncated { partition: partition.clone(), offset, diverges_at };
-                faults.partitions.insert(partition, error);
+                self.add_partition_fault(partition, error);
             }
             Fault::Partition { partition, code } => {
                 let error = PollError::Partition { partition: partition.clone(), code };
-                faults.partitions.insert(partition, error);
+                self.add_partition_fault(partition, error);
             }
             Fault::Topic { topic, code } => {
-                faults.topics.insert(topic.clone(), PollError::Topic { topic, code });
+                let error = PollError::Topic { topic: topic.clone(), code };
+                self.faults.lock().topics.insert(topic.clone(), error);
+                self.streams.wake_topic(&topic);
             }
             Fault::Group(error) => {
+                let mut faults = self.faults.lock();
                 faults.group_refusal = Some(PollError::Group(error.clone()));
                 faults.group = Some(PollError::Group(error));
             }
             _ => {}
         }
-        drop(faults);
         self.ready.notify_waiters();
+        self.streams.owned.notify_waiters();
     }
 
-    /// Returns what the application has to be told, once.
+    fn add_partition_fault(&self, partition: TopicPartition, error: PollError) {
+        self.faults.lock().partitions.insert(partition.clone(), error);
+        self.streams.wake(&partition);
+    }
+
+    /// Returns what a poll has to be told, once: what stops a partition apart is its stream's to hear.
     pub(super) fn take_fault(&self) -> Option<PollError> {
+        self.take_common_fault().or_else(|| {
+            let partitions = &mut self.faults.lock().partitions;
+            let polled = partitions.keys().find(|partition| !self.streams.has(partition));
+            let polled = polled.cloned()?;
+            partitions.remove(&polled)
+        })
+    }
+
+    /// Returns what is wrong with the group or a topic, once.
+    pub(super) fn take_common_fault(&self) -> Option<PollError> {
         let mut faults = self.faults.lock();
-        let faults = &mut *faults;
-        faults
-            .group
-            .take()
-            .or_else(|| faults.topics.pop_first().map(|(_, error)| error))
-            .or_else(|| faults.partitions.pop_first().map(|(_, error)| error))
+        let group = faults.group.take();
+        group.or_else(|| faults.topics.pop_first().map(|(_, error)| error))
+    }
+
+    /// Returns what a partition's stream has to be told, once.
+    pub(super) fn take_fault_of(&self, partition: &TopicPartition) -> Option<PollError> {
+        let mut faults = self.faults.lock();
+        let own = faults.partitions.remove(partition);
+        own.or_else(|| faults.topics.remove(&partition.topic))
     }
 }
 

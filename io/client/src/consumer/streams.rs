@@ -5,6 +5,9 @@
 //! somebody else's by now. A revocation waits until the streams of its partitions are dropped, so
 //! whoever reads one may finish, commit and drop it, within the group's deadline.
 //!
+//! A stream is told what a poll would be told of its partition. What concerns no partition that is owned (the
+//! group, a topic that cannot be read) is told to whoever waits for a stream.
+//!
 //! Each stream has a share of the memory to itself. One that nobody reads from is left out of fetches
 //! when its share is full; the others go on.
 
@@ -26,6 +29,7 @@ use super::error::{CommitRefusal, PollError};
 use super::records::{Part, Records};
 use super::shared::Shared;
 use super::task::Command;
+use crate::cluster::Cluster;
 
 /// One partition, read apart from the consumer's polls. Dropping it hands the partition back to them.
 ///
@@ -55,6 +59,7 @@ pub struct PartitionStream {
     reader: Reader,
     commits: Commits,
     commands: mpsc::WeakUnboundedSender<Command>,
+    cluster: Cluster,
 }
 
 /// Why a stream gave no records.
@@ -64,7 +69,8 @@ pub enum StreamError {
     /// The stream is over.
     #[error("{0}")]
     Ended(#[from] StreamEnd),
-    /// Data is damaged; the position stays before it.
+    /// The partition cannot be read now, as a poll would tell. The stream goes on once the cause is gone:
+    /// after a seek, say.
     #[error(transparent)]
     Poll(#[from] PollError),
 }
@@ -99,6 +105,7 @@ impl PartitionStream {
         partition: &TopicPartition,
         commits: Commits,
         commands: mpsc::WeakUnboundedSender<Command>,
+        cluster: Cluster,
         reader: Reader,
     ) -> Option<Self> {
         // Both under the buffer's lock: whoever ends ownerships holds it as well.
@@ -118,6 +125,7 @@ impl PartitionStream {
             reader,
             commits,
             commands,
+            cluster,
         })
     }
 
@@ -128,6 +136,11 @@ impl PartitionStream {
 
     /// Waits for records and returns what is there, as whole batches. Asking for more says that the
     /// records before are processed: auto commit goes by that. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StreamError::Ended`] from the end of the ownership on. [`StreamError::Poll`] where a poll would
+    /// fail: without an offset to start from, over damaged data, when brokers refuse the partition, its
+    /// topic or this client. Like a poll's, each is told once, except for what lasts.
     pub async fn next(&mut self) -> Result<Records, StreamError> {
         let signal = self.signal.clone();
         let _reading = self.shared.reading();
@@ -147,11 +160,15 @@ impl PartitionStream {
             if let Some(records) = self.take_now()? {
                 return Ok(records);
             }
+            if let Some(fault) = shared.take_fault_of(&self.partition) {
+                return Err(fault.into());
+            }
             let _waiting = signal.wait();
             shared.credits.look_again();
             tokio::select! {
                 () = ready => {}
                 () = room => {}
+                refusal = self.cluster.refused() => return Err(PollError::from(refusal).into()),
             }
         }
     }
@@ -234,14 +251,13 @@ impl PartitionStream {
 
 impl Drop for PartitionStream {
     fn drop(&mut self) {
-        let ready = {
+        {
             let mut buffer = self.shared.buffer.lock();
             self.shared.streams.remove(&self.partition, self.epoch);
-            buffer.rejoin(&self.partition, self.epoch)
-        };
-        if ready {
-            self.shared.ready.notify_waiters();
+            buffer.rejoin(&self.partition, self.epoch);
         }
+        // There may be records for a poll, or something to be told.
+        self.shared.ready.notify_waiters();
         self.shared.streams.owned.notify_waiters();
         if let Some(commands) = self.commands.upgrade() {
             let _ = commands.send(Command::Apart(self.partition.clone(), self.epoch, false));
@@ -303,6 +319,20 @@ impl Streams {
         if let Some(signal) = self.signals.lock().get(partition) {
             signal.ready.notify_one();
         }
+    }
+
+    /// Wakes all streams of a topic.
+    pub(super) fn wake_topic(&self, topic: &str) {
+        for (partition, signal) in &*self.signals.lock() {
+            if *partition.topic == *topic {
+                signal.ready.notify_one();
+            }
+        }
+    }
+
+    /// Whether a partition has a stream.
+    pub(super) fn has(&self, partition: &TopicPartition) -> bool {
+        self.signals.lock().contains_key(partition)
     }
 
     /// Whether somebody waits for a stream's records who has at most one earlier part of them.
