@@ -6,8 +6,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use kohort::consumer::{CommitError, Consumer, FetchStatus, TopicPartition};
-use support::{PATIENCE, bootstrap, create_topic, member, own, produce, read_until, unique};
+use kohort::consumer::{CommitError, Consumer, FetchStatus, Records, TopicPartition};
+use support::{
+    PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
+};
 
 fn zero(topic: &str) -> TopicPartition {
     TopicPartition::new(topic, 0)
@@ -32,6 +34,56 @@ async fn a_dropped_consumer_commits_and_leaves_at_once() {
     let read = read_until(&second, |read| !read.is_empty()).await;
     assert_eq!(read, [(0, 10)], "what was processed is committed");
     assert!(second.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn what_was_read_to_its_end_in_any_way_is_committed_by_closing() {
+    type Walk = fn(&Records) -> usize;
+    let ways: [(Walk, i64); 8] = [
+        (|it| it.iter().count(), 10),
+        (|it| it.batches().map(|batch| batch.iter().count()).sum(), 10),
+        (|it| it.to_owned_records().len(), 10),
+        (|it| it.partitions().map(|partition| it.of_partition(partition).count()).sum(), 10),
+        // Some of it one way, all of it another.
+        (
+            |it| {
+                it.of_partition(it.partitions().next().unwrap()).count()
+                    + it.to_owned_records().len()
+            },
+            10,
+        ),
+        // Not to the end.
+        (|it| it.iter().take(it.len()).count(), 0),
+        (|it| it.of_partition(it.partitions().next().unwrap()).count(), 0),
+        (|it| it.batches().skip(1).map(|batch| batch.iter().count()).sum(), 0),
+    ];
+    let servers = bootstrap();
+    let topic = unique("ways");
+    create_topic(&servers, &topic, 2).await;
+    produce(&servers, &topic, 2, 0, 10).await;
+    for (number, (walk, expected)) in ways.into_iter().enumerate() {
+        let group = unique("group");
+        let consumer = member(&servers, &group).set("enable.auto.commit", "true").build().unwrap();
+        let all = partitions(&topic, 2);
+        consumer.assign(all.clone()).await.unwrap();
+        // All that there is, as one poll.
+        let deadline = Instant::now() + PATIENCE;
+        while consumer.health().await.unwrap().buffered_bytes == 0
+            || all.iter().any(|it| consumer.lag(it) != Some(10))
+        {
+            assert!(Instant::now() < deadline, "{:?}", consumer.health().await);
+        }
+        let records = consumer.poll(PATIENCE).await.unwrap();
+        assert_eq!(records.len(), 20);
+        assert!(walk(&records) > 0);
+        assert!(consumer.close(PATIENCE).await);
+        let reader = member(&servers, &group).build().unwrap();
+        let committed = reader.committed(all.clone()).await.unwrap();
+        for partition in &all {
+            let offset = committed.get(partition).map_or(0, |it| it.offset);
+            assert_eq!(offset, expected, "{number}: {committed:?}");
+        }
+    }
 }
 
 #[tokio::test]

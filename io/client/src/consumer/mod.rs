@@ -55,7 +55,7 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub use builder::ConsumerBuilder;
@@ -410,8 +410,9 @@ impl Consumer {
     }
 
     /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts
-    /// as processed, and the latest poll's records do if they were walked to their end. Returns false
-    /// when `timeout` was too short for all that; the consumer is closed all the same.
+    /// as processed, and the latest poll's [`Records`] do if all of them were read to the end, in whichever
+    /// way; if only some were, none of that poll do. Returns false when `timeout` was too short for all
+    /// that; the consumer is closed all the same.
     pub async fn close(self, timeout: Duration) -> bool {
         self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
     }
@@ -465,7 +466,7 @@ impl Consumer {
             if has_records {
                 count += opened.records;
                 bytes += opened.bytes;
-                parts.push(Part { partition, batches: opened.batches });
+                parts.push(Part::new(partition, opened.batches));
             }
             if let Some(error) = opened.error {
                 broken = Some(error);
@@ -478,10 +479,10 @@ impl Consumer {
         drop(reader);
         self.shared.credits.took(taken);
         if !parts.is_empty() {
-            let read_to_end = Arc::new(AtomicBool::new(false));
-            *self.shared.read_to_end.lock() = read_to_end.clone();
+            let unread = Arc::new(AtomicUsize::new(parts.len()));
+            *self.shared.unread.lock() = unread.clone();
             let lease = Some(self.shared.lease.clone());
-            return Ok(Some(Records { parts, count, read_to_end, _lease: lease }));
+            return Ok(Some(Records { parts, count, unread, _lease: lease }));
         }
         self.shared.credits.look_again();
         match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {

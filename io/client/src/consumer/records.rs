@@ -1,7 +1,11 @@
 //! What a poll hands out: records where they lie, without an allocation for any of them.
+//!
+//! A consumer that closes commits the latest poll if it was read to its end, so walks leave word of that:
+//! each part counts its batches that were walked to their end, in order, and the records count the parts
+//! that have some left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use kohort_client_core::consumer::TopicPartition;
@@ -11,6 +15,13 @@ use kohort_protocol::records::{BatchHeader, Headers, RecordIter, TimestampType};
 use super::credits::Hold;
 
 /// The records of one poll. They keep the memory they lie in; dropping them gives it back.
+///
+/// They are *read to the end* when all of them were walked over in any of the ways there are, or in several
+/// together: by [`iter`](Self::iter), by [`of_partition`](Self::of_partition) of each partition, by all
+/// [`batches`](Self::batches), each walked over and in their order, or by
+/// [`to_owned_records`](Self::to_owned_records). A walk has come to its end when its iterator has returned
+/// `None`, as a `for` loop waits for and `take(n)` may not. See [`Consumer::close`](super::Consumer::close)
+/// for what that means.
 ///
 /// ```no_run
 /// # fn f(records: &kohort::consumer::Records) {
@@ -23,7 +34,8 @@ use super::credits::Hold;
 pub struct Records {
     pub(super) parts: Vec<Part>,
     pub(super) count: usize,
-    pub(super) read_to_end: Arc<AtomicBool>,
+    /// How many of the parts were not walked to their end yet.
+    pub(super) unread: Arc<AtomicUsize>,
     /// Tells their reader that they are still there.
     pub(super) _lease: Option<Arc<()>>,
 }
@@ -31,8 +43,33 @@ pub struct Records {
 /// Batches of one partition, in order.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) partition: TopicPartition,
-    pub(super) batches: Vec<OpenBatch<Hold>>,
+    partition: TopicPartition,
+    batches: Vec<OpenBatch<Hold>>,
+    /// How many of the batches, from the first on, were walked to their end.
+    walked: AtomicUsize,
+}
+
+impl Part {
+    pub(super) fn new(partition: TopicPartition, batches: Vec<OpenBatch<Hold>>) -> Self {
+        Self { partition, batches, walked: AtomicUsize::new(0) }
+    }
+
+    /// Takes that a batch was walked to its end.
+    fn walked(&self, batch: usize, unread: &AtomicUsize) {
+        let next =
+            self.walked.compare_exchange(batch, batch + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if next.is_ok() && batch + 1 == self.batches.len() {
+            unread.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes that all batches were.
+    fn all_walked(&self, unread: &AtomicUsize) {
+        let all = self.batches.len();
+        if self.walked.swap(all, Ordering::Relaxed) < all {
+            unread.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One record, borrowed from its batch.
@@ -96,7 +133,7 @@ impl Records {
 
     /// Walks over all records, partition by partition.
     pub fn iter(&self) -> Iter<'_> {
-        Iter::over(&self.parts, Some(&self.read_to_end))
+        Iter::over(&self.parts, &self.unread)
     }
 
     /// Returns the partitions that have records.
@@ -108,13 +145,14 @@ impl Records {
     pub fn of_partition(&self, partition: &TopicPartition) -> Iter<'_> {
         let at = self.parts.iter().position(|part| part.partition == *partition);
         let parts = at.map_or(&[][..], |at| &self.parts[at..=at]);
-        Iter::over(parts, None)
+        Iter::over(parts, &self.unread)
     }
 
     /// Walks over the batches: for what is done once for many records.
     pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
-        self.parts.iter().flat_map(|part| {
-            part.batches.iter().map(|open| Batch { partition: &part.partition, open })
+        let unread = &*self.unread;
+        self.parts.iter().flat_map(move |part| {
+            (0..part.batches.len()).map(move |index| Batch { part, index, unread })
         })
     }
 
@@ -129,6 +167,7 @@ impl Records {
                     record.with(&part.partition.topic, |bytes| copy.slice_ref(bytes))
                 }));
             }
+            part.all_walked(&self.unread);
         }
         owned
     }
@@ -146,37 +185,43 @@ impl<'a> IntoIterator for &'a Records {
 /// One batch of a poll, as its producer made it.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    partition: &'a TopicPartition,
-    open: &'a OpenBatch<Hold>,
+    part: &'a Part,
+    index: usize,
+    unread: &'a AtomicUsize,
 }
 
 impl<'a> Batch<'a> {
     /// Returns the partition.
     pub fn partition(&self) -> &'a TopicPartition {
-        self.partition
+        &self.part.partition
+    }
+
+    fn open(&self) -> &'a OpenBatch<Hold> {
+        &self.part.batches[self.index]
     }
 
     /// Returns how many records there are; an upper bound in a batch that begins before the position.
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.open().len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open().is_empty()
     }
 
     /// Returns what the producer and the broker say of the batch.
     pub fn header(&self) -> &'a BatchHeader {
-        self.open.header()
+        self.open().header()
     }
 
     /// Walks over the records.
     pub fn iter(&self) -> Iter<'a> {
         Iter {
-            batches: std::slice::from_ref(self.open).iter(),
-            partition: Some(self.partition),
-            ..Iter::over(&[], None)
+            part: Some(self.part),
+            next: self.index,
+            end: self.index + 1,
+            ..Iter::over(&[], self.unread)
         }
     }
 }
@@ -204,11 +249,13 @@ impl<'a> IntoIterator for Batch<'a> {
 pub struct Iter<'a> {
     /// The batch at hand. Everything else is looked at only between batches.
     walk: Option<Walk<'a>>,
-    batches: std::slice::Iter<'a, OpenBatch<Hold>>,
-    partition: Option<&'a TopicPartition>,
+    /// The part at hand, the place in it of the next batch, and where to stop.
+    part: Option<&'a Part>,
+    next: usize,
+    end: usize,
     parts: std::slice::Iter<'a, Part>,
-    /// Where to leave word that the walk came to its end.
-    read_to_end: Option<&'a AtomicBool>,
+    /// Where to leave word that a part was walked to its end.
+    unread: &'a AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -222,26 +269,25 @@ struct Walk<'a> {
 }
 
 impl<'a> Iter<'a> {
-    fn over(parts: &'a [Part], read_to_end: Option<&'a AtomicBool>) -> Self {
-        Self { walk: None, batches: [].iter(), partition: None, parts: parts.iter(), read_to_end }
+    fn over(parts: &'a [Part], unread: &'a AtomicUsize) -> Self {
+        Self { walk: None, part: None, next: 0, end: 0, parts: parts.iter(), unread }
     }
 
     /// Goes on to the next batch; false after the last one.
     fn advance(&mut self) -> bool {
+        if let (Some(_), Some(part)) = (self.walk.take(), self.part) {
+            part.walked(self.next - 1, self.unread);
+        }
         loop {
-            if let (Some(partition), Some(open)) = (self.partition, self.batches.next()) {
-                self.walk = Some(Walk::of(partition, open));
+            if let Some(part) = self.part
+                && self.next < self.end
+            {
+                self.walk = Some(Walk::of(&part.partition, &part.batches[self.next]));
+                self.next += 1;
                 return true;
             }
-            let Some(part) = self.parts.next() else {
-                self.walk = None;
-                if let Some(done) = self.read_to_end.take() {
-                    done.store(true, Ordering::Relaxed);
-                }
-                return false;
-            };
-            self.partition = Some(&part.partition);
-            self.batches = part.batches.iter();
+            let Some(part) = self.parts.next() else { return false };
+            (self.part, self.next, self.end) = (Some(part), 0, part.batches.len());
         }
     }
 }

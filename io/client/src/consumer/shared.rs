@@ -38,8 +38,8 @@ pub(super) struct Shared {
     closed: AtomicBool,
     /// Set with it if the task panicked.
     failed: AtomicBool,
-    /// Whether the latest poll's records were walked to their end.
-    pub(super) read_to_end: Mutex<Arc<AtomicBool>>,
+    /// How many partitions' records of the latest poll were not walked to their end.
+    pub(super) unread: Mutex<Arc<AtomicUsize>>,
     /// Shared with the records of all polls.
     pub(super) lease: Arc<()>,
     polls: AtomicUsize,
@@ -95,7 +95,8 @@ impl Shared {
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            read_to_end: Mutex::default(),
+            // Before the first poll there is nothing that could be done with.
+            unread: Mutex::new(Arc::new(AtomicUsize::new(1))),
             lease: Arc::default(),
             polls: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),

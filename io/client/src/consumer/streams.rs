@@ -235,9 +235,10 @@ impl PartitionStream {
             drop(buffer);
             self.shared.credits.look_again();
             if count > 0 {
-                let parts = vec![Part { partition: self.partition.clone(), batches }];
+                let parts = vec![Part::new(self.partition.clone(), batches)];
+                let unread = Arc::new(AtomicUsize::new(1));
                 let lease = Some(self.signal.lease.clone());
-                return Ok(Some(Records { parts, count, _lease: lease, ..Records::default() }));
+                return Ok(Some(Records { parts, count, unread, _lease: lease }));
             }
             if let Some(error) = error {
                 return Err(StreamError::Poll(error.into()));

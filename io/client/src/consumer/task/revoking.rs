@@ -103,7 +103,7 @@ impl Task {
     /// Takes that the application is done without another poll: what it walked to the end is
     /// processed, and a revocation that waits for a poll goes on.
     pub(super) fn finish_given(&mut self, clock: Clock) {
-        if self.shared.read_to_end.lock().load(Ordering::SeqCst) {
+        if self.shared.unread.lock().load(Ordering::SeqCst) == 0 {
             self.shared.buffer.lock().begin_poll();
         }
         let waiting = self.shared.revocation.lock().take();
