@@ -6,7 +6,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use kohort::consumer::{CommitError, Consumer, FetchStatus, Records, TopicPartition};
+use kohort::admin::{Admin, AdminError, CommittedOffset};
+use kohort::config::{AdminConfig, Properties};
+use kohort::consumer::{
+    CommitError, Consumer, ConsumerError, FetchStatus, Records, TopicPartition,
+};
 use support::{
     PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
 };
@@ -238,6 +242,32 @@ async fn times_beyond_all_clocks_are_as_good_as_for_ever() {
     }
     assert!(consumer.committed([zero(&topic)]).await.unwrap().is_empty());
     assert!(consumer.close(Duration::MAX).await);
+}
+
+#[tokio::test]
+async fn a_negative_offset_is_refused_and_changes_nothing() {
+    let (servers, topic, group) = (bootstrap(), unique("negative"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 3).await;
+    let (consumer, zero) = (member(&servers, &group).build().unwrap(), zero(&topic));
+    consumer.assign([zero.clone()]).await.unwrap();
+    consumer.commit_offsets_sync([(zero.clone(), 2.into())]).await.unwrap();
+    consumer.seek(&zero, 1).await.unwrap();
+    let sought = consumer.seek(&zero, -5).await;
+    assert!(matches!(sought, Err(ConsumerError::NegativeOffset { offset: -5, .. })), "{sought:?}");
+    assert_eq!(read_until(&consumer, |read| !read.is_empty()).await, [(0, 1), (0, 2)]);
+    let refused = consumer.commit_offsets_sync([(zero.clone(), (-7).into())]).await;
+    assert!(matches!(refused, Err(CommitError::NegativeOffset { offset: -7, .. })), "{refused:?}");
+    let stream = consumer.stream(&zero).unwrap();
+    let refused = stream.commit_offset(-1).await;
+    assert!(matches!(refused, Err(CommitError::NegativeOffset { offset: -1, .. })), "{refused:?}");
+    drop(stream);
+    let admin = AdminConfig::from_pairs([("bootstrap.servers", &servers)]).unwrap();
+    let offsets = [(zero.clone(), CommittedOffset { offset: -1, ..Default::default() })];
+    let altered = Admin::new(admin).unwrap().alter_group_offsets(&group, offsets.into()).await;
+    assert!(matches!(altered, Err(AdminError::NegativeOffset { offset: -1, .. })), "{altered:?}");
+    assert_eq!(consumer.committed([zero.clone()]).await.unwrap()[&zero].offset, 2);
+    assert!(consumer.close(PATIENCE).await);
 }
 
 #[tokio::test]

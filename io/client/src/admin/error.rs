@@ -45,6 +45,14 @@ pub enum AdminError {
         /// Its id as given.
         broker: i32,
     },
+    /// A negative offset was to be committed; nothing was.
+    #[error("{offset} is no offset to commit for partition {partition}")]
+    NegativeOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset.
+        offset: i64,
+    },
     /// A reset starts from what is committed, and nothing is.
     #[error("group `{group}` has committed nothing for {partition}")]
     NothingCommitted {
@@ -74,6 +82,7 @@ impl AdminError {
             | Self::Start(_)
             | Self::Unanswered { .. }
             | Self::UnknownBroker { .. }
+            | Self::NegativeOffset { .. }
             | Self::NothingCommitted { .. } => false,
         }
     }

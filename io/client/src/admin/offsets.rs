@@ -86,12 +86,17 @@ impl Admin {
     /// Commits offsets on behalf of a group without members; a new group comes into being by it.
     ///
     /// # Errors
-    /// `UNKNOWN_MEMBER_ID` if the group has members, for each partition.
+    /// `UNKNOWN_MEMBER_ID` if the group has members, for each partition. [`AdminError::NegativeOffset`], before
+    /// anything is committed.
     pub async fn alter_group_offsets(
         &self,
         group: &str,
         offsets: BTreeMap<TopicPartition, CommittedOffset>,
     ) -> Result<BTreeMap<TopicPartition, Result<(), AdminError>>, AdminError> {
+        if let Some((partition, it)) = offsets.iter().find(|(_, it)| it.offset < 0) {
+            let (partition, offset) = (partition.clone(), it.offset);
+            return Err(AdminError::NegativeOffset { partition, offset });
+        }
         let group = group.to_owned();
         self.run(move |session| {
             let (group, offsets) = (group.clone(), offsets.clone());

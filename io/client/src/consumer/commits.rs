@@ -48,6 +48,11 @@ impl Commits {
         if !self.has_group {
             return done(Err(CommitError::NoGroup));
         }
+        // The coordinator would take -1 for none, and others as they are.
+        if let Some((partition, it, _)) = offsets.iter().find(|(_, it, _)| it.offset < 0) {
+            let (partition, offset) = (partition.clone(), it.offset);
+            return done(Err(CommitError::NegativeOffset { partition, offset }));
+        }
         let mut buffer = self.shared.buffer.lock();
         for (partition, offset, epoch) in &offsets {
             if let Some(epoch) = epoch {

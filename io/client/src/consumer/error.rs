@@ -92,6 +92,14 @@ pub enum CommitError {
     /// The consumer has no `group.id`.
     #[error("a consumer without group.id cannot commit")]
     NoGroup,
+    /// An offset is negative; nothing was committed.
+    #[error("{offset} is no offset to commit for `{partition}`")]
+    NegativeOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset.
+        offset: i64,
+    },
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,
@@ -104,7 +112,7 @@ impl CommitError {
             Self::Partitions { failures } => {
                 failures.values().any(|why| matches!(why, CommitRefusal::TimedOut { .. }))
             }
-            Self::NoGroup | Self::Closed => false,
+            Self::NoGroup | Self::NegativeOffset { .. } | Self::Closed => false,
         }
     }
 }
@@ -146,6 +154,14 @@ pub enum ConsumerError {
     NotAssigned {
         /// The partition.
         partition: TopicPartition,
+    },
+    /// There is no negative offset to read on at.
+    #[error("{offset} is no offset of `{partition}`")]
+    NegativeOffset {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset.
+        offset: i64,
     },
     /// The pattern is no regular expression.
     #[error("`{pattern}` is no pattern for topics: {why}")]
@@ -193,6 +209,7 @@ impl ConsumerError {
             Self::Partition { code, .. } => code.is_retriable(),
             Self::Cluster(error) => error.is_retriable(),
             Self::NotAssigned { .. }
+            | Self::NegativeOffset { .. }
             | Self::Pattern { .. }
             | Self::NoGroup
             | Self::Closed

@@ -7,7 +7,14 @@ use super::{Consumer, ConsumerError, Position, TopicPartition, lookup};
 
 impl Consumer {
     /// Reads on at `offset`. Records taken by earlier polls stay valid.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NegativeOffset`], and [`ConsumerError::NotAssigned`]. An offset past the partition's
+    /// end is noticed later: `auto.offset.reset` says what happens then.
     pub async fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<(), ConsumerError> {
+        if offset < 0 {
+            return Err(ConsumerError::NegativeOffset { partition: partition.clone(), offset });
+        }
         self.seek_to(partition, SeekTo::Position(Position::at(offset))).await
     }
 
