@@ -271,6 +271,26 @@ async fn a_negative_offset_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn nothing_is_assigned_once_unsubscribing_has_returned() {
+    let servers = bootstrap();
+    // A listener that never looks has the guard of the revocation; nobody waits for it.
+    for listens in [false, true] {
+        let (topic, group) = (unique("unsubscribed"), unique("group"));
+        create_topic(&servers, &topic, 2).await;
+        let consumer = member(&servers, &group).build().unwrap();
+        consumer.subscribe([&topic]).unwrap();
+        own(&consumer, 2).await;
+        let events = listens.then(|| consumer.rebalance_events().unwrap());
+        tokio::time::timeout(PATIENCE, consumer.unsubscribe()).await.unwrap().unwrap();
+        assert_eq!(consumer.assignment(), BTreeSet::new());
+        drop(events);
+        consumer.subscribe([&topic]).unwrap();
+        own(&consumer, 2).await;
+        assert!(consumer.close(PATIENCE).await);
+    }
+}
+
+#[tokio::test]
 async fn pausing_a_partition_that_is_not_owned_changes_nothing() {
     let consumer = Consumer::builder().bootstrap_servers("127.0.0.1:1").build().unwrap();
     consumer.assign([zero("t")]).await.unwrap();

@@ -178,7 +178,7 @@ impl Consumer {
             return Err(ConsumerError::NoGroup);
         }
         let topics = topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect();
-        self.send(Command::Subscribe(topics))
+        self.send(Command::Subscribe(topics, None))
     }
 
     /// Joins the group for whichever topics match a regular expression, now and later, in place of
@@ -221,10 +221,13 @@ impl Consumer {
         Ok(self.ask(Command::Status).await?.topics)
     }
 
-    /// Leaves the group, or drops the assigned partitions.
+    /// Leaves the group, or drops the assigned partitions. Once it returns, nothing is assigned and nothing
+    /// more is polled. The goodbye follows in the background: what was processed is committed first if auto
+    /// commit is on, and a [`RevocationGuard`] or a [`PartitionStream`] that is still there may commit what
+    /// it has until it is dropped.
     pub async fn unsubscribe(&self) -> Result<(), ConsumerError> {
         if self.settings.group_id.is_some() {
-            return self.send(Command::Subscribe(BTreeSet::new()));
+            return self.ask(|done| Command::Subscribe(BTreeSet::new(), Some(done))).await;
         }
         self.assign([]).await
     }

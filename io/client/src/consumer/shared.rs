@@ -33,6 +33,9 @@ pub(super) struct Shared {
     pub(super) faults: Mutex<Faults>,
     /// A revocation that waits for the application's next poll.
     pub(super) revocation: Mutex<Option<RequestId>>,
+    /// Set when nothing is wanted of the group any more, though guards and streams may not be done with what
+    /// it had given.
+    pub(super) unsubscribed: AtomicBool,
     /// Set when the member left because nobody polled.
     pub(super) away: AtomicBool,
     closed: AtomicBool,
@@ -92,6 +95,7 @@ impl Shared {
             streams: Streams::default(),
             faults: Mutex::default(),
             revocation: Mutex::default(),
+            unsubscribed: AtomicBool::new(false),
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -168,6 +172,7 @@ impl Shared {
     /// Takes that something else is subscribed to: what refused the earlier group is history.
     pub(super) fn begin_subscription(&self) {
         self.touch();
+        self.unsubscribed.store(false, Ordering::SeqCst);
         self.faults.lock().group_refusal = None;
     }
 

@@ -1,6 +1,7 @@
 //! Where reading goes on, and whether: seeks, pauses, positions.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::task::{Command, SeekTo};
 use super::{Consumer, ConsumerError, Position, TopicPartition, lookup};
@@ -71,8 +72,11 @@ impl Consumer {
         self.shared.buffer.lock().paused().cloned().collect()
     }
 
-    /// Returns the owned partitions.
+    /// Returns the owned partitions: none from [`unsubscribe`](Self::unsubscribe) on.
     pub fn assignment(&self) -> BTreeSet<TopicPartition> {
+        if self.shared.unsubscribed.load(Ordering::SeqCst) {
+            return BTreeSet::new();
+        }
         self.shared.buffer.lock().owned().map(|(partition, _)| partition.clone()).collect()
     }
 

@@ -34,7 +34,8 @@ mod revoking;
 
 /// What the application asks for.
 pub(super) enum Command {
-    Subscribe(BTreeSet<TopicName>),
+    /// To no topics is to leave the group.
+    Subscribe(BTreeSet<TopicName>, Option<oneshot::Sender<()>>),
     SubscribePattern(Pattern),
     SubscribeRegex(Regex),
     Assign(BTreeSet<TopicPartition>, oneshot::Sender<()>),
@@ -180,7 +181,7 @@ impl Task {
     fn command(&mut self, clock: Clock, command: Command) {
         let now = clock.now();
         match command {
-            Command::Subscribe(topics) => {
+            Command::Subscribe(topics, done) => {
                 self.shared.begin_subscription();
                 let unsubscribes = topics.is_empty();
                 let actions = self.machine.handle_subscribe(now, topics);
@@ -188,6 +189,10 @@ impl Task {
                 if unsubscribes {
                     // There may be no further poll for the group to wait for.
                     self.finish_given(clock);
+                    self.shared.unsubscribed.store(true, Ordering::SeqCst);
+                }
+                if let Some(done) = done {
+                    let _ = done.send(());
                 }
             }
             Command::SubscribePattern(pattern) => {
@@ -201,6 +206,7 @@ impl Task {
                 self.execute(clock, actions, None);
             }
             Command::Assign(partitions, done) => {
+                self.shared.unsubscribed.store(false, Ordering::SeqCst);
                 let actions = self.machine.handle_assign(now, partitions, &*self.shared);
                 self.execute(clock, actions, None);
                 // Whatever was to be given back is.
