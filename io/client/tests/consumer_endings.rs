@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kohort::admin::{Admin, AdminError, CommittedOffset};
 use kohort::config::{AdminConfig, Properties};
 use kohort::consumer::{
-    CommitError, Consumer, ConsumerError, FetchStatus, Records, TopicPartition,
+    CommitError, Consumer, ConsumerError, FetchStatus, PollError, Records, TopicPartition,
 };
 use support::{
     PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
@@ -288,6 +288,27 @@ async fn nothing_is_assigned_once_unsubscribing_has_returned() {
         own(&consumer, 2).await;
         assert!(consumer.close(PATIENCE).await);
     }
+}
+
+#[tokio::test]
+async fn a_consumer_that_several_share_closes_once_and_tells_all_of_them() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("shared"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    let consumer = member(&servers, &group).build().unwrap();
+    consumer.subscribe([&topic]).unwrap();
+    own(&consumer, 1).await;
+    let (polled, one, other) = tokio::join!(
+        consumer.poll(Duration::MAX),
+        consumer.close(PATIENCE),
+        consumer.close(PATIENCE)
+    );
+    assert!(one && other && consumer.close(PATIENCE).await, "asked again, told the same");
+    assert!(matches!(polled, Err(PollError::Closed)), "{polled:?}");
+    assert!(matches!(consumer.poll(PATIENCE).await, Err(PollError::Closed)));
+    assert!(matches!(consumer.subscribe([&topic]), Err(ConsumerError::Closed)));
+    assert!(matches!(consumer.assign([zero(&topic)]).await, Err(ConsumerError::Closed)));
+    assert!(matches!(consumer.commit_sync().await, Err(CommitError::Closed)));
 }
 
 #[tokio::test]

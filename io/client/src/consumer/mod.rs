@@ -415,15 +415,20 @@ impl Consumer {
     /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts
     /// as processed, and the latest poll's [`Records`] do if all of them were read to the end, in whichever
     /// way; if only some were, none of that poll do. Returns false when `timeout` was too short for all
-    /// that; the consumer is closed all the same.
-    pub async fn close(self, timeout: Duration) -> bool {
+    /// that; the consumer is closed all the same. Whoever shares the consumer is told so, and another call
+    /// returns the same. Dropping the future does not stop it.
+    pub async fn close(&self, timeout: Duration) -> bool {
         self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
     }
 
     /// Closes as [`close`](Self::close) does, with more to choose.
-    pub async fn close_with(self, options: CloseOptions) -> bool {
+    pub async fn close_with(&self, options: CloseOptions) -> bool {
         let CloseOptions { timeout, leave } = options;
-        self.ask(|done| Command::Close { leave, timeout, done }).await.unwrap_or(false)
+        let (done, closed) = oneshot::channel();
+        // Without a task to take it, it is closed already.
+        let _ = self.commands.send(Command::Close { leave, timeout, done });
+        let before = || self.shared.closed_in_time.get().copied().unwrap_or(false);
+        closed.await.unwrap_or_else(|_| before())
     }
 
     /// Says that the records of earlier polls are processed, and what waited for that.
@@ -442,6 +447,9 @@ impl Consumer {
 
     /// Takes what is there, without waiting.
     fn take(&self, limit: Limit) -> Result<Option<Records>, PollError> {
+        if let Some(end) = self.shared.ended() {
+            return Err(end);
+        }
         let mut reader = self.reader.lock();
         let mut parts: Vec<Part> = Vec::new();
         let (mut count, mut bytes, mut taken) = (0, 0, 0);
@@ -490,7 +498,7 @@ impl Consumer {
         self.shared.credits.look_again();
         match broken.map(PollError::Corrupt).or_else(|| self.shared.take_fault()) {
             Some(error) => Err(error),
-            None => self.shared.ended().map_or(Ok(None), Err),
+            None => Ok(None),
         }
     }
 
@@ -520,6 +528,9 @@ impl Consumer {
     }
 
     fn send(&self, command: Command) -> Result<(), ConsumerError> {
+        if self.shared.ended().is_some() {
+            return Err(self.closed());
+        }
         self.commands.send(command).map_err(|_| self.closed())
     }
 

@@ -2,8 +2,8 @@
 //! application has to be told, and when it last polled.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use kohort_client_core::consumer::buffer::Buffer;
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     closed: AtomicBool,
     /// Set with it if the task panicked.
     failed: AtomicBool,
+    /// Whether the time was enough for closing, once it is done.
+    pub(super) closed_in_time: OnceLock<bool>,
     /// How many partitions' records of the latest poll were not walked to their end.
     pub(super) unread: Mutex<Arc<AtomicUsize>>,
     /// Shared with the records of all polls.
@@ -99,6 +101,7 @@ impl Shared {
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            closed_in_time: OnceLock::new(),
             // Before the first poll there is nothing that could be done with.
             unread: Mutex::new(Arc::new(AtomicUsize::new(1))),
             lease: Arc::default(),

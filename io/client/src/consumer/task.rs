@@ -64,6 +64,21 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it makes no sense any more once the consumer closes.
+    fn begins_something(&self) -> bool {
+        let finishes = matches!(
+            self,
+            Self::Commit { .. }
+                | Self::GiveBack(_)
+                | Self::Apart(..)
+                | Self::Status(_)
+                | Self::Close { .. }
+        );
+        !finishes
+    }
+}
+
 pub(super) enum SeekTo {
     Position(Position),
     Time(i64),
@@ -180,6 +195,10 @@ impl Task {
 
     fn command(&mut self, clock: Clock, command: Command) {
         let now = clock.now();
+        if self.closing.is_some() && command.begins_something() {
+            // Whoever waits is told that the consumer is closed.
+            return;
+        }
         match command {
             Command::Subscribe(topics, done) => {
                 self.shared.begin_subscription();
@@ -526,6 +545,8 @@ impl Task {
     fn end(self) {
         let in_time = self.machine.is_all_committed()
             && self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
+        // There is one end.
+        let _ = self.shared.closed_in_time.set(in_time);
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
             let _ = done.send(in_time);
         }
