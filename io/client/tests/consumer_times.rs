@@ -105,3 +105,16 @@ async fn seeking_goes_to_a_time_to_either_end_and_to_an_offset() {
     }
     assert!(consumer.close(PATIENCE).await);
 }
+
+#[tokio::test]
+async fn an_offset_found_by_time_comes_with_the_time_of_its_record() {
+    let (servers, topic, now) = (bootstrap(), unique("found"), now());
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, now, &[3 * HOUR, 2 * HOUR, HOUR]).await;
+    let (consumer, zero) = (reader(&servers, "earliest"), TopicPartition::new(topic.as_str(), 0));
+    let asked = [(zero.clone(), now - 2 * HOUR - 5)];
+    let found = consumer.offsets_for_times(asked).await.unwrap()[&zero];
+    assert_eq!((found.offset, found.timestamp), (1, now - 2 * HOUR));
+    let nothing = consumer.offsets_for_times([(zero, now)]).await.unwrap();
+    assert!(nothing.is_empty(), "{nothing:?}");
+}

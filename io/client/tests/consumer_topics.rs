@@ -149,3 +149,20 @@ async fn a_topic_deleted_and_created_again_is_read_from_its_new_start() {
     assert!(told, "the application hears of it");
     assert!(consumer.close(PATIENCE).await);
 }
+
+#[tokio::test]
+async fn partitions_and_topics_are_told_whether_subscribed_to_or_not() {
+    let (servers, topic) = (bootstrap(), unique("told"));
+    create_topic(&servers, &topic, 3).await;
+    let consumer = member(&servers).build().unwrap();
+    let partitions = consumer.partitions_for(&topic).await.unwrap();
+    assert_eq!(partitions.iter().map(|it| it.index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(partitions.iter().all(|it| it.leader >= 0), "{partitions:?}");
+    assert_eq!(consumer.partitions_for(&unique("nowhere")).await.unwrap(), []);
+    let refused = consumer.partitions_for("no topic's name").await;
+    assert!(matches!(refused, Err(ConsumerError::Topic { .. })), "{refused:?}");
+    let topics = consumer.list_topics().await.unwrap();
+    assert_eq!(topics[topic.as_str()].len(), 3);
+    assert!(consumer.subscription().await.unwrap().is_empty());
+    assert!(consumer.close(PATIENCE).await);
+}

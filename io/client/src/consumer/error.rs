@@ -174,6 +174,14 @@ pub enum ConsumerError {
     /// Subscribing and committing need a `group.id`.
     #[error("this needs a group.id")]
     NoGroup,
+    /// A broker refuses a topic.
+    #[error("topic `{topic}`: {code}")]
+    Topic {
+        /// The topic.
+        topic: Arc<str>,
+        /// What the broker says.
+        code: ErrorCode,
+    },
     /// A broker refuses a partition.
     #[error("`{partition}`: {code}")]
     Partition {
@@ -206,7 +214,7 @@ impl ConsumerError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
-            Self::Partition { code, .. } => code.is_retriable(),
+            Self::Topic { code, .. } | Self::Partition { code, .. } => code.is_retriable(),
             Self::Cluster(error) => error.is_retriable(),
             Self::NotAssigned { .. }
             | Self::NegativeOffset { .. }

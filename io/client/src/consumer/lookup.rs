@@ -11,6 +11,9 @@ use kohort_client_core::consumer::offsets::{
 pub(super) use kohort_client_core::consumer::positions::{EARLIEST, LATEST};
 use kohort_client_core::consumer::{IsolationLevel, OffsetAndMetadata, TopicPartition};
 use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
 use kohort_protocol::messages::offset_fetch::OffsetFetchResponse;
 use tokio::time::Instant;
 
@@ -23,6 +26,8 @@ use crate::net::{Purpose, after};
 pub struct OffsetAndTimestamp {
     /// The offset of the first record not older than the time asked for.
     pub offset: i64,
+    /// That record's timestamp, in Unix milliseconds.
+    pub timestamp: i64,
     /// The leader epoch of that record, when known.
     pub leader_epoch: Option<i32>,
 }
@@ -98,7 +103,7 @@ impl Consumer {
     }
 
     /// Tries until it works, fails for good, or the time is up.
-    async fn retry<T, F>(
+    pub(super) async fn retry<T, F>(
         &self,
         attempt: impl Fn() -> F + Send + 'static,
     ) -> Result<T, ConsumerError>
@@ -207,11 +212,13 @@ async fn list_offsets(
         let connection = cluster.connection(node, Purpose::General).await?;
         let request = list_offsets_request(&wanted, isolation);
         let answer = connection.send(&request).await.map_err(ClusterError::from)?;
+        let timestamps = timestamps_of(&answer);
         for (partition, answer) in read_listed(answer) {
             match answer {
                 Ok(Some(it)) => {
-                    let it =
-                        OffsetAndTimestamp { offset: it.offset, leader_epoch: it.leader_epoch };
+                    let (offset, leader_epoch) = (it.offset, it.leader_epoch);
+                    let timestamp = timestamps.get(&partition).copied().unwrap_or(-1);
+                    let it = OffsetAndTimestamp { offset, timestamp, leader_epoch };
                     found.insert(partition, it);
                 }
                 Ok(None) => {}
@@ -223,6 +230,17 @@ async fn list_offsets(
         }
     }
     Ok(found)
+}
+
+fn timestamps_of(answer: &ListOffsetsResponse) -> BTreeMap<TopicPartition, i64> {
+    let of_topic = |topic: &ListOffsetsTopicResponse| {
+        let name: Arc<str> = topic.name.as_str().into();
+        let of = |it: &ListOffsetsPartitionResponse| {
+            (TopicPartition { topic: name.clone(), partition: it.partition_index }, it.timestamp)
+        };
+        topic.partitions.iter().map(of).collect::<Vec<_>>()
+    };
+    answer.topics.iter().flat_map(of_topic).collect()
 }
 
 async fn known_topics(

@@ -52,6 +52,7 @@ mod spare;
 mod steering;
 mod streams;
 mod task;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,6 +70,7 @@ use kohort_client_core::consumer::reader::{Limit, Reader, ReaderConfig};
 pub use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
+pub use kohort_client_core::metadata::PartitionView;
 use kohort_client_core::panics::caught;
 use kohort_protocol::ErrorCode;
 pub use lookup::OffsetAndTimestamp;
