@@ -258,17 +258,12 @@ impl Groups {
 
     /// Takes in that a connection is open under a client's name.
     pub(crate) fn connection_opened(&self, connection: ConnectionId, id: &str, host: &str) {
-        if self.heeds_connections() {
-            self.shared.clients.lock().opened(self.clock.now(), connection, id, host);
-        }
+        self.shared.clients.lock().opened(self.clock.now(), connection, id, host);
     }
 
     /// Takes in that a connection is over, and tells the shards whose members spoke over it if a process
     /// may have died with it.
     pub(crate) fn connection_closed(&self, caller: &Caller, closing: Closing) {
-        if !self.heeds_connections() {
-            return;
-        }
         let ended = self.shared.clients.lock().closed(self.clock.now(), caller.connection, closing);
         // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
         if *self.stopping.borrow() {
@@ -291,10 +286,6 @@ impl Groups {
                 }
             }
         }
-    }
-
-    fn heeds_connections(&self) -> bool {
-        self.config.typed().group_disconnect_grace_ms >= 0
     }
 
     /// Returns the ways to ask each shard what there is in it.

@@ -137,6 +137,8 @@ pub enum CauseKind {
     MemberExpired {
         /// Who.
         member: Arc<str>,
+        /// When its connection closed, or when it was last heard if that is not known.
+        since: Timestamp,
     },
     /// A member's connection closed without a leave, and it did not come back within the grace.
     MemberDisconnected {
@@ -233,12 +235,22 @@ impl CauseKind {
         }
     }
 
+    /// Returns since when the member that this took out has done nothing, where it tells.
+    pub(crate) fn silent_since(&self) -> Option<Timestamp> {
+        match self {
+            Self::MemberExpired { since, .. } | Self::MemberDisconnected { since, .. } => {
+                Some(*since)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the member that this took out of the group, if it did.
     pub fn member_gone(&self) -> Option<&Arc<str>> {
         match self {
             Self::MemberLeft { member, .. }
             | Self::MemberRemoved { member, .. }
-            | Self::MemberExpired { member }
+            | Self::MemberExpired { member, .. }
             | Self::MemberDisconnected { member, .. }
             | Self::MemberDidNotRejoin { member }
             | Self::MemberDidNotSync { member }
@@ -260,7 +272,7 @@ impl fmt::Display for CauseKind {
             Self::MemberRemoved { member, instance, reason } => {
                 write!(f, "member {member} ({instance}) was removed{}", because(reason.as_deref()))
             }
-            Self::MemberExpired { member } => {
+            Self::MemberExpired { member, .. } => {
                 write!(f, "member {member} was silent for longer than its session timeout")
             }
             Self::MemberDisconnected { member, .. } => {

@@ -45,11 +45,28 @@ impl Whose<'_> {
     }
 }
 
-/// Where a member was heard last, and its absence if that connection closed.
+/// Where and when a member was heard last, and its absence if that connection closed.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     connection: Option<ConnectionId>,
+    last: LastSign,
     absence: Option<Box<Absence>>,
+}
+
+/// The last sign of a member. It is kept whether or not the member's session ends with its connection: if
+/// the session runs out, this tells for how long nobody has worked on what the member had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastSign {
+    /// It was heard then, and its connection is still open as far as that is known.
+    Heard(Timestamp),
+    /// The connection it was heard over closed then.
+    Lost(Timestamp),
+}
+
+impl Default for LastSign {
+    fn default() -> Self {
+        Self::Heard(0)
+    }
 }
 
 #[derive(Debug)]
@@ -80,23 +97,54 @@ impl Presence {
     pub(crate) fn hear(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
         let Some(connection) = turn.connection else { return };
         if self.connection == Some(connection) {
+            self.note_sign(turn.now);
             return;
         }
         self.forget(turn.timers, turn.heard, whose);
         turn.heard.insert(whose.over(connection));
         self.connection = Some(connection);
+        self.last = LastSign::Heard(turn.now);
+    }
+
+    /// Takes in that the member gave a sign over a connection it is known by. One that came in before that
+    /// connection closed, and is handled after, is older than its end.
+    pub(crate) fn note_sign(&mut self, now: Timestamp) {
+        if let LastSign::Heard(at) = &mut self.last {
+            *at = now;
+        }
+    }
+
+    /// Returns since when there has been no sign of the member: since the connection closed over which it was
+    /// heard last, or since it was heard if that one is open.
+    pub(crate) fn silent_since(&self) -> Timestamp {
+        match self.last {
+            LastSign::Heard(at) | LastSign::Lost(at) => at,
+        }
+    }
+
+    /// Returns when the connection closed over which the member was heard last, if it did.
+    pub(crate) fn lost_since(&self) -> Option<Timestamp> {
+        match self.last {
+            LastSign::Heard(_) => None,
+            LastSign::Lost(at) => Some(at),
+        }
     }
 
     /// Takes in that the member asked for something that any of its connections may carry.
     pub(crate) fn see(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
-        if self.absence.is_some() {
+        if self.lost_since().is_some() {
             self.hear(turn, whose);
         }
     }
 
-    /// Takes in that the peer closed the connection the member was heard over last.
-    pub(crate) fn lose(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>) {
+    /// Takes in that the peer closed the connection the member was heard over last. `ends` says whether its
+    /// session is to end with it.
+    pub(crate) fn lose(&mut self, turn: &mut Turn<'_>, whose: Whose<'_>, ends: bool) {
         let now = turn.now;
+        self.last = LastSign::Lost(now);
+        if !ends {
+            return;
+        }
         let mut absence = Absence { since: now, look: Alarm::default(), hoped_until: now };
         absence.wait(turn, whose, grace_ms(turn));
         self.absence = Some(Box::new(absence));
@@ -143,6 +191,18 @@ impl Presence {
         let next = ((now - absence.since) / LOOKS).clamp(grace_ms / LOOKS, grace_ms).max(1);
         absence.wait(turn, whose, next);
         Absent::Wait
+    }
+
+    /// Takes in that the member is away on purpose: its connection may close.
+    pub(crate) fn excuse(
+        &mut self,
+        timers: &mut Timers<TimerKey>,
+        heard: &mut Heard,
+        whose: Whose<'_>,
+        now: Timestamp,
+    ) {
+        self.forget(timers, heard, whose);
+        self.last = LastSign::Heard(now);
     }
 
     /// Lets go of the connection and of the absence: the member goes, or is somewhere else.

@@ -167,7 +167,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         CauseKind::MemberRemoved { member, reason, .. } => {
             ("removed", Some(member), reason.as_deref())
         }
-        CauseKind::MemberExpired { member } => ("expired", Some(member), None),
+        CauseKind::MemberExpired { member, .. } => ("expired", Some(member), None),
         CauseKind::MemberDisconnected { member, .. } => ("disconnected", Some(member), None),
         CauseKind::MemberDidNotRejoin { member } => ("did-not-rejoin", Some(member), None),
         CauseKind::MemberDidNotSync { member } => ("did-not-sync", Some(member), None),

@@ -15,6 +15,7 @@ use kohort_protocol::messages::leave_group::{
 use super::state::ClassicGroup;
 use crate::group::event::CauseKind;
 use crate::group::turn::Turn;
+use crate::shard::Timestamp;
 
 impl ClassicGroup {
     /// Handles the leave of some members: returns the result of each.
@@ -29,8 +30,8 @@ impl ClassicGroup {
             let result = self.leave_one(turn, identity);
             let error_code = result.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
             results.push(member_response(identity, error_code));
-            if let Ok(Some(cause)) = result {
-                self.note_cause(turn.now, cause);
+            if let Ok(Some((cause, lost))) = result {
+                self.note_gone(turn.now, cause, lost);
                 rebalance = true;
             }
         }
@@ -42,12 +43,13 @@ impl ClassicGroup {
         results
     }
 
-    /// Removes one member. Returns why that rebalances the group, if it does.
+    /// Removes one member. Returns why that rebalances the group, if it does, and when the connection of
+    /// one that is removed had closed. One that leaves worked until then.
     fn leave_one(
         &mut self,
         turn: &mut Turn<'_>,
         identity: &MemberIdentity,
-    ) -> Result<Option<CauseKind>, ErrorCode> {
+    ) -> Result<Option<(CauseKind, Option<Timestamp>)>, ErrorCode> {
         let member_id = identity.member_id.as_str();
         let instance_id = identity.group_instance_id.as_deref();
         let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty());
@@ -64,12 +66,10 @@ impl ClassicGroup {
             self.check_member(member_id, instance_id)?;
             CauseKind::MemberLeft { member: member_id.into(), reason }
         };
-        if let CauseKind::MemberRemoved { member, .. } | CauseKind::MemberLeft { member, .. } =
-            &cause
-        {
-            self.remove(turn, member, ErrorCode::UNKNOWN_MEMBER_ID);
-        }
-        Ok(Some(cause))
+        let gone = cause.member_gone().cloned();
+        let lost = gone.and_then(|gone| self.remove(turn, &gone, ErrorCode::UNKNOWN_MEMBER_ID));
+        let lost = lost.filter(|_| matches!(cause, CauseKind::MemberRemoved { .. }));
+        Ok(Some((cause, lost)))
     }
 }
 

@@ -39,10 +39,9 @@ impl ClassicGroup {
                 let key = || TimerKey::session(whose.group, whose.member);
                 turn.timers.arm(&mut pending.session, due, key);
             }
-        } else if let Some(member) = self.members.get_mut(member_id)
-            && ends_with_connection(turn, member.is_static())
-        {
-            member.presence.lose(turn, whose);
+        } else if let Some(member) = self.members.get_mut(member_id) {
+            let ends = ends_with_connection(turn, member.is_static());
+            member.presence.lose(turn, whose, ends);
         }
     }
 

@@ -150,8 +150,9 @@ impl ClassicGroup {
         if !member.is_new && (member.awaits_join() || member.awaits_sync()) {
             return;
         }
+        let since = member.presence.silent_since();
         self.remove(turn, member_id, ErrorCode::UNKNOWN_MEMBER_ID);
-        self.rebalance(turn, CauseKind::MemberExpired { member: member_id.clone() });
+        self.rebalance(turn, CauseKind::MemberExpired { member: member_id.clone(), since });
     }
 
     /// Calls the members to a group that was loaded with more of them than may be.
@@ -170,6 +171,24 @@ impl ClassicGroup {
         }
     }
 
+    /// Notes a cause that took a member out whose connection had closed before, if it had: the member has
+    /// served nothing since then.
+    pub(super) fn note_gone(&mut self, now: Timestamp, kind: CauseKind, lost: Option<Timestamp>) {
+        let member = kind.member_gone().cloned();
+        self.note_cause(now, kind);
+        if let Some(member) = member {
+            self.note_given_up(&member, lost);
+        }
+    }
+
+    /// Notes since when a member has served nothing, if that is known and the group rebalances.
+    pub(super) fn note_given_up(&mut self, member: &Arc<str>, since: Option<Timestamp>) {
+        if let (Some(rebalance), Some(since)) = (&mut self.rebalance, since) {
+            let known = rebalance.given_up.entry(member.clone()).or_insert(since);
+            *known = since.min(*known);
+        }
+    }
+
     pub(super) fn note_cause(&mut self, now: Timestamp, kind: CauseKind) {
         let rebalance = self.rebalance.get_or_insert_with(|| {
             Box::new(RebalanceInProgress {
@@ -182,10 +201,7 @@ impl ClassicGroup {
             })
         });
         if let Some(member) = kind.member_gone() {
-            let since = match &kind {
-                CauseKind::MemberDisconnected { since, .. } => *since,
-                _ => now,
-            };
+            let since = kind.silent_since().unwrap_or(now);
             rebalance.given_up.entry(member.clone()).or_insert(since);
         }
         if rebalance.causes.len() < Rebalance::MAX_CAUSES {
@@ -241,8 +257,8 @@ impl ClassicGroup {
     fn complete_join(&mut self, turn: &mut Turn<'_>) {
         turn.timers.disarm(&mut self.phase);
         for member in self.waiting(|member| !member.awaits_join() && !member.is_static()) {
-            self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
-            self.note_cause(turn.now, CauseKind::MemberDidNotRejoin { member });
+            let lost = self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.note_gone(turn.now, CauseKind::MemberDidNotRejoin { member }, lost);
         }
         if self.members.is_empty() {
             self.become_empty(turn);
@@ -305,8 +321,8 @@ impl ClassicGroup {
             return;
         }
         for member in late {
-            self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
-            self.note_cause(turn.now, CauseKind::MemberDidNotSync { member });
+            let lost = self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.note_gone(turn.now, CauseKind::MemberDidNotSync { member }, lost);
         }
         self.prepare(turn);
     }

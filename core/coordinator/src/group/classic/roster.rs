@@ -8,6 +8,7 @@ use super::state::{ClassicGroup, ClassicState};
 use crate::group::presence::Whose;
 use crate::group::request::{join_error, sync_error};
 use crate::group::turn::{TimerKey, Turn};
+use crate::shard::Timestamp;
 
 impl ClassicGroup {
     /// Adds a member. The first one lends its protocol type to the group and leads it.
@@ -24,17 +25,20 @@ impl ClassicGroup {
     }
 
     /// Removes a member or a pending one with its timer. What it had parked is answered with
-    /// `error`, so that its owner finds out.
-    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, member_id: &str, error: ErrorCode) {
+    /// `error`, so that its owner finds out. Returns when the member's connection closed, if it did.
+    pub(super) fn remove(
+        &mut self,
+        turn: &mut Turn<'_>,
+        member_id: &str,
+        error: ErrorCode,
+    ) -> Option<Timestamp> {
         self.remove_pending(turn, member_id);
         if !self.members.contains_key(member_id) {
-            return;
+            return None;
         }
         self.refuse_parked(turn, member_id, error, "");
         self.release_held(turn, member_id, error);
-        let Some(mut member) = self.members.remove(member_id) else {
-            return;
-        };
+        let mut member = self.members.remove(member_id)?;
         turn.timers.disarm(&mut member.session);
         let whose = Whose { group: &self.id, member: &member.id };
         member.presence.forget(turn.timers, turn.heard, whose);
@@ -50,6 +54,7 @@ impl ClassicGroup {
         if self.is_leader(member_id) {
             self.leader = self.members.keys().next().cloned();
         }
+        member.presence.lost_since()
     }
 
     /// Forgets a pending member, if it is one.
@@ -137,7 +142,8 @@ impl ClassicGroup {
 
     /// Gives a member a whole session from now.
     pub(super) fn refresh_session(&mut self, turn: &mut Turn<'_>, member_id: &str) {
-        if let Some(member) = self.members.get(member_id) {
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.presence.note_sign(turn.now);
             let timeout_ms = member.session_timeout_ms.into();
             self.arm_session(turn, member_id, timeout_ms);
         }

@@ -38,6 +38,7 @@ impl ClassicGroup {
         new: Arc<str>,
     ) {
         let resubscribed = self.resubscribes(&old, &joining.protocols);
+        let silent_since = self.members.get(&old).map(|member| member.presence.silent_since());
         let old_leader = self.leader.clone();
         self.rename_static_member(turn, &joining, &instance, &old, &new);
         self.update_member(
@@ -57,13 +58,21 @@ impl ClassicGroup {
             }
             ClassicState::PreparingRebalance { .. } => {
                 self.park(turn, &new, joining.parked());
+                self.note_given_up(&old, silent_since);
                 self.note_joined(turn.now, &new);
                 self.maybe_complete_join(turn);
             }
             _ => {
                 self.park(turn, &new, joining.parked());
-                let cause = CauseKind::StaticMemberReplaced { instance, old, new: new.clone() };
-                self.rebalance_joined_by(turn, &new, cause);
+                let cause = CauseKind::StaticMemberReplaced {
+                    instance,
+                    old: old.clone(),
+                    new: new.clone(),
+                };
+                self.note_cause(turn.now, cause);
+                self.note_given_up(&old, silent_since);
+                self.note_joined(turn.now, &new);
+                self.advance_rebalance(turn);
             }
         }
     }

@@ -68,14 +68,6 @@ pub(crate) fn handle_member_timeout(
     }
 }
 
-/// Returns since when a member that goes has served nothing.
-fn gone_since(cause: &CauseKind, now: Timestamp) -> Timestamp {
-    match cause {
-        CauseKind::MemberDisconnected { since, .. } => *since,
-        _ => now,
-    }
-}
-
 /// Takes members out of the group, each for its cause.
 pub(super) fn remove(
     entry: &mut GroupEntry,
@@ -98,13 +90,25 @@ pub(super) fn remove(
 }
 
 impl ConsumerGroup {
+    /// Returns since when a member that goes has served nothing. One that is put out for something else may
+    /// have been gone for long, if its connection was; one that leaves worked until then.
+    fn gone_since(&self, member: &str, cause: &CauseKind, now: Timestamp) -> Timestamp {
+        let lost = || self.timers.get(member)?.presence.lost_since();
+        match cause {
+            CauseKind::MemberLeft { .. } => now,
+            cause => cause.silent_since().or_else(lost).unwrap_or(now),
+        }
+    }
+
     fn remove_members(&mut self, turn: &mut Turn<'_>, members: &[(Arc<str>, CauseKind)]) {
         for (_, cause) in members {
             self.note_cause(turn.now, cause.clone());
         }
         let leaving: Vec<_> = members
             .iter()
-            .filter_map(|(id, cause)| Some((self.state.member(id)?, gone_since(cause, turn.now))))
+            .filter_map(|(id, cause)| {
+                Some((self.state.member(id)?, self.gone_since(id, cause, turn.now)))
+            })
             .collect();
         for (member, since) in leaving {
             let nothing = CurrentAssignment::default();

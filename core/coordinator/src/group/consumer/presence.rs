@@ -91,7 +91,8 @@ impl ConsumerGroup {
     /// Takes in that a member is away on purpose: its connection may close.
     pub(super) fn excuse(&mut self, turn: &mut Turn<'_>, id: &Arc<str>) {
         if let Some(member) = self.timers.get_mut(id) {
-            member.presence.forget(turn.timers, turn.heard, Whose { group: &self.id, member: id });
+            let whose = Whose { group: &self.id, member: id };
+            member.presence.excuse(turn.timers, turn.heard, whose, turn.now);
         }
     }
 
@@ -165,11 +166,12 @@ impl ConsumerGroup {
     pub(crate) fn handle_connection_closed(&mut self, turn: &mut Turn<'_>, id: &Arc<str>) {
         let is_static =
             self.state.peek(id).is_some_and(|(metadata, _)| metadata.instance_id.is_some());
-        if ends_with_connection(turn, is_static)
-            && let Some(member) = self.timers.get_mut(id)
-        {
-            self.member_in_doubt_until = turn.now + grace_ms(turn);
-            member.presence.lose(turn, Whose { group: &self.id, member: id });
+        let ends = ends_with_connection(turn, is_static);
+        if let Some(member) = self.timers.get_mut(id) {
+            if ends {
+                self.member_in_doubt_until = turn.now + grace_ms(turn);
+            }
+            member.presence.lose(turn, Whose { group: &self.id, member: id }, ends);
         }
     }
 

@@ -103,6 +103,9 @@ impl ConsumerGroup {
     ) {
         let session_ms = session_ms.unwrap_or_else(|| self.session_ms(turn));
         self.arm(turn, member, MemberAlarm::Session, session_ms);
+        if let Some(timers) = self.timers.get_mut(member) {
+            timers.presence.note_sign(turn.now);
+        }
     }
 
     /// Starts the session of a member anew that there is nothing to tell. Returns whether there is such a
@@ -115,6 +118,7 @@ impl ConsumerGroup {
         };
         let key = || MemberAlarm::Session.key(group, &member.into());
         turn.timers.arm(&mut timers.session, due, key);
+        timers.presence.note_sign(turn.now);
         true
     }
 
@@ -249,9 +253,10 @@ impl ConsumerGroup {
         if which == MemberAlarm::Join {
             timers.join_is_armed = false;
         }
+        let since = timers.presence.silent_since();
         let member = member.clone();
         Some(match which {
-            MemberAlarm::Session => CauseKind::MemberExpired { member },
+            MemberAlarm::Session => CauseKind::MemberExpired { member, since },
             MemberAlarm::Revocation => CauseKind::MemberDidNotRevoke { member },
             MemberAlarm::Join => CauseKind::MemberDidNotRejoin { member },
             MemberAlarm::Sync => CauseKind::MemberDidNotSync { member },
