@@ -194,6 +194,11 @@ pub enum CauseKind {
         /// The member id now.
         new: Arc<str>,
     },
+    /// The group went over to the other protocol, with the members that are in it.
+    ProtocolChanged {
+        /// The protocol it has now: `classic` or `consumer`.
+        to: &'static str,
+    },
     /// The group was loaded with more members than the configuration allows now.
     OverCapacity {
         /// How many members it has.
@@ -218,6 +223,7 @@ impl CauseKind {
             Self::LeaderRejoined { .. } => "leader-rejoined",
             Self::TopicsChanged { .. } => "topics-changed",
             Self::StaticMemberReplaced { .. } => "static-member-replaced",
+            Self::ProtocolChanged { .. } => "protocol-changed",
             Self::OverCapacity { .. } => "over-capacity",
         }
     }
@@ -230,7 +236,7 @@ impl CauseKind {
             | Self::LeaderRejoined { member, .. }
             | Self::TopicsChanged { member, .. } => Some(member),
             Self::StaticMemberReplaced { new, .. } => Some(new),
-            Self::OverCapacity { .. } => None,
+            Self::ProtocolChanged { .. } | Self::OverCapacity { .. } => None,
             _ => self.member_gone(),
         }
     }
@@ -299,6 +305,9 @@ impl fmt::Display for CauseKind {
             }
             Self::StaticMemberReplaced { instance, old, new } => {
                 write!(f, "static member {instance} came back as {new} in place of {old}")
+            }
+            Self::ProtocolChanged { to } => {
+                write!(f, "the group went over to the {to} protocol")
             }
             Self::OverCapacity { members } => {
                 write!(f, "the group has {members} members, more than it may have")

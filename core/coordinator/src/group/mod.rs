@@ -5,6 +5,7 @@
 //! into being when a member joins or a record is replayed, and goes when nothing of it is left in
 //! the log and nobody is in it.
 
+mod causes;
 mod classic;
 mod consumer;
 mod describe;

@@ -182,6 +182,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         CauseKind::MemberDidNotRevoke { member } => ("did-not-revoke", Some(member), None),
         CauseKind::SubscribedTopicsChanged => ("subscribed-topics-changed", None, None),
         CauseKind::OverCapacity { .. } => ("over-capacity", None, None),
+        CauseKind::ProtocolChanged { .. } => ("protocol-changed", None, None),
         _ => ("?", None, None),
     };
     let line = Line::new(format!("  cause {what}"));
@@ -195,6 +196,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
             line.text("instance", instance).text("old", &names.short(old))
         }
         CauseKind::TopicsChanged { topics, .. } => line.text("topics", &topics.join(",")),
+        CauseKind::ProtocolChanged { to } => line.text("to", to),
         CauseKind::OverCapacity { members } => line.word(format!("members={members}")),
         _ => line,
     };

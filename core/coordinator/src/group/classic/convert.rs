@@ -1,16 +1,19 @@
 //! A classic group as it goes over to the consumer protocol, and as it comes back from there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::member::{ClassicMember, Parked, Protocols};
+use super::rebalance::Before;
 use super::state::{ClassicGroup, ClassicState};
+use crate::group::causes::{Place, Unfinished};
 use crate::group::event::CauseKind;
 use crate::group::hold::Held;
 use crate::group::presence::Presence;
 use crate::group::turn::Turn;
+use crate::shard::Timestamp;
 use crate::timers::Alarm;
 
 /// A member as both protocols know it.
@@ -26,6 +29,19 @@ pub(crate) struct ConvertedMember {
     pub(crate) protocols: Vec<(Arc<str>, Bytes)>,
     /// What it was assigned, in the members' own format.
     pub(crate) assignment: Bytes,
+}
+
+/// What a group of the consumer protocol hands over to the classic one that it becomes.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    /// The members that stay.
+    pub(crate) members: Vec<ConvertedMember>,
+    /// The rebalance under way, if there is one.
+    pub(crate) unfinished: Unfinished,
+    /// Who really had what, those who leave among them.
+    pub(crate) owners: BTreeMap<Place, Arc<str>>,
+    /// Since when those who leave have served nothing.
+    pub(crate) gone: Vec<(Arc<str>, Timestamp)>,
 }
 
 impl ClassicGroup {
@@ -54,10 +70,12 @@ impl ClassicGroup {
         turn: &mut Turn<'_>,
         id: Arc<str>,
         generation: i32,
-        members: Vec<ConvertedMember>,
+        handed_over: HandedOver,
         causes: impl IntoIterator<Item = CauseKind>,
     ) -> Self {
+        let HandedOver { members, unfinished, owners, gone } = handed_over;
         let mut group = Self::new(id);
+        group.orphans = unfinished.orphans;
         group.generation = generation;
         group.protocol_type = Some("consumer".into());
         let assignments: Vec<_> =
@@ -88,8 +106,19 @@ impl ClassicGroup {
         for (member, _) in &assignments {
             group.refresh_session(turn, member);
         }
+        let mut rebalances = false;
         for cause in causes {
-            group.rebalance(turn, cause);
+            rebalances = true;
+            group.note_cause(turn.now, cause);
+        }
+        if rebalances {
+            group.note_cause(turn.now, CauseKind::ProtocolChanged { to: "classic" });
+            let before = Before { members: unfinished.members_before, owners };
+            group.begin_before(unfinished.causes, before);
+            for (member, since) in gone {
+                group.note_given_up(&member, Some(since));
+            }
+            group.advance_rebalance(turn);
         }
         group
     }

@@ -19,7 +19,7 @@ mod state;
 mod static_member;
 mod sync;
 
-pub(crate) use convert::ConvertedMember;
+pub(crate) use convert::{ConvertedMember, HandedOver};
 pub(crate) use join::check_join;
 pub(crate) use leave::{leave_response, leaving_members, member_response};
 pub(crate) use state::{ClassicGroup, ClassicState};

@@ -12,35 +12,28 @@ use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
 
 use super::member::ClassicMember;
 use super::state::ClassicGroup;
+use crate::group::causes::Place;
 use crate::group::event::{Move, Owner, Rebalance};
 use crate::shard::Timestamp;
 
-/// A topic's name and a partition.
-type Place = (Arc<str>, i32);
-
-/// Partitions that had an owner and have none now: whose they were, and until when.
-pub(crate) type Orphans = BTreeMap<Place, (Arc<str>, Timestamp)>;
+/// Who has each partition.
+pub(super) type Owners = BTreeMap<Place, Arc<str>>;
 
 /// Why a partition may have lost its owner before the rebalance ended, for each member.
 pub(super) type GivenUp = BTreeMap<Arc<str>, Timestamp>;
 
 impl ClassicGroup {
-    /// Compares what the log has with what is assigned now. Returns the moves, in order, and how many
+    /// Compares who had what with what is assigned now. Returns the moves, in order, and how many
     /// more there were.
     pub(super) fn moves(
         &mut self,
         now: Timestamp,
         given_up: &GivenUp,
+        before: Owners,
         assignment: impl Fn(&ClassicMember) -> Bytes,
     ) -> (Vec<Move>, usize) {
         if !self.is_consumer_group() {
             return (Vec::new(), 0);
-        }
-        let mut before: BTreeMap<Place, Arc<str>> = BTreeMap::new();
-        for member in self.persisted().iter().flat_map(|persisted| &persisted.members) {
-            for place in places(&member.assignment) {
-                before.insert(place, member.member_id.clone());
-            }
         }
         let mut after: BTreeMap<Place, &ClassicMember> = BTreeMap::new();
         for member in self.members.values() {
@@ -87,7 +80,7 @@ impl ClassicGroup {
 }
 
 /// Returns the partitions of a member's assignment, or none if it cannot be read.
-fn places(assignment: &Bytes) -> Vec<Place> {
+pub(super) fn places(assignment: &Bytes) -> Vec<Place> {
     let Ok(assignment) = ConsumerProtocolAssignment::from_bytes(assignment) else {
         return Vec::new();
     };

@@ -28,9 +28,10 @@ use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 
 use super::member::{ClassicMember, Parked};
-use super::moves::GivenUp;
+use super::moves::{GivenUp, Owners, places};
 use super::state::{ClassicGroup, ClassicState, InitialDelay};
-use crate::group::event::{CauseKind, GroupEffect, Rebalance, RebalanceCause};
+use crate::group::causes::{Causes, Unfinished};
+use crate::group::event::{CauseKind, GroupEffect, Rebalance};
 use crate::group::request::sync_error;
 use crate::group::turn::{TimerKey, Turn};
 use crate::shard::Timestamp;
@@ -38,13 +39,20 @@ use crate::shard::Timestamp;
 /// A rebalance that has not ended, as it will be told when it has.
 #[derive(Debug)]
 pub(crate) struct RebalanceInProgress {
-    causes: Vec<RebalanceCause>,
-    omitted_causes: usize,
-    started: Timestamp,
+    causes: Causes,
     joined: Timestamp,
     last_to_join: Option<(Arc<str>, Timestamp)>,
     /// When each member rejoined or was gone: what it lost by the rebalance it has not served since.
     given_up: GivenUp,
+    /// How the group was before, if that is not what the log says.
+    before: Option<Before>,
+}
+
+/// Who was in a group, and who had what.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) members: Vec<Arc<str>>,
+    pub(super) owners: Owners,
 }
 
 impl ClassicGroup {
@@ -192,22 +200,47 @@ impl ClassicGroup {
     pub(super) fn note_cause(&mut self, now: Timestamp, kind: CauseKind) {
         let rebalance = self.rebalance.get_or_insert_with(|| {
             Box::new(RebalanceInProgress {
-                causes: Vec::new(),
-                omitted_causes: 0,
-                started: now,
+                causes: Causes::new(now),
                 joined: now,
                 last_to_join: None,
                 given_up: GivenUp::new(),
+                before: None,
             })
         });
         if let Some(member) = kind.member_gone() {
             let since = kind.silent_since().unwrap_or(now);
             rebalance.given_up.entry(member.clone()).or_insert(since);
         }
-        if rebalance.causes.len() < Rebalance::MAX_CAUSES {
-            rebalance.causes.push(RebalanceCause { at: now, kind });
-        } else {
-            rebalance.omitted_causes += 1;
+        rebalance.causes.add(now, kind);
+    }
+
+    /// Lets a rebalance that was just begun go on with one that began before, when the group was another.
+    pub(super) fn begin_before(&mut self, begun: Option<Causes>, before: Before) {
+        let Some(rebalance) = &mut self.rebalance else { return };
+        if let Some(mut causes) = begun {
+            for cause in std::mem::take(&mut rebalance.causes.noted) {
+                causes.add(cause.at, cause.kind);
+            }
+            rebalance.causes = causes;
+        }
+        rebalance.before = Some(before);
+    }
+
+    /// Returns what a group of the other protocol is to know of the rebalance under way.
+    pub(crate) fn unfinished(&self, now: Timestamp) -> Unfinished {
+        let persisted = self.persisted().map(|persisted| &persisted.members[..]);
+        let before = persisted.unwrap_or_default().iter();
+        let given_up = self.rebalance.as_ref().map(|rebalance| &rebalance.given_up);
+        let mut orphans = self.orphans.clone();
+        for member in before.clone().filter(|it| !self.members.contains_key(&it.member_id)) {
+            let since = given_up.and_then(|given_up| given_up.get(&member.member_id));
+            let was = (member.member_id.clone(), since.copied().unwrap_or(now));
+            orphans.extend(places(&member.assignment).into_iter().map(|it| (it, was.clone())));
+        }
+        Unfinished {
+            causes: self.rebalance.as_ref().map(|rebalance| rebalance.causes.clone()),
+            members_before: before.map(|member| member.member_id.clone()).collect(),
+            orphans,
         }
     }
 
@@ -337,25 +370,36 @@ impl ClassicGroup {
         let Some(rebalance) = self.rebalance.take() else {
             return;
         };
-        let (moves, omitted_moves) = self.moves(turn.now, &rebalance.given_up, assignment);
-        let before = self.persisted().map(|persisted| &persisted.members[..]);
-        let members_before = before.unwrap_or_default().iter();
-        let joined = if self.is_empty() { turn.now } else { rebalance.joined };
+        let RebalanceInProgress { causes, joined, last_to_join, given_up, before } = *rebalance;
+        let before = before.unwrap_or_else(|| self.logged());
+        let (moves, omitted_moves) = self.moves(turn.now, &given_up, before.owners, assignment);
+        let joined = if self.is_empty() { turn.now } else { joined };
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
             group: self.id.clone(),
             group_type: "classic",
             generation: self.generation,
-            causes: rebalance.causes,
-            omitted_causes: rebalance.omitted_causes,
-            started: rebalance.started,
+            causes: causes.noted,
+            omitted_causes: causes.omitted,
+            started: causes.started,
             joined,
             ended: turn.now,
-            last_to_join: rebalance.last_to_join,
-            members_before: members_before.map(|member| member.member_id.clone()).collect(),
+            last_to_join,
+            members_before: before.members,
             members_after: self.members.keys().cloned().collect(),
             leader: self.leader.clone(),
             moves,
             omitted_moves,
         })));
+    }
+
+    /// Returns how the group was by the log.
+    fn logged(&self) -> Before {
+        let mut before = Before { members: Vec::new(), owners: Owners::new() };
+        for member in self.persisted().iter().flat_map(|persisted| &persisted.members) {
+            before.members.push(member.member_id.clone());
+            let owned = places(&member.assignment).into_iter();
+            before.owners.extend(owned.map(|place| (place, member.member_id.clone())));
+        }
+        before
     }
 }

@@ -9,8 +9,8 @@ use kohort_protocol::messages::describe_groups::DescribedGroupMember;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 
 use super::member::{ClassicMember, PendingMember, Protocols, subscribed_topics};
-use super::moves::Orphans;
 use super::rebalance::RebalanceInProgress;
+use crate::group::causes::Orphans;
 use crate::group::hold::Holders;
 use crate::group::presence::{Heard, Whose};
 use crate::group::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord};

@@ -14,7 +14,6 @@
 //! is told to rejoin and does not, or that joins and does not sync, is removed after its rebalance
 //! timeout.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -324,9 +323,9 @@ fn join_by_downgrade(
     member: Member,
     resubscribes: bool,
 ) -> JoinGroupResponse {
-    let unassigned = match &entry.group {
-        Group::Consumer(group) => group.state.needs_assignment(),
-        Group::Simple | Group::Classic(_) => false,
+    let (unassigned, since) = match &entry.group {
+        Group::Consumer(group) => (group.state.needs_assignment(), group.silent_since(&old.id)),
+        Group::Simple | Group::Classic(_) => (false, None),
     };
     let (id, metadata) = (member.id.clone(), member.metadata.clone());
     let instance = metadata.instance_id.clone().unwrap_or_default();
@@ -335,8 +334,8 @@ fn join_by_downgrade(
         old: old.id.clone(),
         new: id.clone(),
     });
-    let nobody = BTreeSet::new();
-    let group = downgrade(entry, turn, &nobody, Some((&old.id, member)), cause);
+    let gone = since.map(|since| (old.id.clone(), since)).into_iter().collect();
+    let group = downgrade(entry, turn, gone, Some((&old.id, member)), cause);
     let generation = group.map_or(0, |group| group.generation());
     join_response(context, &id, generation, &metadata)
 }

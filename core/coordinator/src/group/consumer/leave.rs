@@ -83,7 +83,11 @@ pub(super) fn remove(
     let leaving: BTreeSet<_> = members.iter().map(|(member, _)| member).collect();
     if downgrades_without(group, turn.config, &leaving) {
         let causes = members.iter().map(|(_, cause)| cause.clone());
-        downgrade(entry, turn, &leaving, None, causes);
+        let since = |(id, cause): &(Arc<str>, CauseKind)| {
+            (id.clone(), group.gone_since(id, cause, turn.now))
+        };
+        let gone = members.iter().map(since).collect();
+        downgrade(entry, turn, gone, None, causes);
         return;
     }
     group.remove_members(turn, members);

@@ -44,13 +44,14 @@ use super::record::{
 use super::state::Member;
 use super::target;
 use crate::config::GroupConfig;
-use crate::group::classic::{ClassicGroup, ConvertedMember};
+use crate::group::classic::{ClassicGroup, ConvertedMember, HandedOver};
 use crate::group::event::CauseKind;
 use crate::group::record::GroupRecord;
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry};
 use crate::metadata::MetadataImage;
+use crate::shard::Timestamp;
 
 /// Lets a member of the consumer protocol join what is no group of that protocol yet.
 pub(super) fn join(
@@ -78,6 +79,9 @@ pub(super) fn join(
             group.replay(&record);
             let record = group.record(record);
             turn.outcome.records.push(record);
+        }
+        if !classic.is_empty() {
+            group.take_over_story(turn, classic.unfinished(turn.now));
         }
     }
     match group.heartbeat(turn, context, request) {
@@ -138,7 +142,7 @@ pub(super) fn downgrades_without(
 pub(super) fn downgrade<'a>(
     entry: &'a mut GroupEntry,
     turn: &mut Turn<'_>,
-    leaving: &BTreeSet<&Arc<str>>,
+    gone: Vec<(Arc<str>, Timestamp)>,
     instead: Option<(&Arc<str>, Member)>,
     causes: impl IntoIterator<Item = CauseKind>,
 ) -> Option<&'a mut ClassicGroup> {
@@ -164,6 +168,7 @@ pub(super) fn downgrade<'a>(
         }
     };
     let replaced = instead.as_ref().map(|(old, _)| *old);
+    let leaving: BTreeSet<&Arc<str>> = gone.iter().map(|(member, _)| member).collect();
     let stays = |member: &Member| !leaving.contains(&member.id) && Some(&member.id) != replaced;
     let staying = group.state.members().filter(stays);
     let mut members: Vec<_> =
@@ -172,11 +177,19 @@ pub(super) fn downgrade<'a>(
         members.push(converted(new, group.state.target(old)));
     }
     let generation = group.state.epoch();
+    let owner = |(partition, member): (PartitionId, &Arc<str>)| {
+        let topic = turn.image.topic_by_id(partition.topic)?.name.clone();
+        Some(((topic, partition.index), member.clone()))
+    };
+    let owners = group.state.owners().filter_map(owner).collect();
+    let unfinished = group.unfinished(turn.image);
+    let handed_over = HandedOver { members, unfinished, owners, gone };
     *turn.own_consumer_members -= group.state.member_count();
     turn.outcome.records.extend(group.tombstones());
     group.refuse_all_held(turn, ErrorCode::UNKNOWN_MEMBER_ID);
     group.disarm_all(turn.timers, turn.heard, turn.holders);
-    let classic = ClassicGroup::of_converted(turn, entry.id.clone(), generation, members, causes);
+    let classic =
+        ClassicGroup::of_converted(turn, entry.id.clone(), generation, handed_over, causes);
     entry.group = Group::Classic(Box::new(classic));
     entry.classic_mut()
 }

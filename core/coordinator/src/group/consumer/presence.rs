@@ -22,7 +22,7 @@ use crate::group::hold;
 use crate::group::presence::{Absent, Whose, ends_with_connection, grace_ms};
 use crate::group::turn::Turn;
 use crate::group::{Group, GroupEntry};
-use crate::shard::ReplyTo;
+use crate::shard::{ReplyTo, Timestamp};
 
 impl ConsumerGroup {
     /// Takes in over which connection a member speaks, and answers its heartbeat: later, if the member
@@ -94,6 +94,11 @@ impl ConsumerGroup {
             let whose = Whose { group: &self.id, member: id };
             member.presence.excuse(turn.timers, turn.heard, whose, turn.now);
         }
+    }
+
+    /// Returns since when there has been no sign of a member, if it is known.
+    pub(super) fn silent_since(&self, id: &str) -> Option<Timestamp> {
+        self.timers.get(id).map(|member| member.presence.silent_since())
     }
 
     /// Wakes everybody: there is a new target.

@@ -317,6 +317,11 @@ impl ConsumerState {
         self.owners.get(&partition)
     }
 
+    /// Returns who has each partition, or still has to give it up.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (PartitionId, &Arc<str>)> {
+        self.owners.iter().map(|(partition, owner)| (*partition, owner))
+    }
+
     pub(super) fn topics(&self) -> &BTreeMap<Arc<str>, usize> {
         &self.topics
     }

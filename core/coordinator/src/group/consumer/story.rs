@@ -10,7 +10,8 @@ use kohort_assignor::server::PartitionId;
 use super::ConsumerGroup;
 use super::draft::Decision;
 use super::record::{CurrentAssignment, MemberMetadata};
-use crate::group::event::{CauseKind, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
+use crate::group::causes::{Causes, Place, Unfinished};
+use crate::group::event::{CauseKind, GroupEffect, Move, Owner, Rebalance};
 use crate::group::turn::Turn;
 use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
@@ -18,9 +19,7 @@ use crate::shard::Timestamp;
 /// A rebalance that has not ended, as it will be told when it has.
 #[derive(Debug)]
 pub(super) struct Story {
-    causes: Vec<RebalanceCause>,
-    omitted_causes: usize,
-    started: Timestamp,
+    causes: Causes,
     /// When the last target assignment was made.
     assigned: Timestamp,
     members_before: Vec<Arc<str>>,
@@ -67,18 +66,48 @@ impl ConsumerGroup {
         let state = &self.state;
         let story = self.story.get_or_insert_with(|| {
             Box::new(Story {
-                causes: Vec::new(),
-                omitted_causes: 0,
-                started: now,
+                causes: Causes::new(now),
                 assigned: now,
                 members_before: state.member_ids().cloned().collect(),
                 moved: BTreeMap::new(),
             })
         });
-        if story.causes.len() < Rebalance::MAX_CAUSES {
-            story.causes.push(RebalanceCause { at: now, kind });
-        } else {
-            story.omitted_causes += 1;
+        story.causes.add(now, kind);
+    }
+
+    /// Goes on with the story that a classic group began which is one of this protocol now.
+    pub(super) fn take_over_story(&mut self, turn: &Turn<'_>, begun: Unfinished) {
+        let Unfinished { causes, members_before, orphans } = begun;
+        let free = |((topic, index), was): (Place, (Arc<str>, Timestamp))| {
+            let topic = turn.image.topic(&topic)?.id;
+            Some((PartitionId { topic, index }, Moved { from: Some(was), to: None }))
+        };
+        let moved = orphans.into_iter().filter_map(free).collect();
+        let causes = causes.unwrap_or_else(|| Causes::new(turn.now));
+        self.story = Some(Box::new(Story { causes, assigned: turn.now, members_before, moved }));
+        self.note_cause(turn.now, CauseKind::ProtocolChanged { to: "consumer" });
+    }
+
+    /// Returns what a group of the other protocol is to know of the rebalance under way.
+    pub(super) fn unfinished(&mut self, image: &MetadataImage) -> Unfinished {
+        let story = self.story.take();
+        let orphans = story.iter().flat_map(|story| &story.moved).filter_map(|(place, moved)| {
+            let name = image.topic_by_id(place.topic)?.name.clone();
+            let from = moved.from.clone().filter(|_| moved.to.is_none())?;
+            Some(((name, place.index), from))
+        });
+        let orphans = orphans.collect();
+        match story {
+            Some(story) => Unfinished {
+                causes: Some(story.causes),
+                members_before: story.members_before,
+                orphans,
+            },
+            None => Unfinished {
+                causes: None,
+                members_before: self.state.member_ids().cloned().collect(),
+                orphans,
+            },
         }
     }
 
@@ -133,9 +162,9 @@ impl ConsumerGroup {
             group: self.id.clone(),
             group_type: "consumer",
             generation: decision.epoch,
-            causes: story.causes,
-            omitted_causes: story.omitted_causes,
-            started: story.started,
+            causes: story.causes.noted,
+            omitted_causes: story.causes.omitted,
+            started: story.causes.started,
             joined: story.assigned,
             ended: turn.now,
             last_to_join: decision.stepped.clone().map(|member| (member, turn.now)),

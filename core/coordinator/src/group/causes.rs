@@ -1,0 +1,49 @@
+//! Why a group rebalances, from the first cause on: what both protocols note, and what one hands to the other
+//! when the group changes its protocol while it rebalances.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::event::{CauseKind, Rebalance, RebalanceCause};
+use crate::shard::Timestamp;
+
+/// The causes of a rebalance that has not ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Causes {
+    pub(crate) noted: Vec<RebalanceCause>,
+    pub(crate) omitted: usize,
+    /// When the first one appeared.
+    pub(crate) started: Timestamp,
+}
+
+/// A topic's name and a partition.
+pub(crate) type Place = (Arc<str>, i32);
+
+/// Partitions that had an owner and have none now: whose they were, and until when.
+pub(crate) type Orphans = BTreeMap<Place, (Arc<str>, Timestamp)>;
+
+/// What a group that changes its protocol takes along of the rebalance under way.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// Why it rebalances, if it does already.
+    pub(crate) causes: Option<Causes>,
+    /// The members before.
+    pub(crate) members_before: Vec<Arc<str>>,
+    /// What nobody has.
+    pub(crate) orphans: Orphans,
+}
+
+impl Causes {
+    pub(crate) fn new(started: Timestamp) -> Self {
+        Self { noted: Vec::new(), omitted: 0, started }
+    }
+
+    /// Adds one, or counts it if there are too many.
+    pub(crate) fn add(&mut self, at: Timestamp, kind: CauseKind) {
+        if self.noted.len() < Rebalance::MAX_CAUSES {
+            self.noted.push(RebalanceCause { at, kind });
+        } else {
+            self.omitted += 1;
+        }
+    }
+}
