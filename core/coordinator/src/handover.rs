@@ -4,6 +4,9 @@
 //! A fetch does not say which member it is of. It says a client id, comes from an address, and names a
 //! partition only when a client begins to read it; so the first one by the new owner's name after its
 //! assignment is taken for it. That is as much as a broker can see.
+//!
+//! A rebalance that follows soon cuts nothing short: what it does not move is waited for as before, and told
+//! with what it does. What moves again before it was read has been unread all the while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,22 +33,46 @@ pub struct Handover {
 
 #[derive(Debug)]
 struct Pending {
-    deadline: Timestamp,
-    waiting: BTreeMap<(Arc<str>, i32), (Owner, Timestamp, Move)>,
+    waiting: BTreeMap<(Arc<str>, i32), Awaited>,
     handover: Handover,
 }
 
+/// A partition whose new owner has not been seen to fetch.
+#[derive(Debug)]
+struct Awaited {
+    owner: Owner,
+    since: Timestamp,
+    /// Until when its fetch is waited for.
+    deadline: Timestamp,
+    moved: Move,
+}
+
 impl Handovers {
-    /// Takes in a rebalance that ended. Returns what there is to tell of the group's last one.
+    /// Takes in a rebalance that ended. Returns what there is to tell of the group's last one: what was fetched
+    /// since, and what moved again before it was.
     pub fn rebalanced(&mut self, rebalance: &Rebalance) -> Option<Handover> {
-        let over = self.0.remove(&rebalance.group).map(Pending::end);
+        let mut last = self.0.remove(&rebalance.group);
         let mut waiting = BTreeMap::new();
         for moved in &rebalance.moves {
+            let place = (moved.topic.clone(), moved.partition);
+            let unread = last.as_mut().and_then(|last| last.move_again(&place));
+            let unread = unread.filter(|(owner, _)| moved.from.as_ref() == Some(&owner.member));
             let (Some(owner), Some(since)) = (moved.to.clone(), moved.unserved_since) else {
                 continue;
             };
-            waiting.insert((moved.topic.clone(), moved.partition), (owner, since, moved.clone()));
+            let since = unread.map_or(since, |(_, unread)| unread.min(since));
+            let (moved, deadline) = (moved.clone(), rebalance.ended + PATIENCE_MS);
+            waiting.insert(place, Awaited { owner, since, deadline, moved });
         }
+        let over = last.and_then(|mut last| {
+            // Those of the new rebalance come first, if there are too many.
+            let room = Rebalance::MAX_MOVES.saturating_sub(waiting.len());
+            let carried: Vec<_> = last.waiting.keys().take(room).cloned().collect();
+            for place in carried {
+                waiting.extend(last.waiting.remove_entry(&place));
+            }
+            last.end()
+        });
         if !waiting.is_empty() && self.0.len() < GROUPS_MAX {
             let handover = Handover {
                 group: rebalance.group.clone(),
@@ -53,8 +80,7 @@ impl Handovers {
                 served: Vec::new(),
                 unserved: Vec::new(),
             };
-            let deadline = rebalance.ended + PATIENCE_MS;
-            self.0.insert(rebalance.group.clone(), Pending { deadline, waiting, handover });
+            self.0.insert(rebalance.group.clone(), Pending { waiting, handover });
         }
         over
     }
@@ -71,16 +97,16 @@ impl Handovers {
     ) -> Vec<Handover> {
         let place = (topic.clone(), partition);
         for pending in self.0.values_mut() {
-            let by_owner = |(owner, ..): &(Owner, Timestamp, Move)| {
-                *owner.client_id == *client_id && *owner.client_host == *client_host
+            let by_owner = |it: &Awaited| {
+                *it.owner.client_id == *client_id && *it.owner.client_host == *client_host
             };
             if pending.waiting.get(&place).is_some_and(by_owner)
-                && let Some((_, since, moved)) = pending.waiting.remove(&place)
+                && let Some(Awaited { since, moved, .. }) = pending.waiting.remove(&place)
             {
                 pending.handover.served.push((moved, (now - since).max(0)));
             }
         }
-        self.take_over(|pending| pending.waiting.is_empty())
+        self.take_over()
     }
 
     /// Tells whether anything is waited for.
@@ -90,25 +116,46 @@ impl Handovers {
 
     /// Returns when [`Handovers::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.0.values().map(|pending| pending.deadline).min()
+        let waiting = self.0.values().flat_map(|pending| pending.waiting.values());
+        waiting.map(|awaited| awaited.deadline).min()
     }
 
-    /// Returns the rebalances that have been waited for long enough.
+    /// Gives up partitions that have been waited for long enough. Returns the rebalances of which nothing else
+    /// is waited for.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<Handover> {
-        self.take_over(|pending| pending.deadline <= now)
+        for pending in self.0.values_mut() {
+            let Pending { waiting, handover } = pending;
+            waiting.retain(|_, awaited| {
+                let late = awaited.deadline <= now;
+                handover.unserved.extend(late.then(|| awaited.moved.clone()));
+                !late
+            });
+        }
+        self.take_over()
     }
 
-    fn take_over(&mut self, which: impl Fn(&Pending) -> bool) -> Vec<Handover> {
-        let over: Vec<Arc<str>> =
-            self.0.iter().filter(|(_, it)| which(it)).map(|(group, _)| group.clone()).collect();
-        over.iter().filter_map(|group| self.0.remove(group)).map(Pending::end).collect()
+    /// Takes out the rebalances of which nothing is waited for any more.
+    fn take_over(&mut self) -> Vec<Handover> {
+        let over = self.0.iter().filter(|(_, pending)| pending.waiting.is_empty());
+        let over: Vec<Arc<str>> = over.map(|(group, _)| group.clone()).collect();
+        over.iter().filter_map(|group| self.0.remove(group)?.end()).collect()
     }
 }
 
 impl Pending {
-    fn end(mut self) -> Handover {
-        self.handover.unserved = self.waiting.into_values().map(|(.., moved)| moved).collect();
-        self.handover
+    /// Takes in that a partition moves again. Returns who had it and since when nobody had read it, if its
+    /// owner was not seen to.
+    fn move_again(&mut self, place: &(Arc<str>, i32)) -> Option<(Owner, Timestamp)> {
+        let Awaited { owner, since, moved, .. } = self.waiting.remove(place)?;
+        self.handover.unserved.push(moved);
+        Some((owner, since))
+    }
+
+    /// Returns what there is to tell, if there is anything.
+    fn end(mut self) -> Option<Handover> {
+        self.handover.unserved.extend(self.waiting.into_values().map(|awaited| awaited.moved));
+        let told = !self.handover.served.is_empty() || !self.handover.unserved.is_empty();
+        told.then_some(self.handover)
     }
 }
 
@@ -170,6 +217,50 @@ mod tests {
         assert!(handovers.fetched(104, &topic, 0, "b", "/h").is_empty());
         let over = handovers.fetched(105, &topic, 1, "b", "/h");
         assert_eq!(told(&over), [(2, vec![(0, 13), (1, 15)], vec![])]);
+        assert!(handovers.is_empty());
+    }
+
+    #[test]
+    fn a_rebalance_that_follows_cuts_short_only_what_it_moves() {
+        let mut handovers = Handovers::default();
+        let topic: Arc<str> = "t".into();
+        handovers.rebalanced(&rebalance(2, 100, &[0, 1, 2]));
+        handovers.fetched(105, &topic, 2, "b", "/h");
+        // What was read by then is told; the rest is waited for, be there other moves or none.
+        let over = handovers.rebalanced(&rebalance(3, 200, &[3]));
+        assert_eq!(told(over.as_slice()), [(2, vec![(2, 15)], vec![])]);
+        assert_eq!(handovers.rebalanced(&rebalance(4, 300, &[])), None);
+        assert!(handovers.fetched(310, &topic, 0, "b", "/h").is_empty());
+        assert!(handovers.fetched(320, &topic, 3, "b", "/h").is_empty());
+        assert_eq!(handovers.poll_timeout(), Some(100 + PATIENCE_MS));
+        let over = handovers.fetched(330, &topic, 1, "b", "/h");
+        assert_eq!(told(&over), [(4, vec![(0, 220), (3, 130), (1, 240)], vec![])]);
+    }
+
+    #[test]
+    fn what_moves_on_unread_has_been_unread_since_it_moved_first() {
+        let mut handovers = Handovers::default();
+        let topic: Arc<str> = "t".into();
+        handovers.rebalanced(&rebalance(2, 100, &[0]));
+        let mut next = rebalance(3, 5_000, &[0]);
+        next.moves[0].from = Some("b-1".into());
+        let over = handovers.rebalanced(&next);
+        assert_eq!(told(over.as_slice()), [(2, vec![], vec![0])]);
+        let over = handovers.fetched(5_005, &topic, 0, "b", "/h");
+        assert_eq!(told(&over), [(3, vec![(0, 4_915)], vec![])]);
+    }
+
+    #[test]
+    fn what_is_carried_on_is_bounded_and_has_the_time_that_it_had() {
+        let mut handovers = Handovers::default();
+        let many: Vec<i32> = (0..Rebalance::MAX_MOVES as i32).collect();
+        handovers.rebalanced(&rebalance(2, 100, &many));
+        // One of the new rebalance takes the place of one that is not moved.
+        let over = handovers.rebalanced(&rebalance(3, 200, &[-1]));
+        assert_eq!(told(over.as_slice()), [(2, vec![], vec![many.len() as i32 - 1])]);
+        assert!(handovers.handle_timeout(100 + PATIENCE_MS).is_empty());
+        let over = handovers.handle_timeout(200 + PATIENCE_MS);
+        assert_eq!(over[0].unserved.len(), Rebalance::MAX_MOVES);
         assert!(handovers.is_empty());
     }
 
