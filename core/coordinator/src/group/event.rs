@@ -164,8 +164,23 @@ pub enum CauseKind {
     },
     /// Topics that the group subscribes to appeared, went away or grew.
     SubscribedTopicsChanged,
-    /// A member rejoined with other protocols or another subscription.
+    /// A member subscribed to other topics.
     SubscriptionChanged {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// A member of a cooperative group rejoined without partitions that it had: the assignment took them from
+    /// it, and now they can be given to somebody (KIP-429).
+    GaveUpPartitions {
+        /// Who.
+        member: Arc<str>,
+        /// Why, in the client's words (KIP-800).
+        reason: Option<Arc<str>>,
+    },
+    /// A member rejoined with other metadata, which names the same topics or cannot be read.
+    MetadataChanged {
         /// Who.
         member: Arc<str>,
         /// Why, in the client's words (KIP-800).
@@ -220,6 +235,8 @@ impl CauseKind {
             Self::MemberDidNotRevoke { .. } => "did-not-revoke",
             Self::SubscribedTopicsChanged => "subscribed-topics-changed",
             Self::SubscriptionChanged { .. } => "subscription-changed",
+            Self::GaveUpPartitions { .. } => "gave-up-partitions",
+            Self::MetadataChanged { .. } => "metadata-changed",
             Self::LeaderRejoined { .. } => "leader-rejoined",
             Self::TopicsChanged { .. } => "topics-changed",
             Self::StaticMemberReplaced { .. } => "static-member-replaced",
@@ -233,6 +250,8 @@ impl CauseKind {
         match self {
             Self::MemberJoined { member, .. }
             | Self::SubscriptionChanged { member, .. }
+            | Self::GaveUpPartitions { member, .. }
+            | Self::MetadataChanged { member, .. }
             | Self::LeaderRejoined { member, .. }
             | Self::TopicsChanged { member, .. } => Some(member),
             Self::StaticMemberReplaced { new, .. } => Some(new),
@@ -296,6 +315,20 @@ impl fmt::Display for CauseKind {
             Self::SubscribedTopicsChanged => write!(f, "subscribed topics changed"),
             Self::SubscriptionChanged { member, reason } => {
                 write!(f, "member {member} changed its subscription{}", because(reason.as_deref()))
+            }
+            Self::GaveUpPartitions { member, reason } => {
+                write!(
+                    f,
+                    "member {member} gave up partitions, as asked{}",
+                    because(reason.as_deref())
+                )
+            }
+            Self::MetadataChanged { member, reason } => {
+                write!(
+                    f,
+                    "member {member} rejoined with other metadata{}",
+                    because(reason.as_deref())
+                )
             }
             Self::LeaderRejoined { member, reason } => {
                 write!(f, "leader {member} rejoined{}", because(reason.as_deref()))

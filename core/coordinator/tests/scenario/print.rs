@@ -174,6 +174,12 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         CauseKind::SubscriptionChanged { member, reason } => {
             ("subscription-changed", Some(member), reason.as_deref())
         }
+        CauseKind::GaveUpPartitions { member, reason } => {
+            ("gave-up-partitions", Some(member), reason.as_deref())
+        }
+        CauseKind::MetadataChanged { member, reason } => {
+            ("metadata-changed", Some(member), reason.as_deref())
+        }
         CauseKind::LeaderRejoined { member, reason } => {
             ("leader-rejoined", Some(member), reason.as_deref())
         }

@@ -14,10 +14,12 @@
 //! The leader's rejoin rebalances even without a reason we can see, because it is how a leader asks
 //! for a new assignment when topics change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::JoinGroupRequest;
+use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 
 use super::member::{ClassicMember, Parked, PendingMember, Protocols};
 use super::state::{ClassicGroup, ClassicState};
@@ -195,13 +197,17 @@ impl ClassicGroup {
             }
             ClassicState::PreparingRebalance { .. } => None,
             ClassicState::Stable { .. } if leads => {
-                Some(self.leader_cause(turn, member_id.clone(), reason))
+                let told = (!unchanged).then(|| self.rejoin_cause(&joining, &member_id));
+                Some(match told {
+                    Some(told) if !matches!(told, CauseKind::MetadataChanged { .. }) => told,
+                    _ => self.leader_cause(turn, member_id.clone(), reason),
+                })
             }
             _ if unchanged => {
                 turn.reply(joining.from, self.join_response(joining.version(), &member_id));
                 return;
             }
-            _ => Some(CauseKind::SubscriptionChanged { member: member_id.clone(), reason }),
+            _ => Some(self.rejoin_cause(&joining, &member_id)),
         };
         self.update_and_park(turn, joining, &member_id);
         if let Some(cause) = cause {
@@ -209,6 +215,30 @@ impl ClassicGroup {
         } else {
             self.note_joined(turn.now, &member_id);
             self.maybe_complete_join(turn);
+        }
+    }
+
+    /// Finds out why a member rejoined with other metadata, by what it says in the group's protocol.
+    fn rejoin_cause(&self, joining: &Joining<'_>, member_id: &Arc<str>) -> CauseKind {
+        let (member, reason) = (member_id.clone(), joining.reason());
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let read = |protocols: &Protocols| {
+            let read = protocols.metadata(protocol).filter(|_| self.is_consumer_group())?;
+            ConsumerProtocolSubscription::from_bytes(read).ok()
+        };
+        let before = self.members.get(&**member_id).and_then(|member| read(&member.protocols));
+        let (Some(before), Some(after)) = (before, read(&joining.protocols)) else {
+            return CauseKind::MetadataChanged { member, reason };
+        };
+        let topics = |of: &ConsumerProtocolSubscription| -> BTreeSet<String> {
+            of.topics.iter().cloned().collect()
+        };
+        if topics(&before) != topics(&after) {
+            CauseKind::SubscriptionChanged { member, reason }
+        } else if !owned(&before).is_subset(&owned(&after)) {
+            CauseKind::GaveUpPartitions { member, reason }
+        } else {
+            CauseKind::MetadataChanged { member, reason }
         }
     }
 
@@ -287,6 +317,12 @@ impl ClassicGroup {
         );
         self.park(turn, member_id, parked);
     }
+}
+
+/// Returns the partitions that a member says it has.
+fn owned(subscription: &ConsumerProtocolSubscription) -> BTreeSet<(&str, i32)> {
+    let topics = subscription.owned_partitions.iter();
+    topics.flat_map(|of| of.partitions.iter().map(|partition| (&*of.topic, *partition))).collect()
 }
 
 /// From version 4 on, a member joins in two steps, so that a client that retries the first does not
