@@ -29,14 +29,10 @@ pub(crate) fn describe(
         let mut described = match groups.get(group_id.as_str()) {
             Some(entry) if entry.group.consumer().is_none() => describe_group(entry),
             // A consumer group has a request of its own; here it is not known.
-            _ if version >= FIRST_VERSION_WITH_NOT_FOUND => DescribedGroup {
-                error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-                error_message: Some(format!("Group {group_id} not found.")),
-                ..dead_group(group_id)
-            },
-            _ => dead_group(group_id),
+            Some(_) => unknown_group(version, group_id, "is not a classic group."),
+            None => unknown_group(version, group_id, "not found."),
         };
-        if request.include_authorized_operations {
+        if request.include_authorized_operations && described.error_code.is_ok() {
             described.authorized_operations = ALL_GROUP_OPERATIONS;
         }
         described
@@ -116,11 +112,19 @@ fn describe_group(entry: &GroupEntry) -> DescribedGroup {
     }
 }
 
-fn dead_group(group_id: &str) -> DescribedGroup {
-    DescribedGroup {
+fn unknown_group(version: i16, group_id: &str, why: &str) -> DescribedGroup {
+    let dead = DescribedGroup {
         group_id: group_id.to_owned(),
         group_state: "Dead".to_owned(),
         ..DescribedGroup::default()
+    };
+    if version < FIRST_VERSION_WITH_NOT_FOUND {
+        return dead;
+    }
+    DescribedGroup {
+        error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+        error_message: Some(format!("Group {group_id} {why}")),
+        ..dead
     }
 }
 

@@ -184,13 +184,13 @@ impl Group {
         }
     }
 
-    /// Returns a tombstone for every record that the log has of the group but for its offsets.
+    /// Returns a tombstone for every record that the log has of the group but for its offsets. A classic group
+    /// has one in any case: it is what takes it away.
     pub(super) fn tombstones(&self, id: &Arc<str>) -> Vec<GroupRecord> {
         match self {
             Self::Consumer(group) => group.tombstones(),
             Self::Simple | Self::Classic(_) => {
-                let tombstone = |_: &_| GroupRecord::GroupMetadataTombstone { group: id.clone() };
-                self.persisted().map(tombstone).into_iter().collect()
+                vec![GroupRecord::GroupMetadataTombstone { group: id.clone() }]
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    pub(super) fn handle_expiry(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) {
+    pub(super) fn handle_expiry(&mut self, groups: &Groups, turn: &mut Turn<'_>) {
         if !turn.timers.ring(&mut self.expiry, turn.now, || TimerKey::OffsetExpiry) {
             return;
         }

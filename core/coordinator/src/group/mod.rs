@@ -2,8 +2,9 @@
 //!
 //! A group id names one entry. It holds the group's offsets and the group itself, which is of one
 //! type at a time; a group that was only ever committed to is an empty classic one. An entry comes
-//! into being when a member joins or a record is replayed, and goes when nothing of it is left in
-//! the log and nobody is in it.
+//! into being when a member joins or a record is replayed, and goes with a group's tombstone when nothing of
+//! it is left in the log and nobody is in it. One whose offsets were deleted has its tombstone from the search
+//! for expired offsets, so that until then it can be described and deleted, as in Kafka.
 
 mod causes;
 mod classic;
@@ -381,9 +382,9 @@ impl Shard for GroupShard {
                 entry.offsets.put(&mut self.topic_names, topic, offsets);
             }
             GroupRecord::OffsetCommitTombstone { group, topic, partition } => {
+                // A group of which nothing is left is there until the search for expired offsets comes by.
                 if let Some(entry) = self.groups.get_mut(group) {
                     entry.offsets.remove(topic, *partition);
-                    self.forget_if_vacant(group);
                 }
             }
             GroupRecord::GroupMetadata { group, value } => {
@@ -396,7 +397,7 @@ impl Shard for GroupShard {
             GroupRecord::GroupMetadataTombstone { group } => {
                 if let Some(entry) = self.groups.get_mut(group) {
                     match &mut entry.group {
-                        Group::Simple => {}
+                        Group::Simple => self.forget_if_vacant(group),
                         Group::Consumer(consumer) => consumer.replay_classic(None),
                         Group::Classic(classic) => {
                             classic.disarm_all(

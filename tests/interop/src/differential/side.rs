@@ -285,7 +285,7 @@ impl Side {
     pub(super) fn describe(&mut self, group: &str) -> Result<Value> {
         let request = ConsumerGroupDescribeRequest {
             group_ids: vec![self.group(group)],
-            include_authorized_operations: false,
+            include_authorized_operations: true,
         };
         let answer = self.link.call(&request, 1)?;
         let described = answer.groups.first().context("a group was asked for")?;
@@ -293,13 +293,14 @@ impl Side {
 
         let request = DescribeGroupsRequest {
             groups: vec![self.group(group)],
-            ..DescribeGroupsRequest::default()
+            include_authorized_operations: true,
         };
         let answer = self.link.call(&request, 6)?;
         let described = answer.groups.first().context("a group was asked for")?;
+        let own = self.group(group);
         let as_classic = json!({
             "error": described.error_code.to_string(),
-            "message": described.error_message.is_some(),
+            "message": described.error_message.as_ref().map(|why| why.replace(&own, group)),
             "state": described.group_state,
             "type": described.protocol_type,
             "protocol": described.protocol_data,
@@ -341,7 +342,7 @@ impl Side {
         };
         json!({
             "error": group.error_code.to_string(),
-            "message": group.error_message.is_some(),
+            "message": group.error_message.as_ref().map(|why| why.replace(&group.group_id, "g")),
             "state": group.group_state,
             "epoch": group.group_epoch,
             "target epoch": group.assignment_epoch,

@@ -28,15 +28,15 @@ pub(crate) fn describe(
     let describe = |id: &String| {
         let refused = |error_code, why: Option<&str>| DescribedGroup {
             error_code,
-            error_message: why.map(|why| format!("{id} {why}")),
+            error_message: why.map(|why| format!("Group {id} {why}")),
             group_id: id.clone(),
             ..DescribedGroup::default()
         };
         let mut described = match groups.get(id.as_str()).map(|entry| &entry.group) {
             _ if id.is_empty() => refused(ErrorCode::INVALID_GROUP_ID, None),
             Some(Group::Consumer(group)) => group.describe(config, image),
-            Some(_) => refused(ErrorCode::GROUP_ID_NOT_FOUND, Some("is not a consumer group")),
-            None => refused(ErrorCode::GROUP_ID_NOT_FOUND, Some("does not exist")),
+            Some(_) => refused(ErrorCode::GROUP_ID_NOT_FOUND, Some("is not a consumer group.")),
+            None => refused(ErrorCode::GROUP_ID_NOT_FOUND, Some("not found.")),
         };
         if request.include_authorized_operations && described.error_code.is_ok() {
             described.authorized_operations = ALL_GROUP_OPERATIONS;

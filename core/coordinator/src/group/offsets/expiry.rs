@@ -40,9 +40,8 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     /// Adds tombstones of what is expired to the outcome. Returns whether that was all.
-    pub(crate) fn run(&mut self, groups: &mut Groups, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn run(&mut self, groups: &Groups, turn: &mut Turn<'_>) -> bool {
         let from = self.next.take().map_or(Bound::Unbounded, Bound::Included);
-        let mut forgotten = Vec::new();
         for (id, entry) in groups.range::<Arc<str>, _>((from, Bound::Unbounded)) {
             let before = turn.outcome.records.len();
             let fits = before < MAX_TOMBSTONES;
@@ -54,14 +53,7 @@ impl Sweep {
             if entry.offsets.len() > removed || !entry.group.is_idle() {
                 continue;
             }
-            let tombstones = entry.group.tombstones(id);
-            if tombstones.is_empty() && removed == 0 {
-                forgotten.push(id.clone());
-            }
-            turn.outcome.records.extend(tombstones);
-        }
-        for id in forgotten {
-            groups.remove(&id);
+            turn.outcome.records.extend(entry.group.tombstones(id));
         }
         self.next.is_none()
     }
