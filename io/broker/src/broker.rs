@@ -199,7 +199,7 @@ impl BrokerBuilder {
         let typed = self.settings.typed();
         let plan = Listeners::new(&typed)?;
         tell_settings(&self.settings, &plan.passed_over);
-        let data_dir = data_dir(self.data_dir, &typed)?;
+        let data_dir = absolute(data_dir(self.data_dir, &typed)?);
         let mut sockets = Vec::with_capacity(plan.served.len());
         let mut listeners = Vec::with_capacity(plan.served.len());
         for config in plan.served {
@@ -390,6 +390,11 @@ fn data_dir(given: Option<PathBuf>, config: &BrokerConfig) -> Result<PathBuf, St
     Ok(PathBuf::from(dir))
 }
 
+/// Returns the path from the root on: tools are told where the data is, and they run in other folders.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// Takes a listener's address.
 async fn listen(
     config: ListenerConfig,
@@ -407,4 +412,16 @@ async fn listen(
     let socket = listener::bind(address, backlog as u32).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, Listening { name, address, advertised }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_is_told_from_the_root_on() {
+        let here = std::env::current_dir().expect("the tests run in a folder");
+        assert_eq!(absolute(PathBuf::from("run/data")), here.join("run/data"));
+        assert_eq!(absolute(PathBuf::from("/run/data")), Path::new("/run/data"));
+    }
 }
