@@ -23,6 +23,8 @@ pub struct Handovers(BTreeMap<Arc<str>, Pending>);
 pub struct Handover {
     /// The group.
     pub group: Arc<str>,
+    /// The group's type in Kafka's words: `classic` or `consumer`.
+    pub group_type: &'static str,
     /// The generation in which the partitions moved.
     pub generation: i32,
     /// What was fetched by its new owner, in that order, and after how many milliseconds.
@@ -76,6 +78,7 @@ impl Handovers {
         if !waiting.is_empty() && self.0.len() < GROUPS_MAX {
             let handover = Handover {
                 group: rebalance.group.clone(),
+                group_type: rebalance.group_type,
                 generation: rebalance.generation,
                 served: Vec::new(),
                 unserved: Vec::new(),

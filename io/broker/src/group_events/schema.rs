@@ -101,7 +101,10 @@ pub struct HandoverEvent {
     pub version: u32,
     /// The group.
     pub group: String,
-    /// The generation of the rebalance it is about.
+    /// `classic` or `consumer`; empty in events of before it was told.
+    #[serde(default)]
+    pub protocol: String,
+    /// The generation of the rebalance it is about, or the group's epoch.
     pub generation: i32,
     /// When this was known.
     pub at_ms: i64,
@@ -196,6 +199,7 @@ impl HandoverEvent {
         Self {
             version: SCHEMA_VERSION,
             group: handover.group.to_string(),
+            protocol: handover.group_type.to_owned(),
             generation: handover.generation,
             at_ms,
             served: handover.served.iter().map(served).collect(),

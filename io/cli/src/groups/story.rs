@@ -31,7 +31,7 @@ fn rebalance(event: &RebalanceEvent) -> String {
         (before, after) if before == after => format!("{} as before", members(after)),
         (before, after) => format!("{} after {before}", members(after)),
     };
-    let counted = if event.protocol == "consumer" { "epoch" } else { "generation" };
+    let counted = counted(&event.protocol);
     let mut text = format!(
         "{} {counted} {}: {}; {members}",
         rfc3339(event.ended_ms),
@@ -74,7 +74,13 @@ fn handover(event: &HandoverEvent) -> String {
             first.topic, first.partition
         ));
     }
-    format!("{} generation {}: {}", rfc3339(event.at_ms), event.generation, parts.join("; "))
+    let counted = counted(&event.protocol);
+    format!("{} {counted} {}: {}", rfc3339(event.at_ms), event.generation, parts.join("; "))
+}
+
+/// Returns what a group's assignments are counted by.
+fn counted(protocol: &str) -> &'static str {
+    if protocol == "consumer" { "epoch" } else { "generation" }
 }
 
 /// Tells moves by who gave to whom.
@@ -110,7 +116,8 @@ fn partitions(count: usize) -> String {
     if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
 }
 
-fn members(count: usize) -> String {
+/// Writes how many members there are.
+pub(crate) fn members(count: usize) -> String {
     if count == 1 { "1 member".to_owned() } else { format!("{count} members") }
 }
 
@@ -169,6 +176,33 @@ mod tests {
              leaving; 1 member after 2; took 530 ms, 520 ms of it until a-2f1c9a.. had joined; \
              2 partitions from b-777777.. to a-2f1c9a.."
         );
+    }
+
+    #[test]
+    fn a_handover_counts_as_its_rebalance_does() {
+        let served = kohort_broker::group_events::ServedPartition {
+            topic: "t".to_owned(),
+            partition: 1,
+            from: Some(B.to_owned()),
+            to: Some(A.to_owned()),
+            unserved_ms: 158,
+        };
+        let event = |protocol: &str| HandoverEvent {
+            version: 1,
+            group: "g".to_owned(),
+            protocol: protocol.to_owned(),
+            generation: 5,
+            at_ms: 1_000,
+            served: vec![served.clone()],
+            unserved: Vec::new(),
+        };
+        let told = "1 partition that moved is read again; t:1 had been without a reader for 158 ms";
+        for (protocol, counted) in [("consumer", "epoch 5"), ("classic", "generation 5")] {
+            assert_eq!(
+                tell(&GroupEvent::Handover(event(protocol))),
+                format!("1970-01-01T00:00:01.000Z {counted}: {told}")
+            );
+        }
     }
 
     #[test]
