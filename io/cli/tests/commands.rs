@@ -71,6 +71,7 @@ fn refusals_name_the_object() {
         (&["topic", "alter", &topic, "--config", "retention.ms=soon"], "retention.ms"),
         (&["topic", "alter", "missing", "--partitions", "2"], "missing"),
         (&["group", "describe", "nobody"], "nobody"),
+        (&["group", "events", "nobody"], "nobody"),
         (&["group", "delete", "nobody"], "nobody"),
         (&["consume", "missing", "--from-beginning", "-e"], "missing"),
     ] {
@@ -84,6 +85,15 @@ fn a_wrong_command_line_ends_with_status_two() {
     for arguments in [&["topic", "crate"][..], &["consume"], &["group", "reset", "g"]] {
         assert_eq!(kohort(arguments, "", &[]).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn an_offset_below_zero_is_refused_with_what_to_say_instead() {
+    let reset = ["group", "reset", "g", "--all-topics", "--to-offset", "-5"];
+    let output = kohort(&reset, "", &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("an offset is 0 or more; --shift-by goes back"), "{told}");
 }
 
 #[test]
@@ -162,6 +172,26 @@ fn a_group_resumes_where_it_stopped_and_can_be_reset() {
     let row: Vec<&str> =
         described.lines().find(|l| l.starts_with(topic)).unwrap().split_whitespace().collect();
     assert_eq!(row[..5], [topic, "0", "5", "6", "1"], "{described}");
+    let json = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let told = broker.stdout(&[arguments, &["--json"]].concat(), "");
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut listed_json = json(&["group", "list"]);
+    listed_json.retain(|listed| listed["group"] == group);
+    assert_eq!((listed_json.len(), &listed_json[0]["state"]), (1, &"Empty".into()));
+    let [described] = &json(&["group", "describe", group])[..] else { panic!("it is one object") };
+    let partition = serde_json::json!({
+        "topic": topic,
+        "partition": 0,
+        "committed_offset": 5,
+        "end_offset": 6,
+        "lag": 1,
+        "lag_ms": described["partitions"][0]["lag_ms"],
+        "member": null,
+    });
+    assert_eq!(described["partitions"], serde_json::json!([partition]), "{described}");
+    assert_eq!(described["members"], serde_json::json!([]), "{described}");
+    assert_eq!(described["verdicts"][0]["verdict"], "NO MEMBERS", "{described}");
     let reset = &["group", "reset", group, "--topic", topic, "--to-offset", "1"];
     broker.stdout(reset, "");
     assert_eq!(take("1"), "5\n", "without --execute nothing changes");

@@ -11,10 +11,13 @@
 //! | WARN | it moves on, and its lag has not become less between any two commits |
 //! | OK | otherwise |
 //!
-//! The group has the worst of them, but NO MEMBERS explains all, and FLAPPING most. Each comes with a
-//! sentence that says what it was seen by. Burrow: `core/internal/evaluator/caching.go`.
+//! The group has the worst of them, but NO MEMBERS explains all. FLAPPING, when it rebalances again and again,
+//! is told besides: it may explain the other, or hide it. Each comes with a sentence that says what it was seen
+//! by. Burrow: `core/internal/evaluator/caching.go`.
 
 use std::fmt;
+
+use kohort_broker::group_events::RebalanceEvent;
 
 use super::story::seconds;
 
@@ -84,7 +87,7 @@ pub(crate) struct PartitionFacts {
 pub(crate) struct GroupFacts {
     pub(crate) now_ms: i64,
     pub(crate) members: usize,
-    /// When it rebalanced, as far back as is known.
+    /// When it rebalanced as told by [`unsettles`], as far back as is known.
     pub(crate) rebalances_ms: Vec<i64>,
     pub(crate) partitions: Vec<PartitionFacts>,
 }
@@ -97,24 +100,43 @@ pub(crate) struct Judgement {
     pub(crate) evidence: String,
 }
 
-/// Judges a group.
-pub(crate) fn judge(facts: &GroupFacts) -> Judgement {
+/// Tells whether a rebalance speaks of unrest. A group that only grows is none: its members are started one after
+/// another. Nor is a cooperative rebalance two, though it takes two generations: in the first some give up
+/// what others are given in the next.
+pub(crate) fn unsettles(event: &RebalanceEvent) -> bool {
+    if event.causes.is_empty() {
+        // By what another Kafka's log tells, only who came and went are causes.
+        let hands_out = !event.moved.is_empty() && event.moved.iter().all(|it| it.from.is_none());
+        return !hands_out;
+    }
+    let grows = |what: &str| matches!(what, "joined" | "gave-up-partitions");
+    event.omitted_causes > 0 || !event.causes.iter().all(|cause| grows(&cause.what))
+}
+
+/// Judges a group: returns what is to be said of it, of which there is always something.
+pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
     let lag: i64 = facts.partitions.iter().filter_map(|partition| partition.lag).sum();
     if facts.members == 0 && !facts.partitions.is_empty() {
         let evidence = format!("nobody is in the group, and {lag} records wait");
-        return Judgement { verdict: Verdict::NoMembers, evidence };
+        return vec![Judgement { verdict: Verdict::NoMembers, evidence }];
     }
+    let mut judged = Vec::new();
     let recent = |at: &&i64| facts.now_ms - **at <= FLAPPING_WITHIN_MS;
     let rebalances = facts.rebalances_ms.iter().filter(recent).count();
     if rebalances >= FLAPPING {
         let minutes = FLAPPING_WITHIN_MS / 60_000;
         let evidence = format!("{rebalances} rebalances in the last {minutes} minutes");
-        return Judgement { verdict: Verdict::Flapping, evidence };
+        judged.push(Judgement { verdict: Verdict::Flapping, evidence });
     }
-    let judged = facts.partitions.iter().map(|partition| judge_partition(facts.now_ms, partition));
+    let partitions = facts.partitions.iter();
+    let partitions = partitions.map(|partition| judge_partition(facts.now_ms, partition));
     // Of equals the first is shown.
-    let worst = judged.rev().max_by_key(|judgement| judgement.verdict);
-    worst.unwrap_or(Judgement { verdict: Verdict::Ok, evidence: String::new() })
+    let worst = partitions.rev().max_by_key(|judgement| judgement.verdict);
+    let worst = worst.unwrap_or(Judgement { verdict: Verdict::Ok, evidence: String::new() });
+    if judged.is_empty() || worst.verdict != Verdict::Ok {
+        judged.push(worst);
+    }
+    judged
 }
 
 /// Judges one partition.
@@ -248,15 +270,66 @@ mod tests {
             partitions: vec![warned, stalled],
             rebalances_ms: vec![NOW - 400_000, NOW - 200_000, NOW - 100_000],
         };
-        assert_eq!(judge(&group).verdict, Verdict::Stalled);
+        let verdicts = |group: &GroupFacts| -> Vec<Verdict> {
+            judge(group).iter().map(|judgement| judgement.verdict).collect()
+        };
+        assert_eq!(verdicts(&group), [Verdict::Stalled]);
         group.rebalances_ms.push(NOW);
-        let flapping = judge(&group);
-        assert_eq!(flapping.verdict, Verdict::Flapping);
-        assert_eq!(flapping.evidence, "3 rebalances in the last 5 minutes");
-        group.members = 0;
-        assert_eq!(judge(&group).evidence, "nobody is in the group, and 18 records wait");
+        assert_eq!(verdicts(&group), [Verdict::Flapping, Verdict::Stalled]);
+        assert_eq!(judge(&group)[0].evidence, "3 rebalances in the last 5 minutes");
+        let partitions = std::mem::take(&mut group.partitions);
+        assert_eq!(verdicts(&group), [Verdict::Flapping]);
+        group = GroupFacts { members: 0, partitions, ..group };
+        assert_eq!(judge(&group)[0].evidence, "nobody is in the group, and 18 records wait");
         group.partitions.clear();
         group.rebalances_ms.clear();
-        assert_eq!(judge(&group).verdict, Verdict::Ok);
+        assert_eq!(verdicts(&group), [Verdict::Ok]);
+    }
+
+    #[test]
+    fn a_group_that_grows_and_a_second_step_of_a_rebalance_are_no_unrest() {
+        use kohort_broker::group_events::{CauseEvent, MovedPartition};
+        let event = |causes: &[&str], moved_from: &[Option<&str>]| RebalanceEvent {
+            version: 1,
+            group: "g".to_owned(),
+            protocol: "classic".to_owned(),
+            generation: 2,
+            causes: causes
+                .iter()
+                .map(|what| CauseEvent {
+                    at_ms: NOW,
+                    what: (*what).to_owned(),
+                    member: None,
+                    text: String::new(),
+                })
+                .collect(),
+            omitted_causes: 0,
+            started_ms: NOW,
+            joined_ms: NOW,
+            ended_ms: NOW,
+            slowest: None,
+            members_before: Vec::new(),
+            members_after: Vec::new(),
+            leader: None,
+            moved: moved_from
+                .iter()
+                .map(|from| MovedPartition {
+                    topic: "t".to_owned(),
+                    partition: 0,
+                    from: from.map(str::to_owned),
+                    to: None,
+                    unserved_since_ms: None,
+                })
+                .collect(),
+            omitted_moves: 0,
+        };
+        let quiet = [event(&["joined"], &[Some("a")]), event(&["gave-up-partitions"; 2], &[None])];
+        assert!(quiet.iter().all(|event| !unsettles(event)));
+        assert!(!unsettles(&event(&["joined", "gave-up-partitions"], &[])));
+        assert!(!unsettles(&event(&[], &[None, None])), "another Kafka's second generation");
+        for unrest in [&["expired"][..], &["joined", "left"], &["leader-rejoined"], &["gone"]] {
+            assert!(unsettles(&event(unrest, &[])), "{unrest:?}");
+        }
+        assert!(unsettles(&event(&[], &[])), "a leader that rejoins, on another Kafka");
     }
 }

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use kohort::TopicPartition;
 use kohort::admin::{
     Admin, AdminError, CommittedOffset, GroupDescription, GroupMember, ListedOffset, OffsetSpec,
 };
+use serde_json::{Value, json};
 
 use super::super::Cluster;
 use super::health::{self, Health};
+use crate::groups::verdict::Judgement;
 use crate::groups::{story, verdict};
-use crate::output::{Table, or_dash};
+use crate::output::{Table, or_dash, print};
 
 /// Show what a group has committed, its lag, and who owns what.
 #[derive(Debug, clap::Args)]
@@ -21,22 +24,26 @@ pub(super) struct Args {
     /// Show the members and what each owns instead
     #[arg(long)]
     members: bool,
+    /// Write all of it as one JSON object
+    #[arg(long, conflicts_with = "members")]
+    json: bool,
     #[command(flatten)]
     cluster: Cluster,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let admin = args.cluster.admin()?;
-    let mut groups = admin.describe_groups(vec![args.group.clone()]).await?;
-    let group = groups.remove(&args.group).ok_or_else(|| {
-        anyhow::anyhow!("the broker's answer does not mention group `{}`", args.group)
-    })??;
+    let group = find(&admin, &args.group).await?;
+    if args.json {
+        print(&format!("{}\n", json(&args.cluster, &admin, &group).await?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let assignor = if group.assignor.is_empty() { "-" } else { &group.assignor };
     eprintln!(
-        "group `{}` is {}: {} members, assignor {assignor}, coordinator {} ({})",
+        "group `{}` is {}: {}, assignor {assignor}, coordinator {} ({})",
         group.group_id,
         group.state,
-        group.members.len(),
+        story::members(group.members.len()),
         group.coordinator.id,
         group.coordinator.address()
     );
@@ -45,9 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         let standing = standing(&admin, &group).await?;
         let lags = standing.lags();
-        let members = group.members.len();
-        let looked = health::look(&args.cluster, &admin, &group.group_id, members, &lags).await;
-        let ages = match looked {
+        let ages = match look(&args.cluster, &admin, &group, &lags).await {
             Ok(health) => {
                 tell(&health);
                 health.ages_ms
@@ -60,6 +65,67 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         standing.table(&ages).print()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds a group. Of one that is of another kind than can be described, it says so.
+pub(super) async fn find(admin: &Admin, group: &str) -> anyhow::Result<GroupDescription> {
+    let mut groups = admin.describe_groups(vec![group.to_owned()]).await?;
+    let described = groups
+        .remove(group)
+        .ok_or_else(|| anyhow::anyhow!("the broker's answer does not mention group `{group}`"))?;
+    if described.is_err()
+        && let Some(listed) = admin.list_groups().await?.iter().find(|it| it.group_id == group)
+        && !matches!(&*listed.group_type, "" | "classic" | "consumer")
+    {
+        bail!("group `{group}` is a {} group, which is not supported", listed.group_type);
+    }
+    Ok(described?)
+}
+
+async fn look(
+    cluster: &Cluster,
+    admin: &Admin,
+    group: &GroupDescription,
+    lags: &BTreeMap<TopicPartition, (i64, i64)>,
+) -> anyhow::Result<Health> {
+    health::look(cluster, admin, &group.group_id, group.members.len(), lags).await
+}
+
+/// Returns everything that is known of a group; what is not is null.
+async fn json(cluster: &Cluster, admin: &Admin, group: &GroupDescription) -> anyhow::Result<Value> {
+    let standing = standing(admin, group).await?;
+    let health = match look(cluster, admin, group, &standing.lags()).await {
+        Ok(health) => Some(health),
+        Err(error) => {
+            eprintln!("verdict unknown: {error:#}");
+            None
+        }
+    };
+    let nothing = BTreeMap::new();
+    let ages = health.as_ref().map_or(&nothing, |health| &health.ages_ms);
+    let place = |of: &TopicPartition| json!({ "topic": &*of.topic, "partition": of.partition });
+    let member = |member: &GroupMember| {
+        json!({
+            "member": member.member_id,
+            "instance": member.group_instance_id,
+            "client": member.client_id,
+            "host": member.host,
+            "partitions": member.partitions.iter().map(place).collect::<Vec<_>>(),
+        })
+    };
+    let judged = |judged: Judgement| json!({ "verdict": judged.verdict.to_string(), "evidence": judged.evidence });
+    let judgements =
+        |health: &Health| verdict::judge(&health.facts).into_iter().map(judged).collect();
+    Ok(json!({
+        "group": group.group_id,
+        "state": group.state,
+        "assignor": Some(&group.assignor).filter(|assignor| !assignor.is_empty()),
+        "coordinator": { "id": group.coordinator.id, "address": group.coordinator.address() },
+        "members": group.members.iter().map(member).collect::<Vec<_>>(),
+        "partitions": standing.json(ages),
+        "verdicts": health.as_ref().map_or(Value::Null, judgements),
+        "last_rebalance": health.as_ref().and_then(|health| health.last_rebalance.as_ref()),
+    }))
 }
 
 fn members(group: &GroupDescription) -> Table {
@@ -80,11 +146,12 @@ fn members(group: &GroupDescription) -> Table {
 
 /// Says how the group is doing, and what happened to it last.
 fn tell(health: &Health) {
-    let judged = verdict::judge(&health.facts);
-    if judged.evidence.is_empty() {
-        eprintln!("verdict {}", judged.verdict);
-    } else {
-        eprintln!("verdict {}: {}", judged.verdict, judged.evidence);
+    for judged in verdict::judge(&health.facts) {
+        if judged.evidence.is_empty() {
+            eprintln!("verdict {}", judged.verdict);
+        } else {
+            eprintln!("verdict {}: {}", judged.verdict, judged.evidence);
+        }
     }
     match &health.last_rebalance {
         Some(event) => eprintln!("last rebalance {}", story::tell(event)),
@@ -126,6 +193,26 @@ impl Standing<'_> {
             Some((partition.clone(), (committed.offset, lag)))
         };
         self.committed.iter().filter_map(lag).collect()
+    }
+
+    /// Returns a JSON object for each partition.
+    fn json(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Vec<Value> {
+        let one = |partition: &TopicPartition| {
+            let committed = self.committed.get(partition).map(|committed| committed.offset);
+            let end = self.end(partition);
+            let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
+            let age = if lag == Some(0) { Some(0) } else { ages_ms.get(partition).copied() };
+            json!({
+                "topic": &*partition.topic,
+                "partition": partition.partition,
+                "committed_offset": committed,
+                "end_offset": end,
+                "lag": lag,
+                "lag_ms": age,
+                "member": self.owners.get(partition).map(|member| &member.member_id),
+            })
+        };
+        self.partitions.iter().map(one).collect()
     }
 
     fn table(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Table {

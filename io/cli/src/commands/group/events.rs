@@ -13,6 +13,7 @@ use kohort_broker::group_events::GroupEvent;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::Cluster;
+use super::describe;
 use super::tail::{self, Until};
 use crate::datetime::now_ms;
 use crate::groups::history::History;
@@ -67,6 +68,8 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
     })
     .await?;
     if told == 0 {
+        // That nothing is told of a group that there is not says nothing.
+        describe::find(&admin, &args.group).await?;
         eprintln!("group `{}` has not rebalanced in the time looked at (see --since)", args.group);
     }
     Ok(())

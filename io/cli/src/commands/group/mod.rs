@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Cluster, ask};
-use crate::output::{Table, or_dash};
+use crate::output::{Table, or_dash, print};
 
 /// List, describe, reset and delete consumer groups.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,9 @@ pub(crate) struct Args {
 enum Verb {
     /// List groups
     List {
+        /// Write one JSON object a line
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         cluster: Cluster,
     },
@@ -47,7 +50,19 @@ enum Verb {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     ask(async move {
         match args.verb {
-            Verb::List { cluster } => {
+            Verb::List { json: true, cluster } => {
+                for group in cluster.admin()?.list_groups().await? {
+                    let line = serde_json::json!({
+                        "group": group.group_id,
+                        "type": group.group_type,
+                        "protocol": group.protocol_type,
+                        "state": group.state,
+                    });
+                    print(&format!("{line}\n"))?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Verb::List { json: false, cluster } => {
                 let mut table = Table::new(&["GROUP", "TYPE", "PROTOCOL", "STATE"]);
                 let text = |text: String| or_dash(Some(text).filter(|text| !text.is_empty()));
                 for group in cluster.admin()?.list_groups().await? {

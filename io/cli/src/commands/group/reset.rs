@@ -14,6 +14,7 @@ use kohort::config::iso_duration;
 use super::super::Cluster;
 use super::super::topic::topic_partitions;
 use crate::datetime::unix_ms;
+use crate::groups::story;
 use crate::output::{Table, or_dash};
 
 /// Move what a group has committed; shows the plan, and does it with --execute.
@@ -39,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, group = "to")]
     to_current: bool,
     /// To this offset
-    #[arg(long, group = "to", value_name = "OFFSET")]
+    #[arg(long, group = "to", value_name = "OFFSET", allow_negative_numbers = true, value_parser = offset)]
     to_offset: Option<i64>,
     /// By this many records, back if negative
     #[arg(long, group = "to", value_name = "N", allow_hyphen_values = true)]
@@ -163,13 +164,23 @@ fn duration(text: &str) -> Result<Duration, String> {
     iso_duration(text).ok_or_else(|| "it is written like PT1H30M or P7D".to_owned())
 }
 
+fn offset(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(offset) if offset >= 0 => Ok(offset),
+        Ok(_) => {
+            Err("an offset is 0 or more; --shift-by goes back from where the group is".to_owned())
+        }
+        Err(_) => Err("it is no number".to_owned()),
+    }
+}
+
 async fn refuse_if_at_work(admin: &Admin, group: &str) -> anyhow::Result<()> {
     let mut described = admin.describe_groups(vec![group.to_owned()]).await?;
     match described.remove(group) {
         Some(Ok(description)) if !description.members.is_empty() => bail!(
-            "group `{group}` is {} with {} members; offsets can be reset once they have stopped",
+            "group `{group}` is {} with {}; offsets can be reset once they have stopped",
             description.state,
-            description.members.len()
+            story::members(description.members.len())
         ),
         // A group that is not there yet may be given offsets to start from.
         _ => Ok(()),
