@@ -30,8 +30,9 @@ use states::{STATES, States};
 /// What differs on purpose.
 pub(crate) const INTENDED: &[(&str, &str)] = &[
     (
-        "the words of an error",
-        "an error's code is Kafka's, the sentence with it our own; that there is one is compared",
+        "the words of an error, but for those of descriptions",
+        "an error's code is Kafka's, the sentence with it our own; that there is one is compared. What is said \
+         of a group that cannot be described is told to people as it is, and is Kafka's",
     ),
     (
         "the heartbeat interval, unless it was set",
