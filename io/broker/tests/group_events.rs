@@ -17,7 +17,8 @@ use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 const TOPIC: &str = "__kohort_group_events";
 
@@ -109,6 +110,33 @@ fn rebalance(event: &GroupEvent) -> &RebalanceEvent {
 fn handover(event: &GroupEvent) -> &HandoverEvent {
     let GroupEvent::Handover(event) = event else { panic!("{event:?}") };
     event
+}
+
+/// The end of a connection is kept in mind also where it does not end a session.
+#[tokio::test]
+async fn a_member_that_keeps_its_session_is_gone_since_its_connection_closed() {
+    let running = start_with(|broker| {
+        let broker = broker.set("group.disconnect.grace.ms", "-1");
+        broker.set("group.min.session.timeout.ms", "100")
+    })
+    .await;
+    let mut member = running.client().await.named("m");
+    member.create_topic("t", 1).await;
+    let request = JoinGroupRequest { session_timeout_ms: 1_500, ..join_request("") };
+    let id = member.call(&request, 9).await.member_id;
+    let joined = member.call(&JoinGroupRequest { member_id: id, ..request }, 9).await;
+    take_all(&mut member, &joined, 1).await;
+    sleep(Duration::from_millis(500)).await;
+    drop(member);
+    let events = events(&running, 2).await;
+    let (assigned, expired) = (rebalance(&events[0]), rebalance(&events[1]));
+    assert_eq!(expired.causes[0].what, "expired", "{expired:?}");
+    let gone = expired.moved[0].unserved_since_ms.unwrap();
+    assert!(
+        gone >= assigned.ended_ms + 450,
+        "it was there until its connection closed: {expired:?}"
+    );
+    assert!(gone <= expired.ended_ms - 500, "and not until its session was over: {expired:?}");
 }
 
 #[tokio::test]
