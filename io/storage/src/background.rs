@@ -4,7 +4,7 @@
 //! whose syncs take long, has a thread of its own while it lasts, so that segments are written on. In a
 //! simulation the test calls the same functions itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -43,7 +43,7 @@ pub(crate) struct Background {
     /// Only one at a time writes segments.
     pub(crate) writing: Mutex<()>,
     /// Only one at a time takes a checkpoint.
-    checkpointing: Mutex<()>,
+    pub(crate) checkpointing: Mutex<()>,
     checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
     checkpoint_runs: AtomicBool,
 }
@@ -340,6 +340,7 @@ impl Background {
             // Or a power cut might take the deletion back, but not the files.
             self.shared.pool.sync_live().map_err(FlushError::of_sync)?;
         }
+        let mut removed = BTreeSet::new();
         for dir in dirs {
             if self.shared.cleaning.defer_removal(&dir) {
                 continue;
@@ -349,6 +350,14 @@ impl Background {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
+            removed.insert(dir);
+        }
+        if !removed.is_empty() {
+            // Until then checkpoints tell of the deletion: a start removes only what is on record.
+            let parent = self.shared.path().join(PARTITIONS);
+            self.shared.disk.sync_dir(&parent).map_err(FlushError::of_sync)?;
+            let gone = |partition: &Arc<PartitionLog>| removed.contains(&partition.dir());
+            self.shared.deleting.lock().retain(|_, partition| !gone(partition));
         }
         Ok(())
     }

@@ -60,6 +60,9 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Takes the lock file at `path` for this process, or says who holds it. The lock lasts until
     /// the returned value is dropped.
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError>;
+    /// Takes a lock file that is there, and cannot be written to, beside others who do the same. Whoever
+    /// holds it with [`lock`](Disk::lock) keeps them out, and they him.
+    fn lock_shared(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError>;
 }
 
 /// An open file. All positions are given, so one handle serves many threads.

@@ -107,6 +107,21 @@ pub enum StorageError {
         /// The name.
         name: String,
     },
+    /// Files of the partition are gone or not as they were written. The others go on.
+    #[error(
+        "{partition} takes no records, because {} is not as it was written: {reason}; stop the broker, \
+         `kohort log verify` on its data folder shows what is affected, `kohort log repair` keeps the \
+         rest",
+        path.display()
+    )]
+    Damaged {
+        /// The partition.
+        partition: String,
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The disk refused something that can be tried again.
     #[error("{}: {source}", path.display())]
     Io {

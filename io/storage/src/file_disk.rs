@@ -91,13 +91,7 @@ impl Disk for FileDisk {
             .map_err(LockError::Io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                let _ = file.read_to_string(&mut owner);
-                let owner = owner.trim();
-                let owner = if owner.is_empty() { "another process" } else { owner };
-                return Err(LockError::Held { owner: owner.to_owned() });
-            }
+            Err(TryLockError::WouldBlock) => return Err(held(file)),
             Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
         }
         // Only words for whoever is refused: the lock itself is the kernel's, and goes with the process.
@@ -109,6 +103,24 @@ impl Disk for FileDisk {
         write(&mut file).map_err(LockError::Io)?;
         Ok(Box::new(RealLock { _file: file }))
     }
+
+    fn lock_shared(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        let file = File::open(path).map_err(LockError::Io)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(held(file)),
+            Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+        }
+    }
+}
+
+/// Says who holds a lock, by what they wrote into its file.
+fn held(mut file: File) -> LockError {
+    let mut owner = String::new();
+    let _ = file.read_to_string(&mut owner);
+    let owner = owner.trim();
+    let owner = if owner.is_empty() { "another process" } else { owner };
+    LockError::Held { owner: owner.to_owned() }
 }
 
 /// How far apart the probes of [`DiskFile::is_cached`] lie: the system reads ahead and forgets in
@@ -215,6 +227,20 @@ mod tests {
         }
         drop(held);
         FileDisk.lock(&path).expect("a released lock can be taken");
+    }
+
+    #[test]
+    fn those_who_only_read_share_a_lock_and_keep_out_who_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        assert!(matches!(FileDisk.lock_shared(&path), Err(LockError::Io(_))), "none is made");
+        let held = FileDisk.lock(&path).unwrap();
+        assert!(matches!(FileDisk.lock_shared(&path), Err(LockError::Held { .. })));
+        drop(held);
+        let readers = [(), ()].map(|()| FileDisk.lock_shared(&path).unwrap());
+        assert!(matches!(FileDisk.lock(&path), Err(LockError::Held { .. })));
+        drop(readers);
+        FileDisk.lock(&path).unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! place.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,9 +15,10 @@ use kohort_log::sparse_index::{ENTRY_BYTES, IndexBuilder};
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::records::{BatchHeader, batches};
 
+use crate::broken::{is_lost, named};
 use crate::disk::{DiskFile, OpenMode};
 use crate::file_cache::{FileKey, FileKind};
-use crate::partition_log::{Chunk, PartitionLog};
+use crate::partition_log::{Chunk, PartitionId, PartitionLog};
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::wal::writer::{is_no_space, is_out_of_handles};
 
@@ -107,11 +108,8 @@ fn write_chunks(
 ) -> Result<Vec<(i64, SegmentMeta)>, FlushError> {
     let dir = partition.dir();
     partition.tidy()?;
-    if !has_dir {
-        create_dir(partition, &dir)?;
-        let mut state = partition.state.lock();
-        state.has_dir = true;
-        state.new_dir = true;
+    if !has_dir || active.is_none() {
+        make_dir(partition, &dir)?;
     }
     let mut writer = SegmentWriter {
         partition,
@@ -122,13 +120,30 @@ fn write_chunks(
         active: None,
     };
     if let Some((base, meta)) = active {
-        writer.resume(base, meta)?;
+        match writer.resume(base, meta) {
+            Ok(()) => {}
+            // What is acknowledged goes to a segment of its own, beside what is lost.
+            Err(ResumeError::Lost { path, reason }) => {
+                partition.fail_alone(&path, reason);
+                make_dir(partition, &dir)?;
+            }
+            Err(ResumeError::Flush(error)) => return Err(error),
+        }
     }
     for chunk in chunks {
         writer.write_chunk(chunk)?;
     }
     writer.finish()?;
     Ok(writer.written)
+}
+
+/// Makes a partition's folder, or what is missing of it.
+fn make_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
+    create_dir(partition, dir)?;
+    let mut state = partition.state.lock();
+    state.has_dir = true;
+    state.new_dir = true;
+    Ok(())
 }
 
 /// What of a partition is to be made durable: segments that were written to, and how long they were.
@@ -154,13 +169,22 @@ impl Unsynced {
     /// Makes it durable. Segments may be written to meanwhile; what is added then may be durable or
     /// not.
     pub(crate) fn sync(&self) -> Result<(), FlushError> {
-        let synced = self.sync_files().map_err(FlushError::of_sync);
+        let synced = self.sync_files();
         let mut state = self.partition.state.lock();
         if state.deleted {
             // Its files may have been removed under our hands.
             return Ok(());
         }
-        synced?;
+        match synced {
+            Ok(()) => {}
+            // Somebody removed it: nothing that could be synced is there.
+            Err((path, error)) if error.kind() == io::ErrorKind::NotFound => {
+                drop(state);
+                self.partition.fail_alone(&path, error.to_string());
+                return Ok(());
+            }
+            Err((path, error)) => return Err(FlushError::of_sync(named(&path, error))),
+        }
         state.new_dir = false;
         for (name, bytes) in &self.segments {
             if let Some(meta) = state.segments.get_mut(&name.base_offset)
@@ -173,11 +197,15 @@ impl Unsynced {
         Ok(())
     }
 
-    fn sync_files(&self) -> Result<(), io::Error> {
+    /// Fails with the file or folder that could not be synced.
+    fn sync_files(&self) -> Result<(), (PathBuf, io::Error)> {
         let partition = &*self.partition;
+        let shared = &partition.shared;
         let dir = partition.dir();
         if self.new_dir {
-            partition.shared.disk.open(&dir.join(PARTITION_FILE), OpenMode::Existing)?.sync()?;
+            let path = dir.join(PARTITION_FILE);
+            let opened = shared.disk.open(&path, OpenMode::Existing);
+            opened.and_then(|file| file.sync()).map_err(|error| (path, error))?;
         }
         for &(segment, _) in &self.segments {
             for (kind, path) in [
@@ -185,11 +213,11 @@ impl Unsynced {
                 (FileKind::Index, index_path(&dir, segment)),
             ] {
                 let key = FileKey { partition: partition.uid, segment, kind };
-                let shared = &partition.shared;
-                shared.files.get(&*shared.disk, key, &path, false)?.sync()?;
+                let opened = shared.files.get(&*shared.disk, key, &path, false);
+                opened.and_then(|file| file.sync()).map_err(|error| (path, error))?;
             }
         }
-        partition.shared.disk.sync_dir(&dir)
+        shared.disk.sync_dir(&dir).map_err(|error| (dir, error))
     }
 }
 
@@ -200,16 +228,20 @@ pub(crate) fn create_dir(
     dir: &Path,
 ) -> Result<Arc<dyn DiskFile>, FlushError> {
     let disk = &partition.shared.disk;
-    disk.create_dir_all(dir)?;
-    let id = partition.id();
-    let content = format!(
-        "kohort-partition 1\ntopic {}\nindex {}\ntopic-id {}\n",
-        id.topic, id.index, id.topic_id
-    );
-    let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
-    file.set_len(0)?;
-    file.write_at(content.as_bytes(), 0)?;
-    Ok(file)
+    let write = || {
+        disk.create_dir_all(dir)?;
+        let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
+        file.set_len(0)?;
+        file.write_at(partition_file(partition.id()).as_bytes(), 0)?;
+        Ok(file)
+    };
+    write().map_err(|error| named(dir, error).into())
+}
+
+/// Returns what the file in a partition's folder says.
+pub(crate) fn partition_file(id: &PartitionId) -> String {
+    let PartitionId { topic, index, topic_id } = id;
+    format!("kohort-partition 1\ntopic {topic}\nindex {index}\ntopic-id {topic_id}\n")
 }
 
 /// The file in a partition's folder that tells which partition it is.
@@ -284,18 +316,40 @@ impl SegmentWriter<'_> {
 
     fn roll(&mut self, base: i64) -> Result<(), FlushError> {
         self.finish()?;
-        self.resume(base, SegmentMeta::empty(self.now))
+        let new = SegmentMeta::empty(self.now);
+        match self.resume(base, new) {
+            // The folder was removed while the broker ran.
+            Err(ResumeError::Lost { path, reason }) => {
+                self.partition.fail_alone(&path, reason);
+                make_dir(self.partition, self.dir)?;
+                self.resume(base, new).map_err(ResumeError::into_flush)
+            }
+            resumed => resumed.map_err(ResumeError::into_flush),
+        }
     }
 
-    /// Opens a segment to write at its end.
-    fn resume(&mut self, base: i64, mut meta: SegmentMeta) -> Result<(), FlushError> {
+    /// Opens a segment to write at its end. One that has records must be there and have them: what is
+    /// written behind a hole could not be read.
+    fn resume(&mut self, base: i64, mut meta: SegmentMeta) -> Result<(), ResumeError> {
         let name = meta.name(base);
-        let records = open(self.partition, FileKind::Records, name, &records_path(self.dir, name))?;
-        let index = open(self.partition, FileKind::Index, name, &index_path(self.dir, name))?;
+        let path = records_path(self.dir, name);
+        let records = open(self.partition, FileKind::Records, name, &path, meta.bytes == 0)
+            .map_err(|error| ResumeError::of(&path, error))?;
+        if meta.maybe_longer {
+            let length = records.len().map_err(FlushError::from)?;
+            if length < u64::from(meta.bytes) {
+                let reason = format!("it has {length} bytes and must have {}", meta.bytes);
+                return Err(ResumeError::Lost { path, reason });
+            }
+        }
+        let path = index_path(self.dir, name);
+        let index = open(self.partition, FileKind::Index, name, &path, true)
+            .map_err(|error| ResumeError::of(&path, error))?;
         if meta.maybe_longer {
             // What lies beyond is from before a crash and will be written again.
-            records.set_len(u64::from(meta.bytes))?;
-            index.set_len(u64::from(meta.index_entries) * ENTRY_BYTES as u64)?;
+            records.set_len(u64::from(meta.bytes)).map_err(FlushError::from)?;
+            let entries = u64::from(meta.index_entries) * ENTRY_BYTES as u64;
+            index.set_len(entries).map_err(FlushError::from)?;
             meta.maybe_longer = false;
         }
         let interval = self.config.index_interval_bytes;
@@ -392,12 +446,46 @@ impl Active {
     }
 }
 
+/// Why a segment cannot be written to.
+enum ResumeError {
+    /// It is gone, or not what it was.
+    Lost { path: PathBuf, reason: String },
+    /// There is no room, or the disk failed.
+    Flush(FlushError),
+}
+
+impl ResumeError {
+    fn of(path: &Path, error: io::Error) -> ResumeError {
+        if is_lost(&error) {
+            ResumeError::Lost { path: path.to_owned(), reason: error.to_string() }
+        } else {
+            ResumeError::Flush(named(path, error).into())
+        }
+    }
+
+    fn into_flush(self) -> FlushError {
+        match self {
+            ResumeError::Lost { path, reason } => {
+                FlushError::Failed(io::Error::other(format!("{}: {reason}", path.display())))
+            }
+            ResumeError::Flush(error) => error,
+        }
+    }
+}
+
+impl From<FlushError> for ResumeError {
+    fn from(error: FlushError) -> Self {
+        ResumeError::Flush(error)
+    }
+}
+
 fn open(
     partition: &PartitionLog,
     kind: FileKind,
     segment: SegmentName,
     path: &Path,
+    create: bool,
 ) -> io::Result<Arc<dyn DiskFile>> {
     let key = FileKey { partition: partition.uid, segment, kind };
-    partition.shared.files.get(&*partition.shared.disk, key, path, true)
+    partition.shared.files.get(&*partition.shared.disk, key, path, create)
 }

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, batches};
 
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, decode};
-use crate::disk::{DirLock, Disk, read_file};
+use crate::disk::{DirLock, Disk, LockError, read_file};
 use crate::error::OpenError;
-use crate::log_dir::{PARTITIONS, WAL};
+use crate::log_dir::{LOCK, PARTITIONS, WAL};
+use crate::lost_end::{self, lost_end};
 use crate::partition_log::{PartitionId, Restored, dir_name};
 use crate::recovery::{io_at, lock_folder};
 use crate::segment::records_path;
+use crate::strays::list_strays;
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
 use crate::wal::frame::FRAME_HEADER;
 use crate::wal::reader::{ReadFrame, find_files, read_log};
@@ -51,12 +53,19 @@ pub struct VerifyReport {
     pub commits: u64,
     /// Whether an interrupted write is at the end of the log, which is no damage.
     pub torn: bool,
+    /// Folders with records of partitions that nobody knew, which were set aside.
+    pub set_aside: Vec<PathBuf>,
+    /// Whether the lock could not be taken, because nothing can be written there: a broker that has the
+    /// folder open would not be noticed, and what it is writing would look like damage.
+    pub unlocked: bool,
 }
 
 /// Reads everything in a folder and reports what is damaged. Changes nothing.
 pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenError> {
-    let _lock = lock_existing(&**disk, folder)?;
-    let mut report = VerifyReport::default();
+    let lock = lock_to_read(&**disk, folder)?;
+    let set_aside = list_strays(&**disk, folder).unwrap_or_default();
+    let mut report =
+        VerifyReport { unlocked: lock.is_none(), set_aside, ..VerifyReport::default() };
     let checkpoint = match load_checkpoint(&**disk, folder)? {
         Ok(checkpoint) => checkpoint,
         Err(problem) => {
@@ -66,19 +75,29 @@ pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenE
     };
     report.partitions = checkpoint.partitions.len();
     for (id, restored) in &checkpoint.partitions {
+        let problems_before = report.problems.len();
         let dir = folder.join(PARTITIONS).join(dir_name(id));
+        let mut sound_end = None;
         for (&base, meta) in &restored.state.segments {
             let path = records_path(&dir, meta.name(base));
             let content = match read_file(&**disk, &path) {
                 Ok(content) => content,
                 Err(error) => {
-                    report.problems.push(Problem { path, position: 0, reason: error.to_string() });
+                    let reason = format!("the segment is gone: {error}");
+                    report.problems.push(Problem { path, position: 0, reason });
                     continue;
                 }
             };
             let segment = walk_segment(&path, &content, base, Some(meta.bytes));
+            sound_end = segment.batches.last().map(|(_, last)| last.next_offset()).or(sound_end);
             report.batches += segment.batches.len() as u64;
             report.problems.extend(segment.problems);
+        }
+        if let Some(lost) = lost_end(restored, sound_end)
+            && report.problems.len() == problems_before
+        {
+            let reason = lost_end::describe(lost);
+            report.problems.push(Problem { path: dir, position: 0, reason });
         }
     }
     let wal = folder.join(WAL);
@@ -95,7 +114,10 @@ pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenE
         }
         Some(end) => {
             report.commits = end.frames;
-            report.torn = end.torn && end.later.is_none();
+            report.torn = end.torn && end.later.is_none() && end.shortened.is_none();
+            if let Some((path, position, reason)) = end.shortened {
+                report.problems.push(Problem { path, position, reason });
+            }
             if let Some(later) = end.later.filter(|_| end.synced) {
                 report.problems.push(Problem {
                     path: end.path,
@@ -126,8 +148,11 @@ fn bad_entry(frame: &ReadFrame<'_>) -> Option<Problem> {
 /// Writes what a folder holds in words: checkpoint, segments with their batches, commits with their
 /// entries. Changes nothing.
 pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
-    let _lock = lock_existing(&**disk, folder)?;
+    let lock = lock_to_read(&**disk, folder)?;
     let at = io_at(folder);
+    if lock.is_none() {
+        writeln!(out, "{UNLOCKED}").map_err(&at)?;
+    }
     let checkpoint = match load_checkpoint(&**disk, folder)? {
         Ok(checkpoint) => checkpoint,
         Err(problem) => return writeln!(out, "{problem}").map_err(at),
@@ -238,7 +263,7 @@ pub fn read_topic(
     topic: &str,
     mut each: impl FnMut(&PartitionId, BatchRef<'_>) -> io::Result<()>,
 ) -> Result<(), OpenError> {
-    let _lock = lock_existing(&**disk, folder)?;
+    let _lock = lock_to_read(&**disk, folder)?;
     let path = folder.join(CHECKPOINT_FILE);
     let checkpoint = load_checkpoint(&**disk, folder)?.map_err(|problem| OpenError::Io {
         path: path.clone(),
@@ -312,14 +337,42 @@ impl From<BadEntry> for LogError {
     }
 }
 
+/// What is said where a folder can only be read.
+const UNLOCKED: &str =
+    "the folder cannot be written to, so it is not locked: no broker must be running on it";
+
 /// Takes the lock of a folder that holds a log. One that does not exist is not made.
 pub(crate) fn lock_existing(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn DirLock>, OpenError> {
+    check_is_log(disk, folder)?;
+    lock_folder(disk, folder)
+}
+
+/// Does the same for who changes nothing, also where nothing can be changed. Returns nothing if there
+/// is no lock to be had.
+fn lock_to_read(disk: &dyn Disk, folder: &Path) -> Result<Option<Box<dyn DirLock>>, OpenError> {
+    check_is_log(disk, folder)?;
+    match lock_folder(disk, folder) {
+        Err(OpenError::Io { source, .. })
+            if matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) => {}
+        locked => return locked.map(Some),
+    }
+    match disk.lock_shared(&folder.join(LOCK)) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { owner }) => Err(OpenError::Locked { path: folder.to_owned(), owner }),
+        Err(LockError::Io(_)) => Ok(None),
+    }
+}
+
+fn check_is_log(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
     let names = disk.list(folder).map_err(io_at(folder))?;
     if !names.iter().any(|name| [CHECKPOINT_FILE, WAL, PARTITIONS].contains(&name.as_str())) {
         let reason = format!("there is no file `{CHECKPOINT_FILE}`");
         return Err(OpenError::NotALog { path: folder.to_owned(), reason });
     }
-    lock_folder(disk, folder)
+    Ok(())
 }
 
 /// The batches of a segment, and what lies between them.

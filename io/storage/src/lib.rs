@@ -30,6 +30,7 @@
 
 pub mod aligned;
 mod background;
+mod broken;
 mod buffers;
 mod checkpoint;
 mod clean_round;
@@ -47,6 +48,7 @@ mod flush;
 mod inspect;
 mod log_dir;
 mod lookup;
+mod lost_end;
 mod open_segment;
 mod partition_log;
 mod queue;
@@ -61,6 +63,7 @@ mod shared;
 mod simulated_disk;
 mod snapshot;
 mod stats;
+mod strays;
 mod time_of;
 mod wal;
 

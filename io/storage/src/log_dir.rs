@@ -146,6 +146,10 @@ impl LogDir {
         &self.shared
     }
 
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
+    }
+
     /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.shared.path()
@@ -213,7 +217,6 @@ impl LogDir {
         let shared = Arc::clone(&self.shared);
         let done: Done = Box::new(move |result| {
             if result.is_ok() {
-                shared.deleting.lock().remove(&key);
                 // Only now: a folder without its deletion in the log would be damage.
                 shared.work.lock().remove_dirs.push(partition.dir());
                 shared.wake_background();

@@ -156,13 +156,11 @@ impl OpenSegment {
     }
 
     pub(crate) fn damaged(&self, position: u32, reason: String) -> ReadError {
-        tracing::error!(path = %self.path.display(), position, reason, "a segment is damaged: see `kohort log verify`");
         ReadError::Damaged { path: self.path.clone(), position: u64::from(position), reason }
     }
 }
 
 fn damaged(path: &std::path::Path, position: u32, error: &io::Error) -> ReadError {
-    tracing::error!(path = %path.display(), position, %error, "a segment cannot be read: see to the disk, then `kohort log verify`");
     ReadError::Damaged {
         path: path.to_owned(),
         position: u64::from(position),

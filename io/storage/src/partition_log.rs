@@ -27,6 +27,7 @@ use kohort_protocol::records::{BatchHeader, batches};
 use kohort_protocol::{ErrorCode, Uuid};
 use parking_lot::{Mutex, RwLock};
 
+use crate::broken::Broken;
 use crate::error::{AppendError, StorageError};
 use crate::queue::{BATCH_HEAD, Done, Pending, PendingEntry};
 use crate::segment::{SegmentMeta, SegmentName};
@@ -131,6 +132,8 @@ pub(crate) struct PartitionState {
     pub(crate) cleaned_to: i64,
     /// Whether compaction met damage in it and lets it be until the next start.
     pub(crate) uncleanable: bool,
+    /// Why it takes no appends, if its files are not what they should be.
+    pub(crate) broken: Option<Arc<Broken>>,
     /// Whether the partition's folder exists on disk.
     pub(crate) has_dir: bool,
     /// Whether it was made since the last checkpoint, which has to make it durable.
@@ -317,6 +320,9 @@ impl PartitionLog {
         let mut state = self.state.lock();
         if state.deleted {
             return Err(StorageError::Deleted.into());
+        }
+        if let Some(broken) = &state.broken {
+            return Err(broken.refusal(&self.id).into());
         }
         let log_start_offset = self.log_start_offset();
         if header.has_producer_id()
@@ -547,7 +553,7 @@ fn batch_head(header: &BatchHeader) -> [u8; BATCH_HEAD] {
 
 /// Characters of a topic's name in its folders' names: with index and id the name stays below the 255
 /// that file systems allow. The whole name is in the folder's `partition` file.
-const NAME_MAX: usize = 200;
+pub(crate) const NAME_MAX: usize = 200;
 
 /// Returns the name of a partition's folder: `<topic>-<index>.<topic id in hex>`. The id makes it
 /// differ from that of an earlier topic of the same name; hex, because some file systems take upper
@@ -559,14 +565,6 @@ pub(crate) fn dir_name(id: &PartitionId) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name
-}
-
-/// Tells whether a folder may be named so because it is a partition's.
-pub(crate) fn is_dir_name(name: &str) -> bool {
-    let is_id = |id: &str| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    name.rsplit_once('.').filter(|(_, id)| is_id(id)).is_some_and(|(partition, _)| {
-        partition.rsplit_once('-').is_some_and(|(_, index)| index.parse::<i32>().is_ok())
-    })
 }
 
 /// Checks that a topic name has no character that means something in a path. The broker's own check

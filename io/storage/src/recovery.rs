@@ -5,7 +5,6 @@
 //! begins, so that a client that has seen more than there is now finds out. Damage to anything that was
 //! durable stops the start with a report and changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,10 +17,10 @@ use crate::config::{FlushMode, LogDirConfig};
 use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file};
 use crate::error::{Corruption, OpenError};
 use crate::log_dir::{LOCK, PARTITIONS, Partitions, WAL};
-use crate::partition_log::{PartitionLog, dir_name, is_dir_name};
 use crate::replay::Replay;
 use crate::shared::Shared;
-use crate::wal::entry::{Entry, PartitionKey, encode_control};
+use crate::strays::sort_folders;
+use crate::wal::entry::{Entry, encode_control};
 use crate::wal::file::FilePool;
 use crate::wal::frame::FRAME_HEADER;
 use crate::wal::reader::{FoundFile, WalEnd, find_files, read_log};
@@ -44,6 +43,8 @@ pub struct RecoveryReport {
     pub partitions: usize,
     /// Folders of deleted partitions that were removed.
     pub folders_removed: Vec<String>,
+    /// Folders with records of partitions that nobody knows, under the names they have now.
+    pub folders_set_aside: Vec<String>,
     /// The leader epoch from now on.
     pub leader_epoch: i32,
 }
@@ -196,6 +197,7 @@ fn reopen(
     ));
     *shared.checkpointed.lock() = Some(head.wal);
     let mut replay = Replay::new(Arc::clone(&shared), checkpoint.partitions, false);
+    replay.gone.clone_from(&checkpoint.deleted);
     replay.deleted = checkpoint.deleted;
     let end = read_log(&*disk, &files, head.salt, head.wal, |frame| replay.frame(&frame))?;
     let end = end.ok_or_else(|| {
@@ -240,7 +242,7 @@ fn reopen(
         );
     }
     *shared.committed.lock() = wal.position();
-    let folders_removed = remove_strays(&*disk, &path, &replay.partitions)?;
+    let sorted = sort_folders(&*disk, &path, &replay.partitions, &replay.gone)?;
     let report = RecoveryReport {
         created: false,
         clean: head.clean && end.frames == 0 && !cut,
@@ -248,7 +250,8 @@ fn reopen(
         bytes_replayed: replay.bytes,
         cut: cut.then(|| (end.path.clone(), end.next.position)),
         partitions: replay.partitions.len(),
-        folders_removed,
+        folders_removed: sorted.removed,
+        folders_set_aside: sorted.set_aside,
         leader_epoch: shared.leader_epoch.load(Ordering::Relaxed),
     };
     let partitions = Partitions::new(replay.partitions);
@@ -257,6 +260,9 @@ fn reopen(
 
 /// Decides whether the log may end where it was found to.
 fn judge_end(folder: &Path, end: &WalEnd) -> Result<(), OpenError> {
+    if let Some((path, length, reason)) = &end.shortened {
+        return Err(corrupt(folder, path, *length, reason.clone()));
+    }
     match &end.later {
         Some(later) if end.synced => {
             let reason = format!(
@@ -299,29 +305,6 @@ fn remove_stale(
         file.sync()?;
     }
     Ok(())
-}
-
-/// Removes folders of partitions that are not there any more: their deletion was interrupted, or they
-/// were deleted before anything was durable. What is not named as a partition's folder is somebody
-/// else's, and stays.
-fn remove_strays(
-    disk: &dyn Disk,
-    path: &Path,
-    partitions: &BTreeMap<PartitionKey, Arc<PartitionLog>>,
-) -> Result<Vec<String>, OpenError> {
-    let dir = path.join(PARTITIONS);
-    let known: BTreeSet<String> = partitions.values().map(|p| dir_name(p.id())).collect();
-    let mut removed = Vec::new();
-    for name in disk.list(&dir).map_err(io_at(&dir))? {
-        if !known.contains(&name) && !is_dir_name(&name) {
-            tracing::warn!(path = %dir.join(&name).display(), "not a partition's folder: left as it is");
-        } else if !known.contains(&name) {
-            disk.remove_dir_all(&dir.join(&name)).map_err(io_at(&dir))?;
-            tracing::info!(folder = name, "removed the rest of a deleted partition");
-            removed.push(name);
-        }
-    }
-    Ok(removed)
 }
 
 /// Notes a new leader epoch in the log.

@@ -23,14 +23,19 @@ use crate::checkpoint::CHECKPOINT_FILE;
 use crate::config::LogDirConfig;
 use crate::disk::{Disk, OpenMode, read_file, replace_file};
 use crate::error::OpenError;
-use crate::flush::{FlushError, PARTITION_FILE};
+use crate::flush::{FlushError, PARTITION_FILE, partition_file};
 use crate::inspect::{Problem, WalkedSegment, load_checkpoint, lock_existing, walk_segment};
 use crate::log_dir::{PARTITIONS, Partitions, WAL};
-use crate::partition_log::{PartitionId, PartitionState, Restored, dir_name};
+use crate::lost_end::{self, lost_end};
+use crate::partition_log::{
+    NAME_MAX, PartitionId, PartitionLog, PartitionState, Restored, dir_name,
+};
 use crate::recovery::{io_at, new_pool, open_failed, random, write_leader_epoch};
 use crate::replay::Replay;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::shared::Shared;
+use crate::strays::{list_strays, parse_dir_name, partition_of_stray};
+use crate::wal::entry::PartitionKey;
 use crate::wal::frame::{FRAME_HEADER, FrameHeader};
 use crate::wal::reader::{FoundFile, ReadFrame, find_files};
 use crate::wal::writer::{WalPosition, WalWriter};
@@ -42,6 +47,8 @@ pub struct RepairReport {
     pub problems: Vec<Problem>,
     /// Where the damaged files were copied to.
     pub kept_in: Option<PathBuf>,
+    /// Partitions whose folders were set aside before, and are in service again.
+    pub taken_back: Vec<PartitionId>,
     /// Commits of the write-ahead log that were applied.
     pub commits: u64,
     /// The leader epoch from now on.
@@ -81,12 +88,19 @@ pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairRepor
         .map(|(id, restored)| mend.partition(&id, restored).map(|restored| (id, restored)))
         .collect::<Result<Vec<_>, _>>()?;
     let first = head.map_or(0, |head| head.wal.sequence);
-    let frames = mend.collect_frames(&files, salt, first)?;
+    let first_file = head.map_or(0, |head| head.wal.file_number);
+    let frames = mend.collect_frames(&files, salt, first, first_file)?;
+    let last = frames.last_key_value();
     let position = WalPosition {
         file_number: files.iter().filter_map(|f| f.header.map(|h| h.number)).max().unwrap_or(0),
         position: 0,
-        sequence: frames.last_key_value().map_or(first, |(last, _)| last + 1).max(1),
-        previous_crc: 0,
+        sequence: last.map_or(first, |(last, _)| last + 1).max(1),
+        // If mending ends here, what begins then is a part of the log as it was.
+        previous_crc: match (last, &head) {
+            (Some((_, frame)), _) => frame.crc,
+            (None, Some(head)) => head.wal.previous_crc,
+            (None, None) => 0,
+        },
     };
     let pool = new_pool(disk, config);
     let adopted = files.iter().map(|f| (f.header.map(|h| h.number), f.path.clone(), f.length));
@@ -101,22 +115,32 @@ pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairRepor
         position,
     ));
     let mut replay = Replay::new(Arc::clone(&shared), restored, true);
-    for (file, at) in frames.values() {
-        mend.apply_frame(&mut replay, &files[*file], *at)?;
+    for frame in frames.values() {
+        mend.apply_frame(&mut replay, &files[frame.file], frame.position)?;
     }
     replay.finish()?;
+    for (id, restored) in mend.strays(&replay.partitions)? {
+        let key = (id.topic_id, id.index);
+        let config = PartitionConfig::default();
+        let partition = PartitionLog::new(id, Arc::clone(&shared), config, restored);
+        replay.partitions.insert(key, partition);
+    }
     let latest = replay.partitions.values().filter_map(|p| p.state.lock().epochs.latest()).max();
     let epoch = shared.leader_epoch.load(Ordering::Relaxed).max(latest.unwrap_or(0)) + 1;
     shared.leader_epoch.store(epoch, Ordering::Relaxed);
+    let partitions = Arc::new(Partitions::new(replay.partitions));
+    let background = Background::new(Arc::clone(&shared), partitions);
+    let failed = |error| {
+        let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
+        OpenError::Io { path: folder.clone(), source }
+    };
+    // All that may fail comes before the log is added to.
+    background.flush().map_err(failed)?;
     let mut wal = WalWriter::create(pool, salt, true, position).map_err(open_failed(folder))?;
     write_leader_epoch(&mut wal, epoch).map_err(open_failed(folder))?;
     *shared.committed.lock() = wal.position();
     mend.report.leader_epoch = epoch;
-    let background = Background::new(shared, Arc::new(Partitions::new(replay.partitions)));
-    background.checkpoint(true).map_err(|error| {
-        let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
-        OpenError::Io { path: folder.clone(), source }
-    })?;
+    background.checkpoint(true).map_err(failed)?;
     background.partitions.write().clear();
     Ok(mend.report)
 }
@@ -157,38 +181,79 @@ impl Mend<'_> {
         let dir = self.folder.join(PARTITIONS);
         let mut found = Vec::new();
         for name in self.disk.list(&dir).map_err(io_at(&dir))? {
-            let partition = dir.join(&name);
-            let Ok(content) = read_file(self.disk, &partition.join(PARTITION_FILE)) else {
-                continue;
-            };
-            let Some(id) = parse_partition_file(&String::from_utf8_lossy(&content)) else {
-                continue;
-            };
-            let mut state = PartitionState { has_dir: true, ..PartitionState::default() };
-            let names = self.disk.list(&partition).map_err(io_at(&partition))?;
-            let mut names: Vec<SegmentName> = names
-                .iter()
-                .filter_map(|name| SegmentName::of_file(name))
-                .filter_map(|(segment, suffix)| (suffix == "log").then_some(segment))
-                .collect();
-            names.sort_unstable();
-            for SegmentName { base_offset, generation } in names {
-                match state.segments.entry(base_offset) {
-                    Entry::Vacant(entry) => {
-                        // The length is not known: all that is sound counts.
-                        let empty = SegmentMeta::empty(self.now);
-                        entry.insert(SegmentMeta { generation, bytes: u32::MAX, ..empty });
-                    }
-                    // Which of them was complete is not known: they are put together below.
-                    Entry::Occupied(_) => {
-                        state.retired.push(SegmentName { base_offset, generation });
-                    }
-                }
+            if let Some(id) = self.id_of(&dir.join(&name), &name) {
+                found.push((id, self.restored(&dir.join(&name))?));
             }
-            let log_start = state.segments.first_key_value().map_or(0, |(&base, _)| base);
-            found.push((id, Restored { log_start, state, untidy: true }));
         }
         Ok(found)
+    }
+
+    /// Takes back what was set aside, unless the partition is there.
+    fn strays(
+        &mut self,
+        there: &BTreeMap<PartitionKey, Arc<PartitionLog>>,
+    ) -> Result<Vec<(PartitionId, Restored)>, OpenError> {
+        let dir = self.folder.join(PARTITIONS);
+        let mut taken_back = BTreeMap::new();
+        for stray in list_strays(self.disk, self.folder).map_err(io_at(&dir))? {
+            let Some(name) = stray.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some(name) = partition_of_stray(name) else { continue };
+            let Some(id) = self.id_of(&stray, name) else { continue };
+            let key = (id.topic_id, id.index);
+            if there.contains_key(&key) || taken_back.contains_key(&key) {
+                continue;
+            }
+            let back = dir.join(name);
+            if self.disk.list(&back).is_ok() {
+                continue;
+            }
+            self.disk.rename(&stray, &back).map_err(io_at(&stray))?;
+            self.disk.sync_dir(&dir).map_err(io_at(&dir))?;
+            let restored = self.restored(&back)?;
+            let restored = self.partition(&id, restored)?;
+            self.report.taken_back.push(id.clone());
+            taken_back.insert(key, (id, restored));
+        }
+        Ok(taken_back.into_values().collect())
+    }
+
+    /// Returns whose folder `folder` is, by the file in it, or by the name it has or had.
+    fn id_of(&self, folder: &Path, name: &str) -> Option<PartitionId> {
+        let content = read_file(self.disk, &folder.join(PARTITION_FILE)).unwrap_or_default();
+        let told = parse_partition_file(&String::from_utf8_lossy(&content));
+        let named = || {
+            let (topic, (topic_id, index)) = parse_dir_name(name)?;
+            Some(PartitionId { topic_id, topic: Arc::from(topic), index })
+        };
+        let is_its = |id: &PartitionId| dir_name(id) == name;
+        told.filter(is_its).or_else(|| named().filter(|id| id.topic.len() < NAME_MAX))
+    }
+
+    /// Returns what a partition's folder tells of it.
+    fn restored(&self, partition: &Path) -> Result<Restored, OpenError> {
+        let mut state = PartitionState { has_dir: true, ..PartitionState::default() };
+        let names = self.disk.list(partition).map_err(io_at(partition))?;
+        let mut names: Vec<SegmentName> = names
+            .iter()
+            .filter_map(|name| SegmentName::of_file(name))
+            .filter_map(|(segment, suffix)| (suffix == "log").then_some(segment))
+            .collect();
+        names.sort_unstable();
+        for SegmentName { base_offset, generation } in names {
+            match state.segments.entry(base_offset) {
+                Entry::Vacant(entry) => {
+                    // The length is not known: all that is sound counts.
+                    let empty = SegmentMeta::empty(self.now);
+                    entry.insert(SegmentMeta { generation, bytes: u32::MAX, ..empty });
+                }
+                // Which of them was complete is not known: they are put together below.
+                Entry::Occupied(_) => {
+                    state.retired.push(SegmentName { base_offset, generation });
+                }
+            }
+        }
+        let log_start = state.segments.first_key_value().map_or(0, |(&base, _)| base);
+        Ok(Restored { log_start, state, untidy: true })
     }
 
     /// Takes damaged batches out of a partition's segments.
@@ -201,6 +266,8 @@ impl Mend<'_> {
         let unknown = restored.state.segments.values().any(|meta| meta.bytes == u32::MAX);
         let mut segments = BTreeMap::new();
         let mut headers: Vec<BatchHeader> = Vec::new();
+        let mut sound_end = None;
+        let problems_before = self.report.problems.len();
         let found = std::mem::take(&mut restored.state.segments);
         for (&base, &meta) in &found {
             // A segment written anew may hold records of those that followed it, which have them too.
@@ -224,6 +291,7 @@ impl Mend<'_> {
                     self.add_batches(&dir, other, end, &mut content, &mut walked)?;
                 }
             }
+            sound_end = walked.batches.last().map(|(_, last)| last.next_offset()).or(sound_end);
             if walked.problems.is_empty() && !unknown {
                 segments.insert(base, meta);
                 continue;
@@ -253,8 +321,58 @@ impl Mend<'_> {
             }
             state.epochs = epochs;
             state.next_offset = state.flushed;
+        } else if let Some(lost) = lost_end(&restored, sound_end) {
+            if self.report.problems.len() == problems_before {
+                let reason = lost_end::describe(lost);
+                self.report.problems.push(Problem { path: dir.clone(), position: 0, reason });
+            }
+            self.make_dir(id, &dir)?;
+            let (base, meta) = self.end_segment(&dir, &restored, &found)?;
+            restored.state.segments.insert(base, meta);
         }
+        self.mend_dir(id, &dir, &mut restored)?;
         Ok(restored)
+    }
+
+    /// Puts a segment of a batch without records where the log's end is lost.
+    fn end_segment(
+        &self,
+        dir: &Path,
+        restored: &Restored,
+        found: &BTreeMap<i64, SegmentMeta>,
+    ) -> Result<(i64, SegmentMeta), OpenError> {
+        let base_offset = restored.state.flushed - 1;
+        let generation = found.get(&base_offset).map_or(0, |meta| meta.generation + 1);
+        let epoch = restored.state.epochs.latest().unwrap_or(0);
+        let batch = lost_end::batch_in_place_of(base_offset, epoch);
+        let header = BatchHeader::parse(&batch).expect("it was built just now");
+        let name = SegmentName { base_offset, generation };
+        Ok((base_offset, self.rewrite(dir, name, &batch, &[(0, header)])?))
+    }
+
+    /// Sees to it that a partition that needs its folder has one that tells whose it is.
+    fn mend_dir(
+        &self,
+        id: &PartitionId,
+        dir: &Path,
+        restored: &mut Restored,
+    ) -> Result<(), OpenError> {
+        let state = &mut restored.state;
+        // Without it, or a segment, it is made when there is something to put into it.
+        state.has_dir = state.has_dir && self.disk.list(dir).is_ok() || !state.segments.is_empty();
+        let content = read_file(self.disk, &dir.join(PARTITION_FILE)).unwrap_or_default();
+        if state.has_dir && content != partition_file(id).as_bytes() {
+            self.make_dir(id, dir)?;
+        }
+        Ok(())
+    }
+
+    fn make_dir(&self, id: &PartitionId, dir: &Path) -> Result<(), OpenError> {
+        self.disk.create_dir_all(dir).map_err(io_at(dir))?;
+        let path = dir.join(PARTITION_FILE);
+        replace_file(self.disk, &path, partition_file(id).as_bytes()).map_err(io_at(&path))?;
+        let parent = self.folder.join(PARTITIONS);
+        self.disk.sync_dir(&parent).map_err(io_at(&parent))
     }
 
     /// Adds the sound batches of another generation of a segment that follow those found so far.
@@ -324,7 +442,8 @@ impl Mend<'_> {
         files: &[FoundFile],
         salt: u64,
         first: u64,
-    ) -> Result<BTreeMap<u64, (usize, u64)>, OpenError> {
+        first_file: u64,
+    ) -> Result<BTreeMap<u64, FoundFrame>, OpenError> {
         let mut frames = BTreeMap::new();
         for (number, file) in files.iter().enumerate() {
             let content = read_file(self.disk, &file.path).map_err(io_at(&file.path))?;
@@ -337,7 +456,8 @@ impl Mend<'_> {
                     continue;
                 };
                 if header.sequence >= first {
-                    frames.insert(header.sequence, (number, at as u64));
+                    let (position, crc) = (at as u64, header.crc);
+                    frames.insert(header.sequence, FoundFrame { file: number, position, crc });
                 }
                 at += header.span() as usize;
             }
@@ -345,21 +465,29 @@ impl Mend<'_> {
         let sequences: Vec<u64> = frames.keys().copied().collect();
         let mut kept = BTreeSet::new();
         for pair in sequences.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
-            let (file, position) = frames[&pair[0]];
+            let FoundFrame { file, position, .. } = frames[&pair[0]];
             let path = files[file].path.clone();
             let reason = format!("commits {} to {} are missing", pair[0] + 1, pair[1] - 1);
             self.report.problems.push(Problem { path, position, reason });
-            kept.extend([file, frames[&pair[1]].0]);
+            kept.extend([file, frames[&pair[1]].file]);
         }
         if let Some(&oldest) = sequences.first()
             && first > 0
             && oldest > first
         {
-            let (file, position) = frames[&oldest];
+            let FoundFrame { file, position, .. } = frames[&oldest];
             let path = files[file].path.clone();
             let reason = format!("commits {first} to {} are missing", oldest - 1);
             self.report.problems.push(Problem { path, position, reason });
             kept.insert(file);
+        }
+        for (number, file) in files.iter().enumerate() {
+            let of_log = file.header.is_some_and(|header| header.number >= first_file);
+            if of_log && let Some(reason) = file.shortened() {
+                let (path, position) = (file.path.clone(), file.length);
+                self.report.problems.push(Problem { path, position, reason });
+                kept.insert(number);
+            }
         }
         for file in kept {
             self.keep(&files[file].path)?;
@@ -382,6 +510,14 @@ impl Mend<'_> {
         self.report.commits += 1;
         replay.frame(&ReadFrame { header, path: &file.path, position, bytes: &bytes })
     }
+}
+
+/// Where a sound commit lies, and its checksum.
+#[derive(Debug, Clone, Copy)]
+struct FoundFrame {
+    file: usize,
+    position: u64,
+    crc: u32,
 }
 
 fn parse_partition_file(content: &str) -> Option<PartitionId> {

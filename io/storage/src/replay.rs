@@ -26,6 +26,8 @@ pub(crate) struct Replay {
     unknown: BTreeSet<PartitionKey>,
     /// Partitions that were being deleted: the log may end before it says so.
     pub(crate) deleted: BTreeSet<PartitionKey>,
+    /// Partitions that are on record as deleted: what is left of their folders may go.
+    pub(crate) gone: BTreeSet<PartitionKey>,
     now: Timestamp,
     allow_gaps: bool,
 }
@@ -51,6 +53,7 @@ impl Replay {
             bytes: 0,
             unknown: BTreeSet::new(),
             deleted: BTreeSet::new(),
+            gone: BTreeSet::new(),
             now,
             allow_gaps,
         }
@@ -108,6 +111,7 @@ impl Replay {
             }
             Entry::Delete { key } => {
                 self.unknown.remove(&key);
+                self.gone.insert(key);
                 if let Some(partition) = self.partitions.remove(&key) {
                     partition.set_deleted();
                 }

@@ -285,12 +285,43 @@ impl NameChange {
             NameChange::Remove { path } => {
                 names.remove(path);
             }
+            // A folder takes along what is in it.
             NameChange::Rename { from, to, node } => {
-                names.remove(from);
+                let inside: Vec<PathBuf> =
+                    names.keys().filter(|path| path.starts_with(from)).cloned().collect();
+                for path in inside {
+                    let moved = moved(&path, from, to).expect("it starts with the folder");
+                    if let Some(node) = names.remove(&path) {
+                        names.insert(moved, node);
+                    }
+                }
                 names.insert(to.clone(), *node);
             }
         }
     }
+
+    /// Follows the folder `from`, in which this changed something, to its new name.
+    fn move_inside(&mut self, from: &Path, to: &Path) {
+        if !self.folder().starts_with(from) {
+            return;
+        }
+        match self {
+            NameChange::Set { path, .. } | NameChange::Remove { path } => {
+                *path = moved(path, from, to).unwrap_or_else(|| path.clone());
+            }
+            NameChange::Rename { from: old, to: new, .. } => {
+                for path in [old, new] {
+                    *path = moved(path, from, to).unwrap_or_else(|| path.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Returns where a path is after the folder it is in was renamed.
+fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(from).ok()?;
+    Some(if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) })
 }
 
 impl Disk for SimulatedDisk {
@@ -355,18 +386,11 @@ impl Disk for SimulatedDisk {
         let life = world.life;
         world.change(life)?;
         let node = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        let inside: Vec<(PathBuf, Node)> = world
-            .names
-            .iter()
-            .filter(|(path, _)| path.starts_with(from) && *path != from)
-            .map(|(path, node)| (path.clone(), *node))
-            .collect();
-        world.note(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), node });
-        for (path, node) in inside {
-            let rest = path.strip_prefix(from).expect("it starts with the folder");
-            let to = to.join(rest);
-            world.note(NameChange::Rename { from: path, to, node });
+        // What changed in a folder is made durable under the name it has then.
+        for change in &mut world.pending_names {
+            change.move_inside(from, to);
         }
+        world.note(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), node });
         Ok(())
     }
 
@@ -428,6 +452,11 @@ impl Disk for SimulatedDisk {
         }
         let life = world.life;
         Ok(Box::new(SimulatedLock { world: Arc::clone(&self.world), path: path.to_owned(), life }))
+    }
+
+    fn lock_shared(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        // It can always be written to.
+        self.lock(path)
     }
 }
 

@@ -3,59 +3,17 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kohort_protocol::ErrorCode;
 use kohort_storage::{
-    AppendError, Background, CommitStep, Disk, FlushMode, Isolation, LogDir, LogDirConfig,
-    OpenError, PartitionConfig, PartitionLog, SimulatedDisk, StorageError, dump, repair, verify,
+    AppendError, CommitStep, Disk, FlushMode, Isolation, LogDir, OpenError, PartitionConfig,
+    StorageError, dump, repair, verify,
 };
+use support::folder::{Folder, VALUE, append_alone, partition};
 use support::{append, batch, id, read_all};
-
-const VALUE: [u8; 300] = [b'v'; 300];
-
-struct Folder {
-    disk: SimulatedDisk,
-    config: LogDirConfig,
-}
-
-impl Folder {
-    fn new() -> Folder {
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        Folder { disk: SimulatedDisk::new(1), config }
-    }
-
-    fn disk(&self) -> Arc<dyn Disk> {
-        Arc::new(self.disk.clone())
-    }
-
-    fn open(&self) -> Result<Arc<LogDir>, OpenError> {
-        LogDir::open_on(self.disk(), self.config.clone()).map(|(dir, _)| dir)
-    }
-
-    fn kill(&self, dir: Arc<LogDir>) {
-        self.disk.kill_process();
-        drop(dir);
-    }
-
-    fn wal_file(&self) -> PathBuf {
-        self.config.path.join("wal/00000001.wal")
-    }
-}
-
-fn partition(dir: &LogDir, index: i32) -> Arc<PartitionLog> {
-    let config = PartitionConfig { segment_bytes: 1000, ..PartitionConfig::default() };
-    dir.create_partition(id("t", index), config).unwrap()
-}
-
-/// Appends one record and commits it on its own.
-fn append_alone(dir: &LogDir, partition: &PartitionLog) {
-    let (_, done) = append(partition, batch(&[&VALUE])).unwrap();
-    assert_eq!(dir.step_commit(), CommitStep::Committed);
-    done.try_recv().unwrap().unwrap();
-}
 
 #[test]
 fn torn_last_commit_is_cut_off_and_a_new_leader_epoch_begins() {

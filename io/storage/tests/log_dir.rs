@@ -109,6 +109,22 @@ fn folders_among_the_partitions_that_are_not_named_as_one_stay() {
 }
 
 #[test]
+fn folder_with_records_that_nobody_knows_is_set_aside_under_a_name_that_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+    dir.shutdown().unwrap();
+    let partitions = folder.path().join("partitions");
+    let name = format!("t-1.{}", "0a".repeat(16));
+    for stray in [format!("{name}-stray"), format!("{name}-stray2")] {
+        std::fs::create_dir(partitions.join(&name)).unwrap();
+        std::fs::write(partitions.join(&name).join("00000000000000000000.log"), "records").unwrap();
+        let (dir, report) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+        assert_eq!((report.folders_removed, report.folders_set_aside), (vec![], vec![stray]));
+        dir.shutdown().unwrap();
+    }
+}
+
+#[test]
 fn repeated_batch_gets_its_old_offset_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let config = LogDirConfig::new(folder.path());

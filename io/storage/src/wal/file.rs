@@ -157,6 +157,8 @@ impl FilePool {
                     && state.spares.len() < SPARES_MAX =>
                 {
                     let file = self.disk.open(&path, self.mode)?;
+                    // Its size must be durable before a header tells it.
+                    file.sync()?;
                     state.spares.push(WalFile { path, file, size });
                 }
                 None => self.disk.remove_file(&path)?,

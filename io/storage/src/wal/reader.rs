@@ -9,6 +9,9 @@
 //! * something valid and later exists: the frame at this place *was* durable and is damaged now.
 //!   That is corruption, and is reported instead of cut.
 //!
+//! A file that is shorter than its header says is damage as well: it is written full of zeros and synced
+//! before it gets a header.
+//!
 //! In flush mode `page-cache` later blocks may have reached the disk before earlier ones, so there the
 //! second case is what a power cut does, and is cut too (and counted in the report).
 
@@ -32,6 +35,16 @@ pub(crate) struct FoundFile {
     pub(crate) length: u64,
     /// Absent when the first block holds no sound header of this data folder.
     pub(crate) header: Option<FileHeader>,
+}
+
+impl FoundFile {
+    /// Says so if the file is shorter than its header tells. A file has its size, durably, before it has
+    /// its header, so no crash does this.
+    pub(crate) fn shortened(&self) -> Option<String> {
+        let size = self.header?.size;
+        let length = self.length;
+        (length < size).then(|| format!("the file has {length} bytes and must have {size}"))
+    }
 }
 
 /// Lists the log's files.
@@ -79,6 +92,8 @@ pub(crate) struct WalEnd {
     pub(crate) torn: bool,
     /// A valid frame that is later than the one missing at `next`, if there is one.
     pub(crate) later: Option<LaterFrame>,
+    /// The first file of those read that is shorter than it was, and what to say of it.
+    pub(crate) shortened: Option<(PathBuf, u64, String)>,
     /// Whether the file at `next` was written in flush mode `fsync`.
     pub(crate) synced: bool,
 }
@@ -107,6 +122,8 @@ pub(crate) fn read_log<E: From<io::Error>>(
     let mut next = start;
     let mut frames = 0;
     let mut window = Window::open(disk, &found.path)?;
+    let shortened_at = |file: &FoundFile| Some((file.path.clone(), file.length, file.shortened()?));
+    let mut shortened = shortened_at(found);
     loop {
         if let Some(header) = window.valid_frame(next.position, salt)?
             && header.sequence == next.sequence
@@ -130,6 +147,7 @@ pub(crate) fn read_log<E: From<io::Error>>(
                 next.file_number += 1;
                 next.position = BLOCK as u64;
                 window = Window::open(disk, &found.path)?;
+                shortened = shortened.or_else(|| shortened_at(found));
             }
             _ => break,
         }
@@ -137,7 +155,8 @@ pub(crate) fn read_log<E: From<io::Error>>(
     let later = find_later(disk, files, salt, next, &found.path)?;
     let torn = looks_torn(&mut window, next, salt)?;
     let synced = file_header.synced;
-    Ok(Some(WalEnd { next, path: found.path.clone(), frames, torn, later, synced }))
+    let path = found.path.clone();
+    Ok(Some(WalEnd { next, path, frames, torn, later, shortened, synced }))
 }
 
 /// Searches all files for a valid frame that is not before `next`.

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+pub mod folder;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 

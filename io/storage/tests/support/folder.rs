@@ -1,0 +1,71 @@
+//! A folder that tests damage.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kohort_storage::{
+    Background, CommitStep, Disk, LogDir, LogDirConfig, OpenError, PartitionConfig, PartitionLog,
+    SimulatedDisk,
+};
+
+use super::{append, batch, id};
+
+/// The value of a large record.
+pub const VALUE: [u8; 300] = [b'v'; 300];
+
+/// A data folder on a simulated disk, worked by hand.
+pub struct Folder {
+    pub disk: SimulatedDisk,
+    pub config: LogDirConfig,
+}
+
+impl Folder {
+    pub fn new() -> Folder {
+        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+        Folder { disk: SimulatedDisk::new(1), config }
+    }
+
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk.clone())
+    }
+
+    pub fn open(&self) -> Result<Arc<LogDir>, OpenError> {
+        LogDir::open_on(self.disk(), self.config.clone()).map(|(dir, _)| dir)
+    }
+
+    pub fn kill(&self, dir: Arc<LogDir>) {
+        self.disk.kill_process();
+        drop(dir);
+    }
+
+    /// Closes the folder in order, and ends the process.
+    pub fn close(&self, dir: Arc<LogDir>) {
+        dir.shutdown().unwrap();
+        self.kill(dir);
+    }
+
+    /// Returns the folder of that partition of the topic of these tests.
+    pub fn partition_dir(&self, index: i32) -> PathBuf {
+        let partitions = self.config.path.join("partitions");
+        let names = self.disk.list(&partitions).unwrap();
+        let of_it = |name: &&String| name.starts_with(&format!("t-{index}."));
+        partitions.join(names.iter().find(of_it).unwrap())
+    }
+
+    pub fn wal_file(&self) -> PathBuf {
+        self.config.path.join("wal/00000001.wal")
+    }
+}
+
+/// Returns a partition of two large records a segment.
+pub fn partition(dir: &LogDir, index: i32) -> Arc<PartitionLog> {
+    let config = PartitionConfig { segment_bytes: 1000, ..PartitionConfig::default() };
+    dir.create_partition(id("t", index), config).unwrap()
+}
+
+/// Appends one record and commits it on its own.
+pub fn append_alone(dir: &LogDir, partition: &PartitionLog) {
+    let (_, done) = append(partition, batch(&[&VALUE])).unwrap();
+    assert_eq!(dir.step_commit(), CommitStep::Committed);
+    done.try_recv().unwrap().unwrap();
+}
