@@ -274,6 +274,7 @@ impl BrokerBuilder {
             events,
             metrics,
             fault_lines: LogPace::default(),
+            damage_lines: LogPace::default(),
             request_memory: RequestMemory::new(typed.queued_max_request_bytes).map(Arc::new),
             stopping: stopping.clone(),
         });

@@ -18,6 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod consumer_group;
+mod metadata;
+
+pub use crate::cluster::remake::RemadeTopic;
+pub use metadata::MetadataReport;
 
 pub use kohort_storage::{OpenError, Problem, RepairReport, VerifyReport};
 
@@ -26,15 +30,32 @@ const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// How much one batch may unpack to. The broker's own batches are not packed.
 const UNPACKED_MAX: usize = 1 << 26;
 
-/// Reads everything in a folder and reports what is damaged. Changes nothing.
+/// What mending a folder did.
+#[derive(Debug, Clone, Default)]
+pub struct Repaired {
+    /// What was taken out, and what it took.
+    pub log: RepairReport,
+    /// What was made again of the cluster's metadata.
+    pub metadata: MetadataReport,
+}
+
+/// Reads everything in a folder and reports what is damaged, and whether a broker could start on it.
+/// Changes nothing.
 pub fn verify(folder: &Path) -> Result<VerifyReport, OpenError> {
-    kohort_storage::verify(&disk(), folder)
+    let mut report = kohort_storage::verify(&disk(), folder)?;
+    if report.problems.is_empty() {
+        report.problems = metadata::check(&disk(), folder)?;
+    }
+    Ok(report)
 }
 
 /// Takes what is damaged out of a folder, after copying it to a folder `damaged-N` inside, so that a
-/// broker starts on it.
-pub fn repair(folder: &Path) -> Result<RepairReport, OpenError> {
-    kohort_storage::repair(&disk(), &LogDirConfig::new(folder))
+/// broker starts on it; topics whose metadata was among it are made again.
+pub fn repair(folder: &Path) -> Result<Repaired, OpenError> {
+    let config = LogDirConfig::new(folder);
+    let log = kohort_storage::repair(&disk(), &config)?;
+    let metadata = metadata::mend(config)?;
+    Ok(Repaired { log, metadata })
 }
 
 /// Writes what a folder holds in words: checkpoint, segments with their batches, commits of the

@@ -14,11 +14,12 @@ use crate::producer_ids::ProducerIds;
 use crate::request::Context;
 use crate::request_memory::RequestMemory;
 use kohort_protocol::{ErrorCode, Uuid};
-use kohort_storage::LogDir;
+use kohort_storage::{LogDir, PartitionLog, ReadError};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
+use tracing::error;
 
 /// One broker.
 pub(crate) struct Node {
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     /// How often the log tells of connections that end for what their peer did.
     pub(crate) fault_lines: LogPace,
+    /// How often it tells of partitions that cannot be read.
+    pub(crate) damage_lines: LogPace,
     /// Nothing where requests may take as much memory as they like.
     pub(crate) request_memory: Option<Arc<RequestMemory>>,
     /// Turns true when the broker stops.
@@ -65,6 +68,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Node {
+    /// Tells that a partition cannot be read, now and then: who reads it tries again without end.
+    pub(crate) fn tell_unreadable(&self, log: &PartitionLog, error: &ReadError) {
+        if self.damage_lines.allows() {
+            error!(partition = %log.id(), %error, "a partition cannot be read: see `kohort log verify`");
+        }
+    }
+
     /// Returns the configuration in force.
     pub(crate) fn config(&self) -> Arc<BrokerConfig> {
         self.config.typed()

@@ -73,10 +73,12 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_truncated_last_commit_is_cut_off_and_all_before_it_is_there() {
+fn an_interrupted_last_commit_is_cut_off_and_all_before_it_is_there() {
     let data = killed_broker_with(&["first-value", "second-value", "third-value"]);
     let (wal, position) = frame_with(data.path(), "third-value");
-    File::options().write(true).open(&wal).unwrap().set_len(position as u64 + 100).unwrap();
+    // Of the block that was being written only the first sector came to the disk.
+    let file = File::options().write(true).open(&wal).unwrap();
+    file.write_all_at(&[0; BLOCK - 100], position as u64 + 100).unwrap();
 
     let verified = log_command("verify", data.path(), &[]);
     assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));

@@ -2,7 +2,7 @@
 //!
 //! A task owns the metadata log and takes commands one at a time: decide (see [`decide`]), make the
 //! new partitions' logs, append the records, wait until they are durable, apply them, answer. A
-//! crash between making a log and the record leaves a log nobody knows, which the next start
+//! crash between making a log and the record leaves an empty log nobody knows, which the next start
 //! removes; a crash after the record leaves a log to make, which the next start makes. So the
 //! metadata log alone says what exists.
 //!
@@ -393,7 +393,8 @@ pub(super) async fn append(
     }
 }
 
-fn batch_of(now: i64, records: &[MetadataRecord]) -> Result<Bytes, String> {
+/// Makes a batch of these records.
+pub(crate) fn batch_of(now: i64, records: &[MetadataRecord]) -> Result<Bytes, String> {
     let mut builder = BatchBuilder::new();
     for record in records {
         let value = record.encode().map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@ use crate::config::LiveConfig;
 use crate::partition::Partition;
 use crate::random;
 use bytes::Bytes;
+use kohort_protocol::Uuid;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::records::batches;
 use kohort_storage::{Isolation, LogDir, METADATA_TOPIC_ID, PartitionLog};
@@ -22,13 +23,15 @@ const READ_BYTES: usize = 1 << 20;
 /// How much one batch may unpack to. The broker's own batches are not packed.
 const UNPACKED_MAX: usize = 1 << 26;
 
-/// Why the metadata could not be read.
+/// Why a log could not be replayed.
 #[derive(Debug, Error)]
 #[error(
-    "the metadata log, which every topic and setting is in, cannot be read at offset {offset}: {reason}; \
-     `kohort log verify` on the data folder shows what is damaged, `kohort log repair` keeps the rest"
+    "{log} cannot be read at offset {offset}: {reason}; `kohort log verify` on the data folder shows \
+     what is damaged, `kohort log repair` keeps the rest"
 )]
 pub struct LoadError {
+    /// Which log, in words.
+    pub log: String,
     /// Where reading ended.
     pub offset: i64,
     /// Why.
@@ -43,33 +46,26 @@ pub(crate) async fn load(
     node_id: i32,
     now: i64,
 ) -> Result<Metadata, LoadError> {
-    let mut state = ClusterState::default();
-    read_records(log, log.log_start_offset(), |_, value| {
-        let value = value.unwrap_or_default();
-        let record = MetadataRecord::decode(&value).map_err(|error| error.to_string())?;
-        if let Some(record) = &record {
-            state.apply(record);
-        }
-        Ok(())
-    })?;
+    let Replayed { mut state, removed, .. } = replay(log)?;
     if state.cluster_id.is_none() {
         let record = MetadataRecord::ClusterId(random::uuid());
-        let failed = |reason| LoadError { offset: log.log_end_offset(), reason };
+        let failed = |reason| LoadError::at(log, log.log_end_offset(), reason);
         append(log, now, std::slice::from_ref(&record))
             .await
             .map_err(|error| failed(error.message.unwrap_or_default()))?;
         state.apply(&record);
     }
     apply_broker_configs(&state, node_id, config, log_dir);
-    remove_unknown(log_dir, &state);
+    clear_unknown(log_dir, &state, &removed);
     let broker = config.typed();
     let topics = Topics::default();
     for (name, topic) in &state.topics {
         let config = topic_config(&state, name, config);
         let mut partitions = Vec::with_capacity(topic.leader_epochs.len());
         for index in 0..topic.leader_epochs.len() as i32 {
-            let log = make_log(log_dir, topic.id, name, index, &config).map_err(|error| {
-                LoadError { offset: -1, reason: format!("the log of {name}-{index}: {error}") }
+            let made = make_log(log_dir, topic.id, name, index, &config);
+            let log = made.map_err(|error| {
+                LoadError::at(log, -1, format!("the log of {name}-{index}: {error}"))
             })?;
             partitions.push(Arc::new(Partition::new(topic.id, index, log)));
         }
@@ -77,6 +73,64 @@ pub(crate) async fn load(
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
     }
     Ok(Metadata::new(state, topics, &broker, (*config.settings()).clone()))
+}
+
+impl LoadError {
+    fn at(log: &PartitionLog, offset: i64, reason: String) -> Self {
+        let id = log.id();
+        let log = if id.topic_id == METADATA_TOPIC_ID {
+            "the metadata log, which every topic and setting is in,".to_owned()
+        } else {
+            format!("the log of {id}")
+        };
+        Self { log, offset, reason }
+    }
+}
+
+/// The metadata log, replayed.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    pub(crate) state: ClusterState,
+    /// Topics on record as removed.
+    pub(crate) removed: BTreeSet<Uuid>,
+    /// Records that were in the log and are not any more: `kohort log repair` took them out. The
+    /// broker itself never does.
+    pub(crate) lost: u64,
+}
+
+impl Replayed {
+    /// Takes one record in.
+    pub(crate) fn take(&mut self, record: &MetadataRecord) {
+        self.state.apply(record);
+        if let MetadataRecord::RemoveTopic { id } = record {
+            self.removed.insert(*id);
+        }
+    }
+
+    /// Tells whether nothing was ever lost.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lost == 0 && self.state.cluster_id.is_some()
+    }
+}
+
+/// Replays the metadata log.
+pub(crate) fn replay(log: &PartitionLog) -> Result<Replayed, LoadError> {
+    let mut replayed = Replayed::default();
+    let mut records = 0;
+    let read = read_records(log, log.log_start_offset(), |_, value| {
+        records += 1;
+        if let Some(record) = decode(value)? {
+            replayed.take(&record);
+        }
+        Ok(())
+    })?;
+    replayed.lost = u64::try_from(read.end).unwrap_or(0).saturating_sub(records);
+    Ok(replayed)
+}
+
+/// Reads the value of a record of the metadata log; nothing if it is of a type this broker does not use.
+pub(crate) fn decode(value: Option<Bytes>) -> Result<Option<MetadataRecord>, String> {
+    MetadataRecord::decode(&value.unwrap_or_default()).map_err(|error| error.to_string())
 }
 
 /// What was read of a log.
@@ -99,7 +153,7 @@ pub(crate) fn read_records(
     let mut unpacked = Vec::new();
     while read_to.end < log.high_watermark() {
         let offset = read_to.end;
-        let failed = |reason: String| LoadError { offset, reason };
+        let failed = |reason: String| LoadError::at(log, offset, reason);
         let read = log
             .read(offset, READ_BYTES, true, Isolation::ReadUncommitted)
             .map_err(|error| failed(error.to_string()))?;
@@ -143,8 +197,10 @@ pub(crate) fn each_record(
     Ok(next)
 }
 
-/// Removes logs the metadata does not know: their creation was cut short, or their deletion was.
-fn remove_unknown(log_dir: &LogDir, state: &ClusterState) {
+/// Clears away logs the metadata does not know. Their deletion was cut short if it is on record, and
+/// their creation if they hold nothing: those are removed. Others are set aside, since metadata may have
+/// been lost and records never are with it. Waits for the disk in that case.
+fn clear_unknown(log_dir: &LogDir, state: &ClusterState, removed: &BTreeSet<Uuid>) {
     let mut known = BTreeSet::from([(METADATA_TOPIC_ID, 0)]);
     for topic in state.topics.values() {
         known.extend((0..topic.leader_epochs.len() as i32).map(|index| (topic.id, index)));
@@ -154,8 +210,18 @@ fn remove_unknown(log_dir: &LogDir, state: &ClusterState) {
         if known.contains(&(id.topic_id, id.index)) {
             continue;
         }
-        if let Err(error) = log_dir.delete_partition(id.topic_id, id.index, drop) {
-            warn!(topic = %id.topic, partition = id.index, %error, "a leftover log could not be removed");
+        let cleared = if removed.contains(&id.topic_id) || !holds_records(&log) {
+            log_dir.delete_partition(id.topic_id, id.index, drop).map(drop)
+        } else {
+            log_dir.set_aside(id.topic_id, id.index).map(drop)
+        };
+        if let Err(error) = cleared {
+            warn!(topic = %id.topic, partition = id.index, %error, "a log that no topic has could not be cleared away");
         }
     }
+}
+
+/// Tells whether there may be a record in a log.
+pub(crate) fn holds_records(log: &PartitionLog) -> bool {
+    log.log_start_offset() < log.log_end_offset()
 }

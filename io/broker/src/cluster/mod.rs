@@ -14,6 +14,7 @@ pub(crate) mod decide_quotas;
 pub(crate) mod load;
 pub(crate) mod metadata;
 pub(crate) mod record;
+pub(crate) mod remake;
 pub(crate) mod scram;
 pub(crate) mod state;
 pub(crate) mod topics;

@@ -194,7 +194,8 @@ impl Writer {
     }
 }
 
-fn events_topic() -> NewTopic {
+/// Returns what the topic of rebalances is made with.
+pub(crate) fn events_topic() -> NewTopic {
     let configs = [
         ("cleanup.policy", "delete".to_owned()),
         ("retention.ms", RETENTION_MS.to_string()),

@@ -244,7 +244,7 @@ impl Work {
             Err(error) => {
                 let in_range = error.code() != ErrorCode::OFFSET_OUT_OF_RANGE;
                 if in_range {
-                    tracing::error!(partition = %partition.log.id(), %error, "a partition could not be read");
+                    self.node.tell_unreadable(&partition.log, &error);
                 }
                 (unread(index, error.code()), Records::default())
             }

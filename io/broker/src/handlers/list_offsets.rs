@@ -63,7 +63,7 @@ fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsets
                     }
                     let found = found.as_ref().ok().and_then(|topic| topic.partition(index));
                     let answer = match found {
-                        Some(partition) => find(partition, &wanted, version),
+                        Some(partition) => find(node, partition, &wanted, version),
                         None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     };
                     Some(respond(index, answer))
@@ -94,12 +94,17 @@ fn named_twice(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
 type Found = (i64, i64, i32);
 
 fn find(
+    node: &Node,
     partition: &Partition,
     wanted: &ListOffsetsPartition,
     version: i16,
 ) -> Result<Option<Found>, ErrorCode> {
     partition.check_epoch(wanted.current_leader_epoch)?;
     let log = &partition.log;
+    let failed = |error: kohort_storage::ReadError| {
+        node.tell_unreadable(log, &error);
+        error.code()
+    };
     let lowest_version = match wanted.timestamp {
         MAX_TIMESTAMP => 7,
         EARLIEST_LOCAL => 8,
@@ -119,11 +124,11 @@ fn find(
         }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         MAX_TIMESTAMP => {
-            let found = log.max_timestamp().map_err(|error| error.code())?;
+            let found = log.max_timestamp().map_err(failed)?;
             Ok(found.map(|found| (found.offset, found.timestamp, found.leader_epoch)))
         }
         timestamp => {
-            let found = log.offset_for_timestamp(timestamp).map_err(|error| error.code())?;
+            let found = log.offset_for_timestamp(timestamp).map_err(failed)?;
             Ok(found.map(|found| (found.offset, found.timestamp, found.leader_epoch)))
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use kohort_broker::data_folder::{self, OpenError, Problem, RepairReport, VerifyReport};
+use kohort_broker::data_folder::{self, OpenError, Problem, Repaired, VerifyReport};
 
 use crate::output::{ignore_closed_pipe, print, thousands};
 
@@ -60,8 +60,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Repair { folder, yes: false } => {
             let report = data_folder::verify(&folder.data)?;
             print(&verified(&folder.data, &report))?;
-            if report.problems.is_empty() {
+            if report.problems.is_empty() && report.set_aside.is_empty() {
                 eprintln!("there is nothing to repair");
+            } else if report.problems.is_empty() {
+                eprintln!("nothing was changed; with --yes what was set aside is taken back");
             } else {
                 eprintln!(
                     "nothing was changed; with --yes the damaged parts are taken out, after a copy \
@@ -109,6 +111,19 @@ fn verified(folder: &Path, report: &VerifyReport) -> String {
         report.partitions,
         thousands(report.commits)
     ));
+    for path in &report.set_aside {
+        text.push_str(&format!(
+            "set aside: {}: it holds records of a partition that nobody knew; `kohort log repair` \
+             makes it a topic again, and if nobody needs it, remove it\n",
+            path.display()
+        ));
+    }
+    if report.unlocked {
+        text.push_str(
+            "the folder cannot be written to, so it was not locked: this holds only if no broker \
+             runs on it\n",
+        );
+    }
     if report.torn {
         text.push_str(
             "an interrupted write is at the end of the log; it was never acknowledged, and the \
@@ -118,7 +133,8 @@ fn verified(folder: &Path, report: &VerifyReport) -> String {
     text
 }
 
-fn repaired(folder: &Path, report: &RepairReport) -> String {
+fn repaired(folder: &Path, report: &Repaired) -> String {
+    let Repaired { log: report, metadata } = report;
     let mut text = problems(&report.problems);
     text.push_str(&format!(
         "{} is repaired: {} damaged parts taken out, {} commits of the write-ahead log applied, \
@@ -130,6 +146,28 @@ fn repaired(folder: &Path, report: &RepairReport) -> String {
     ));
     if let Some(kept_in) = &report.kept_in {
         text.push_str(&format!("the damaged files are kept in {}\n", kept_in.display()));
+    }
+    for partition in &report.taken_back {
+        text.push_str(&format!("{partition} had been set aside, and is there again\n"));
+    }
+    for topic in &metadata.topics {
+        text.push_str(&format!(
+            "the topic {} is made again with its records and {} partitions; its own properties are \
+             lost, so set them again\n",
+            topic.name, topic.partitions
+        ));
+    }
+    if !metadata.topics.is_empty() || metadata.new_cluster_id {
+        text.push_str(
+            "the metadata of the cluster was damaged: properties of brokers and groups, quotas and \
+             credentials of users may be lost as well\n",
+        );
+    }
+    if metadata.new_cluster_id {
+        text.push_str("the cluster's id was lost, and it has another now\n");
+    }
+    for path in &metadata.set_aside {
+        text.push_str(&format!("set aside: {}: another topic has its name now\n", path.display()));
     }
     text
 }
