@@ -181,11 +181,10 @@ fn reopen(
     let head = checkpoint.head;
     let files = find_files(&*disk, &wal_dir, Some(head.salt)).map_err(io_at(&wal_dir))?;
     let synced = config.flush == FlushMode::Fsync;
-    if synced {
-        // A process that was killed between renaming a checkpoint and syncing the folder leaves one that
-        // can be read but is not durable. What it does not name is removed from here on, so it must be.
-        disk.sync_dir(&path).map_err(io_at(&path))?;
-    }
+    // A process that was killed between renaming a checkpoint and syncing the folder leaves one that
+    // can be read but is not durable. What it does not name is removed or used again from here on, so it
+    // must be, in either flush mode.
+    disk.sync_dir(&path).map_err(io_at(&path))?;
     let pool = new_pool(&disk, &config);
     let shared = Arc::new(Shared::new(
         config,
@@ -220,8 +219,9 @@ fn reopen(
     pool.adopt(adopted).map_err(io_at(&wal_dir))?;
     // A process that was killed between a write and its sync leaves a commit that can be read but is not
     // durable. Whoever is shown it must be able to rely on it. In mode `page-cache` it is the headers
-    // that a checkpoint will rely on.
+    // that a checkpoint will rely on. The same goes for the name of a file that was being made.
     pool.sync_live().map_err(io_at(&wal_dir))?;
+    disk.sync_dir(&wal_dir).map_err(io_at(&wal_dir))?;
     let current = pool.live_file(end.next.file_number).expect("the file was just read");
     let mut wal = if end.synced == synced && end.later.is_none() {
         WalWriter::resume(Arc::clone(&pool), head.salt, synced, current, end.next)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kohort_protocol::ErrorCode;
 use kohort_storage::{
     AppendError, CommitStep, Disk, FlushMode, Isolation, LogDir, OpenError, PartitionConfig,
-    StorageError, dump, repair, verify,
+    SimulatedDisk, StorageError, dump, repair, verify,
 };
 use support::folder::{Folder, VALUE, append_alone, partition};
 use support::{append, batch, id, read_all};
@@ -320,6 +320,33 @@ fn power_cut_between_a_commit_and_the_deletion_of_its_partition_leaves_a_sound_f
         }
     }
     assert!(sound > 3, "the power went at {sound} places");
+}
+
+/// 1. A file of the log is made. 2. The process is killed before it synced the folder. 3. The next one
+///    writes commits into it. 4. The power goes.
+#[test]
+fn file_of_the_log_that_a_killed_process_made_is_there_for_good_before_it_is_used() {
+    for (operations, seed) in (0..20).flat_map(|n| (1..5).map(move |seed| (n, seed))) {
+        let mut folder = Folder::new();
+        folder.disk = SimulatedDisk::new(seed);
+        folder.config.wal_first_file_bytes = 16 << 10;
+        folder.config.wal_file_bytes = 16 << 10;
+        let dir = folder.open().unwrap();
+        append_alone(&dir, &partition(&dir, 0));
+        folder.disk.stop_after(operations);
+        let _ = dir.step_flush();
+        folder.kill(dir);
+        let dir = folder.open().unwrap();
+        let log = partition(&dir, 0);
+        for _ in 0..4 {
+            append_alone(&dir, &log);
+        }
+        let end = log.high_watermark();
+        folder.disk.power_cut();
+        drop((log, dir));
+        let dir = folder.open().unwrap();
+        assert_eq!(partition(&dir, 0).high_watermark(), end, "after {operations} operations");
+    }
 }
 
 #[test]
