@@ -253,7 +253,8 @@ const HEALTH: &str = "
 |---|---|---|
 | `starting` | the data folder is being opened | yes |
 | `loading-groups` | group coordinators read their logs; their groups answer COORDINATOR_LOAD_IN_PROGRESS meanwhile | yes |
-| `disk-full` | producers are refused for want of space; everything else works | yes |
+| `disk-full` | producers are refused for want of space, and topics are not created; everything else works | yes |
+| `out-of-file-handles` | producers are refused because too many files are open: raise the limit (`ulimit -n`) | yes |
 | `stopping` | the broker was told to stop and answers what is in flight | yes |
 | `storage-failed` | a write or sync failed: nothing is accepted, and the process ends | no |
 ";

@@ -12,16 +12,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::checkpoint::{CheckpointHead, encode, write};
 use crate::config::FlushMode;
 use crate::error::StorageError;
-use crate::flush::{FlushError, Unsynced, flush_partition, unsynced};
-use crate::log_dir::{PARTITIONS, Partitions};
+use crate::flush::{FlushError, flush_partition};
+use crate::log_dir::PARTITIONS;
+use crate::log_dir::Partitions;
 use crate::partition_log::PartitionLog;
-use crate::segment::SegmentName;
 use crate::shared::Shared;
 use crate::wal::entry::PartitionKey;
-use crate::wal::writer::{WalPosition, is_no_space};
 
 /// Committed records wait this long for more before they are written to segments.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -44,18 +42,8 @@ pub(crate) struct Background {
     pub(crate) writing: Mutex<()>,
     /// Only one at a time takes a checkpoint.
     pub(crate) checkpointing: Mutex<()>,
-    checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
-    checkpoint_runs: AtomicBool,
-}
-
-/// A checkpoint about to be written.
-struct Prepared {
-    wal: WalPosition,
-    content: Vec<u8>,
-    /// What it relies on and must be made durable before.
-    unsynced: Vec<Unsynced>,
-    /// Segments it does not name, whose files can go after it.
-    retired: Vec<(Arc<PartitionLog>, Vec<SegmentName>)>,
+    pub(crate) checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) checkpoint_runs: AtomicBool,
 }
 
 /// What is due.
@@ -113,7 +101,7 @@ impl Background {
     }
 
     /// Waits if there is no space; ends the folder if the disk failed.
-    fn settle(&self, result: Result<(), FlushError>) -> Result<(), ()> {
+    pub(crate) fn settle(&self, result: Result<(), FlushError>) -> Result<(), ()> {
         match result {
             Ok(()) => Ok(()),
             Err(FlushError::NoSpace(error)) => {
@@ -126,21 +114,6 @@ impl Background {
                 Err(())
             }
         }
-    }
-
-    /// Takes a checkpoint on a thread of its own.
-    fn start_checkpoint(self: &Arc<Self>) -> Result<(), FlushError> {
-        self.checkpoint_runs.store(true, Ordering::Relaxed);
-        let this = Arc::clone(self);
-        let body = move || {
-            let _ = this.settle(this.checkpoint(false));
-            this.checkpoint_runs.store(false, Ordering::Relaxed);
-            this.shared.wake_background();
-        };
-        let thread = std::thread::Builder::new().name("kohort-checkpoint".to_owned()).spawn(body);
-        // The one before has ended, or this would not be due.
-        *self.checkpoint_thread.lock() = Some(thread.map_err(FlushError::Failed)?);
-        Ok(())
     }
 
     fn wait_for_work(&self) -> Due {
@@ -158,7 +131,7 @@ impl Background {
                 return Due::Trim;
             }
             let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
-            let full = shared.disk_full.load(Ordering::Relaxed);
+            let full = shared.shortage().is_some();
             if full && may_start && work.retired_since.is_some() {
                 return Due::Checkpoint;
             }
@@ -249,46 +222,6 @@ impl Background {
         Ok(())
     }
 
-    /// Makes all segments durable and notes from where the log must be read after a restart; the log's
-    /// files before that are free again.
-    pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), FlushError> {
-        let _checkpointing = self.checkpointing.lock();
-        let retired_since = {
-            let mut work = self.shared.work.lock();
-            work.unsynced_since = None;
-            work.retired_since.take()
-        };
-        let result = self.checkpoint_now(clean);
-        if result.is_err() {
-            let now = Instant::now();
-            let mut work = self.shared.work.lock();
-            work.unsynced_since.get_or_insert(now);
-            work.retired_since = work.retired_since.or(retired_since.map(|_| now));
-        }
-        result
-    }
-
-    fn checkpoint_now(&self, clean: bool) -> Result<(), FlushError> {
-        let shared = &self.shared;
-        let Prepared { wal, content, unsynced, retired } = self.prepare_checkpoint(clean)?;
-        for unsynced in &unsynced {
-            unsynced.sync()?;
-        }
-        if !unsynced.is_empty() {
-            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
-        }
-        write(&*shared.disk, shared.path(), &content)?;
-        *shared.checkpointed.lock() = Some(wal);
-        shared.pool.release_before(wal.file_number)?;
-        for (partition, segments) in &retired {
-            partition.remove_retired(segments)?;
-        }
-        if !retired.is_empty() {
-            self.space_is_back();
-        }
-        Ok(())
-    }
-
     /// Takes segments below their log's start off the lists.
     pub(crate) fn trim(&self) {
         let _writing = self.writing.lock();
@@ -300,36 +233,6 @@ impl Background {
         if retired {
             self.shared.want_checkpoint();
         }
-    }
-
-    /// Writes segments up to where the log is now, and notes how all is at that moment. What is
-    /// written after that may be durable as well; the checkpoint does not speak of it.
-    fn prepare_checkpoint(&self, clean: bool) -> Result<Prepared, FlushError> {
-        let _writing = self.writing.lock();
-        let shared = &self.shared;
-        // Before the flush: what is committed after this is read from the log again.
-        let mut wal = *shared.committed.lock();
-        let flushed = self.flush_dirty();
-        let partitions = self.partitions.all_with(&shared.deleting);
-        if let Err(error) = flushed {
-            let retired = partitions.iter().any(|partition| !partition.retired().is_empty());
-            let earlier = *shared.checkpointed.lock();
-            match (error, earlier) {
-                // What can go makes room for the rest. Of the log nothing can go yet: it is read from
-                // where it was before, and what segments have of it is passed over.
-                (FlushError::NoSpace(_), Some(earlier)) if retired && !clean => wal = earlier,
-                (error, _) => return Err(error),
-            }
-        }
-        let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
-        let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
-        // Before the content is made: what is retired after it is named in it.
-        let retired =
-            partitions.iter().map(|partition| (Arc::clone(partition), partition.retired()));
-        let retired = retired.filter(|(_, segments)| !segments.is_empty()).collect();
-        let content = encode(&head, &partitions);
-        let unsynced = partitions.iter().filter_map(unsynced).collect();
-        Ok(Prepared { wal, content, unsynced, retired })
     }
 
     /// Removes the folders of deleted partitions, whose deletion is durable.
@@ -392,10 +295,7 @@ impl Background {
     }
 
     fn out_of_space(&self, error: &std::io::Error) {
-        debug_assert!(is_no_space(error), "other errors end the folder");
-        if !self.shared.disk_full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "no room for segments or the log: appends are refused until space is freed");
-        }
+        self.shared.note_full(error);
         let mut work = self.shared.work.lock();
         if !work.stop {
             self.shared.work_ready.wait_for(&mut work, SPACE_POLL);
@@ -403,12 +303,9 @@ impl Background {
     }
 
     /// Something that needs space worked. Appends are taken again once the log has a spare file.
-    fn space_is_back(&self) {
-        let shared = &self.shared;
-        if shared.disk_full.load(Ordering::Relaxed) && !shared.pool.wants_spare() {
-            shared.disk_full.store(false, Ordering::Relaxed);
-            tracing::info!("there is space again: appends are accepted");
-            shared.announce_room();
+    pub(crate) fn space_is_back(&self) {
+        if !self.shared.pool.wants_spare() {
+            self.shared.note_room();
         }
     }
 }

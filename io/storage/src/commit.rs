@@ -1,31 +1,30 @@
 //! Group commit: everything that gathered while the last sync was under way becomes one frame.
 //!
 //! There is no timer: an append to an idle folder is written at once, and under load the sync itself
-//! is the time in which the next frame fills. A frame holds a partition's batches next to each other,
-//! so what a reader asks for is one stretch of the frame's memory and is handed out without a copy.
+//! is the time in which the next frame fills.
+//!
+//! On a full disk there is room for the more urgent entries longer than for the others (see
+//! [`reserve`](crate::wal::reserve)). Those then go ahead of what waits, though never ahead of anything of
+//! their own partition.
 
-use std::ops::Range;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::buffers::PooledBuf;
-use crate::error::StorageError;
-use crate::partition_log::PartitionLog;
-use crate::queue::{Done, Pending, PendingEntry};
+use crate::commit_frame::{Frame, Group, SMALL_FRAME, payload_max, prefix_within};
+use crate::error::{FatalError, StorageError};
+use crate::queue::{Pending, PendingEntry, go_ahead};
 use crate::shared::{Hot, Shared};
-use crate::wal::entry::{APPEND_PREFIX, ENTRY_HEADER, append_prefix};
 use crate::wal::frame::FRAME_HEADER;
+use crate::wal::reserve::Urgency;
 use crate::wal::writer::{WalError, WalWriter};
 
 /// The most that is written before a sync. At the rate of a fast disk this is a few milliseconds,
 /// which is what the first append of a frame waits for the last.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
-/// Frames up to this size are built in one buffer that is used again, and their batches are copied
-/// out for the readers: a small batch must not keep a whole block of memory alive.
-const SMALL_FRAME: usize = 64 << 10;
 /// While appends keep coming during syncs, syncs begin at least this far apart.
 const SPACING: Duration = Duration::from_micros(750);
 /// With as many appends in a frame, more of them would hardly make each of them cheaper.
@@ -38,40 +37,10 @@ pub(crate) struct Committer {
     wal: WalWriter,
     taken: Vec<Pending>,
     small: Option<PooledBuf>,
-    /// A frame that had no room on the disk, to be tried again.
-    parked: Option<Frame>,
-    /// What was taken from the queue and comes after the parked frame.
-    behind: Vec<Pending>,
+    /// What was taken from the queue and had no room on the disk.
+    waiting: Vec<Pending>,
     /// When the last sync began.
     sync_began: Option<Instant>,
-}
-
-/// A frame ready to be written, and what is to be done once it is durable.
-#[derive(Debug)]
-struct Frame {
-    buffer: PooledBuf,
-    small: bool,
-    entries: u32,
-    bytes: usize,
-    groups: Vec<Group>,
-    done: Dones,
-}
-
-struct Dones(Vec<Done>);
-
-impl std::fmt::Debug for Dones {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} callbacks", self.0.len())
-    }
-}
-
-/// A partition's batches in a frame.
-#[derive(Debug)]
-struct Group {
-    partition: Arc<PartitionLog>,
-    at: Range<usize>,
-    first_offset: i64,
-    next_offset: i64,
 }
 
 /// What a step of the commit loop came to.
@@ -94,8 +63,7 @@ impl Committer {
             wal,
             taken: Vec::new(),
             small: None,
-            parked: None,
-            behind: Vec::new(),
+            waiting: Vec::new(),
             sync_began: None,
         }
     }
@@ -133,17 +101,15 @@ impl Committer {
 
     /// Commits what is queued, waiting for something if `wait`.
     pub(crate) fn step(&mut self, wait: bool) -> CommitStep {
-        if let Some(frame) = self.parked.take() {
-            match self.write(frame) {
-                CommitStep::Committed => {
-                    let behind = std::mem::take(&mut self.behind);
-                    return self.commit_all(behind);
-                }
-                other => return other,
-            }
-        }
         let mut taken = std::mem::take(&mut self.taken);
-        if !self.shared.queue.take(&mut taken, wait) {
+        let open = self.shared.queue.take(&mut taken, wait && self.waiting.is_empty());
+        if !self.waiting.is_empty() {
+            self.waiting.append(&mut taken);
+            self.taken = taken;
+            let waiting = std::mem::take(&mut self.waiting);
+            return self.commit_all(waiting);
+        }
+        if !open {
             return CommitStep::Ended;
         }
         if taken.is_empty() {
@@ -153,118 +119,167 @@ impl Committer {
         self.commit_all(taken)
     }
 
+    /// Commits entries in their order; where there is no room for all, those that may go ahead.
     fn commit_all(&mut self, mut pending: Vec<Pending>) -> CommitStep {
         if let Some(fatal) = self.shared.fatal() {
-            self.behind = pending;
+            self.waiting = pending;
             self.refuse_all(StorageError::Fatal(fatal));
             return CommitStep::Ended;
         }
+        let least = pending.iter().map(|entry| entry.what.urgency()).min();
+        let mut no_room_for = None;
+        for urgency in Urgency::ALL.into_iter().skip_while(|&urgency| Some(urgency) < least) {
+            if no_room_for.is_some() {
+                self.refuse_deleted(&mut pending);
+            }
+            // All are at least as urgent as the least urgent.
+            let (ahead, mut behind) = if no_room_for.is_none() {
+                (pending, Vec::new())
+            } else {
+                go_ahead(pending, urgency)
+            };
+            let (mut rest, outcome) = self.commit_while_room(ahead, urgency);
+            if !rest.is_empty() {
+                no_room_for = Some(urgency);
+            }
+            // None of the rest comes after anything of its partition that stayed behind.
+            rest.append(&mut behind);
+            pending = rest;
+            if let Err(fatal) = outcome {
+                self.waiting = pending;
+                self.refuse_all(StorageError::Fatal(fatal));
+                return CommitStep::Ended;
+            }
+            if pending.is_empty() {
+                self.shared.set_no_room_for(None);
+                self.taken = pending;
+                return CommitStep::Committed;
+            }
+        }
+        self.shared.set_no_room_for(no_room_for);
+        self.waiting = pending;
+        CommitStep::NoRoom
+    }
+
+    /// Commits entries, none less urgent than `urgency`, in their order as long as there is room. Returns
+    /// those that are left, and how the folder failed if it did.
+    fn commit_while_room(
+        &mut self,
+        mut pending: Vec<Pending>,
+        urgency: Urgency,
+    ) -> (Vec<Pending>, Result<(), Arc<FatalError>>) {
         while !pending.is_empty() {
-            let count = prefix_within(&pending, COMMIT_BYTES_MAX);
+            let count = match self.make_room(&pending, urgency) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) => return (pending, Err(self.fail(error))),
+            };
             let rest = if count < pending.len() { Some(pending.split_off(count)) } else { None };
             let frame = self.build(&mut pending);
             if let Some(rest) = rest {
                 pending = rest;
             }
-            match self.write(frame) {
-                CommitStep::Committed => {}
-                other => {
-                    self.behind = pending;
-                    if other == CommitStep::Ended {
-                        let error = self.shared.alive().err().unwrap_or(StorageError::Closed);
-                        self.refuse_all(error);
-                    }
-                    return other;
-                }
+            if let Err(fatal) = self.write(frame) {
+                return (pending, Err(fatal));
             }
         }
-        self.taken = pending;
-        CommitStep::Committed
+        (pending, Ok(()))
+    }
+
+    /// Makes room for a frame; returns how many of the first entries it can hold.
+    fn make_room(&mut self, pending: &[Pending], urgency: Urgency) -> Result<usize, io::Error> {
+        let count = prefix_within(pending, COMMIT_BYTES_MAX).max(1);
+        let bytes = pending[..count].iter().map(payload_max).sum();
+        if bytes == 0 {
+            return Ok(count);
+        }
+        let error = match self.wal.make_room(bytes, urgency) {
+            Ok(()) => return Ok(count),
+            Err(WalError::Failed(error)) => return Err(error),
+            Err(WalError::NoSpace(error)) => error,
+        };
+        let count = prefix_within(pending, self.wal.room(urgency)).min(count);
+        if count == 0 {
+            self.shared.note_full(&error);
+            return Ok(0);
+        }
+        let bytes = pending[..count].iter().map(payload_max).sum();
+        match self.wal.make_room(bytes, urgency) {
+            Ok(()) => Ok(count),
+            Err(WalError::NoSpace(error) | WalError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Refuses appends of partitions that were deleted while they waited: their deletion is behind them,
+    /// and makes the room that they wait for.
+    fn refuse_deleted(&self, pending: &mut Vec<Pending>) {
+        let is_deleted = |entry: &mut Pending| match &entry.what {
+            PendingEntry::Append { partition, .. } => partition.state.lock().deleted,
+            PendingEntry::Control(_) | PendingEntry::Barrier => false,
+        };
+        for entry in pending.extract_if(.., is_deleted) {
+            self.shared.queue.release(entry.what.bytes());
+            if let Some(done) = entry.done {
+                done(Err(StorageError::Deleted));
+            }
+        }
     }
 
     /// Builds a frame of all of `pending`, leaving it empty.
     fn build(&mut self, pending: &mut Vec<Pending>) -> Frame {
-        let bytes: usize = pending.iter().map(|p| p.what.bytes()).sum();
-        let capacity = FRAME_HEADER + bytes + pending.len() * (ENTRY_HEADER + APPEND_PREFIX);
+        let capacity = FRAME_HEADER + pending.iter().map(payload_max).sum::<usize>();
         let small = capacity <= SMALL_FRAME;
-        let mut buffer = if small {
+        let buffer = if small {
             let kept = self.small.take();
             kept.unwrap_or_else(|| self.shared.buffers.take(SMALL_FRAME))
         } else {
             self.shared.buffers.take(capacity)
         };
-        buffer.clear();
-        buffer.extend(&[0; FRAME_HEADER]);
-        sort_within_runs(pending);
-        let mut frame = Frame {
-            buffer,
-            small,
-            entries: 0,
-            bytes,
-            groups: Vec::new(),
-            done: Dones(Vec::with_capacity(pending.len())),
-        };
-        let mut at = 0;
-        while at < pending.len() {
-            at += match &pending[at].what {
-                PendingEntry::Append { .. } => frame.add_group(&pending[at..]),
-                PendingEntry::Control(entry) => {
-                    frame.buffer.extend(entry);
-                    frame.entries += 1;
-                    1
-                }
-                PendingEntry::Barrier => 1,
-            };
-        }
-        frame.done.0.extend(pending.drain(..).filter_map(|p| p.done));
+        let mut frame = Frame::new(buffer, small);
+        frame.fill(pending);
         frame
     }
 
-    /// Makes a frame durable and lets its effects be seen.
-    fn write(&mut self, mut frame: Frame) -> CommitStep {
+    /// Makes a frame, for which there is room, durable and lets its effects be seen.
+    fn write(&mut self, mut frame: Frame) -> Result<(), Arc<FatalError>> {
         if frame.entries > 0 {
             self.sync_began = self.wal.is_synced().then(Instant::now);
-            match self.wal.write(&mut frame.buffer, frame.entries) {
-                Ok(()) => {}
-                Err(WalError::NoSpace(error)) => {
-                    if !self.shared.commit_stuck.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(%error, "no room for the log: appends wait until space is freed");
-                    }
-                    self.shared.disk_full.store(true, Ordering::Relaxed);
-                    self.parked = Some(frame);
-                    return CommitStep::NoRoom;
+            let written = self.wal.write(&mut frame.buffer, frame.entries);
+            if let Err(WalError::NoSpace(error) | WalError::Failed(error)) = written {
+                let fatal = self.fail(error);
+                for done in frame.done.0 {
+                    done(Err(StorageError::Fatal(Arc::clone(&fatal))));
                 }
-                Err(WalError::Failed(error)) => {
-                    let fatal = self.shared.fail("committing to the write-ahead log", error);
-                    self.shared.close_queue();
-                    for done in frame.done.0 {
-                        done(Err(StorageError::Fatal(Arc::clone(&fatal))));
-                    }
-                    return CommitStep::Ended;
-                }
+                return Err(fatal);
             }
-            self.shared.commit_stuck.store(false, Ordering::Relaxed);
             self.shared.counters.commit(frame.bytes, self.wal.last_sync());
         }
         self.shared.queue.release(frame.bytes);
         self.apply(frame);
-        CommitStep::Committed
+        Ok(())
+    }
+
+    fn fail(&self, error: io::Error) -> Arc<FatalError> {
+        let fatal = self.shared.fail("committing to the write-ahead log", error);
+        self.shared.close_queue();
+        fatal
     }
 
     /// The frame is durable: readers see it, waiters are told.
     fn apply(&mut self, frame: Frame) {
         let Frame { buffer, small, entries, groups, done, .. } = frame;
         let mut hot = Vec::with_capacity(groups.len());
+        let wal_file = self.wal.position().file_number;
         if small {
             for group in &groups {
                 let bytes = Bytes::copy_from_slice(&buffer.as_slice()[group.at.clone()]);
-                hot.extend(group.commit(bytes));
+                hot.extend(group.commit(bytes, wal_file));
             }
             self.small = Some(buffer);
         } else {
             let shared = Bytes::from_owner(buffer);
             for group in &groups {
-                hot.extend(group.commit(shared.slice(group.at.clone())));
+                hot.extend(group.commit(shared.slice(group.at.clone()), wal_file));
             }
         }
         if entries > 0 {
@@ -309,14 +324,9 @@ impl Committer {
 
     /// Answers everybody who still waits.
     fn refuse_all(&mut self, error: StorageError) {
-        let mut pending = std::mem::take(&mut self.behind);
+        let mut pending = std::mem::take(&mut self.waiting);
         self.shared.queue.take(&mut self.taken, false);
         pending.append(&mut self.taken);
-        if let Some(frame) = self.parked.take() {
-            for done in frame.done.0 {
-                done(Err(error.clone()));
-            }
-        }
         for done in pending.into_iter().filter_map(|p| p.done) {
             done(Err(error.clone()));
         }
@@ -325,84 +335,6 @@ impl Committer {
 
 /// How often a commit without room is tried again.
 const ROOM_POLL: Duration = Duration::from_millis(100);
-
-impl Frame {
-    /// Adds the appends of one partition that stand first in `pending`; returns how many they are.
-    fn add_group(&mut self, pending: &[Pending]) -> usize {
-        let mut count = 0;
-        let mut length = 0;
-        let mut group: Option<Group> = None;
-        for entry in pending {
-            let PendingEntry::Append { partition, body, first_offset, next_offset, .. } =
-                &entry.what
-            else {
-                break;
-            };
-            match &mut group {
-                None => {
-                    group = Some(Group {
-                        partition: Arc::clone(partition),
-                        at: 0..0,
-                        first_offset: *first_offset,
-                        next_offset: *next_offset,
-                    });
-                }
-                Some(group) if group.partition.uid == partition.uid => {
-                    assert_eq!(group.next_offset, *first_offset, "offsets are queued in order");
-                    group.next_offset = *next_offset;
-                }
-                Some(_) => break,
-            }
-            count += 1;
-            length += entry.what.bytes() - body.len() + body.len();
-        }
-        let mut group = group.expect("the first entry is an append");
-        let key = group.partition.key();
-        self.buffer.extend(&append_prefix(key, group.first_offset, group.next_offset, length));
-        let from = self.buffer.len();
-        for entry in &pending[..count] {
-            if let PendingEntry::Append { head, body, .. } = &entry.what {
-                self.buffer.extend(head);
-                self.buffer.extend(body);
-            }
-        }
-        group.at = from..self.buffer.len();
-        assert_eq!(group.at.len(), length);
-        self.groups.push(group);
-        self.entries += 1;
-        count
-    }
-}
-
-impl Group {
-    fn commit(&self, bytes: Bytes) -> Option<Hot> {
-        self.partition.commit(self.first_offset, self.next_offset, bytes)
-    }
-}
-
-/// Returns how many of the first entries fit `bytes`; at least one.
-fn prefix_within(pending: &[Pending], bytes: usize) -> usize {
-    let mut total = 0;
-    let fitting = pending.iter().take_while(|entry| {
-        total += entry.what.bytes();
-        total <= bytes
-    });
-    fitting.count().max(1)
-}
-
-/// Brings appends of the same partition next to each other, keeping their order, and never moving one
-/// across a control entry: a partition is created before its first append and deleted after its last.
-fn sort_within_runs(pending: &mut [Pending]) {
-    let uid = |entry: &Pending| match &entry.what {
-        PendingEntry::Append { partition, .. } => Some(partition.uid),
-        PendingEntry::Control(_) | PendingEntry::Barrier => None,
-    };
-    for run in pending.chunk_by_mut(|a, b| uid(a).is_some() == uid(b).is_some()) {
-        if run.len() > 1 && uid(&run[0]).is_some() {
-            run.sort_by_key(|entry| uid(entry));
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

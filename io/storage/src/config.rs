@@ -22,6 +22,10 @@ pub struct LogDirConfig {
     pub wal_first_file_bytes: u64,
     /// Largest size of a file of the write-ahead log. About two to three such files exist under load.
     pub wal_file_bytes: u64,
+    /// With as many bytes in files of the write-ahead log before the one in use, clients' appends wait for
+    /// a checkpoint: the disk takes commits faster than it makes segments durable. A restart reads at most
+    /// this and what is in the last file. An eighth of the disk, if that is less, but at least three files.
+    pub wal_bytes_max: u64,
     /// Appends not yet in the write-ahead log: beyond this many bytes they are refused with
     /// [`AppendError::QueueFull`](crate::AppendError::QueueFull). Two to three commits' worth at the
     /// largest commit size, so a full queue is a disk that does not keep up.
@@ -123,6 +127,7 @@ impl LogDirConfig {
             flush: FlushMode::Fsync,
             wal_first_file_bytes: 1 << 20,
             wal_file_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
             queue_bytes_max: 64 << 20,
             batch_bytes_max: FRAME_PAYLOAD_MAX - 4096,
             unflushed_bytes_max: 128 << 20,

@@ -172,6 +172,10 @@ pub enum AppendError {
     /// The disk is full. Reading goes on; appends are accepted again when there is space.
     #[error("the disk is full")]
     DiskFull,
+    /// Too many files are open. Reading what is open goes on; appends are accepted again when files
+    /// can be opened.
+    #[error("too many files are open: raise the limit for the process (`ulimit -n`)")]
+    OutOfHandles,
     /// The folder or the partition does not accept appends.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -184,7 +188,7 @@ impl AppendError {
             AppendError::Invalid(invalid) => invalid.code,
             AppendError::Sequence(error) => error.code(),
             AppendError::QueueFull => ErrorCode::REQUEST_TIMED_OUT,
-            AppendError::DiskFull => ErrorCode::KAFKA_STORAGE_ERROR,
+            AppendError::DiskFull | AppendError::OutOfHandles => ErrorCode::KAFKA_STORAGE_ERROR,
             AppendError::Storage(error) => error.code(),
         }
     }

@@ -52,14 +52,24 @@ impl FlushError {
     }
 }
 
+/// So much is written before it is taken note of. On a disk that fills up meanwhile, what was written
+/// until then counts, and the log need not keep it.
+const SLICE_BYTES: usize = 8 << 20;
+
 /// Writes what `partition` has committed to its segments. Only one thread at a time may do this.
 pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError> {
     // First, so that a commit from here on puts the partition on the list again.
     partition.dirty.store(false, Ordering::Release);
+    while flush_slice(partition)? {}
+    Ok(())
+}
+
+/// Writes a part of it; returns whether there may be more.
+fn flush_slice(partition: &PartitionLog) -> Result<bool, FlushError> {
     let (chunks, has_dir, active, below) = {
         let state = partition.state.lock();
         if state.deleted {
-            return Ok(());
+            return Ok(false);
         }
         let flushed = state.flushed;
         let first = state.tail.partition_point(|chunk| chunk.next_offset <= flushed);
@@ -69,9 +79,16 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
         let log_start = partition.log_start_offset();
         let below = chunks.partition_point(|chunk| chunk.next_offset <= log_start);
         let below: Vec<Chunk> = chunks.drain(..below).collect();
+        let mut bytes = 0;
+        let slice = chunks.iter().take_while(|chunk| {
+            bytes += chunk.bytes.len();
+            bytes <= SLICE_BYTES
+        });
+        let slice = slice.count().max(1);
+        chunks.truncate(slice);
         (chunks, state.has_dir, active, below)
     };
-    let Some(last) = chunks.last().or(below.last()) else { return Ok(()) };
+    let Some(last) = chunks.last().or(below.last()) else { return Ok(false) };
     let next_offset = last.next_offset;
     let bytes: usize = below.iter().chain(&chunks).map(|chunk| chunk.bytes.len()).sum();
     let written = if chunks.is_empty() {
@@ -96,7 +113,7 @@ pub(crate) fn flush_partition(partition: &PartitionLog) -> Result<(), FlushError
             partition.shared.cleaning.want();
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Writes chunks at the end of the last segment and returns the segments as they are then.

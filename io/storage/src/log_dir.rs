@@ -35,7 +35,7 @@ use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name
 use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::retention::RetentionReport;
-use crate::shared::Shared;
+use crate::shared::{Shared, Shortage};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
 /// The folder below the data folder in which partitions lie.
@@ -264,7 +264,12 @@ impl LogDir {
 
     /// Tells whether clients' appends are refused for want of space.
     pub fn is_disk_full(&self) -> bool {
-        self.shared.disk_full.load(Ordering::Relaxed)
+        self.shortage() == Some(Shortage::Space)
+    }
+
+    /// Returns for want of what clients' appends are refused, if they are.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shared.shortage()
     }
 
     /// Returns the failure after which the folder accepts nothing more, if there was one.
@@ -340,7 +345,13 @@ impl LogDir {
         let result = match self.background.checkpoint(true) {
             Err(FlushError::NoSpace(error)) => {
                 tracing::warn!(%error, "no room for segments and checkpoint: the next start reads the log instead");
-                self.shared.pool.sync_live().map_err(FlushError::of_sync)
+                // There may be room for one of what is in segments, after which the log is shorter.
+                match self.background.checkpoint(false) {
+                    Ok(()) | Err(FlushError::NoSpace(_)) => {
+                        self.shared.pool.sync_live().map_err(FlushError::of_sync)
+                    }
+                    failed => failed,
+                }
             }
             result => result,
         };

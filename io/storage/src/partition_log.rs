@@ -29,10 +29,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::broken::Broken;
 use crate::error::{AppendError, StorageError};
+use crate::log_dir::METADATA_TOPIC_ID;
 use crate::queue::{BATCH_HEAD, Done, Pending, PendingEntry};
 use crate::segment::{SegmentMeta, SegmentName};
 use crate::shared::{Hot, Shared};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
+use crate::wal::reserve::Urgency;
 
 /// Which partition: the topic's id makes it unique, its name is for people.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +151,8 @@ pub(crate) struct Chunk {
     pub(crate) first_offset: i64,
     pub(crate) next_offset: i64,
     pub(crate) bytes: Bytes,
+    /// The number of the log's file that holds them.
+    pub(crate) wal_file: u64,
 }
 
 /// What recovery knows of a partition.
@@ -304,7 +308,8 @@ impl PartitionLog {
         origin: AppendOrigin,
         done: impl FnOnce(Result<(), StorageError>) + Send + 'static,
     ) -> Result<AppendInfo, AppendError> {
-        self.shared.admit(origin)?;
+        let urgency = self.urgency(origin);
+        self.shared.admit(urgency)?;
         let config = self.config();
         let valid = SCRATCH
             .with_borrow_mut(|scratch| validator::validate(&config, now, batch, origin, scratch))?;
@@ -351,6 +356,7 @@ impl PartitionLog {
                 body: valid.bytes.slice(BATCH_HEAD..),
                 first_offset,
                 next_offset,
+                urgency,
             },
             done: Some(Box::new(done)),
         });
@@ -361,6 +367,16 @@ impl PartitionLog {
             log_start_offset,
             duplicate: false,
         })
+    }
+
+    /// Returns what an append depends on when the disk is full. Topics are deleted, and settings changed,
+    /// by records of the cluster's metadata.
+    fn urgency(&self, origin: AppendOrigin) -> Urgency {
+        match origin {
+            AppendOrigin::Client => Urgency::Client,
+            AppendOrigin::Coordinator if self.id.topic_id == METADATA_TOPIC_ID => Urgency::Control,
+            AppendOrigin::Coordinator => Urgency::Coordinator,
+        }
     }
 
     /// A duplicate is acknowledged when the batch it repeats is durable, not before.
@@ -410,8 +426,9 @@ impl PartitionLog {
     }
 
     /// Takes over batches that are durable now.
-    pub(crate) fn commit(&self, first_offset: i64, next_offset: i64, bytes: Bytes) -> Option<Hot> {
-        let length = bytes.len();
+    pub(crate) fn commit(&self, chunk: Chunk) -> Option<Hot> {
+        let Chunk { first_offset, next_offset, .. } = chunk;
+        let bytes = chunk.bytes.len();
         {
             let mut state = self.state.lock();
             if state.deleted {
@@ -422,10 +439,10 @@ impl PartitionLog {
                 first_offset,
                 "commits of a partition come in the order of its offsets"
             );
-            state.tail.push_back(Chunk { first_offset, next_offset, bytes });
+            state.tail.push_back(chunk);
             self.high_watermark.store(next_offset, Ordering::Release);
         }
-        Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes: length })
+        Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes })
     }
 
     /// Tells the listeners that the high watermark moved.
@@ -456,12 +473,11 @@ impl PartitionLog {
     /// Takes over an append found in the log after a restart.
     pub(crate) fn replay_append(
         &self,
-        first_offset: i64,
-        next_offset: i64,
-        bytes: Bytes,
+        chunk: Chunk,
         now: Timestamp,
         allow_gap: bool,
     ) -> Result<Option<Hot>, ReplayGap> {
+        let Chunk { first_offset, next_offset, .. } = chunk;
         let mut state = self.state.lock();
         if next_offset <= state.next_offset {
             return Ok(None);
@@ -469,16 +485,16 @@ impl PartitionLog {
         if first_offset != state.next_offset && !(allow_gap && first_offset > state.next_offset) {
             return Err(ReplayGap { expected: state.next_offset, found: first_offset });
         }
-        for batch in batches(&bytes) {
+        for batch in batches(&chunk.bytes) {
             // The frame's checksum covered it, and it was checked when it was appended.
             let Ok(batch) = batch else { break };
             state.note_batch(batch.header(), now);
         }
-        let length = bytes.len();
-        state.tail.push_back(Chunk { first_offset, next_offset, bytes });
+        let bytes = chunk.bytes.len();
+        state.tail.push_back(chunk);
         state.next_offset = next_offset;
         self.high_watermark.store(next_offset, Ordering::Release);
-        Ok(Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes: length }))
+        Ok(Some(Hot { partition: Weak::clone(&self.this), next_offset, bytes }))
     }
 
     pub(crate) fn replay_log_start(&self, offset: i64) {
@@ -494,6 +510,13 @@ impl PartitionLog {
             state.next_offset = log_start;
             self.high_watermark.store(log_start, Ordering::Release);
         }
+    }
+
+    /// Returns the first file of the log that holds a record which is in no segment.
+    pub(crate) fn oldest_unflushed(&self) -> Option<u64> {
+        let state = self.state.lock();
+        let first = state.tail.partition_point(|chunk| chunk.next_offset <= state.flushed);
+        state.tail.get(first).map(|chunk| chunk.wal_file)
     }
 
     /// Marks the partition as gone.

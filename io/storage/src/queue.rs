@@ -1,5 +1,6 @@
 //! What waits to be committed: filled by appends, emptied by the commit thread.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -9,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::StorageError;
 use crate::partition_log::PartitionLog;
+use crate::wal::reserve::Urgency;
 
 /// Called once, when an append is durable or will never be.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
@@ -31,6 +33,7 @@ pub(crate) enum PendingEntry {
         body: Bytes,
         first_offset: i64,
         next_offset: i64,
+        urgency: Urgency,
     },
     /// An encoded entry other than an append.
     Control(Vec<u8>),
@@ -52,6 +55,40 @@ impl PendingEntry {
             PendingEntry::Barrier => 0,
         }
     }
+
+    /// Returns how much depends on it when the disk is full.
+    pub(crate) fn urgency(&self) -> Urgency {
+        match self {
+            PendingEntry::Append { urgency, .. } => *urgency,
+            PendingEntry::Control(_) | PendingEntry::Barrier => Urgency::Control,
+        }
+    }
+}
+
+/// Splits what waits for room into the entries that are at least of `urgency` and may go ahead, and those
+/// that stay behind. No append overtakes one of its partition, and no barrier anything.
+///
+/// That creations, deletions and log starts go ahead of other partitions' appends makes no difference, nor
+/// do those of the same: a creation precedes its partition's appends anyway, a log start only speaks of
+/// what is durable, and appends of a partition that is deleted are refused before.
+pub(crate) fn go_ahead(pending: Vec<Pending>, urgency: Urgency) -> (Vec<Pending>, Vec<Pending>) {
+    let mut stayed = BTreeSet::new();
+    let mut any_stayed = false;
+    pending.into_iter().partition(|entry| {
+        let goes = match &entry.what {
+            PendingEntry::Append { partition, urgency: of, .. } => {
+                let goes = *of >= urgency && !stayed.contains(&partition.uid);
+                if !goes {
+                    stayed.insert(partition.uid);
+                }
+                goes
+            }
+            PendingEntry::Control(_) => true,
+            PendingEntry::Barrier => !any_stayed,
+        };
+        any_stayed |= !goes;
+        goes
+    })
 }
 
 /// The queue to the write-ahead log. Its bytes are bounded by whoever lets appends in.

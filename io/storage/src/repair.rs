@@ -508,7 +508,9 @@ impl Mend<'_> {
         let mut bytes = vec![0; FRAME_HEADER + header.payload];
         crate::disk::read_exact_at(&*open, &mut bytes, position).map_err(io_at(&file.path))?;
         self.report.commits += 1;
-        replay.frame(&ReadFrame { header, path: &file.path, position, bytes: &bytes })
+        let file_number = file.header.map_or(0, |header| header.number);
+        let (path, bytes) = (&*file.path, &*bytes);
+        replay.frame(&ReadFrame { header, file_number, path, position, bytes })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log's entries, read again after a start and applied to the partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use kohort_log::{PartitionConfig, Timestamp};
 use crate::error::OpenError;
 use crate::flush::{FlushError, flush_partition};
 use crate::log_dir::WAL;
-use crate::partition_log::{PartitionId, PartitionLog, Restored};
+use crate::partition_log::{Chunk, PartitionId, PartitionLog, Restored};
 use crate::recovery::corrupt;
 use crate::shared::{Hot, Shared};
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
@@ -30,6 +31,10 @@ pub(crate) struct Replay {
     pub(crate) gone: BTreeSet<PartitionKey>,
     now: Timestamp,
     allow_gaps: bool,
+    /// Whether there was a frame.
+    any: bool,
+    /// With as many bytes in memory they are tried to be written to segments again.
+    flush_at: usize,
 }
 
 impl Replay {
@@ -56,14 +61,17 @@ impl Replay {
             gone: BTreeSet::new(),
             now,
             allow_gaps,
+            any: false,
+            flush_at: 0,
         }
     }
 
     /// Applies one frame.
     pub(crate) fn frame(&mut self, frame: &ReadFrame<'_>) -> Result<(), OpenError> {
+        self.any = true;
         let end = FRAME_HEADER + frame.header.payload;
         for_each_entry::<ReplayError>(frame.bytes, FRAME_HEADER, end, |entry| {
-            self.entry(entry).map_err(ReplayError::Other)
+            self.entry(entry, frame.file_number).map_err(ReplayError::Other)
         })
         .map_err(|error| {
             let (position, reason) = match error {
@@ -75,7 +83,7 @@ impl Replay {
         self.bound_memory()
     }
 
-    fn entry(&mut self, entry: Entry<'_>) -> Result<(), String> {
+    fn entry(&mut self, entry: Entry<'_>, wal_file: u64) -> Result<(), String> {
         match entry {
             Entry::Append { key, first_offset, next_offset, batches, .. } => {
                 let Some(partition) = self.partitions.get(&key) else {
@@ -83,9 +91,9 @@ impl Replay {
                     return Ok(());
                 };
                 let bytes = Bytes::copy_from_slice(batches);
-                let hot = partition
-                    .replay_append(first_offset, next_offset, bytes, self.now, self.allow_gaps)
-                    .map_err(|gap| {
+                let chunk = Chunk { first_offset, next_offset, bytes, wal_file };
+                let hot =
+                    partition.replay_append(chunk, self.now, self.allow_gaps).map_err(|gap| {
                         format!(
                             "records of {} from offset {} are missing before offset {}",
                             partition.id(),
@@ -129,20 +137,50 @@ impl Replay {
         Ok(())
     }
 
-    /// A long log is written to segments while it is read.
+    /// A long log is written to segments while it is read. Where the disk has no room for that, it is held
+    /// in memory as before the restart: what was not in segments then is no more than may be held.
     fn bound_memory(&mut self) -> Result<(), OpenError> {
-        let limit = self.shared.config.unflushed_bytes_max / 4;
-        if self.shared.unflushed() < limit {
+        let config = &self.shared.config;
+        let step = config.unflushed_bytes_max / 4;
+        let limit = config.unflushed_bytes_max * 2 + config.queue_bytes_max;
+        let unflushed = self.shared.unflushed();
+        if unflushed < self.flush_at.max(step) {
             return Ok(());
         }
-        let dirty = std::mem::take(&mut self.shared.work.lock().dirty);
-        for partition in dirty {
-            if let Err(FlushError::NoSpace(source) | FlushError::Failed(source)) =
-                flush_partition(&partition)
-            {
-                return Err(OpenError::Io { path: partition.dir(), source });
+        let mut written = self.flush_dirty();
+        if let Err((FlushError::NoSpace(_), _)) = written {
+            // What no checkpoint names takes the room that it had before.
+            for partition in self.partitions.values() {
+                let _ = partition.tidy();
             }
+            written = self.flush_dirty();
+        }
+        match written {
+            Ok(()) => self.flush_at = 0,
+            Err((FlushError::NoSpace(error), _)) if unflushed < limit => {
+                self.shared.note_full(&error);
+                self.flush_at = self.shared.unflushed() + step;
+            }
+            Err((FlushError::NoSpace(source) | FlushError::Failed(source), path)) => {
+                return Err(OpenError::Io { path, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was read to segments, and lets go of it.
+    fn flush_dirty(&self) -> Result<(), (FlushError, PathBuf)> {
+        let mut dirty = std::mem::take(&mut self.shared.work.lock().dirty);
+        while let Some(partition) = dirty.pop() {
+            let flushed = flush_partition(&partition);
             partition.evict(i64::MAX);
+            if let Err(error) = flushed {
+                partition.dirty.store(true, Ordering::Release);
+                let path = partition.dir();
+                dirty.push(partition);
+                self.shared.work.lock().dirty.append(&mut dirty);
+                return Err((error, path));
+            }
         }
         let mut work = self.shared.work.lock();
         work.hot.clear();
@@ -168,9 +206,12 @@ impl Replay {
             return Err(corrupt(path, &path.join(WAL), 0, reason));
         }
         let mut work = self.shared.work.lock();
+        let now = std::time::Instant::now();
         if !work.dirty.is_empty() {
-            let now = std::time::Instant::now();
             work.dirty_since.get_or_insert(now);
+        }
+        if self.any {
+            // Also if all is in segments: the log may be so long that clients wait for a checkpoint.
             work.unsynced_since.get_or_insert(now);
         }
         Ok(())

@@ -9,11 +9,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use kohort_log::validator::AppendOrigin;
 use parking_lot::{Condvar, Mutex};
 
 use crate::buffers::BufferPool;
@@ -28,7 +27,8 @@ use crate::queue::{CommitQueue, Pending};
 use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
-use crate::wal::writer::WalPosition;
+use crate::wal::reserve::Urgency;
+use crate::wal::writer::{WalPosition, is_no_space, is_out_of_handles};
 
 pub(crate) struct Shared {
     pub(crate) config: LogDirConfig,
@@ -38,15 +38,18 @@ pub(crate) struct Shared {
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) lending: Lending,
     pub(crate) salt: u64,
+    /// With as many bytes of the log's files before the newest, clients' appends wait for a checkpoint.
+    wal_bytes_max: u64,
     pub(crate) leader_epoch: AtomicI32,
     pub(crate) queue: CommitQueue,
     room_waiters: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     /// Below zero for a moment when a partition is deleted while its records are being committed.
     unflushed_bytes: AtomicIsize,
-    /// Space ran out somewhere: clients' appends are refused, the broker's own go on while they can.
-    pub(crate) disk_full: AtomicBool,
-    /// The commit thread itself has no room: nothing can be appended.
-    pub(crate) commit_stuck: AtomicBool,
+    /// What ran out somewhere, as [`Shortage`]'s number; 0 for nothing. Clients' appends are refused, the
+    /// broker's own go on while they can.
+    shortage: AtomicU8,
+    /// Appends up to this urgency have no room in the log, as the number of the next; 0 if all have.
+    no_room_for: AtomicU8,
     fatal: OnceLock<Arc<FatalError>>,
     closing: AtomicBool,
     /// Everything before this is applied to the partitions.
@@ -90,6 +93,21 @@ pub(crate) struct Hot {
     pub(crate) bytes: usize,
 }
 
+/// What the folder has too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// The disk, or the user's share of it, is full.
+    Space = 1,
+    /// The process, or the system, has too many files open.
+    Handles = 2,
+}
+
+/// Returns how large the log may grow: on a small disk an eighth of it, but no less than three files.
+fn wal_bytes_max(config: &LogDirConfig, disk: &dyn Disk) -> u64 {
+    let total = disk.volume(&config.path).map_or(u64::MAX, |volume| volume.total);
+    config.wal_bytes_max.min(total / 8).max(config.wal_file_bytes * 3)
+}
+
 impl Shared {
     pub(crate) fn new(
         config: LogDirConfig,
@@ -102,6 +120,7 @@ impl Shared {
         let files = FileCache::new(config.open_files_max);
         let buffers = BufferPool::new(config.buffer_bytes_max);
         let cleaning = Cleaning::new(config.cleaner);
+        let wal_bytes_max = wal_bytes_max(&config, &*disk);
         Shared {
             config,
             disk,
@@ -110,12 +129,13 @@ impl Shared {
             buffers,
             lending: Lending::default(),
             salt,
+            wal_bytes_max,
             leader_epoch: AtomicI32::new(leader_epoch),
             queue: CommitQueue::default(),
             room_waiters: Mutex::default(),
             unflushed_bytes: AtomicIsize::new(0),
-            disk_full: AtomicBool::new(false),
-            commit_stuck: AtomicBool::new(false),
+            shortage: AtomicU8::new(0),
+            no_room_for: AtomicU8::new(0),
             fatal: OnceLock::new(),
             closing: AtomicBool::new(false),
             committed: Mutex::new(committed),
@@ -134,26 +154,72 @@ impl Shared {
         &self.config.path
     }
 
-    /// Decides whether an append of about `bytes` may enter the queue.
-    pub(crate) fn admit(&self, origin: AppendOrigin) -> Result<(), AppendError> {
+    /// Decides whether an append may enter the queue.
+    pub(crate) fn admit(&self, urgency: Urgency) -> Result<(), AppendError> {
         self.alive()?;
-        let own = origin == AppendOrigin::Coordinator;
-        if self.commit_stuck.load(Ordering::Relaxed)
-            || (!own && self.disk_full.load(Ordering::Relaxed))
-        {
-            return Err(AppendError::DiskFull);
+        let client = urgency == Urgency::Client;
+        let has_room = self.no_room_for.load(Ordering::Relaxed) <= urgency as u8;
+        match self.shortage() {
+            Some(Shortage::Space) if client || !has_room => return Err(AppendError::DiskFull),
+            Some(Shortage::Handles) if client || !has_room => {
+                return Err(AppendError::OutOfHandles);
+            }
+            _ => {}
         }
-        let queued = self.queue.bytes();
-        let unflushed = self.unflushed();
         // The broker's own records may use twice the room: a coordinator that cannot write must
         // unload its groups, which is worse than a little memory.
-        let factor = if own { 2 } else { 1 };
-        if queued >= self.config.queue_bytes_max * factor
-            || unflushed >= self.config.unflushed_bytes_max * factor
+        let factor = if client { 1 } else { 2 };
+        if self.queue.bytes() >= self.config.queue_bytes_max * factor
+            || self.unflushed() >= self.config.unflushed_bytes_max * factor
+            || (client && self.pool.behind_bytes() >= self.wal_bytes_max)
         {
             return Err(AppendError::QueueFull);
         }
         Ok(())
+    }
+
+    /// Returns what there is too little of, if there is.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        match self.shortage.load(Ordering::Relaxed) {
+            0 => None,
+            number if number == Shortage::Space as u8 => Some(Shortage::Space),
+            _ => Some(Shortage::Handles),
+        }
+    }
+
+    /// Notes that something failed for want of space, or of file handles.
+    pub(crate) fn note_full(&self, error: &std::io::Error) {
+        debug_assert!(is_no_space(error), "other errors end the folder");
+        let handles = is_out_of_handles(error);
+        let shortage = if handles { Shortage::Handles } else { Shortage::Space };
+        if self.shortage.swap(shortage as u8, Ordering::Relaxed) == shortage as u8 {
+            return;
+        }
+        if handles {
+            tracing::warn!(%error, "too many files are open: appends are refused until some are closed; raise the limit for the process (`ulimit -n`)");
+        } else {
+            tracing::warn!(%error, "no room for segments or the log: appends are refused until space is freed");
+        }
+    }
+
+    /// Notes that what failed for want of space or file handles works again.
+    pub(crate) fn note_room(&self) {
+        let shortage = self.shortage();
+        self.shortage.store(0, Ordering::Relaxed);
+        match shortage {
+            Some(Shortage::Space) => tracing::info!("there is space again: appends are accepted"),
+            Some(Shortage::Handles) => {
+                tracing::info!("files can be opened again: appends are accepted");
+            }
+            None => return,
+        }
+        self.announce_room();
+    }
+
+    /// Notes which appends have no room in the log: those of `urgency` and below.
+    pub(crate) fn set_no_room_for(&self, urgency: Option<Urgency>) {
+        let number = urgency.map_or(0, |urgency| urgency as u8 + 1);
+        self.no_room_for.store(number, Ordering::Relaxed);
     }
 
     /// Fails if the folder accepts nothing any more.
@@ -236,6 +302,7 @@ impl Shared {
     fn has_room(&self) -> bool {
         self.queue.bytes() <= self.config.queue_bytes_max / 2
             && self.unflushed() <= self.config.unflushed_bytes_max / 2
+            && self.pool.behind_bytes() < self.wal_bytes_max
     }
 
     /// Called after queue or tail shrank.

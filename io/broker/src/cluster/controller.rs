@@ -94,6 +94,9 @@ impl Controller {
         if let Err(refusal) = decide::check_partitions_in_all(&settings, topics) {
             return topics.iter().map(|_| Err(refusal.clone())).collect();
         }
+        if let Err(full) = self.check_room() {
+            return topics.iter().map(|_| Err(full.clone())).collect();
+        }
         let mut created = Vec::with_capacity(topics.len());
         let mut decided = Vec::with_capacity(topics.len());
         for (turn, topic) in topics.iter().enumerate() {
@@ -118,7 +121,19 @@ impl Controller {
             .collect()
     }
 
+    /// On a full disk the room that is left is for what frees some, such as the deletion of topics.
+    fn check_room(&self) -> Result<(), ApiError> {
+        if !self.log_dir.is_disk_full() {
+            return Ok(());
+        }
+        let message = "the disk is full: nothing can be created until space is freed";
+        Err(ApiError::new(ErrorCode::KAFKA_STORAGE_ERROR, message))
+    }
+
     fn decide_growth(&self, growths: &[Growth]) -> Results<Vec<MetadataRecord>> {
+        if let Err(full) = self.check_room() {
+            return growths.iter().map(|_| Err(full.clone())).collect();
+        }
         let state = self.metadata.state.read();
         let grow = |growth: &Growth| {
             let assignments = growth.assignments.as_deref();

@@ -6,6 +6,7 @@
 //! | `/health/ready`, `/health` | it serves everything | a reason is listed; it lives, and may get there |
 
 use crate::node::Node;
+use kohort_storage::Shortage;
 
 /// What keeps a broker from serving everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum Trouble {
     LoadingGroups(usize),
     /// Producers are refused for want of space.
     DiskFull,
+    /// Producers are refused for want of file handles.
+    OutOfHandles,
     /// The data folder failed in a way after which nothing is accepted.
     StorageFailed(String),
 }
@@ -30,6 +33,7 @@ impl Trouble {
             Trouble::Stopping => "stopping",
             Trouble::LoadingGroups(_) => "loading-groups",
             Trouble::DiskFull => "disk-full",
+            Trouble::OutOfHandles => "out-of-file-handles",
             Trouble::StorageFailed(_) => "storage-failed",
         }
     }
@@ -44,6 +48,11 @@ impl Trouble {
             }
             Trouble::DiskFull => {
                 "no space is left for the log: producers are refused until there is".to_owned()
+            }
+            Trouble::OutOfHandles => {
+                "too many files are open: producers are refused until some are \
+                                      closed; raise the limit (`ulimit -n`)"
+                    .to_owned()
             }
             Trouble::StorageFailed(failure) => {
                 format!("{failure}: start the broker again once the disk can be trusted")
@@ -62,8 +71,10 @@ pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     if *node.stopping.borrow() {
         troubles.push(Trouble::Stopping);
     }
-    if node.log_dir.is_disk_full() {
-        troubles.push(Trouble::DiskFull);
+    match node.log_dir.shortage() {
+        Some(Shortage::Space) => troubles.push(Trouble::DiskFull),
+        Some(Shortage::Handles) => troubles.push(Trouble::OutOfHandles),
+        None => {}
     }
     let loading = node.metrics.groups.loading.count();
     if loading > 0 {

@@ -20,12 +20,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::aligned::{AlignedBuf, BLOCK, round_up};
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::wal::writer::is_no_space;
+use crate::wal::reserve::Urgency;
+use crate::wal::writer::{WalPosition, is_no_space};
 
 const MAGIC: [u8; 8] = *b"KOHORTWL";
 const VERSION: u32 = 1;
@@ -89,6 +91,16 @@ impl FileHeader {
             synced: u32_at(52) & FLAG_SYNCED != 0,
         })
     }
+
+    /// Returns where the first frame of the file is.
+    fn start(&self) -> WalPosition {
+        WalPosition {
+            file_number: self.number,
+            position: BLOCK as u64,
+            sequence: self.first_sequence,
+            previous_crc: self.previous_crc,
+        }
+    }
 }
 
 /// A file of the log, in use or ready for use.
@@ -107,11 +119,21 @@ pub(crate) struct FilePool {
     mode: OpenMode,
     size_max: u64,
     state: Mutex<PoolState>,
+    /// Bytes of the files in use before the newest.
+    behind_bytes: AtomicU64,
+}
+
+/// A file in use.
+#[derive(Debug)]
+struct Live {
+    file: WalFile,
+    /// Where its first frame is. Nothing if its header was not sound.
+    start: Option<WalPosition>,
 }
 
 #[derive(Debug)]
 struct PoolState {
-    live: BTreeMap<u64, WalFile>,
+    live: BTreeMap<u64, Live>,
     spares: Vec<WalFile>,
     next_slot: u64,
     next_size: u64,
@@ -135,7 +157,8 @@ impl FilePool {
             next_size: size_first,
         };
         let size_max = size_max.max(size_first);
-        FilePool { disk, dir, mode, size_max, state: Mutex::new(state) }
+        let behind_bytes = AtomicU64::new(0);
+        FilePool { disk, dir, mode, size_max, state: Mutex::new(state), behind_bytes }
     }
 
     /// Takes over files found on disk: those with a number are in use, the others are spare.
@@ -149,7 +172,11 @@ impl FilePool {
             match number {
                 Some(number) => {
                     let file = self.disk.open(&path, self.mode)?;
-                    state.live.insert(number, WalFile { path, file, size });
+                    let mut block = AlignedBuf::zeroed(BLOCK);
+                    let read = file.read_at(block.as_mut_slice(), 0)?;
+                    let header = FileHeader::parse(&block.as_slice()[..read]);
+                    let start = header.map(|header| header.start());
+                    state.live.insert(number, Live { file: WalFile { path, file, size }, start });
                 }
                 // A file that was being prepared may be cut short; a spare must be written all over.
                 None if size.is_multiple_of(BLOCK as u64)
@@ -164,18 +191,27 @@ impl FilePool {
                 None => self.disk.remove_file(&path)?,
             }
         }
+        self.note_behind(&state);
         Ok(())
     }
 
     /// Makes all files in use durable.
     pub(crate) fn sync_live(&self) -> io::Result<()> {
-        let live: Vec<WalFile> = self.state.lock().live.values().cloned().collect();
+        let live: Vec<WalFile> = {
+            let state = self.state.lock();
+            state.live.values().map(|live| live.file.clone()).collect()
+        };
         live.iter().try_for_each(|file| file.file.sync())
     }
 
     /// Returns the file in use under `number`.
     pub(crate) fn live_file(&self, number: u64) -> Option<WalFile> {
-        self.state.lock().live.get(&number).cloned()
+        self.state.lock().live.get(&number).map(|live| live.file.clone())
+    }
+
+    /// Returns where the first frame of the file in use under `number` is.
+    pub(crate) fn start_of(&self, number: u64) -> Option<WalPosition> {
+        self.state.lock().live.get(&number)?.start
     }
 
     /// Tells whether a file should be made ready in the background.
@@ -190,21 +226,38 @@ impl FilePool {
         Ok(())
     }
 
-    /// Takes a ready file with room for `bytes`, or makes one on the spot.
-    pub(crate) fn take(&self, bytes: u64) -> io::Result<WalFile> {
+    /// Takes a ready file with room for frames of `bytes`, or makes one on the spot.
+    pub(crate) fn take(&self, bytes: u64, urgency: Urgency) -> io::Result<WalFile> {
+        let bytes = BLOCK as u64 + bytes;
         {
             let mut state = self.state.lock();
-            let fits = state.spares.iter().position(|spare| spare.size >= bytes);
+            let others = state.spares.len() > 1;
+            let room = |spare: &WalFile| spare.size - kept(urgency, spare.size, others);
+            let fits = state.spares.iter().position(|spare| room(spare) >= bytes);
             if let Some(at) = fits {
                 return Ok(state.spares.remove(at));
             }
         }
-        self.make(bytes)
+        self.make(urgency.file_for(bytes))
     }
 
-    /// Notes that a file is now part of the log.
-    pub(crate) fn put_to_use(&self, number: u64, file: WalFile) {
-        self.state.lock().live.insert(number, file);
+    /// Returns how many bytes frames may have so that they fit what is ready: the `left` bytes of the file
+    /// in use, which has `size`, or the next.
+    pub(crate) fn room(&self, left: u64, size: u64, urgency: Urgency) -> u64 {
+        let state = self.state.lock();
+        let here = left.saturating_sub(kept(urgency, size, !state.spares.is_empty()));
+        let others = state.spares.len() > 1;
+        let spares = state.spares.iter().map(|spare| {
+            spare.size.saturating_sub(BLOCK as u64 + kept(urgency, spare.size, others))
+        });
+        spares.fold(here, u64::max)
+    }
+
+    /// Notes that a file is now part of the log, with its first frame at `start`.
+    pub(crate) fn put_to_use(&self, start: WalPosition, file: WalFile) {
+        let mut state = self.state.lock();
+        state.live.insert(start.file_number, Live { file, start: Some(start) });
+        self.note_behind(&state);
     }
 
     /// Takes the files before `number` out of the log, to be used again or removed.
@@ -213,7 +266,7 @@ impl FilePool {
         {
             let mut state = self.state.lock();
             let keep = state.live.split_off(&number);
-            for (_, file) in std::mem::replace(&mut state.live, keep) {
+            for (_, Live { file, .. }) in std::mem::replace(&mut state.live, keep) {
                 // Small files of the first minutes are not worth using again.
                 if state.spares.len() < SPARES_MAX && file.size * 2 >= state.next_size {
                     state.spares.push(file);
@@ -221,6 +274,7 @@ impl FilePool {
                     surplus.push(file);
                 }
             }
+            self.note_behind(&state);
         }
         for file in surplus {
             self.disk.remove_file(&file.path)?;
@@ -230,7 +284,17 @@ impl FilePool {
 
     /// Returns how many bytes the files in use take.
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.state.lock().live.values().map(|file| file.size).sum()
+        self.state.lock().live.values().map(|live| live.file.size).sum()
+    }
+
+    /// Returns how many bytes the files in use before the newest take: what checkpoints can free.
+    pub(crate) fn behind_bytes(&self) -> u64 {
+        self.behind_bytes.load(Ordering::Relaxed)
+    }
+
+    fn note_behind(&self, state: &PoolState) {
+        let behind = state.live.values().rev().skip(1).map(|live| live.file.size).sum();
+        self.behind_bytes.store(behind, Ordering::Relaxed);
     }
 
     fn make(&self, bytes: u64) -> io::Result<WalFile> {
@@ -279,6 +343,11 @@ impl FilePool {
         self.disk.sync_dir(&self.dir)?;
         Ok(file)
     }
+}
+
+/// Returns how much of a file `urgency` leaves to others: nothing if there are other files after it.
+fn kept(urgency: Urgency, size: u64, others: bool) -> u64 {
+    if others { 0 } else { urgency.leaves(size) }
 }
 
 /// Returns the file name of a slot.

@@ -13,4 +13,5 @@ pub(crate) mod entry;
 pub(crate) mod file;
 pub(crate) mod frame;
 pub(crate) mod reader;
+pub(crate) mod reserve;
 pub(crate) mod writer;

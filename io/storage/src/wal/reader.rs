@@ -73,6 +73,7 @@ pub(crate) fn find_files(
 #[derive(Debug)]
 pub(crate) struct ReadFrame<'a> {
     pub(crate) header: FrameHeader,
+    pub(crate) file_number: u64,
     pub(crate) path: &'a Path,
     pub(crate) position: u64,
     /// Header and payload.
@@ -130,7 +131,8 @@ pub(crate) fn read_log<E: From<io::Error>>(
             && header.previous_crc == next.previous_crc
         {
             let bytes = window.bytes(next.position, FRAME_HEADER + header.payload)?;
-            each(ReadFrame { header, path: &found.path, position: next.position, bytes })?;
+            let (file_number, path, position) = (next.file_number, &*found.path, next.position);
+            each(ReadFrame { header, file_number, path, position, bytes })?;
             next.position += header.span();
             next.sequence += 1;
             next.previous_crc = header.crc;

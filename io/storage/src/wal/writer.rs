@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::aligned::{AlignedBuf, BLOCK};
 use crate::wal::file::{FileHeader, FilePool, WalFile};
 use crate::wal::frame::{FRAME_HEADER, frame_span, seal};
+use crate::wal::reserve::Urgency;
 
 /// A place in the log: where the next frame goes and what it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl WalWriter {
         synced: bool,
         after: WalPosition,
     ) -> Result<WalWriter, WalError> {
-        let current = pool.take(2 * BLOCK as u64).map_err(no_space_or_failed)?;
+        let current = pool.take(BLOCK as u64, Urgency::Control).map_err(no_space_or_failed)?;
         let mut writer = WalWriter {
             pool,
             salt,
@@ -86,13 +87,43 @@ impl WalWriter {
         self.last_sync
     }
 
+    /// Returns the most a payload may have so that it fits the files there are.
+    pub(crate) fn room(&self, urgency: Urgency) -> usize {
+        let span = self.pool.room(self.left(), self.current.size, urgency);
+        (span as usize).saturating_sub(FRAME_HEADER)
+    }
+
+    /// Makes room for a payload of `bytes`, going on to the next file if need be. What is more urgent
+    /// keeps its share.
+    pub(crate) fn make_room(&mut self, bytes: usize, urgency: Urgency) -> Result<(), WalError> {
+        let span = frame_span(bytes) as u64;
+        if span + urgency.leaves(self.current.size) <= self.left() {
+            Ok(())
+        } else if span > self.left() {
+            self.next_file(span, urgency)
+        } else if self.pool.wants_spare() {
+            self.pool.prepare_spare().map_err(no_space_or_failed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns how many bytes of the file in use are left.
+    fn left(&self) -> u64 {
+        self.current.size - self.next.position
+    }
+
+    fn next_file(&mut self, span: u64, urgency: Urgency) -> Result<(), WalError> {
+        let file = self.pool.take(span, urgency).map_err(no_space_or_failed)?;
+        self.start_file(file, self.next.file_number + 1)
+    }
+
     /// Writes one frame and makes it durable. `frame` holds [`FRAME_HEADER`] bytes to fill in and the
     /// payload behind them.
     pub(crate) fn write(&mut self, frame: &mut AlignedBuf, entries: u32) -> Result<(), WalError> {
         let span = frame_span(frame.len() - FRAME_HEADER) as u64;
-        if self.next.position + span > self.current.size {
-            let file = self.pool.take(BLOCK as u64 + span).map_err(no_space_or_failed)?;
-            self.start_file(file, self.next.file_number + 1)?;
+        if span > self.left() {
+            self.next_file(span, Urgency::Control)?;
         }
         let next = &mut self.next;
         let crc = seal(frame.as_mut_slice(), next.sequence, next.previous_crc, self.salt, entries);
@@ -124,10 +155,10 @@ impl WalWriter {
         file.file.write_at(header.encode().as_slice(), 0).map_err(WalError::Failed)?;
         // Also where commits are not synced: a checkpoint may say that the log goes on in this file.
         file.file.sync().map_err(WalError::Failed)?;
-        self.pool.put_to_use(number, file.clone());
-        self.current = file;
         self.next.file_number = number;
         self.next.position = BLOCK as u64;
+        self.pool.put_to_use(self.next, file.clone());
+        self.current = file;
         Ok(())
     }
 }

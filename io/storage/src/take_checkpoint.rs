@@ -1,0 +1,136 @@
+//! Takes checkpoints: makes segments durable, notes from where the log is read after a restart, and frees
+//! the log's files before that.
+//!
+//! On a full disk not all of the log may be in segments. Then the checkpoint is of what is: from the first
+//! file of the log on that holds anything else.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::background::Background;
+use crate::checkpoint::{CheckpointHead, encode, write};
+use crate::flush::{FlushError, Unsynced, unsynced};
+use crate::log_dir::PARTITIONS;
+use crate::partition_log::PartitionLog;
+use crate::segment::SegmentName;
+use crate::wal::writer::WalPosition;
+
+/// A checkpoint about to be written.
+struct Prepared {
+    wal: WalPosition,
+    content: Vec<u8>,
+    /// What it relies on and must be made durable before.
+    unsynced: Vec<Unsynced>,
+    /// Segments it does not name, whose files can go after it.
+    retired: Vec<(Arc<PartitionLog>, Vec<SegmentName>)>,
+    /// Whether everything committed before is in segments.
+    complete: bool,
+}
+
+impl Background {
+    /// Takes a checkpoint on a thread of its own.
+    pub(crate) fn start_checkpoint(self: &Arc<Self>) -> Result<(), FlushError> {
+        self.checkpoint_runs.store(true, Ordering::Relaxed);
+        let this = Arc::clone(self);
+        let body = move || {
+            let _ = this.settle(this.checkpoint(false));
+            this.checkpoint_runs.store(false, Ordering::Relaxed);
+            this.shared.wake_background();
+        };
+        let thread = std::thread::Builder::new().name("kohort-checkpoint".to_owned()).spawn(body);
+        // The one before has ended, or this would not be due.
+        *self.checkpoint_thread.lock() = Some(thread.map_err(FlushError::Failed)?);
+        Ok(())
+    }
+
+    /// Makes all segments durable and notes from where the log must be read after a restart; the log's
+    /// files before that are free again.
+    pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), FlushError> {
+        let _checkpointing = self.checkpointing.lock();
+        let retired_since = {
+            let mut work = self.shared.work.lock();
+            work.unsynced_since = None;
+            work.retired_since.take()
+        };
+        let result = self.checkpoint_now(clean);
+        if result.is_err() {
+            let now = Instant::now();
+            let mut work = self.shared.work.lock();
+            work.unsynced_since.get_or_insert(now);
+            work.retired_since = work.retired_since.or(retired_since.map(|_| now));
+        }
+        result
+    }
+
+    fn checkpoint_now(&self, clean: bool) -> Result<(), FlushError> {
+        let shared = &self.shared;
+        let Prepared { wal, content, unsynced, retired, complete } =
+            self.prepare_checkpoint(clean)?;
+        for unsynced in &unsynced {
+            unsynced.sync()?;
+        }
+        if !unsynced.is_empty() {
+            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
+        }
+        write(&*shared.disk, shared.path(), &content)?;
+        *shared.checkpointed.lock() = Some(wal);
+        shared.pool.release_before(wal.file_number)?;
+        for (partition, segments) in &retired {
+            partition.remove_retired(segments)?;
+        }
+        if complete || !retired.is_empty() {
+            self.space_is_back();
+        }
+        shared.announce_room();
+        Ok(())
+    }
+
+    /// Writes segments up to where the log is now, and notes how all is at that moment. What is
+    /// written after that may be durable as well; the checkpoint does not speak of it.
+    fn prepare_checkpoint(&self, clean: bool) -> Result<Prepared, FlushError> {
+        let _writing = self.writing.lock();
+        let shared = &self.shared;
+        // Before the flush: what is committed after this is read from the log again.
+        let mut wal = *shared.committed.lock();
+        let flushed = self.flush_dirty();
+        let partitions = self.partitions.all_with(&shared.deleting);
+        let complete = flushed.is_ok();
+        if let Err(error) = flushed {
+            let retired = partitions.iter().any(|partition| !partition.retired().is_empty());
+            let earlier = *shared.checkpointed.lock();
+            let FlushError::NoSpace(error) = error else { return Err(error) };
+            // What can go makes room for the rest: files of segments that were retired, and those of the
+            // log before the first that has a record which is in no segment. What segments have of the
+            // log after that is passed over when it is read.
+            wal = self.position_to_keep(&partitions, wal, earlier);
+            let frees = retired || earlier.is_none_or(|at| at.file_number < wal.file_number);
+            if clean || !frees {
+                return Err(FlushError::NoSpace(error));
+            }
+        }
+        let leader_epoch = shared.leader_epoch.load(Ordering::Relaxed);
+        let head = CheckpointHead { salt: shared.salt, leader_epoch, clean, wal };
+        // Before the content is made: what is retired after it is named in it.
+        let retired =
+            partitions.iter().map(|partition| (Arc::clone(partition), partition.retired()));
+        let retired = retired.filter(|(_, segments)| !segments.is_empty()).collect();
+        let content = encode(&head, &partitions);
+        let unsynced = partitions.iter().filter_map(unsynced).collect();
+        Ok(Prepared { wal, content, unsynced, retired, complete })
+    }
+
+    /// Returns from where the log must be read if not everything up to `now` is in segments.
+    fn position_to_keep(
+        &self,
+        partitions: &[Arc<PartitionLog>],
+        now: WalPosition,
+        earlier: Option<WalPosition>,
+    ) -> WalPosition {
+        let unflushed = partitions.iter().filter_map(|partition| partition.oldest_unflushed());
+        let file = unflushed.min().map_or(now.file_number, |file| file.min(now.file_number));
+        let start = self.shared.pool.start_of(file);
+        let keep = start.into_iter().chain(earlier).max_by_key(|at| (at.file_number, at.position));
+        keep.unwrap_or(now)
+    }
+}
