@@ -23,11 +23,12 @@ use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Requests waiting for one shard. When it is full, the connections that bring more wait.
 const SHARD_QUEUE: usize = 1024;
@@ -45,6 +46,8 @@ pub(crate) struct Groups {
     shared: Arc<SharedByShards>,
     /// Read for each request, written when a shard starts.
     shards: RwLock<BTreeMap<i32, Shard>>,
+    /// Whether it was told that the topic could not be created.
+    refused: AtomicBool,
 }
 
 /// One shard at work.
@@ -132,6 +135,7 @@ impl Groups {
             stopping,
             shared: Arc::new(SharedByShards::new(events)),
             shards: RwLock::default(),
+            refused: AtomicBool::new(false),
         };
         let topic = groups.topic();
         for partition in topic.iter().flat_map(|topic| &topic.partitions) {
@@ -154,10 +158,20 @@ impl Groups {
         topic: NewTopic,
     ) -> ErrorCode {
         let created = controller.create(vec![topic], false).await;
-        if self.topic().is_some() || created.iter().all(Result::is_ok) {
-            ErrorCode::NONE
-        } else {
-            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        let failure = created.iter().find_map(|created| created.as_ref().err());
+        match failure {
+            Some(failure) if self.topic().is_none() => {
+                let reason = failure.message.as_deref().unwrap_or_default();
+                // Clients ask again several times a second.
+                if !self.refused.swap(true, Ordering::Relaxed) {
+                    error!(
+                        topic = OFFSETS_TOPIC,
+                        reason, "the topic that groups need could not be created"
+                    );
+                }
+                ErrorCode::COORDINATOR_NOT_AVAILABLE
+            }
+            _ => ErrorCode::NONE,
         }
     }
 

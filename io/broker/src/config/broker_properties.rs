@@ -98,7 +98,7 @@ broker_properties! {
     authorizer_class_name: String = "authorizer.class.name", Kind::Text, Some(""), AtStart;
     /// Where `/metrics` and `/health` are answered, as HOST:PORT; nowhere when not set. A property of Kohort's own.
     metrics_listener: Option<String> = "metrics.listener", Kind::Text, None, AtStart;
-    /// This broker's number in metadata.
+    /// This broker's number in metadata. A data folder stays with the number it has topics of.
     node_id: i32 = "node.id", Kind::Int(0, INT), Some("1"), AtStart;
     /// The older name of node.id: one stands for the other, and both must agree.
     broker_id: i32 = "broker.id", Kind::Int(-1, INT), Some("-1"), AtStart;
@@ -216,7 +216,7 @@ broker_properties! {
 
     /// How many partitions __consumer_offsets gets when it is created.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", Kind::Int(1, INT), Some("50"), AtStart;
-    /// The segment size of __consumer_offsets.
+    /// The segment size of __consumer_offsets; at least 1048576, as of any topic.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Kind::Int(1, INT), Some("104857600"), AtStart;
     /// How long committed offsets are kept once their group is empty or no longer subscribes.
     offsets_retention_minutes: i32 = "offsets.retention.minutes", Kind::Int(1, INT), Some("10080"), AtStart;

@@ -67,7 +67,7 @@ pub(crate) const CLIENT_METRICS: &[GroupProperty] = &[
 /// Properties with bounds of the broker's, in the order in which they are checked, with what gives the
 /// least and the most.
 #[rustfmt::skip]
-const BOUNDS: &[(&str, Option<&str>, &str)] = &[
+pub(super) const BOUNDS: &[(&str, Option<&str>, &str)] = &[
     ("consumer.heartbeat.interval.ms", Some("group.consumer.min.heartbeat.interval.ms"), "group.consumer.max.heartbeat.interval.ms"),
     ("consumer.session.timeout.ms", Some("group.consumer.min.session.timeout.ms"), "group.consumer.max.session.timeout.ms"),
     ("consumer.assignment.interval.ms", Some("group.consumer.min.assignment.interval.ms"), "group.consumer.max.assignment.interval.ms"),
@@ -84,7 +84,7 @@ const BOUNDS: &[(&str, Option<&str>, &str)] = &[
 ];
 
 /// In each pair the first must exceed the second.
-const SESSIONS: &[(&str, &str)] = &[
+pub(super) const SESSIONS: &[(&str, &str)] = &[
     ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"),
     ("share.session.timeout.ms", "share.heartbeat.interval.ms"),
     ("streams.session.timeout.ms", "streams.heartbeat.interval.ms"),

@@ -5,6 +5,7 @@
 //! that is not in the tables is refused with the nearest one that is.
 
 mod broker_properties;
+mod cross_checks;
 mod group_properties;
 mod inert_properties;
 mod listeners;
@@ -144,6 +145,7 @@ impl Settings {
                 return Err(invalid(given, &id, &reason));
             }
         }
+        cross_checks::check(self)?;
         let config = self.typed();
         if !config.process_roles.is_empty() && !config.process_roles.iter().any(|r| r == "broker") {
             let roles = config.process_roles.join(",");

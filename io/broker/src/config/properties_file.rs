@@ -22,8 +22,9 @@ pub(super) struct Entry {
     pub(super) value: String,
 }
 
-/// Returns a file's text.
+/// Returns a file's text, without the byte order mark that some editors of Windows begin it with.
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
@@ -169,5 +170,11 @@ mod tests {
     fn a_file_is_utf_8_if_it_can_be_and_latin_1_if_not() {
         assert_eq!(decode("a=é".as_bytes()), "a=é");
         assert_eq!(decode(b"a=\xe9"), "a=é");
+    }
+
+    #[test]
+    fn a_byte_order_mark_belongs_to_no_name() {
+        assert_eq!(decode("\u{feff}a=é".as_bytes()), "a=é");
+        assert_eq!(decode(b"\xef\xbb\xbfa=\xe9"), "a=é");
     }
 }

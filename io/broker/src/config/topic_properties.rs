@@ -26,6 +26,8 @@ pub struct TopicProperty {
     pub doc: &'static str,
 }
 
+/// The least `segment.bytes` of a topic.
+pub(super) const SEGMENT_BYTES_MIN: i64 = 1 << 20;
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
 const NONE: &[(&str, i64)] = &[];
@@ -124,7 +126,7 @@ topic_properties! {
     /// How long records are kept; -1 is for ever.
     retention_ms: i64 = "retention.ms", Kind::Long(-1, LONG), "604800000", &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE), ("log.retention.hours", HOUR)], Live;
     /// The size at which a log segment is closed.
-    segment_bytes: i32 = "segment.bytes", Kind::Int(1_048_576, INT), "1073741824", &[("log.segment.bytes", 1)], Live;
+    segment_bytes: i32 = "segment.bytes", Kind::Int(SEGMENT_BYTES_MIN, INT), "1073741824", &[("log.segment.bytes", 1)], Live;
     /// The largest index of a segment. Indexes grow as they must here.
     = "segment.index.bytes", Kind::Int(4, INT), "10485760", &[("log.index.size.max.bytes", 1)], InertLive;
     /// How much earlier than segment.ms a segment may be closed, at random.

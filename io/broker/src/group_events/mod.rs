@@ -189,7 +189,11 @@ impl Writer {
         if let Some(topic) = self.metadata.topics.named(EVENTS_TOPIC) {
             return Some(topic);
         }
-        let _ = self.controller.create(vec![events_topic()], false).await;
+        let created = self.controller.create(vec![events_topic()], false).await;
+        if let Some(failure) = created.iter().find_map(|created| created.as_ref().err()) {
+            let reason = failure.message.as_deref().unwrap_or_default();
+            warn!(topic = EVENTS_TOPIC, reason, "the topic of events could not be created");
+        }
         self.metadata.topics.named(EVENTS_TOPIC)
     }
 }
