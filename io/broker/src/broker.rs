@@ -78,6 +78,19 @@ pub enum StartError {
     /// The metadata could not be read.
     #[error(transparent)]
     Load(#[from] load::LoadError),
+    /// The data folder is another broker's, or its number was changed: clients know it by that number.
+    #[error(
+        "{} holds the data of broker {of}, and node.id is {given}: start it with node.id={of}, or with a folder of its own",
+        path.display()
+    )]
+    OtherNode {
+        /// The data folder.
+        path: PathBuf,
+        /// Whose data it holds.
+        of: i32,
+        /// What `node.id` says.
+        given: i32,
+    },
 }
 
 /// Why a broker did not stop cleanly. What was acknowledged is safe all the same.
@@ -218,6 +231,10 @@ impl BrokerBuilder {
         let config = Arc::new(LiveConfig::new(self.settings));
         let log = log_dir.metadata_log()?;
         let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
+        let stored = metadata.state.read().node_id;
+        if let Some(of) = stored.filter(|of| *of != typed.node_id) {
+            return Err(StartError::OtherNode { path: data_dir, of, given: typed.node_id });
+        }
         let metadata = Arc::new(metadata);
         let cluster_id = metadata.state.read().cluster_id.unwrap_or_default().to_string();
         let metrics = Arc::new(Metrics::default());

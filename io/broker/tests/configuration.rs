@@ -78,7 +78,8 @@ The file is one of Java's properties files: `name=value`, `name:value` or `name 
 backslash at the end to go on in the next line, `\\uXXXX` for a character; read as UTF-8 if it is that, else as Latin-1.
 
 Of two names for one thing, the finer one counts: `log.dirs` over `log.dir`, `log.retention.ms` over `.minutes` over `.hours`,
-`log.roll.ms` over `log.roll.hours`. `node.id` and `broker.id` stand for each other and must agree.
+`log.roll.ms` over `log.roll.hours`. `node.id` and `broker.id` stand for each other and must agree,
+also with what the data folder's metadata says.
 
 Of `listeners`, those in `controller.listener.names` are passed over; the others must speak PLAINTEXT, by their name or by
 `listener.security.protocol.map`, and all of them are served. A listener that speaks SSL or SASL is refused: neither is served.

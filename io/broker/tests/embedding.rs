@@ -108,6 +108,21 @@ async fn clients_are_told_the_advertised_address_or_the_one_they_came_by() {
 }
 
 #[tokio::test]
+async fn another_node_id_than_the_data_folders_is_refused_with_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = builder(folder.path()).start().await.unwrap();
+    let mut client = Client::connect(first.local_addr()).await;
+    client.create_topic("t", 1).await;
+    drop(client);
+    first.shutdown().await.unwrap();
+    let refused = builder(folder.path()).set("node.id", "7").start().await.err().unwrap();
+    assert!(matches!(refused, StartError::OtherNode { of: 1, given: 7, .. }), "{refused}");
+    let message = refused.to_string();
+    assert!(message.contains("broker 1") && message.contains("node.id is 7"), "{message}");
+    builder(folder.path()).start().await.unwrap().shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_a_broker_that_is_merely_dropped() {
     let first = start().await;
     let mut client = first.client().await;

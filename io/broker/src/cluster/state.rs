@@ -18,6 +18,8 @@ pub(crate) struct ClusterState {
     pub(crate) next_producer_id: i64,
     pub(crate) quotas: QuotaRules,
     pub(crate) scram: BTreeMap<(String, ScramMechanism), ScramCredential>,
+    /// Which broker it is the metadata of, once a record has told.
+    pub(crate) node_id: Option<i32>,
     names: BTreeMap<Uuid, String>,
     /// Topics with a '.' or '_' in their names, by how their metrics are named.
     by_metrics: BTreeMap<String, BTreeSet<String>>,
@@ -44,7 +46,8 @@ impl ClusterState {
                     self.by_metrics.entry(metrics).or_default().insert(name.clone());
                 }
             }
-            MetadataRecord::Partition { topic_id, index, leader_epoch, .. } => {
+            MetadataRecord::Partition { topic_id, index, leader, leader_epoch } => {
+                self.node_id = Some(*leader);
                 let name = self.names.get(topic_id);
                 let Some(topic) = name.and_then(|name| self.topics.get_mut(name)) else { return };
                 match topic.leader_epochs.get_mut(*index as usize) {
@@ -157,7 +160,8 @@ mod tests {
         });
         assert_eq!(state.config(ResourceKind::Topic, "a.b").len(), 1);
         state.apply(&MetadataRecord::RemoveTopic { id: Uuid([1; 16]) });
-        assert_eq!(state, ClusterState::default());
+        let nothing = ClusterState { node_id: Some(1), ..ClusterState::default() };
+        assert_eq!(state, nothing, "but whose metadata it is");
         for record in &topic("a.b", 2) {
             state.apply(record);
         }
