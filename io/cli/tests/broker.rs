@@ -4,11 +4,28 @@
 mod common;
 
 use common::{Broker, broker_command, words};
+use rustix::process::Signal;
 
 #[test]
 fn sigterm_stops_it_cleanly_with_status_zero() {
     let data = tempfile::tempdir().unwrap();
     assert_eq!(Broker::start(data.path(), &[]).terminate(), Some(0));
+}
+
+#[test]
+fn sighup_stops_it_cleanly_as_well() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path(), &[]);
+    broker.signal(Signal::HUP);
+    assert_eq!(broker.wait(), Some(0));
+}
+
+#[test]
+fn a_file_that_may_not_grow_does_not_kill_it() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path(), &[]);
+    broker.signal(Signal::XFSZ);
+    assert_eq!(broker.terminate(), Some(0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use kohort_broker::Broker;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -99,6 +99,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     // Asked for before the broker is ready, so that no signal can fall between.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    // As Java does: the terminal it was started from is gone.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    // A file that may not grow further is a full disk, of which writing tells; the signal would kill.
+    let _file_size =
+        signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?;
     let broker = builder.start().await.with_context(|| match &args.config {
         Some(path) => format!("cannot start with {}", path.display()),
         None => "cannot start".to_owned(),
@@ -112,6 +117,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
         failure = broker.failed() => bail!(failure),
     }
     tracing::info!("told to stop: answering what is in flight; a second signal ends at once");
@@ -120,6 +126,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         stopped = broker.shutdown() => stopped?,
         _ = terminate.recv() => forced(),
         _ = interrupt.recv() => forced(),
+        _ = hangup.recv() => forced(),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -57,11 +57,20 @@ impl Broker {
     }
 
     /// Sends SIGTERM and returns the exit status.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
-        let mut child = self.child.take().unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        wait(&mut child)
+    pub(crate) fn terminate(self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().unwrap().id().cast_signed();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// Returns the exit status, once it ends.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        wait(&mut self.child.take().unwrap())
     }
 
     /// Kills it with SIGKILL and returns what it said on stderr.
