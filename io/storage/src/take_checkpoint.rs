@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::background::Background;
 use crate::checkpoint::{CheckpointHead, encode, write};
+use crate::config::FlushMode;
 use crate::flush::{FlushError, Unsynced, unsynced};
 use crate::log_dir::PARTITIONS;
 use crate::partition_log::PartitionLog;
@@ -72,6 +73,11 @@ impl Background {
         }
         if !unsynced.is_empty() {
             shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
+        }
+        if !complete && shared.config.flush == FlushMode::PageCache {
+            // The log is read from before deletions of partitions that the checkpoint does not name any
+            // more: those must not be lost.
+            shared.pool.sync_live().map_err(FlushError::of_sync)?;
         }
         write(&*shared.disk, shared.path(), &content)?;
         *shared.checkpointed.lock() = Some(wal);
