@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::groups::member_id::client_ids;
+use crate::groups::story::members;
 
 /// Follows the broker's log for the rebalances of one group.
 #[derive(Debug)]
@@ -58,9 +59,9 @@ fn sentence(line: &str, group: &str) -> Option<String> {
         return None;
     }
     Some(format!(
-        "rebalance: generation {} of {} members, because {}; took {:.2} s",
+        "rebalance: generation {} of {}, because {}; took {:.2} s",
         line.generation?,
-        line.members?,
+        members(line.members? as usize),
         client_ids(&line.cause?),
         line.took_ms? as f64 / 1e3
     ))
