@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use kohort::admin::{Admin, AdminError, CommittedOffset};
 use kohort::config::{AdminConfig, Properties};
 use kohort::consumer::{
-    CommitError, Consumer, ConsumerError, FetchStatus, PollError, Records, TopicPartition,
+    CommitError, CommitRefusal, Consumer, ConsumerError, FetchStatus, PollError, Records,
+    TopicPartition,
 };
 use support::{
     PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
@@ -196,7 +197,10 @@ async fn the_callback_of_a_commit_is_called_even_if_the_consumer_closes_first() 
     let (sender, outcome) = tokio::sync::oneshot::channel();
     consumer.commit_with(move |outcome| sender.send(outcome).unwrap());
     assert!(!consumer.close(Duration::from_millis(100)).await);
-    assert!(matches!(outcome.await, Ok(Err(CommitError::Closed))));
+    let Ok(Err(CommitError::Partitions { failures })) = outcome.await else {
+        panic!("another end")
+    };
+    assert_eq!(failures[&partition], CommitRefusal::TimedOut { last: None });
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub struct ConsumerMachine {
     closing: bool,
     /// When commits are given up because the consumer closes.
     commit_by: Timestamp,
-    /// Whether an automatic commit of a closing consumer failed.
+    /// Whether a commit of a closing consumer failed.
     lost_at_the_end: bool,
     /// Whether fetch sessions are being ended.
     closing_sessions: bool,

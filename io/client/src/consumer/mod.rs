@@ -416,8 +416,8 @@ impl Consumer {
 
     /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts
     /// as processed, and the latest poll's [`Records`] do if all of them were read to the end, in whichever
-    /// way; if only some were, none of that poll do. Returns false when `timeout` was too short for all
-    /// that; the consumer is closed all the same. Whoever shares the consumer is told so, and another call
+    /// way; if only some were, none of that poll do. A part of `timeout` is kept for leaving. Returns false
+    /// when it was too short for all that, or a commit under way failed; the consumer is closed all the same. Whoever shares the consumer is told so, and another call
     /// returns the same. Dropping the future does not stop it.
     pub async fn close(&self, timeout: Duration) -> bool {
         self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await

@@ -164,11 +164,12 @@ impl ConsumerMachine {
                 CommitAction::Done { ticket, failures } => {
                     self.counters.commits += 1;
                     self.counters.commits_failed += u64::from(!failures.is_empty());
+                    self.lost_at_the_end |=
+                        self.closing && failures.iter().any(|(_, failure)| !is_gone(failure));
                     if self.auto_commits.remove(&ticket) {
                         // What could not be committed is committed again when the time comes.
-                        for (partition, failure) in &failures {
+                        for (partition, _) in &failures {
                             self.auto_committed.remove(partition);
-                            self.lost_at_the_end |= self.closing && !is_gone(failure);
                         }
                     }
                     actions.push(Action::CommitDone { ticket, failures });
