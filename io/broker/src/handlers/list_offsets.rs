@@ -7,6 +7,7 @@
 //! * A partition that is named twice is refused each time, as in Kafka.
 //! * There is no tiered storage: the earliest local offset is the log's start, and the others are -1.
 
+use super::repeats::{Named, Repeats};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::request::{Answer, Context, Response};
@@ -15,7 +16,6 @@ use kohort_protocol::messages::list_offsets::{
 };
 use kohort_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use kohort_protocol::{ErrorCode, Uuid};
-use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
@@ -42,8 +42,9 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ListOffsetsReq
 }
 
 fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
-    let twice = named_twice(&request);
-    let mut told = HashSet::new();
+    let mut repeats = Repeats::among(request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|it| (&*topic.name, Uuid::ZERO, it.partition_index))
+    }));
     let topics = request
         .topics
         .into_iter()
@@ -55,11 +56,13 @@ fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsets
                 .into_iter()
                 .filter_map(|wanted| {
                     let index = wanted.partition_index;
-                    let again = (topic.name.clone(), index);
-                    if twice.contains(&again) {
+                    match repeats.meet(&topic.name, Uuid::ZERO, index) {
+                        Named::Once => {}
                         // As Kafka: one answer for all the times it is named.
-                        let first = told.insert(again);
-                        return first.then(|| respond(index, Err(ErrorCode::INVALID_REQUEST)));
+                        Named::First => {
+                            return Some(respond(index, Err(ErrorCode::INVALID_REQUEST)));
+                        }
+                        Named::Again => return None,
                     }
                     let found = found.as_ref().ok().and_then(|topic| topic.partition(index));
                     let answer = match found {
@@ -74,20 +77,6 @@ fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsets
         })
         .collect();
     ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
-}
-
-/// Returns the partitions that are named more than once.
-fn named_twice(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
-    let mut seen = HashSet::new();
-    let mut twice = HashSet::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            if !seen.insert((&topic.name, partition.partition_index)) {
-                twice.insert((topic.name.clone(), partition.partition_index));
-            }
-        }
-    }
-    twice
 }
 
 /// An offset, its record's timestamp or -1, and its leader epoch or -1.

@@ -27,6 +27,7 @@ pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod partition_reassignments;
 pub(crate) mod produce;
+mod repeats;
 pub(crate) mod update_features;
 pub(crate) mod user_scram;
 

@@ -10,6 +10,7 @@
 //! * A partition that is named more than once is refused, once.
 //! * The log keeps the order of a partition's requests: each is appended before the next is read.
 
+use super::repeats::{Named, Repeats};
 use crate::cluster::topics::Topic;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -25,7 +26,6 @@ use kohort_protocol::messages::{ProduceRequest, ProduceResponse};
 use kohort_protocol::records::BatchHeader;
 use kohort_protocol::{ErrorCode, Uuid, VersionRange};
 use kohort_storage::{AppendError, StorageError};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -93,7 +93,10 @@ impl Work {
         } else {
             None
         };
-        let mut twice = named_twice(&topic_data);
+        let mut repeats = Repeats::among(topic_data.iter().flat_map(|topic| {
+            let named = topic.partition_data.iter();
+            named.map(|partition| (&*topic.name, topic.topic_id, partition.index))
+        }));
         let admin = context.client_id.as_deref() == Some(ADMIN_CLIENT);
         let mut todo = Vec::new();
         let mut responses = Vec::with_capacity(topic_data.len());
@@ -112,17 +115,17 @@ impl Work {
                     base_offset: -1,
                     ..PartitionProduceResponse::default()
                 };
-                if !twice.is_empty()
-                    && let Some(told) = twice.get_mut(&(name.clone(), topic_id, index))
-                {
-                    // One answer, and nothing is written: it could not tell of both.
-                    if !std::mem::replace(told, true) {
+                match repeats.meet(&name, topic_id, index) {
+                    Named::Once => {}
+                    Named::Again => continue,
+                    Named::First => {
+                        // One answer, and nothing is written: it could not tell of both.
                         response.error_code = ErrorCode::INVALID_REQUEST;
                         response.error_message =
                             Some("the request names the partition more than once".to_owned());
                         partition_responses.push(response);
+                        continue;
                     }
-                    continue;
                 }
                 let records = records.unwrap_or_default();
                 let partition = topic.as_ref().map_err(|error| *error).and_then(|topic| {
@@ -232,19 +235,6 @@ impl Work {
         }
         respond(&context, acks, self.response)
     }
-}
-
-/// Returns the partitions that a request names more than once; none of them is answered yet.
-fn named_twice(topics: &[TopicProduceData]) -> HashMap<(String, Uuid, i32), bool> {
-    let of_topic = |topic: &TopicProduceData| topic.partition_data.len();
-    let mut all: Vec<(&str, Uuid, i32)> = Vec::with_capacity(topics.iter().map(of_topic).sum());
-    for topic in topics {
-        let named = topic.partition_data.iter();
-        all.extend(named.map(|partition| (&*topic.name, topic.topic_id, partition.index)));
-    }
-    all.sort_unstable();
-    let pairs = all.windows(2).filter(|pair| pair[0] == pair[1]);
-    pairs.map(|pair| ((pair[0].0.to_owned(), pair[0].1, pair[0].2), false)).collect()
 }
 
 fn find(node: &Node, name: &str, id: Uuid, admin: bool) -> Result<Arc<Topic>, ErrorCode> {
