@@ -287,7 +287,8 @@ fn may_return(error: ErrorCode) -> bool {
     error.is_retriable() && !is_unknown(error)
 }
 
-fn is_unknown(error: ErrorCode) -> bool {
+/// Whether an error says that a topic or a partition is not there.
+pub(crate) fn is_unknown(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
 }
 

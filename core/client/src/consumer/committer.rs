@@ -22,6 +22,7 @@ use super::types::{
     AssignmentEpoch, Counter, OffsetAndMetadata, RequestId, Retry, Timestamp, TopicName,
     TopicPartition,
 };
+use crate::metadata::is_unknown;
 
 /// Names one commit of the application until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -482,7 +483,7 @@ fn judge(code: ErrorCode) -> Verdict {
         | ErrorCode::STALE_MEMBER_EPOCH
         | ErrorCode::FENCED_MEMBER_EPOCH
         | ErrorCode::FENCED_INSTANCE_ID => Verdict::Membership,
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => Verdict::Unknown,
+        code if is_unknown(code) => Verdict::Unknown,
         code if code.is_retriable() => Verdict::Again,
         _ => Verdict::Refused,
     }

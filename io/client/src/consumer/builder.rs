@@ -258,7 +258,7 @@ fn isolation(config: &ConsumerConfig) -> IsolationLevel {
 
 /// What the machine counts with: it adds these to the time, so one beyond all clocks is cut to one that no
 /// client lives to see.
-fn ms(duration: Duration) -> i64 {
+pub(super) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MS_MAX)
 }
 

@@ -136,7 +136,8 @@ impl Requests {
         self.reply_with(async move {
             let unnamed = request.topics.iter().any(|topic| topic.topic_id == Uuid::ZERO);
             let wanted = versions::<OffsetCommitRequest>(unnamed);
-            let answer = ask_within(&cluster, coordinator, &request, wanted, timeout);
+            let answer =
+                ask_within(&cluster, coordinator, Purpose::General, &request, wanted, timeout);
             Reply::Commit(id, answer.await)
         });
     }
@@ -152,7 +153,8 @@ impl Requests {
             let topics = request.groups.iter().flat_map(|group| group.topics.iter().flatten());
             let unnamed = topics.into_iter().any(|topic| topic.topic_id == Uuid::ZERO);
             let wanted = versions::<OffsetFetchRequest>(unnamed);
-            let answer = ask_within(&cluster, coordinator, &request, wanted, timeout);
+            let answer =
+                ask_within(&cluster, coordinator, Purpose::General, &request, wanted, timeout);
             Reply::Offsets(id, answer.await)
         });
     }
@@ -285,28 +287,11 @@ async fn ask<R: Request>(
     request: &R,
     timeout: Duration,
 ) -> Option<R::Response> {
-    ask_over(cluster, broker, purpose, request, R::VERSIONS, timeout).await
+    ask_within(cluster, broker, purpose, request, R::VERSIONS, timeout).await
 }
 
 /// Asks in one of the `wanted` versions.
 async fn ask_within<R: Request>(
-    cluster: &Cluster,
-    broker: Option<Broker>,
-    request: &R,
-    wanted: VersionRange,
-    timeout: Duration,
-) -> Option<R::Response> {
-    ask_over(cluster, broker, Purpose::General, request, wanted, timeout).await
-}
-
-/// Returns the versions of a commit, or of a question for what is committed. Later ones name topics by id
-/// alone, which does not do for those of which only the name is known.
-fn versions<R: Request>(by_name: bool) -> VersionRange {
-    let max = if by_name { R::VERSIONS.max.min(9) } else { R::VERSIONS.max };
-    VersionRange::new(R::VERSIONS.min, max)
-}
-
-async fn ask_over<R: Request>(
     cluster: &Cluster,
     broker: Option<Broker>,
     purpose: Purpose,
@@ -326,4 +311,11 @@ async fn ask_over<R: Request>(
         Err(error) => Err(error),
     };
     answer.inspect_err(|error| tracing::debug!(%error, api = ?R::API_KEY, "no answer")).ok()
+}
+
+/// Returns the versions of a commit, or of a question for what is committed. Later ones name topics by id
+/// alone, which does not do for those of which only the name is known.
+fn versions<R: Request>(by_name: bool) -> VersionRange {
+    let max = if by_name { R::VERSIONS.max.min(9) } else { R::VERSIONS.max };
+    VersionRange::new(R::VERSIONS.min, max)
 }

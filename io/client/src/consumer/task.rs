@@ -21,6 +21,7 @@ use kohort_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::builder::ms;
 use super::credits::Hold;
 use super::error::PollError;
 use super::events::RebalanceEvent;
@@ -254,7 +255,7 @@ impl Task {
                 let _ = done.send(self.pause(&partitions, paused));
             }
             Command::Commit { offsets, timeout, done } => {
-                let timeout = timeout.map(|timeout| timeout.as_millis() as i64);
+                let timeout = timeout.map(ms);
                 let ticket = self.machine.handle_commit(now, offsets, timeout);
                 self.commits.insert(ticket, done);
             }
@@ -536,8 +537,8 @@ impl Task {
         self.finish_given(clock);
         let now = clock.now();
         // Some of the time is kept for leaving.
-        let time = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
-        let commit_by = now.saturating_add(time - (time / 4).min(LEAVE_TIME_MS));
+        let time = ms(timeout);
+        let commit_by = now + time - (time / 4).min(LEAVE_TIME_MS);
         let actions = self.machine.handle_close(now, leave, commit_by, &*self.shared);
         self.execute(clock, actions, None);
     }

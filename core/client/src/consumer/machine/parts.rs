@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::offset_fetch::OffsetFetchRequest;
 
 use super::{Action, ConsumerMachine, Fault, GroupEvent, Revocation};
@@ -13,11 +12,11 @@ use crate::consumer::offsets::{epoch_ends_request, list_offsets_request, offsets
 use crate::consumer::positions::PositionAction;
 use crate::consumer::subscription::AssignedFor;
 use crate::consumer::types::{IsolationLevel, Timestamp, TopicPartition};
+use crate::metadata::is_unknown;
 
 /// Whether the topic was deleted: nobody misses what was read of it.
 fn is_gone(failure: &CommitFailure) -> bool {
-    let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
-    matches!(failure, CommitFailure::Refused(code) if unknown.contains(code))
+    matches!(failure, CommitFailure::Refused(code) if is_unknown(*code))
 }
 
 impl ConsumerMachine {
