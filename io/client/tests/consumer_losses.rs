@@ -26,7 +26,17 @@ async fn delete(servers: &str, topic: &str) {
     assert!(outcome.into_iter().all(|(_, outcome)| outcome.is_ok()));
 }
 
-fn of_two_topics(servers: &str, protocol: &str, auto_commit: bool, topics: [&str; 2]) -> Consumer {
+/// Returns a consumer that has read the five records of each of two topics, and the topics.
+async fn of_two_topics(
+    servers: &str,
+    protocol: &str,
+    auto_commit: bool,
+) -> (Consumer, String, String) {
+    let (kept, gone) = (unique("kept"), unique("gone"));
+    for topic in [&kept, &gone] {
+        create_topic(servers, topic, 1).await;
+        produce(servers, topic, 1, 0, 5).await;
+    }
     let consumer = member(servers, &unique("group"))
         .set("group.protocol", protocol)
         .set("enable.auto.commit", &auto_commit.to_string())
@@ -34,8 +44,9 @@ fn of_two_topics(servers: &str, protocol: &str, auto_commit: bool, topics: [&str
         .set("metadata.max.age.ms", "300")
         .build()
         .unwrap();
-    consumer.subscribe(topics).unwrap();
-    consumer
+    consumer.subscribe([&kept, &gone]).unwrap();
+    read_until(&consumer, |read| read.len() == 10).await;
+    (consumer, kept, gone)
 }
 
 /// Commits; only the partition of the topic that is gone may fail, unless it was given back by now.
@@ -53,13 +64,7 @@ async fn commit_but(consumer: &Consumer, gone: &str) {
 async fn a_deleted_topic_stops_neither_the_other_topics_nor_their_commits() {
     let servers = bootstrap();
     for protocol in PROTOCOLS {
-        let (kept, gone) = (unique("kept"), unique("gone"));
-        for topic in [&kept, &gone] {
-            create_topic(&servers, topic, 1).await;
-            produce(&servers, topic, 1, 0, 5).await;
-        }
-        let consumer = of_two_topics(&servers, protocol, false, [&kept, &gone]);
-        read_until(&consumer, |read| read.len() == 10).await;
+        let (consumer, kept, gone) = of_two_topics(&servers, protocol, false).await;
         delete(&servers, &gone).await;
         let begun = Instant::now();
         commit_but(&consumer, &gone).await;
@@ -81,13 +86,7 @@ async fn a_deleted_topic_stops_neither_the_other_topics_nor_their_commits() {
 async fn whoever_closes_after_its_topic_was_deleted_leaves_in_time() {
     let servers = bootstrap();
     for protocol in PROTOCOLS {
-        let (kept, gone) = (unique("kept"), unique("gone"));
-        for topic in [&kept, &gone] {
-            create_topic(&servers, topic, 1).await;
-            produce(&servers, topic, 1, 0, 5).await;
-        }
-        let consumer = of_two_topics(&servers, protocol, true, [&kept, &gone]);
-        read_until(&consumer, |read| read.len() == 10).await;
+        let (consumer, _, gone) = of_two_topics(&servers, protocol, true).await;
         delete(&servers, &gone).await;
         assert!(consumer.close(PATIENCE).await, "{protocol}");
     }

@@ -17,13 +17,7 @@ use support::{append, batch, id, read_all};
 
 #[test]
 fn torn_last_commit_is_cut_off_and_a_new_leader_epoch_begins() {
-    let folder = Folder::new();
-    let dir = folder.open().unwrap();
-    let log = partition(&dir, 0);
-    for _ in 0..3 {
-        append_alone(&dir, &log);
-    }
-    folder.kill(dir);
+    let folder = Folder::killed_after(3);
     // One commit a block: the third begins at the third block after the file's own.
     folder.disk.damage(&folder.wal_file(), |bytes| bytes[3 * 4096 + 200] ^= 1);
     let report = verify(&folder.disk(), &folder.config.path).unwrap();
@@ -44,13 +38,7 @@ fn torn_last_commit_is_cut_off_and_a_new_leader_epoch_begins() {
 
 #[test]
 fn damaged_commit_before_intact_ones_stops_the_start_and_repair_loses_only_that_commit() {
-    let folder = Folder::new();
-    let dir = folder.open().unwrap();
-    let log = partition(&dir, 0);
-    for _ in 0..5 {
-        append_alone(&dir, &log);
-    }
-    folder.kill(dir);
+    let folder = Folder::killed_after(5);
     folder.disk.damage(&folder.wal_file(), |bytes| bytes[3 * 4096 + 200] ^= 1);
     let error = folder.open().unwrap_err();
     let text = error.to_string();

@@ -176,13 +176,7 @@ fn repair_that_is_interrupted_anywhere_can_be_repeated() {
 
 #[test]
 fn shortened_file_of_the_log_is_damage_and_no_interrupted_write() {
-    let folder = Folder::new();
-    let dir = folder.open().unwrap();
-    let log = partition(&dir, 0);
-    for _ in 0..3 {
-        append_alone(&dir, &log);
-    }
-    folder.kill(dir);
+    let folder = Folder::killed_after(3);
     // Into the commit before the last, so that no later one is there to tell.
     folder.disk.damage(&folder.wal_file(), |bytes| bytes.truncate(2 * 4096 + 100));
     let error = folder.open().unwrap_err();

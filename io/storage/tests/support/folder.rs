@@ -25,6 +25,18 @@ impl Folder {
         Folder { disk: SimulatedDisk::new(1), config }
     }
 
+    /// Returns one whose process was killed after so many commits, of a record each, to partition 0.
+    pub fn killed_after(commits: usize) -> Folder {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        let log = partition(&dir, 0);
+        for _ in 0..commits {
+            append_alone(&dir, &log);
+        }
+        folder.kill(dir);
+        folder
+    }
+
     pub fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(self.disk.clone())
     }
