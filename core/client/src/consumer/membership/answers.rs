@@ -241,8 +241,10 @@ impl ClassicMembership {
         }
     }
 
+    /// Ends the membership for good. The others need not wait for the end of its session.
     pub(super) fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
         self.lose(LostReason::Failed, actions);
+        self.give_up_place("the consumer failed", actions);
         self.reset_generation(true);
         self.state = State::Failed;
         actions.push(GroupAction::Failed(error));

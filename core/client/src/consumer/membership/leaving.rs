@@ -28,17 +28,22 @@ impl ClassicMembership {
             return actions;
         }
         self.lose(LostReason::PollInterval, &mut actions);
-        // A static member stays known until its session ends (KIP-345), so it has nothing to say.
+        self.give_up_place("the application stopped polling", &mut actions);
+        self.reset_generation(true);
+        self.state = State::AwaitingPoll;
+        actions
+    }
+
+    /// Tells the coordinator that the place is free, without waiting for its answer. A static member stays
+    /// known until its session ends (KIP-345), so it has nothing to say.
+    pub(super) fn give_up_place(&mut self, reason: &str, actions: &mut Vec<GroupAction>) {
         if let (Some(coordinator), None) = (self.coordinator(), &self.config.group_instance_id)
             && !self.member_id.is_empty()
         {
             let id = RequestId(self.ids.advance());
-            let request = self.leave_request("the application stopped polling");
+            let request = self.leave_request(reason);
             actions.push(GroupAction::Send { id, coordinator, request });
         }
-        self.reset_generation(true);
-        self.state = State::AwaitingPoll;
-        actions
     }
 
     /// Takes that the application polls: a member that left for not polling joins again.

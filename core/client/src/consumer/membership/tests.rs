@@ -250,7 +250,9 @@ fn an_unknown_member_loses_all_and_joins_as_a_new_one() {
 
 #[test]
 fn a_fenced_instance_ends_the_membership() {
-    let mut member = stable(eager());
+    let config = config(Box::new(RangeAssignor));
+    let named = MembershipConfig { group_instance_id: Some("i".to_owned()), ..config };
+    let mut member = stable(ClassicMembership::new(named));
     let actions = heartbeat(&mut member, 3_000, ErrorCode::FENCED_INSTANCE_ID);
     assert!(matches!(actions[1], GroupAction::Failed(MembershipError::InstanceFenced { .. })));
     assert!(member.is_idle());
@@ -348,4 +350,26 @@ fn a_join_parked_at_a_coordinator_that_died_is_made_again_long_before_the_rebala
     assert!(matches!(sent(&actions).1, GroupRequest::Join(_)), "{actions:?}");
     let late = member.handle_response(45_500, join, join_answer("m", 1));
     assert!(late.is_empty(), "the first join is given up: {late:?}");
+}
+
+#[test]
+fn a_leader_whose_assignor_fails_frees_its_place_at_once() {
+    let mut member = eager();
+    let join = start(&mut member, 0);
+    let answer = JoinGroupResponse {
+        protocol_name: Some("range".to_owned()),
+        generation_id: 1,
+        leader: "m".to_owned(),
+        member_id: "m".to_owned(),
+        ..Default::default()
+    };
+    let actions = member.handle_response(10, join, GroupResponse::Join(answer));
+    let [GroupAction::Assign { id, .. }] = actions[..] else { panic!("{actions:?}") };
+    let actions = member.handle_assignment(20, id, Err("no partition is good enough".to_owned()));
+    let (_, GroupRequest::Leave(leave)) = sent(&actions) else { panic!("{actions:?}") };
+    assert_eq!(leave.members[0].member_id, "m");
+    let error = "assigning the partitions of group `g` failed: no partition is good enough";
+    let said =
+        |it: &GroupAction| matches!(it, GroupAction::Failed(why) if why.to_string() == error);
+    assert!(actions.iter().any(said), "{actions:?}");
 }
