@@ -23,10 +23,6 @@ const POOLS: [&str; 10] = [
     "remote.log.manager.follower.thread.pool.size",
     "remote.log.reader.threads",
 ];
-const DEDUPE_BUFFER: &str = "log.cleaner.dedupe.buffer.size";
-const CLEANER_THREADS: &str = "log.cleaner.threads";
-/// What each cleaner's thread must have more of.
-const DEDUPE_BUFFER_MIN: i64 = 1 << 20;
 const CORDONED: &str = "cordoned.log.dirs";
 /// Stands for all folders among those that are cordoned.
 const EVERY_FOLDER: &str = "*";
@@ -43,15 +39,13 @@ pub(super) fn check(
     for name in POOLS {
         check_pool(name, number(settings, name), number(&next, name))?;
     }
-    let changes = |name| value(settings, name) != value(&next, name);
-    if changes(DEDUPE_BUFFER) || changes(CLEANER_THREADS) {
-        let (bytes, threads) = (number(&next, DEDUPE_BUFFER), number(&next, CLEANER_THREADS));
-        if bytes / threads.max(1) <= DEDUPE_BUFFER_MIN {
-            return Err(refused(format!(
-                "{DEDUPE_BUFFER} ({bytes}) must be more than 1 MiB for each of {threads} threads"
-            )));
-        }
+    // What the file says is not judged by a change of something else.
+    let wrong =
+        |settings: &Settings| settings.check_together().err().map(|error| error.to_string());
+    if let Some(reason) = wrong(&next).filter(|reason| wrong(settings).as_ref() != Some(reason)) {
+        return Err(refused(reason));
     }
+    let changes = |name| value(settings, name) != value(&next, name);
     if changes(CORDONED) {
         let typed = next.typed();
         let folders = typed.log_dirs.as_ref().unwrap_or(&typed.log_dir);
@@ -132,16 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn each_cleaner_needs_room_to_tell_keys_apart() {
+    fn values_that_must_fit_each_other_are_judged_as_at_start() {
+        let (buffer, threads) = ("log.cleaner.dedupe.buffer.size", "log.cleaner.threads");
+        let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
         let settings = Settings::default();
-        assert_eq!(after(&settings, &[(DEDUPE_BUFFER, "1048576")]), REFUSED);
-        assert_eq!(after(&settings, &[(DEDUPE_BUFFER, "1048577")]), Ok(()));
-        let two = [(DEDUPE_BUFFER, "2097153"), (CLEANER_THREADS, "2")];
-        assert_eq!(after(&settings, &two), REFUSED);
+        assert_eq!(after(&settings, &[(buffer, "1048576")]), REFUSED);
+        assert_eq!(after(&settings, &[(buffer, "1048577")]), Ok(()));
+        assert_eq!(after(&settings, &[(buffer, "2097153"), (threads, "2")]), REFUSED);
+        assert_eq!(after(&settings, &[("log.retention.ms", "0")]), REFUSED);
+        assert_eq!(after(&settings, &[(min, "5"), (max, "4")]), REFUSED);
+        assert_eq!(after(&settings, &[(min, "5"), (max, "5")]), Ok(()));
         // What the file says is not judged by a change of something else.
         let mut settings = Settings::default();
-        settings.set(DEDUPE_BUFFER, "100").unwrap();
+        settings.set(buffer, "100").unwrap();
         assert_eq!(after(&settings, &[("num.io.threads", "9")]), Ok(()));
+        assert_eq!(after(&settings, &[(buffer, "99")]), REFUSED);
     }
 
     #[test]

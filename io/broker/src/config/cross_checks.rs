@@ -1,6 +1,6 @@
-//! What Kafka checks of a server's properties at its start beyond each one's range: values that a range
-//! with a hole would need, and pairs that must fit each other (`KafkaConfig.validateValues`,
-//! `GroupCoordinatorConfig`, `LogConfig`).
+//! What Kafka checks of a server's properties beyond each one's range, at its start and when they are
+//! altered: values that a range with a hole would need, and pairs that must fit each other
+//! (`KafkaConfig.validateValues`, `GroupCoordinatorConfig`, `LogConfig`).
 //!
 //! Of our own is that segments of `__consumer_offsets` have the least size of any topic's: Kafka takes less
 //! and then cannot create the topic.
@@ -12,7 +12,7 @@ use super::{ConfigError, Settings, broker_synonyms, property};
 /// For each of the cleaner's threads there must be more than this.
 const DEDUPE_BYTES: i64 = 1 << 20;
 
-/// Checks what was set at start.
+/// Checks the values in force: at start, and as they would be after a change.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     for name in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
         refuse(

@@ -145,7 +145,7 @@ impl Settings {
                 return Err(invalid(given, &id, &reason));
             }
         }
-        cross_checks::check(self)?;
+        self.check_together()?;
         let config = self.typed();
         if !config.process_roles.is_empty() && !config.process_roles.iter().any(|r| r == "broker") {
             let roles = config.process_roles.join(",");
@@ -169,6 +169,11 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Checks values in force that must fit each other.
+    pub(crate) fn check_together(&self) -> Result<(), ConfigError> {
+        cross_checks::check(self)
     }
 
     /// Replaces what was altered while the broker ran, for this broker or for all.
