@@ -14,6 +14,7 @@ mod announce;
 mod batch;
 mod load;
 mod message;
+mod refusal;
 mod shared;
 mod snapshots;
 mod timer;
@@ -35,6 +36,7 @@ use kohort_coordinator::{
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
+use refusal::{refuse_queued, refusing};
 use snapshots::{Snapshots, Step};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -60,8 +62,10 @@ const RECORDS_PER_BATCH: usize = 1024;
 /// Batches on their way to the disk. While one is written the next ones gather; more would only
 /// hold more replies back.
 const BATCHES_IN_FLIGHT: usize = 4;
-/// How long a shard rests before it is loaded again after its log could not be read.
+/// How long a shard rests before it is loaded again after its log could not be read: at first, and at most,
+/// since each time is twice as long as the one before.
 const RELOAD_REST: Duration = Duration::from_secs(1);
+const RELOAD_REST_MAX: Duration = Duration::from_secs(64);
 
 /// Replies and effects that leave when the batch they depend on is durable.
 #[derive(Debug, Default)]
@@ -175,6 +179,7 @@ impl ShardTask {
         surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
     ) -> Option<GroupShard> {
+        let mut rest = RELOAD_REST;
         loop {
             let partition = Arc::clone(&self.partition);
             let config = group_config(&self.config);
@@ -184,17 +189,8 @@ impl ShardTask {
                 self.snapshots = self.snapshots_after(0, 0);
                 return Some(GroupShard::new(config, random::word()));
             }
-            let mut loading = spawn_blocking(move || load::load(&partition, &config));
-            let loaded = loop {
-                // A refused call is answered at once, and the load goes on.
-                tokio::select! {
-                    loaded = &mut loading => break loaded,
-                    Some(call) = calls.recv() => call.refuse(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
-                    // Dropped, which says that nothing is known yet.
-                    Some(_) = surveys.recv() => {}
-                    () = stopped(stopping) => return None,
-                }
-            };
+            let loading = spawn_blocking(move || load::load(&partition, &config));
+            let loaded = refusing(calls, surveys, stopping, loading).await?;
             match loaded {
                 Ok(Ok(loaded)) => {
                     self.end = loaded.end;
@@ -203,16 +199,14 @@ impl ShardTask {
                     return Some(loaded.shard);
                 }
                 Ok(Err(error)) => {
-                    error!(partition = self.partition.index, %error, "a group coordinator's log could not be loaded; its groups wait, and it is tried again in a second");
+                    error!(partition = self.partition.index, %error, again_in = ?rest, "a group coordinator's log could not be loaded; its groups wait until it can");
                 }
                 Err(error) => {
-                    error!(partition = self.partition.index, %error, "loading a group coordinator's log failed; it is tried again in a second");
+                    error!(partition = self.partition.index, %error, again_in = ?rest, "loading a group coordinator's log failed; its groups wait until it succeeds");
                 }
             }
-            tokio::select! {
-                () = sleep(RELOAD_REST) => {}
-                () = stopped(stopping) => return None,
-            }
+            refusing(calls, surveys, stopping, sleep(rest)).await?;
+            rest = (rest * 2).min(RELOAD_REST_MAX);
         }
     }
 
@@ -514,14 +508,6 @@ async fn next_change(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> 
         pending::<()>().await;
     }
     changes
-}
-
-/// Takes no further calls and refuses those that are there.
-fn refuse_queued(calls: &mut mpsc::Receiver<ShardMessage>) {
-    calls.close();
-    while let Ok(call) = calls.try_recv() {
-        call.refuse(ErrorCode::NOT_COORDINATOR);
-    }
 }
 
 /// What several outcomes come to.
