@@ -7,20 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::fetcher::Delivery;
-use super::reader::Progress;
+use super::reader::Chunk;
 use super::types::{AssignmentEpoch, Position, PositionEpoch, TopicPartition};
-
-/// Data of one partition on its way to the application. `H` holds its share of the byte budget.
-#[derive(Debug)]
-pub struct Chunk<H> {
-    /// The batches and where they belong.
-    pub delivery: Delivery,
-    /// How far earlier polls came with them.
-    pub progress: Progress<H>,
-    /// Gives the bytes back when dropped.
-    pub hold: H,
-}
 
 /// The partitions an application owns, with what waits in each.
 #[derive(Debug)]

@@ -56,19 +56,6 @@ pub fn offsets_request(
     }
 }
 
-/// Whether an error says that the coordinator and the member differ about the membership. It says
-/// nothing about offsets: the question is asked again under the epoch that comes next.
-pub fn is_about_membership(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::STALE_MEMBER_EPOCH
-            | ErrorCode::FENCED_MEMBER_EPOCH
-            | ErrorCode::UNKNOWN_MEMBER_ID
-            | ErrorCode::ILLEGAL_GENERATION
-            | ErrorCode::REBALANCE_IN_PROGRESS
-    )
-}
-
 /// Reads committed offsets out of either form of the answer.
 pub fn read_offsets(
     answer: OffsetFetchResponse,

@@ -3,8 +3,8 @@
 //!
 //! A batch is opened once and read where it lies: without compression the records stay in the
 //! answer's own bytes. It is checked as a whole before anything of it is handed out: a record that
-//! contradicts its batch is an error that is told, never a record less. Control batches, aborted data and holes give nothing, but reading goes on
-//! after them, so a consumer that has read everything has no lag.
+//! contradicts its batch is an error that is told, never a record less. Control batches, aborted data and
+//! holes give nothing, but reading goes on after them, so a consumer that has read everything has no lag.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use kohort_protocol::records::{
     BatchHeader, BatchRef, ControlRecord, MarkerKind, RecordIter, RecordView,
 };
 
-use super::buffer::Chunk;
+use super::fetcher::Delivery;
 use super::types::{IsolationLevel, Position, TopicPartition};
 
 /// What a reader has to know.
@@ -30,6 +30,17 @@ pub struct ReaderConfig {
 /// The most bytes one batch may unpack to. A batch that claims more is an attack or a mistake: brokers
 /// limit batches to about a megabyte, and no codec gains more than this on data worth keeping.
 pub const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Data of one partition on its way to the application. `H` holds its share of the byte budget.
+#[derive(Debug)]
+pub struct Chunk<H> {
+    /// The batches and where they belong.
+    pub delivery: Delivery,
+    /// How far earlier polls came with them.
+    pub progress: Progress<H>,
+    /// Gives the bytes back when dropped.
+    pub hold: H,
+}
 
 /// How far earlier polls came with a chunk.
 #[derive(Debug)]

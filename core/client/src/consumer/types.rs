@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kohort_protocol::ErrorCode;
 pub use kohort_protocol::TopicPartition;
 
 use crate::backoff::{Backoff, Jitter};
@@ -143,4 +144,17 @@ impl Retry {
     pub fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// Whether an error says that the coordinator and the member differ about the membership. It says
+/// nothing about offsets: the question is asked again under the epoch that comes next.
+pub fn is_about_membership(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::STALE_MEMBER_EPOCH
+            | ErrorCode::FENCED_MEMBER_EPOCH
+            | ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::REBALANCE_IN_PROGRESS
+    )
 }

@@ -8,8 +8,8 @@ use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 
 use super::ahead::RunAhead;
 use super::idempotence::{Identity, ProducerIdentity};
+use super::node_times::NodeTimes;
 use super::partition::{Batch, Partition, Payload};
-use super::sending::NodeTimes;
 use super::spare::Spare;
 use crate::backoff::{Backoff, Jitter};
 

@@ -10,6 +10,7 @@
 mod accumulator;
 mod ahead;
 pub mod idempotence;
+mod node_times;
 mod partition;
 pub mod partitioner;
 mod sending;

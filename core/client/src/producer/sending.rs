@@ -194,7 +194,7 @@ impl<C: Clone> Accumulator<C> {
 
     fn is_stuck(&self, node: i32) -> bool {
         let timeout = self.config.availability_timeout_ms;
-        self.nodes.get(&node).is_some_and(|times| times.ready - times.sent_to > timeout)
+        self.nodes.get(&node).is_some_and(|times| times.waits_for_ms() > timeout)
     }
 
     fn expire(&mut self, now: i64) -> Vec<(C, Failure)> {
@@ -218,25 +218,6 @@ impl<C: Clone> Accumulator<C> {
             idempotent: self.config.idempotent,
             hurry_below: self.hurry_below,
         }
-    }
-}
-
-/// Since when a node has not taken what is ready for it.
-#[derive(Debug, Default)]
-pub(super) struct NodeTimes {
-    /// When something was ready the last time.
-    ready: i64,
-    /// When it could be sent something the last time.
-    sent_to: i64,
-}
-
-impl NodeTimes {
-    fn note(&mut self, now: i64, free: bool) {
-        // The first sight of a node counts as a time it was sent something.
-        if free || self.ready == 0 {
-            self.sent_to = now;
-        }
-        self.ready = now;
     }
 }
 

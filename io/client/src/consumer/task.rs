@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::consumer::buffer::Chunk;
 use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
 use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::{Counters, GroupEvent};
+use kohort_client_core::consumer::reader::Chunk;
 use kohort_client_core::consumer::reader::Progress;
 use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{

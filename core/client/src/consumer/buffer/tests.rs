@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::consumer::fetcher::Delivery;
+use crate::consumer::reader::Progress;
 
 const OWNED: AssignmentEpoch = AssignmentEpoch(1);
 

@@ -14,9 +14,9 @@ use super::{Action, Application, ConsumerMachine, Fault};
 use crate::consumer::committer::CommitContext;
 use crate::consumer::group_protocol::topics_of;
 use crate::consumer::membership::{GroupResponse, Membership};
-use crate::consumer::offsets::{is_about_membership, read_epoch_ends, read_listed, read_offsets};
+use crate::consumer::offsets::{read_epoch_ends, read_listed, read_offsets};
 use crate::consumer::subscription::AssignedFor;
-use crate::consumer::types::{RequestId, Timestamp};
+use crate::consumer::types::{RequestId, Timestamp, is_about_membership};
 
 impl ConsumerMachine {
     /// Takes the coordinator's node.

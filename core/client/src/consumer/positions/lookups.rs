@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use kohort_protocol::ErrorCode;
 
 use super::{CommittedAnswer, LATEST, ListedAnswer, PositionAction, Positions, State};
-use crate::consumer::offsets::is_about_membership;
-use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
+use crate::consumer::types::{RequestId, Timestamp, TopicPartition, is_about_membership};
 use crate::metadata::MetadataView;
 
 /// What a partition gets that an answer leaves out, as it does when its topic's id is not known at
