@@ -10,8 +10,7 @@ use crate::header::{RequestHeader, encode_response_header};
 use crate::message::{Message, Request};
 use crate::primitives::Writer;
 
-/// The bytes of a frame's length.
-pub const LENGTH_BYTES: usize = 4;
+pub use crate::primitives::LENGTH_BYTES;
 
 /// The largest frame a broker takes unless it is configured otherwise (`socket.request.max.bytes`).
 pub const DEFAULT_MAX_FRAME_BYTES: usize = 100 * 1024 * 1024;

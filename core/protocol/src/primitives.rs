@@ -11,7 +11,9 @@
 use bytes::Bytes;
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
-use crate::frame::LENGTH_BYTES;
+
+/// The bytes of a frame's length.
+pub const LENGTH_BYTES: usize = 4;
 
 /// A cursor over one received frame.
 ///

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{Attributes, BatchHeader, TimestampType};
+use super::batch_header::{Attributes, BatchHeader, TimestampType};
 use super::patch::{set_crc, set_crc_with};
 use super::record::Header;
 use super::running_sum::RunningSum;

@@ -15,6 +15,7 @@
 //! ([`BatchError::UnsupportedMagic`]).
 
 mod batch;
+mod batch_header;
 mod builder;
 mod control;
 mod patch;
@@ -23,7 +24,8 @@ mod running_sum;
 mod validate;
 mod varint;
 
-pub use batch::{Attributes, BatchError, BatchHeader, BatchIter, BatchRef, TimestampType, batches};
+pub use batch::{BatchIter, BatchRef, batches};
+pub use batch_header::{Attributes, BatchError, BatchHeader, TimestampType};
 pub use builder::{AppendError, BatchBuilder, BatchOptions, NewRecord, empty_batch_in_place_of};
 pub use control::{ControlRecord, EndTransactionMarker, MarkerKind};
 pub use patch::{set_base_offset, set_leader_epoch, set_max_timestamp, set_producer};

@@ -3,7 +3,7 @@
 //! All functions take the bytes of one whole batch (or of anything starting with one, where they
 //! leave the CRC alone) that parsed as a [`BatchRef`](super::BatchRef).
 
-use super::batch::{Attributes, TimestampType, array};
+use super::batch_header::{Attributes, TimestampType, array};
 use super::{BATCH_HEADER_BYTES, field};
 
 /// Sets the base offset. The CRC does not cover it.

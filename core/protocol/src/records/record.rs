@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::batch::{BatchError, BatchHeader, TimestampType};
+use super::batch_header::{BatchError, BatchHeader, TimestampType};
 use super::varint::Cursor;
 use crate::compression::DecompressError;
 
