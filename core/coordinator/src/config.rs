@@ -82,6 +82,13 @@ impl MigrationPolicy {
     }
 }
 
+impl GroupConfig {
+    /// Returns the server-side assignor of members that do not ask for one.
+    pub fn default_assignor(&self) -> &str {
+        self.consumer_assignors.first().map_or("", |name| name)
+    }
+}
+
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {

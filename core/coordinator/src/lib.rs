@@ -91,5 +91,5 @@ pub use group::{
 };
 pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};
-pub use outcome::{Outcome, error_for_failed_append};
-pub use shard::{ReplyTo, Shard, Timestamp};
+pub use outcome::{Outcome, ReplyTo, error_for_failed_append};
+pub use shard::{Shard, Timestamp};

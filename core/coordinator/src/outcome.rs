@@ -2,7 +2,12 @@
 
 use kohort_protocol::ErrorCode;
 
-use crate::shard::ReplyTo;
+/// Names the request a reply belongs to.
+///
+/// It is a plain value chosen by whoever calls [`Shard::handle`](crate::Shard::handle), so that a request may be answered
+/// from any later [`Outcome`]. Each value is answered exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyTo(pub u64);
 
 /// The result of one event.
 ///

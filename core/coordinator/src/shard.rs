@@ -8,17 +8,10 @@
 use kohort_protocol::ErrorCode;
 
 use crate::metadata::MetadataImage;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, ReplyTo};
 
 /// A point in time: milliseconds since the Unix epoch, never going backwards within a shard.
 pub type Timestamp = i64;
-
-/// Names the request a reply belongs to.
-///
-/// It is a plain value chosen by whoever calls [`Shard::handle`], so that a request may be answered
-/// from any later [`Outcome`]. Each value is answered exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyTo(pub u64);
 
 /// One replayable state machine that decides for one partition of a coordinator's log.
 pub trait Shard {

@@ -13,8 +13,8 @@ use kohort_protocol::messages::describe_groups::{
 use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 use super::classic::ClassicGroup;
+use super::entry::{GroupEntry, Groups};
 use super::turn::Turn;
-use super::{GroupEntry, Groups};
 
 /// Handles a DescribeGroups.
 ///

@@ -2,16 +2,19 @@
 //!
 //! Questions that do not depend on the type are asked here; what is done to a group, its type does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::classic::{ClassicGroup, ClassicState};
-use super::consumer::{self, ConsumerGroup, MemberAlarm};
-use super::hold::Holders;
+use super::consumer::ConsumerGroup;
 use super::offsets::GroupOffsets;
-use super::presence::Heard;
 use super::record::{ClassicMetadata, GroupRecord};
-use super::turn::{TimerKey, Turn};
+use super::timer_key::TimerKey;
+use super::turn::{Heard, Holders};
 use crate::timers::Timers;
+
+/// The groups of a shard, by their ids.
+pub(crate) type Groups = BTreeMap<Arc<str>, GroupEntry>;
 
 /// One group with its offsets.
 #[derive(Debug)]
@@ -95,16 +98,6 @@ impl GroupEntry {
         match &mut self.group {
             Group::Consumer(group) => group,
             Group::Simple | Group::Classic(_) => unreachable!("it was made a consumer group"),
-        }
-    }
-
-    pub(super) fn handle_session_timeout(&mut self, turn: &mut Turn<'_>, member: &Arc<str>) {
-        match &mut self.group {
-            Group::Simple => {}
-            Group::Classic(group) => group.handle_session_timeout(turn, member),
-            Group::Consumer(_) => {
-                consumer::handle_member_timeout(self, turn, member, MemberAlarm::Session);
-            }
         }
     }
 }
@@ -203,4 +196,9 @@ impl Group {
             Self::Consumer(group) => group.state().is_subscribed_to(topic),
         }
     }
+}
+
+/// Returns a group's entry, a new one if there is none.
+pub(crate) fn entry_of<'a>(groups: &'a mut Groups, group: &Arc<str>) -> &'a mut GroupEntry {
+    groups.entry(group.clone()).or_insert_with(|| GroupEntry::new(group))
 }

@@ -13,17 +13,13 @@
 //! shard first lets the held one go. Why, and what clients have to know:
 //! `docs/decisions/0026-held-heartbeats.md`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use super::presence::Whose;
 use super::request::ConnectionId;
-use super::turn::{TimerKey, Turn};
-use crate::shard::{ReplyTo, Timestamp};
+use super::timer_key::TimerKey;
+use super::turn::{Holders, Turn};
+use crate::outcome::ReplyTo;
+use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
-
-/// Whose heartbeat is held on which connection: group and member.
-pub(crate) type Holders = BTreeMap<ConnectionId, (Arc<str>, Arc<str>)>;
 
 /// A member's held heartbeat, if there is one.
 #[derive(Debug, Default)]

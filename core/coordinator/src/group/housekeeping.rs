@@ -1,8 +1,9 @@
 //! The shard's own recurring work: offsets that expire, and those of topics that are gone.
 
-use super::Groups;
+use super::entry::Groups;
 use super::offsets::{Sweep, TopicSweep};
-use super::turn::{TimerKey, Turn};
+use super::timer_key::TimerKey;
+use super::turn::Turn;
 use crate::timers::Alarm;
 
 /// The shard's own recurring work.

@@ -7,10 +7,11 @@ use kohort_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 
-use super::request::{RequestContext, heartbeat_error, join_error, sync_error};
+use super::entry::{Group, GroupEntry, Groups, entry_of};
+use super::request::{RequestContext, check_group_id, heartbeat_error, join_error, sync_error};
 use super::turn::Turn;
-use super::{Group, GroupEntry, Groups, check_group_id, classic, consumer, entry_of};
-use crate::shard::ReplyTo;
+use super::{classic, consumer};
+use crate::outcome::ReplyTo;
 
 /// A member without an id may found a group; one with an id must have got it from somewhere, so its
 /// group is gone and it has to begin anew.

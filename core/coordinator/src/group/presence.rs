@@ -19,18 +19,15 @@
 //! absence only ever ends a membership earlier. Why this expels nobody who lives:
 //! `docs/decisions/0025-disconnect-grace.md`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::GroupEffect;
 use super::request::ConnectionId;
-use super::turn::{TimerKey, Turn};
+use super::timer_key::TimerKey;
+use super::turn::{Heard, Turn};
 use crate::clients::Signs;
 use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
-
-/// Who was heard last over which connection: connection, group and member.
-pub(crate) type Heard = BTreeSet<(ConnectionId, Arc<str>, Arc<str>)>;
 
 /// A member in its group.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,7 @@ use kohort_protocol::messages::group_records::{
 use kohort_protocol::{DecodeError, EncodeError, EncodeErrorKind, Uuid};
 
 use super::consumer::ConsumerRecord;
+use super::own::own;
 use crate::shard::Timestamp;
 
 /// One record of `__consumer_offsets`, or several of a kind.
@@ -357,11 +358,6 @@ impl From<&ClassicMemberMetadata> for MemberMetadata {
             assignment: member.assignment.clone(),
         }
     }
-}
-
-/// Copies bytes out of the frame or batch they arrived in, so that keeping them does not keep it.
-pub(crate) fn own(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 /// Writes an offset's key as [`OffsetCommitKey`] does, but for the partition that ends it.

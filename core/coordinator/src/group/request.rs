@@ -29,6 +29,7 @@ use kohort_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse}
 use kohort_protocol::{EncodeError, ErrorCode, Message, Writer};
 
 use super::offsets;
+use super::record::LONGEST_NAME;
 
 /// A request with what is known about its sender.
 #[derive(Debug, Clone, PartialEq)]
@@ -342,4 +343,12 @@ pub(crate) fn sync_error(error: ErrorCode) -> SyncGroupResponse {
 /// Returns the answer to a heartbeat, or its refusal.
 pub(crate) fn heartbeat_error(error: ErrorCode) -> HeartbeatResponse {
     HeartbeatResponse { error_code: error, ..HeartbeatResponse::default() }
+}
+
+/// Checks an id that must be there. Commits may go to the group without a name, as in Kafka.
+pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
+    if group_id.is_empty() || group_id.len() > LONGEST_NAME {
+        return Err(ErrorCode::INVALID_GROUP_ID);
+    }
+    Ok(())
 }

@@ -8,8 +8,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::GroupShard;
 use super::record::GroupRecord;
+use super::shard::GroupShard;
 
 /// How far a snapshot has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

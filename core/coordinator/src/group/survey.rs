@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::GroupShard;
+use super::shard::GroupShard;
 
 /// A group in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,18 +1,27 @@
 //! What the handlers of one event share: the time, the tools, and the outcome they add to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::event::GroupEffect;
+use super::record::GroupRecord;
+use super::request::{ConnectionId, GroupResponse};
+use super::timer_key::TimerKey;
 use crate::config::GroupConfig;
 use crate::member_ids::MemberIds;
 use crate::metadata::MetadataImage;
-use crate::shard::{ReplyTo, Timestamp};
+use crate::outcome::{Outcome, ReplyTo};
+use crate::shard::Timestamp;
 use crate::timers::Timers;
 
-use super::GroupOutcome;
-use super::consumer::MemberAlarm;
-use super::hold::Holders;
-use super::presence::Heard;
-use super::request::{ConnectionId, GroupResponse};
+/// What a group shard decides.
+pub type GroupOutcome = Outcome<GroupRecord, GroupResponse, GroupEffect>;
+
+/// Who was heard last over which connection: connection, group and member.
+pub(crate) type Heard = BTreeSet<(ConnectionId, Arc<str>, Arc<str>)>;
+
+/// Whose heartbeat is held on which connection: group and member.
+pub(crate) type Holders = BTreeMap<ConnectionId, (Arc<str>, Arc<str>)>;
 
 /// One event being handled.
 pub(crate) struct Turn<'a> {
@@ -40,32 +49,5 @@ impl Turn<'_> {
 
     pub(crate) fn reply(&mut self, from: ReplyTo, response: impl Into<GroupResponse>) {
         self.outcome.replies.push((from, response.into()));
-    }
-}
-
-/// Whose alarm it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TimerKey {
-    /// The session of a member, or of a pending one.
-    Session { group: Arc<str>, member: Arc<str> },
-    /// The grace of a member whose connection closed.
-    Absence { group: Arc<str>, member: Arc<str> },
-    /// The end of the time a heartbeat is held.
-    Hold { group: Arc<str>, member: Arc<str> },
-    /// Another time that a member of a consumer group has.
-    Member { group: Arc<str>, member: Arc<str>, alarm: MemberAlarm },
-    /// The next target assignment of a consumer group.
-    Assignment(Arc<str>),
-    /// The current phase of a group's rebalance.
-    Phase(Arc<str>),
-    /// The search for expired offsets.
-    OffsetExpiry,
-    /// The rest of the search for offsets of deleted topics.
-    TopicDeletion,
-}
-
-impl TimerKey {
-    pub(crate) fn session(group: &Arc<str>, member: &Arc<str>) -> Self {
-        Self::Session { group: group.clone(), member: member.clone() }
     }
 }

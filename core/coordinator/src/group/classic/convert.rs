@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::member::{ClassicMember, Parked, Protocols};
-use super::rebalance::Before;
 use super::state::{ClassicGroup, ClassicState};
+use super::story::Before;
 use crate::group::causes::{Place, Unfinished};
 use crate::group::event::CauseKind;
 use crate::group::hold::Held;

@@ -12,7 +12,7 @@ use crate::group::hold;
 use crate::group::presence::Whose;
 use crate::group::request::heartbeat_error;
 use crate::group::turn::Turn;
-use crate::shard::ReplyTo;
+use crate::outcome::ReplyTo;
 
 impl ClassicGroup {
     /// Handles a Heartbeat. All is well in a stable group, which can be told later.

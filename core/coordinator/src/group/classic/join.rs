@@ -24,14 +24,15 @@ use kohort_protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use super::member::{ClassicMember, Parked, PendingMember, Protocols};
 use super::state::{ClassicGroup, ClassicState};
 use crate::config::GroupConfig;
-use crate::group::check_group_id;
 use crate::group::event::CauseKind;
 use crate::group::hold::Held;
 use crate::group::presence::{Presence, Whose};
 use crate::group::record::LONGEST_NAME;
-use crate::group::request::{RequestContext, join_error};
-use crate::group::turn::{TimerKey, Turn};
-use crate::shard::{ReplyTo, Timestamp};
+use crate::group::request::{RequestContext, check_group_id, join_error};
+use crate::group::timer_key::TimerKey;
+use crate::group::turn::Turn;
+use crate::outcome::ReplyTo;
+use crate::shard::Timestamp;
 use crate::timers::Alarm;
 
 /// A JoinGroup on its way through the group, its protocols taken out of the request's frame.

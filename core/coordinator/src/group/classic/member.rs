@@ -8,9 +8,10 @@ use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::{DecodeError, Reader};
 
 use crate::group::hold::Held;
+use crate::group::own::own;
 use crate::group::presence::Presence;
-use crate::group::record::{ClassicMemberMetadata, own};
-use crate::shard::ReplyTo;
+use crate::group::record::ClassicMemberMetadata;
+use crate::outcome::ReplyTo;
 use crate::timers::Alarm;
 
 /// One member: what it said when it joined, and the request of its that waits for an answer.

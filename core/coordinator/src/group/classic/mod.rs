@@ -17,6 +17,7 @@ mod rebalance;
 mod roster;
 mod state;
 mod static_member;
+mod story;
 mod sync;
 
 pub(crate) use convert::{ConvertedMember, HandedOver};

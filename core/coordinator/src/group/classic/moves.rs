@@ -12,15 +12,10 @@ use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
 
 use super::member::ClassicMember;
 use super::state::ClassicGroup;
+use super::story::{GivenUp, Owners};
 use crate::group::causes::Place;
 use crate::group::event::{Move, Owner, Rebalance};
 use crate::shard::Timestamp;
-
-/// Who has each partition.
-pub(super) type Owners = BTreeMap<Place, Arc<str>>;
-
-/// Why a partition may have lost its owner before the rebalance ended, for each member.
-pub(super) type GivenUp = BTreeMap<Arc<str>, Timestamp>;
 
 impl ClassicGroup {
     /// Compares who had what with what is assigned now. Returns the moves, in order, and how many

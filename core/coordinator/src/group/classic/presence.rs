@@ -12,7 +12,8 @@ use super::state::ClassicGroup;
 use crate::clients::Signs;
 use crate::group::event::CauseKind;
 use crate::group::presence::{Absent, Whose, ends_with_connection};
-use crate::group::turn::{TimerKey, Turn};
+use crate::group::timer_key::TimerKey;
+use crate::group::turn::Turn;
 
 impl ClassicGroup {
     /// Takes in over which connection a member speaks.

@@ -28,32 +28,15 @@ use bytes::Bytes;
 use kohort_protocol::ErrorCode;
 
 use super::member::{ClassicMember, Parked};
-use super::moves::{GivenUp, Owners, places};
+use super::moves::places;
 use super::state::{ClassicGroup, ClassicState, InitialDelay};
+use super::story::{Before, GivenUp, Owners, RebalanceInProgress};
 use crate::group::causes::{Causes, Unfinished};
 use crate::group::event::{CauseKind, GroupEffect, Rebalance};
 use crate::group::request::sync_error;
-use crate::group::turn::{TimerKey, Turn};
+use crate::group::timer_key::TimerKey;
+use crate::group::turn::Turn;
 use crate::shard::Timestamp;
-
-/// A rebalance that has not ended, as it will be told when it has.
-#[derive(Debug)]
-pub(crate) struct RebalanceInProgress {
-    causes: Causes,
-    joined: Timestamp,
-    last_to_join: Option<(Arc<str>, Timestamp)>,
-    /// When each member rejoined or was gone: what it lost by the rebalance it has not served since.
-    given_up: GivenUp,
-    /// How the group was before, if that is not what the log says.
-    before: Option<Before>,
-}
-
-/// Who was in a group, and who had what.
-#[derive(Debug)]
-pub(super) struct Before {
-    pub(super) members: Vec<Arc<str>>,
-    pub(super) owners: Owners,
-}
 
 impl ClassicGroup {
     /// Rebalances the group because of `cause`, or lets it flow into the rebalance under way.

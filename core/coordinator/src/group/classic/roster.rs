@@ -7,7 +7,8 @@ use super::member::{ClassicMember, Parked, Protocols};
 use super::state::{ClassicGroup, ClassicState};
 use crate::group::presence::Whose;
 use crate::group::request::{join_error, sync_error};
-use crate::group::turn::{TimerKey, Turn};
+use crate::group::timer_key::TimerKey;
+use crate::group::turn::Turn;
 use crate::shard::Timestamp;
 
 impl ClassicGroup {

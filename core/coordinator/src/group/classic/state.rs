@@ -9,13 +9,13 @@ use kohort_protocol::messages::describe_groups::DescribedGroupMember;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 
 use super::member::{ClassicMember, PendingMember, Protocols, subscribed_topics};
-use super::rebalance::RebalanceInProgress;
+use super::story::RebalanceInProgress;
 use crate::group::causes::Orphans;
-use crate::group::hold::Holders;
-use crate::group::presence::{Heard, Whose};
+use crate::group::presence::Whose;
 use crate::group::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord};
 use crate::group::request::for_join_version;
-use crate::group::turn::{TimerKey, Turn};
+use crate::group::timer_key::TimerKey;
+use crate::group::turn::{Heard, Holders, Turn};
 use crate::shard::Timestamp;
 use crate::timers::{Alarm, Timers};
 

@@ -13,10 +13,10 @@ use kohort_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::member::Parked;
 use super::state::{ClassicGroup, ClassicState};
-use crate::group::record::own;
+use crate::group::own::own;
 use crate::group::request::sync_error;
 use crate::group::turn::Turn;
-use crate::shard::ReplyTo;
+use crate::outcome::ReplyTo;
 
 impl ClassicGroup {
     /// Handles a SyncGroup.

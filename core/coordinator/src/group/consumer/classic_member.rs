@@ -25,20 +25,19 @@ use kohort_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
-use super::ConsumerGroup;
 use super::draft::Draft;
-use super::heartbeat::default_assignor;
+use super::group::ConsumerGroup;
 use super::leave::remove;
 use super::migrate::{downgrade, encode_assignment, read_subscription};
 use super::record::{ClassicSubscription, MemberMetadata, MemberState};
 use super::state::Member;
 use crate::config::GroupConfig;
 use crate::group::classic::member_response;
+use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
-use crate::group::record::own;
+use crate::group::own::own;
 use crate::group::request::{RequestContext, for_join_version};
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry};
 use crate::metadata::MetadataImage;
 
 impl ClassicSubscription {
@@ -125,7 +124,7 @@ pub(crate) fn join(
         draft.raise_epoch(changed);
     }
     if draft.needs_assignment() && group.may_assign(turn) {
-        draft.assign(default_assignor(turn.config));
+        draft.assign(turn.config.default_assignor());
     }
     let owned = owned(&subscription, turn.image);
     let after = draft.reconcile(Some(&owned), changed);

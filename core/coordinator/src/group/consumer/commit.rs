@@ -23,7 +23,7 @@ use kohort_assignor::server::PartitionId;
 use kohort_protocol::messages::OffsetCommitRequest;
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::ConsumerGroup;
+use super::group::ConsumerGroup;
 use super::state::Member;
 
 /// What of a commit is taken.

@@ -10,12 +10,11 @@ use kohort_protocol::messages::consumer_group_describe::{
 };
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::ConsumerGroup;
-use super::heartbeat::default_assignor;
+use super::group::ConsumerGroup;
 use super::state::Member;
 use crate::config::GroupConfig;
 use crate::group::describe::ALL_GROUP_OPERATIONS;
-use crate::group::{Group, Groups};
+use crate::group::entry::{Group, Groups};
 use crate::metadata::MetadataImage;
 
 /// Handles a ConsumerGroupDescribe.
@@ -59,7 +58,7 @@ impl ConsumerGroup {
             group_state: state.name().to_owned(),
             group_epoch: state.epoch(),
             assignment_epoch: state.target_epoch(),
-            assignor_name: most.map_or(default_assignor(config), |(name, _)| name).to_owned(),
+            assignor_name: most.map_or(config.default_assignor(), |(name, _)| name).to_owned(),
             members: state.members().map(|member| self.describe_member(&member, image)).collect(),
             ..DescribedGroup::default()
         }

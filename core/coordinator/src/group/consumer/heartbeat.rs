@@ -24,46 +24,21 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 };
 
 use super::draft::Draft;
+use super::group::ConsumerGroup;
 use super::interval::heartbeat_interval_ms;
 use super::leave::leave;
-use super::migrate;
 use super::partitions::OwnedPartitions;
 use super::record::{CurrentAssignment, MemberMetadata, MemberState};
-use super::regex;
-use super::state::Member;
-use super::{ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH};
+use super::refusal::Refusal;
+use super::state::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, Member};
+use super::{migrate, regex};
 use crate::config::GroupConfig;
+use crate::group::entry::{Group, GroupEntry, Groups};
 use crate::group::event::CauseKind;
 use crate::group::record::LONGEST_NAME;
-use crate::group::request::RequestContext;
+use crate::group::request::{RequestContext, check_group_id};
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry, Groups, check_group_id};
-use crate::shard::ReplyTo;
-
-/// Why a heartbeat is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(super) error: ErrorCode,
-    pub(super) why: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(error: ErrorCode, why: impl Into<String>) -> Self {
-        Self { error, why: why.into() }
-    }
-
-    fn no_group(id: &str) -> Self {
-        Self::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("there is no consumer group {id}"))
-    }
-
-    pub(crate) fn into_response(self) -> ConsumerGroupHeartbeatResponse {
-        ConsumerGroupHeartbeatResponse {
-            error_code: self.error,
-            error_message: Some(self.why),
-            ..ConsumerGroupHeartbeatResponse::default()
-        }
-    }
-}
+use crate::outcome::ReplyTo;
 
 /// Handles a ConsumerGroupHeartbeat.
 pub(crate) fn heartbeat(
@@ -309,7 +284,7 @@ impl ConsumerGroup {
         }
         let ready = draft.needs_assignment() && self.may_assign(turn);
         if ready {
-            draft.assign(default_assignor(turn.config));
+            draft.assign(turn.config.default_assignor());
         }
         let fenced = |_| fenced("the member is in a state that is not known here");
         let after = draft.reconcile(owned.as_ref(), changed).map_err(fenced)?;
@@ -427,7 +402,7 @@ impl ConsumerGroup {
                 Ok(member)
             }
             None if beat.joins() => Ok(Member::new(member_id.into())),
-            None => Err(unknown_member(member_id)),
+            None => Err(Refusal::unknown_member(member_id)),
         }
     }
 
@@ -446,7 +421,7 @@ impl ConsumerGroup {
                 let known = self.state.member(member_id);
                 Ok(known.unwrap_or_else(|| Member::new(member_id.into())))
             }
-            None => Err(unknown_member(instance)),
+            None => Err(Refusal::unknown_member(instance)),
             Some(member) if *member.id == *member_id => {
                 check_epoch(beat.request.member_epoch, &member, owned)?;
                 Ok(member)
@@ -512,15 +487,6 @@ fn check_epoch(epoch: i32, member: &Member, owned: Option<&PartitionSet>) -> Res
 fn fenced(why: &str) -> Refusal {
     let why = format!("{why}; it has to give everything up and join again");
     Refusal::new(ErrorCode::FENCED_MEMBER_EPOCH, why)
-}
-
-pub(super) fn unknown_member(name: &str) -> Refusal {
-    Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, format!("there is no member {name} in the group"))
-}
-
-/// Returns the assignor of members that do not ask for one.
-pub(super) fn default_assignor(config: &GroupConfig) -> &str {
-    config.consumer_assignors.first().map_or("", |name| name)
 }
 
 fn assignment(owned: &OwnedPartitions) -> Assignment {

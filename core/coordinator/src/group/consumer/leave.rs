@@ -13,16 +13,16 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 };
 
 use super::draft::Draft;
-use super::heartbeat::{Refusal, default_assignor, unknown_member};
+use super::group::ConsumerGroup;
 use super::migrate::{downgrade, downgrades_without};
 use super::partitions::OwnedPartitions;
 use super::record::CurrentAssignment;
-use super::state::Member;
-use super::timers::MemberAlarm;
-use super::{ConsumerGroup, LEAVE_STATIC_EPOCH};
+use super::refusal::Refusal;
+use super::state::{LEAVE_STATIC_EPOCH, Member};
+use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
+use crate::group::timer_key::MemberAlarm;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry};
 use crate::shard::Timestamp;
 
 /// Handles a heartbeat that leaves.
@@ -127,7 +127,7 @@ impl ConsumerGroup {
         // An empty group gets its target at once: there is nobody to wait for (KAFKA-20442).
         let nobody = draft.members().next().is_none();
         if nobody || self.may_assign(turn) {
-            draft.assign(default_assignor(turn.config));
+            draft.assign(turn.config.default_assignor());
         }
         let decision = draft.into_decision();
         for (member, _) in members {
@@ -140,9 +140,10 @@ impl ConsumerGroup {
     fn leaving_member(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<Member, Refusal> {
         let id = request.member_id.as_str();
         let Some(instance) = request.instance_id.as_deref() else {
-            return self.state.member(id).ok_or_else(|| unknown_member(id));
+            return self.state.member(id).ok_or_else(|| Refusal::unknown_member(id));
         };
-        let member = self.state.static_member(instance).ok_or_else(|| unknown_member(instance))?;
+        let member =
+            self.state.static_member(instance).ok_or_else(|| Refusal::unknown_member(instance))?;
         if *member.id == *id {
             return Ok(member);
         }

@@ -36,20 +36,20 @@ use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolSubscription,
 };
 
-use super::ConsumerGroup;
-use super::heartbeat::Refusal;
+use super::group::ConsumerGroup;
 use super::record::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata, TargetEpoch,
 };
+use super::refusal::Refusal;
 use super::state::Member;
 use super::target;
 use crate::config::GroupConfig;
 use crate::group::classic::{ClassicGroup, ConvertedMember, HandedOver};
+use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
 use crate::group::record::GroupRecord;
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry};
 use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
 

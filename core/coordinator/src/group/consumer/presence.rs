@@ -13,16 +13,18 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 
-use super::ConsumerGroup;
+use super::group::ConsumerGroup;
 use super::leave::remove;
 use super::record::MemberState;
+use super::refusal::refused;
 use crate::clients::Signs;
+use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
 use crate::group::hold;
 use crate::group::presence::{Absent, Whose, ends_with_connection, grace_ms};
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry};
-use crate::shard::{ReplyTo, Timestamp};
+use crate::outcome::ReplyTo;
+use crate::shard::Timestamp;
 
 impl ConsumerGroup {
     /// Takes in over which connection a member speaks, and answers its heartbeat: later, if the member
@@ -210,13 +212,6 @@ pub(crate) fn handle_signs(
     if let Absent::Gone(since) = group.judge(turn, member, signs) {
         let cause = CauseKind::MemberDisconnected { member: member.clone(), since };
         remove(entry, turn, &[(member.clone(), cause)]);
-    }
-}
-
-pub(super) fn refused(error: ErrorCode) -> ConsumerGroupHeartbeatResponse {
-    ConsumerGroupHeartbeatResponse {
-        error_code: error,
-        ..ConsumerGroupHeartbeatResponse::default()
     }
 }
 

@@ -24,7 +24,7 @@ use kohort_protocol::messages::group_records::consumer_group as wire;
 use kohort_protocol::{DecodeError, EncodeError};
 
 use super::partitions::OwnedPartitions;
-use crate::group::record::own;
+use crate::group::own::own;
 use crate::shard::Timestamp;
 
 /// One place in what the log keeps of a consumer group, and what is in it now; `None` is a tombstone.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use kohort_assignor::server::{PartitionId, PartitionSet};
 
-use super::LEAVE_STATIC_EPOCH;
 use super::record::{
     ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata, MemberState, ResolvedRegex,
     TargetEpoch,
@@ -26,6 +25,13 @@ pub(crate) struct Stored {
     pub(super) members: BTreeMap<Arc<str>, StoredMember>,
     pub(super) regexes: BTreeMap<Arc<str>, Arc<ResolvedRegex>>,
 }
+
+/// The epoch of a member that joins.
+pub(super) const JOIN_EPOCH: i32 = 0;
+/// The epoch of a member that leaves.
+pub(super) const LEAVE_EPOCH: i32 = -1;
+/// The epoch of a static member that leaves and means to come back.
+pub(super) const LEAVE_STATIC_EPOCH: i32 = -2;
 
 /// What the log says of one member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

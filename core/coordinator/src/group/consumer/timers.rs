@@ -6,74 +6,16 @@ use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 
-use super::ConsumerGroup;
+use super::group::ConsumerGroup;
 use super::interval::assignment_interval_ms;
-use super::presence::refused;
 use super::record::{CurrentAssignment, MemberState};
+use super::refusal::refused;
 use crate::group::event::CauseKind;
-use crate::group::hold::{Held, Holders};
-use crate::group::presence::{Heard, Presence, Whose};
-use crate::group::turn::{TimerKey, Turn};
+use crate::group::presence::Whose;
+use crate::group::timer_key::{MemberAlarm, TimerKey};
+use crate::group::turn::{Heard, Holders, Turn};
 use crate::shard::Timestamp;
-use crate::timers::{Alarm, Timers};
-
-/// The alarms of one member, and what else is known of it until the coordinator stops.
-#[derive(Debug, Default)]
-pub(super) struct MemberTimers {
-    /// It has not said that it owns what it was given, and may not have heard of it.
-    pub(super) unheard: bool,
-    session: Alarm,
-    /// The end of the time to give partitions up.
-    revocation: Alarm,
-    /// The end of the time to join again, of a classic member that was told to.
-    join: Alarm,
-    join_is_armed: bool,
-    /// The end of the time to ask for an assignment, of a classic member that joined.
-    sync: Alarm,
-    pub(super) presence: Presence,
-    pub(super) held: Held,
-}
-
-/// One of the alarms of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MemberAlarm {
-    /// Its session.
-    Session,
-    /// Its time to give partitions up.
-    Revocation,
-    /// The time of a classic member to join again.
-    Join,
-    /// The time of a classic member to ask for its assignment.
-    Sync,
-}
-
-impl MemberAlarm {
-    fn key(self, group: &Arc<str>, member: &Arc<str>) -> TimerKey {
-        match self {
-            Self::Session => TimerKey::session(group, member),
-            Self::Revocation | Self::Join | Self::Sync => {
-                TimerKey::Member { group: group.clone(), member: member.clone(), alarm: self }
-            }
-        }
-    }
-}
-
-impl MemberTimers {
-    fn alarm(&mut self, which: MemberAlarm) -> &mut Alarm {
-        match which {
-            MemberAlarm::Session => &mut self.session,
-            MemberAlarm::Revocation => &mut self.revocation,
-            MemberAlarm::Join => &mut self.join,
-            MemberAlarm::Sync => &mut self.sync,
-        }
-    }
-
-    fn disarm_all(&mut self, timers: &mut Timers<TimerKey>) {
-        for alarm in [&mut self.session, &mut self.revocation, &mut self.join, &mut self.sync] {
-            timers.disarm(alarm);
-        }
-    }
-}
+use crate::timers::Timers;
 
 impl ConsumerGroup {
     /// Gives every member a whole session to come back, and those that have partitions to give up the

@@ -14,10 +14,10 @@ use kohort_protocol::{ErrorCode, Uuid};
 use super::{GroupOffsets, TopicOffsets};
 use crate::config::GroupConfig;
 use crate::group::consumer::Allowed;
+use crate::group::entry::{Group, GroupEntry, Groups};
 use crate::group::record::{CommittedOffset, GroupRecord, LONGEST_NAME};
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry, Groups};
 use crate::metadata::{MetadataImage, TopicImage};
 
 /// Handles an OffsetCommit: adds the records to the outcome and returns the response.

@@ -6,9 +6,9 @@ use kohort_protocol::messages::offset_delete::{
     OffsetDeleteResponseTopic,
 };
 
+use crate::group::entry::{Group, GroupEntry, Groups};
 use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
-use crate::group::{Group, GroupEntry, Groups};
 
 /// Handles an OffsetDelete: adds the tombstones to the outcome and returns the response.
 pub(crate) fn delete(

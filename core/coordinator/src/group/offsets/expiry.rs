@@ -25,9 +25,9 @@ use kohort_protocol::Uuid;
 
 use super::StoredOffset;
 use crate::group::classic::{ClassicGroup, ClassicState};
+use crate::group::entry::{GroupEntry, Groups};
 use crate::group::record::GroupRecord;
 use crate::group::turn::Turn;
-use crate::group::{GroupEntry, Groups};
 use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
 

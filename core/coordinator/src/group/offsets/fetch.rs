@@ -14,7 +14,7 @@ use kohort_protocol::messages::offset_fetch::{
 use kohort_protocol::{ErrorCode, Uuid};
 
 use super::{GroupOffsets, StoredOffset};
-use crate::group::Groups;
+use crate::group::entry::Groups;
 use crate::metadata::MetadataImage;
 
 /// Handles an OffsetFetch.
