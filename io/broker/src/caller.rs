@@ -5,8 +5,7 @@
 //! look at a number.
 
 use crate::alarm::Alarm;
-use crate::groups::Groups;
-use kohort_coordinator::{Closing, ConnectionId};
+use kohort_coordinator::ConnectionId;
 use std::net::IpAddr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,15 +35,14 @@ impl Caller {
         }
     }
 
-    /// Makes the connection known with the first name its client gives.
-    pub(crate) fn name(&self, groups: &Groups, client_id: Option<&str>, host: IpAddr) {
-        self.named.call_once(|| {
-            groups.connection_opened(
-                self.connection,
-                client_id.unwrap_or_default(),
-                &client_host(host),
-            );
-        });
+    /// Makes the connection known if nothing did before: with the first name its client gives.
+    pub(crate) fn make_known(&self, known: impl FnOnce()) {
+        self.named.call_once(known);
+    }
+
+    /// Tells whether a client has given its name.
+    pub(crate) fn is_known(&self) -> bool {
+        self.named.is_completed()
     }
 
     /// Takes in that a member of a shard speaks, which may just begin. Returns whether that shows whose the
@@ -63,13 +61,6 @@ impl Caller {
     /// Tells whether a member of that shard, or of one that shares its bit, spoke.
     pub(crate) fn spoke_to(&self, shard: i32) -> bool {
         self.shards.load(Ordering::Relaxed) & bit(shard) != 0
-    }
-
-    /// Makes known that the connection is over.
-    pub(crate) fn end(&self, groups: &Groups, closing: Closing) {
-        if self.named.is_completed() {
-            groups.connection_closed(self, closing);
-        }
     }
 }
 

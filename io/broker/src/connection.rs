@@ -19,14 +19,15 @@
 use crate::caller::Caller;
 use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::{FrameReader, SMALL_BUFFER};
-use crate::listener::stopped;
-use crate::metrics::{Kind, Stage};
 use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
 use crate::quiet::Quiet;
 use crate::request::{Answer, Ends, Response};
 use crate::request_memory::{Held, Share};
+use crate::stopping::stopped;
+use crate::timing::Timing;
 use kohort_coordinator::Closing;
+use kohort_protocol::ApiKey;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -125,7 +126,7 @@ pub(crate) async fn serve(
     counters.created.add(1);
     let end = connection.run(&mut stream, stopping).await;
     counters.closed.add(1);
-    caller.end(&node.groups, end.closing());
+    node.groups.connection_closed(&caller, end.closing());
     let end = match end {
         End::ClosedByPeer { inside_request: true } => {
             End::Fault("the peer closed inside a request".to_owned())
@@ -149,16 +150,6 @@ pub(crate) async fn serve(
             }
         }
     }
-}
-
-/// When a request passed its stages.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    kind: Kind,
-    received: Instant,
-    started: Instant,
-    handled: Instant,
-    answered: Instant,
 }
 
 struct Connection {
@@ -320,8 +311,7 @@ impl Connection {
                 }
                 answer => {
                     // What others hold on to of their requests is small, and may be for minutes.
-                    let api = &dispatch::APIS[usize::from(kind.api)];
-                    let held = held.filter(|_| api.overlap == Overlap::Produce);
+                    let held = held.filter(|_| kind.api == ApiKey::Produce);
                     self.in_flight.push_back((answer, timing, held));
                     self.overlap = Some(overlap);
                 }
@@ -340,12 +330,11 @@ impl Connection {
                 }
             }
             Response::Silence => {
-                self.count(timing, timing.answered);
+                timing.count(&self.node.metrics.requests, timing.answered);
                 return Ok(());
             }
             Response::WithErrors(errors, response) => {
-                let key = dispatch::APIS[usize::from(timing.kind.api)].key;
-                self.node.metrics.requests.errors(key, &errors);
+                self.node.metrics.requests.errors(timing.kind.api, &errors);
                 return self.send(*response, timing);
             }
             Response::Throttled(wait, response) => {
@@ -363,22 +352,9 @@ impl Connection {
     fn count_sent(&mut self) -> Instant {
         let now = Instant::now();
         while let Some(timing) = self.outgoing.next_sent() {
-            self.count(timing, now);
+            timing.count(&self.node.metrics.requests, now);
         }
         now
-    }
-
-    /// Counts a request that is over.
-    fn count(&self, timing: Timing, sent: Instant) {
-        let Timing { kind, received, started, handled, answered } = timing;
-        let stages = [
-            (Stage::Total, sent - received),
-            (Stage::RequestQueue, started - received),
-            (Stage::Local, handled - started),
-            (Stage::Remote, answered - handled),
-            (Stage::ResponseSend, sent - answered),
-        ];
-        self.node.metrics.requests.answered(kind, &stages);
     }
 
     fn may_start_next(&self) -> bool {

@@ -120,7 +120,7 @@ pub(crate) enum Unanswerable {
 
 /// Returns the class of requests with that key.
 pub(crate) fn overlap(key: i16) -> Overlap {
-    find(key).map_or(Overlap::Alone, |at| APIS[at].overlap)
+    find(key).map_or(Overlap::Alone, |api| api.overlap)
 }
 
 /// A request that was started.
@@ -144,11 +144,10 @@ pub(crate) fn start(
         Err(error) => return unreadable(&frame, error),
     };
     let version = header.api_version;
-    let Some(at) = find(header.api_key) else {
+    let Some(api) = find(header.api_key) else {
         return Err(Unanswerable::UnknownApi(header.api_key));
     };
-    let api = &APIS[at];
-    let kind = Kind { api: at as u8, version };
+    let kind = Kind { api: api.key, version };
     node.metrics.requests.received(kind, frame.len());
     if !api.accepted.contains(version) {
         if api.key == ApiKey::ApiVersions {
@@ -158,7 +157,7 @@ pub(crate) fn start(
         let served = api.accepted;
         return Err(Unanswerable::UnsupportedVersion { key: api.key, version, served });
     }
-    caller.name(&node.groups, header.client_id.as_deref(), ends.peer.ip());
+    node.groups.caller_named(caller, header.client_id.as_deref(), ends.peer.ip());
     let context = Context {
         api_key: api.key,
         version,
@@ -196,12 +195,12 @@ fn unreadable(frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable
         return Err(Unanswerable::Header(error));
     };
     if key == Some(ApiKey::ApiVersions as i16)
-        && let Some(at) = key.and_then(find)
-        && !APIS[at].accepted.contains(version)
+        && let Some(api) = key.and_then(find)
+        && !api.accepted.contains(version)
     {
         let answer = handlers::api_versions::unsupported(correlation_id);
         return Ok(Started {
-            kind: Kind { api: at as u8, version },
+            kind: Kind { api: ApiKey::ApiVersions, version },
             overlap: Overlap::Alone,
             answer,
         });
@@ -209,9 +208,9 @@ fn unreadable(frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable
     Err(Unanswerable::Header(error))
 }
 
-/// Returns the place in [`APIS`] of the API with that key.
-fn find(key: i16) -> Option<usize> {
-    APIS.binary_search_by_key(&key, |api| api.key as i16).ok()
+/// Returns the API with that key.
+fn find(key: i16) -> Option<&'static Api> {
+    APIS.binary_search_by_key(&key, |api| api.key as i16).ok().map(|at| &APIS[at])
 }
 
 #[cfg(test)]

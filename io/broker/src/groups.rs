@@ -4,24 +4,25 @@
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, client_host};
 use crate::clock::Clock;
 use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::{OFFSETS_TOPIC, Topic};
-use crate::config::{BrokerConfig, LiveConfig, Settings};
+use crate::config::{BrokerConfig, LiveConfig};
 use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
 use kohort_coordinator::{
-    Closing, ConnectionId, GroupCall, GroupConfig, GroupRequest, GroupResponse, MigrationPolicy,
-    RequestContext, SurveyedGroup, partition_for, split,
+    Closing, GroupCall, GroupRequest, GroupResponse, RequestContext, SurveyedGroup, partition_for,
+    split,
 };
 use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -270,14 +271,20 @@ impl Groups {
         Answers::Several(sent)
     }
 
-    /// Takes in that a connection is open under a client's name.
-    pub(crate) fn connection_opened(&self, connection: ConnectionId, id: &str, host: &str) {
-        self.shared.clients.lock().opened(self.clock.now(), connection, id, host);
+    /// Takes in whose a connection is, by the first name its client gives.
+    pub(crate) fn caller_named(&self, caller: &Caller, client_id: Option<&str>, host: IpAddr) {
+        caller.make_known(|| {
+            let (id, host) = (client_id.unwrap_or_default(), client_host(host));
+            self.shared.clients.lock().opened(self.clock.now(), caller.connection, id, &host);
+        });
     }
 
     /// Takes in that a connection is over, and tells the shards whose members spoke over it if a process
     /// may have died with it.
     pub(crate) fn connection_closed(&self, caller: &Caller, closing: Closing) {
+        if !caller.is_known() {
+            return;
+        }
         let ended = self.shared.clients.lock().closed(self.clock.now(), caller.connection, closing);
         // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
         if *self.stopping.borrow() {
@@ -363,55 +370,6 @@ impl Groups {
         self.shared.loads()
     }
 }
-
-/// Returns what the settings in force mean to a shard.
-pub(crate) fn group_config(config: &LiveConfig) -> GroupConfig {
-    let (settings, typed) = (config.settings(), config.typed());
-    // What is not set follows from rules of the coordinator's own.
-    let explicit = |name, value| settings.explicit(name).map(|_| value);
-    let policy = MigrationPolicy::by_name(&typed.group_consumer_migration_policy);
-    GroupConfig {
-        group_min_session_timeout_ms: typed.group_min_session_timeout_ms,
-        group_max_session_timeout_ms: typed.group_max_session_timeout_ms,
-        group_initial_rebalance_delay_ms: typed.group_initial_rebalance_delay_ms,
-        group_initial_rebalance_quiet_ms: initial_quiet_ms(&settings, &typed),
-        group_max_size: typed.group_max_size as usize,
-        group_disconnect_grace_ms: typed.group_disconnect_grace_ms,
-        group_disconnect_grace_static: typed.group_disconnect_grace_static,
-        offset_metadata_max_bytes: typed.offset_metadata_max_bytes as usize,
-        offsets_retention_ms: i64::from(typed.offsets_retention_minutes) * 60_000,
-        offsets_retention_check_interval_ms: typed.offsets_retention_check_interval_ms,
-        consumer_session_timeout_ms: typed.group_consumer_session_timeout_ms,
-        consumer_heartbeat_interval_ms: explicit(
-            "group.consumer.heartbeat.interval.ms",
-            typed.group_consumer_heartbeat_interval_ms,
-        ),
-        consumer_assignment_interval_ms: explicit(
-            "group.consumer.assignment.interval.ms",
-            typed.group_consumer_assignment_interval_ms,
-        ),
-        consumer_max_size: typed.group_consumer_max_size as usize,
-        consumer_assignors: typed
-            .group_consumer_assignors
-            .iter()
-            .map(|name| Arc::from(name.as_str()))
-            .collect(),
-        consumer_migration_policy: policy.unwrap_or_default(),
-    }
-}
-
-/// Returns after how long without a new member an empty group begins. Who set how long it waits means
-/// that, unless both are set.
-fn initial_quiet_ms(settings: &Settings, typed: &BrokerConfig) -> i32 {
-    let set = |name| settings.explicit(name).is_some();
-    if set("group.initial.rebalance.delay.ms") && !set("group.initial.rebalance.quiet.ms") {
-        return NEVER;
-    }
-    typed.group_initial_rebalance_quiet_ms
-}
-
-/// No quiet ends the wait.
-const NEVER: i32 = -1;
 
 /// Makes the call of a request, and its answer to come.
 fn call(context: RequestContext, request: GroupRequest, shows: bool) -> (ShardCall, PendingAnswer) {

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
-use crate::listener::stopped;
+use crate::stopping::stopped;
 use kohort_storage::{LogDir, StorageError};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,11 @@
 //! Accepts connections, and sees them out when the broker stops.
 
 use crate::admission::{Admission, Pace};
-use crate::connection;
-use crate::descriptors;
 use crate::log_pace::LogPace;
 use crate::node::Node;
 use crate::request::Ends;
+use crate::stopping::stopped;
+use crate::{connection, descriptors};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -118,9 +118,4 @@ async fn accept(listeners: &[TcpListener], connection: u64) -> io::Result<(TcpSt
     let (stream, peer) = accepted?;
     let local = stream.local_addr()?;
     Ok((stream, Ends { connection, peer, local, listener }))
-}
-
-/// Waits until `stopping` is true, or nobody is left to say so.
-pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -4,7 +4,7 @@
 //! passing through ours. If it is not in that memory, it is first brought there on a thread that may
 //! wait for the disk, so that a connection that reads old records holds up no other.
 
-use crate::connection::Timing;
+use crate::timing::Timing;
 use bytes::{Buf, Bytes};
 use kohort_storage::FileRecords;
 use rustix::io::Errno;

@@ -1,7 +1,7 @@
 //! One partition as the handlers see it: its log, its leader epoch, and who waits for it.
 
 use crate::config::{BrokerConfig, TopicConfig};
-use crate::metrics::PartitionCounters;
+use crate::partition_counters::PartitionCounters;
 use crate::purgatory::Waiters;
 use kohort_log::PartitionConfig;
 use kohort_protocol::compression::Compression;

@@ -3,8 +3,8 @@
 //! Ids come in blocks that the metadata log has handed out for good, so none is ever given twice,
 //! not even across a crash; what is left of a block when the broker stops is never used.
 
+use crate::cluster::api_error::ApiError;
 use crate::cluster::command::ControllerHandle;
-use crate::cluster::decide::ApiError;
 use parking_lot::Mutex;
 use std::ops::Range;
 

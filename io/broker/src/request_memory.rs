@@ -9,8 +9,8 @@
 //!
 //! Not counted: what lies in each connection's buffer of small requests.
 
+use crate::counters::Counter;
 use crate::log_pace::LogPace;
-use crate::metrics::Counter;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -21,13 +21,12 @@ mod timer;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::metadata::Metadata;
-use crate::config::LiveConfig;
-use crate::groups::group_config;
-use crate::listener::stopped;
+use crate::config::{LiveConfig, group_config};
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::quiet::{Gate, Quiet};
 use crate::random;
+use crate::stopping::stopped;
 use announce::announce;
 use batch::BatchWriter;
 use kohort_coordinator::{

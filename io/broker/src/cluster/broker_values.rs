@@ -5,7 +5,7 @@
 //! Most of these properties change nothing here. A value that Kafka would refuse is refused all the
 //! same: whoever tries a change here first would otherwise find out there.
 
-use super::decide::ApiError;
+use super::api_error::ApiError;
 use crate::config::{self, Settings, split_list};
 use kohort_protocol::ErrorCode;
 use std::collections::BTreeMap;

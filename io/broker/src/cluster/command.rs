@@ -1,6 +1,7 @@
 //! What the controller can be asked, and the handle to ask it.
 
-use super::decide::{ApiError, NewTopic};
+use super::api_error::ApiError;
+use super::decide::NewTopic;
 use super::decide_configs::ConfigChange;
 use super::record::{MetadataRecord, Resource};
 use super::state::ClusterState;

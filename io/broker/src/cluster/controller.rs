@@ -8,8 +8,9 @@
 //!
 //! [`decide`]: super::decide
 
+use super::api_error::ApiError;
 use super::command::{Command, ConfigEdit, ControllerHandle, CreatedTopic, Growth, Results};
-use super::decide::{self, ApiError, NewTopic};
+use super::decide::{self, NewTopic};
 use super::decide_configs;
 use super::metadata::Metadata;
 use super::record::{MetadataRecord, Resource, ResourceKind};

@@ -3,31 +3,14 @@
 //! Nothing here changes anything: the controller appends what is returned and replays it once it
 //! is durable.
 
+use super::api_error::ApiError;
 use super::decide_configs::check_topic_values;
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
+use super::topic_name::check_topic_name;
 use crate::config::{Settings, check_topic_property};
 use kohort_protocol::{ErrorCode, Uuid};
 use std::collections::BTreeMap;
-
-/// Why a change was refused, as the client will be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ApiError {
-    pub(crate) code: ErrorCode,
-    pub(crate) message: Option<String>,
-}
-
-impl ApiError {
-    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()) }
-    }
-}
-
-impl From<ErrorCode> for ApiError {
-    fn from(code: ErrorCode) -> Self {
-        Self { code, message: None }
-    }
-}
 
 /// A topic somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,27 +43,8 @@ const PARTITIONS_PER_REQUEST: i32 = 10_000;
 /// The most records one request may add to the metadata's log, as in Kafka, where a request is one
 /// batch: so a topic of its own of ten thousand partitions is one record too many.
 const RECORDS_PER_REQUEST: usize = 10_000;
-const TOPIC_NAME_MAX: usize = 249;
 /// What tools take for the log of metadata, which is no topic.
 const METADATA_TOPIC: &str = "__cluster_metadata";
-
-/// Says why a name cannot be a topic's, if it cannot.
-pub(crate) fn check_topic_name(name: &str) -> Result<(), ApiError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let reason = if name.is_empty() {
-        "it is empty".to_owned()
-    } else if name == "." || name == ".." {
-        format!("`{name}` is a folder's name")
-    } else if name.len() > TOPIC_NAME_MAX {
-        format!("`{name}` is longer than {TOPIC_NAME_MAX} characters")
-    } else if !name.chars().all(legal) {
-        format!("`{name}` has characters other than ASCII letters, digits, `.`, `_` and `-`")
-    } else {
-        return Ok(());
-    };
-    let message = format!("this cannot be a topic's name: {reason}");
-    Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message))
-}
 
 /// Refuses a request whose topics would have too many partitions together, whatever else is wrong
 /// with them.

@@ -1,9 +1,10 @@
 //! What a request to change properties leads to: records to append, or why not.
 
+use super::api_error::ApiError;
 use super::broker_values;
-use super::decide::{ApiError, check_topic_name};
 use super::record::{MetadataRecord, Resource, ResourceKind};
 use super::state::ClusterState;
+use super::topic_name::check_topic_name;
 use crate::config::{
     self, GroupProperty, Kind, Settings, TopicConfig, TopicProperty, check_group_property,
     check_group_values, check_topic_property, list_with,

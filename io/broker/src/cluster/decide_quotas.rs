@@ -1,6 +1,6 @@
 //! What a request to change quotas leads to: records to append, or why not.
 
-use super::decide::ApiError;
+use super::api_error::ApiError;
 use super::record::MetadataRecord;
 use super::state::ClusterState;
 use crate::quota::rules::{Part, QuotaEntity};

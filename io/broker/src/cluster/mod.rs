@@ -5,6 +5,7 @@
 //!                                     └─ replayed at start ─┘
 //! ```
 
+pub(crate) mod api_error;
 mod broker_values;
 pub(crate) mod command;
 pub(crate) mod controller;
@@ -16,5 +17,7 @@ pub(crate) mod metadata;
 pub(crate) mod record;
 pub(crate) mod remake;
 pub(crate) mod scram;
+mod scram_credential;
 pub(crate) mod state;
+pub(crate) mod topic_name;
 pub(crate) mod topics;

@@ -5,7 +5,7 @@
 //! keeps in a file of its own. Records of other types and fields this broker has no use for are
 //! passed over, so that the log can grow.
 
-use super::scram::{ScramCredential, ScramMechanism};
+use super::scram_credential::{ScramCredential, ScramMechanism};
 use crate::quota::rules::QuotaEntity;
 use bytes::Bytes;
 use kohort_protocol::{DecodeError, DecodeErrorKind, EncodeError, Reader, Uuid, Writer};

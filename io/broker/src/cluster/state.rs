@@ -3,7 +3,7 @@
 //! [`ClusterState::apply`] is the only writer, live and at start alike. The other methods look.
 
 use super::record::{MetadataRecord, Resource, ResourceKind};
-use super::scram::{ScramCredential, ScramMechanism};
+use super::scram_credential::{ScramCredential, ScramMechanism};
 use crate::config::{Settings, TopicConfig};
 use crate::quota::rules::QuotaRules;
 use kohort_protocol::Uuid;

@@ -6,6 +6,7 @@
 
 mod broker_properties;
 mod cross_checks;
+mod group_config;
 mod group_properties;
 mod inert_properties;
 mod listeners;
@@ -16,6 +17,7 @@ mod topic_properties;
 mod value;
 
 pub use broker_properties::{APPLIED_PROPERTIES, BrokerConfig, Effect, Property};
+pub(crate) use group_config::group_config;
 pub(crate) use group_properties::{
     CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, check_group_property, check_group_values,
     group_properties,

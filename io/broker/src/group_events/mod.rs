@@ -16,7 +16,7 @@ use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::EVENTS_TOPIC;
-use crate::listener::stopped;
+use crate::stopping::stopped;
 use kohort_coordinator::{Handovers, Rebalance};
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;

@@ -6,8 +6,8 @@
 //! * Changes are checked, durable before the answer, and in force with it.
 //! * Properties of client metrics and loggers cannot be set.
 
+use crate::cluster::api_error::ApiError;
 use crate::cluster::command::ConfigEdit;
-use crate::cluster::decide::ApiError;
 use crate::cluster::decide_configs::{ConfigChange, ConfigOperation};
 use crate::cluster::record::{Resource, ResourceKind};
 use crate::node::Node;

@@ -4,7 +4,7 @@
 //! * 1 is flexible.
 //! * Changes are checked, durable before the answer, and in force with it.
 
-use crate::cluster::decide::ApiError;
+use crate::cluster::api_error::ApiError;
 use crate::cluster::decide_quotas::{QuotaChange, alter_quotas};
 use crate::node::Node;
 use crate::quota::rules::{CLIENT_ID, IP, QuotaEntity, USER};

@@ -8,8 +8,9 @@
 //!   nothing is done, as in Kafka.
 
 use super::config_entries::topic_entries;
+use crate::cluster::api_error::ApiError;
 use crate::cluster::command::CreatedTopic;
-use crate::cluster::decide::{ApiError, NewTopic};
+use crate::cluster::decide::NewTopic;
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::ErrorCode;

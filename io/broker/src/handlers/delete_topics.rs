@@ -2,7 +2,7 @@
 //!
 //! * 5 adds an error message; 6 takes topic ids as well as names.
 
-use crate::cluster::decide::ApiError;
+use crate::cluster::api_error::ApiError;
 use crate::cluster::topics::Topic;
 use crate::node::Node;
 use crate::request::{Answer, Context};

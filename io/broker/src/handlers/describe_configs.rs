@@ -9,8 +9,9 @@
 //!   refused.
 
 use super::config_entries::{self, Entry};
-use crate::cluster::decide::{ApiError, check_topic_name};
+use crate::cluster::api_error::ApiError;
 use crate::cluster::record::ResourceKind;
+use crate::cluster::topic_name::check_topic_name;
 use crate::config::{Kind, Source};
 use crate::node::Node;
 use crate::request::{Answer, Context};

@@ -1,6 +1,6 @@
 //! DescribeProducers (key 61), version 0: the idempotent producers a partition remembers (KIP-664).
 
-use crate::cluster::decide::check_topic_name;
+use crate::cluster::topic_name::check_topic_name;
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::messages::describe_producers::{

@@ -4,7 +4,7 @@
 //! and `max.request.partition.size.limit` allow, and a cursor to go on from.
 
 use super::TOPIC_OPERATIONS;
-use crate::cluster::decide::check_topic_name;
+use crate::cluster::topic_name::check_topic_name;
 use crate::cluster::topics::Topic;
 use crate::node::Node;
 use crate::request::{Answer, Context};

@@ -18,11 +18,11 @@ use crate::cluster::topics::Topic;
 use crate::fetch_frame;
 use crate::fetch_session::{Plan, PlanKind, Told, TopicKey, Wanted};
 use crate::group_events::GroupEvents;
-use crate::listener::stopped;
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::purgatory::Waiter;
 use crate::request::{Answer, Context, Response};
+use crate::stopping::stopped;
 use kohort_protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchableTopicResponse, LeaderIdAndEpoch,
     PartitionData,

@@ -7,7 +7,8 @@
 //!   it, with the broker's defaults. It is answered as created: its leader is known at once.
 
 use super::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
-use crate::cluster::decide::{NewTopic, check_topic_name};
+use crate::cluster::decide::NewTopic;
+use crate::cluster::topic_name::check_topic_name;
 use crate::cluster::topics::{Topic, is_internal};
 use crate::node::Node;
 use crate::request::{Answer, Context};

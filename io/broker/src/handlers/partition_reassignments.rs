@@ -4,7 +4,8 @@
 //! * 45/1 may forbid another number of replicas.
 //! * There is one broker: a partition can be assigned to where it is, no move is ever under way.
 
-use crate::cluster::decide::{ApiError, check_assignment};
+use crate::cluster::api_error::ApiError;
+use crate::cluster::decide::check_assignment;
 use crate::node::Node;
 use crate::request::{Answer, Context};
 use kohort_protocol::messages::alter_partition_reassignments::{

@@ -10,7 +10,6 @@
 //! written, so that neither locks nor memory grow with what the broker holds. [`table`] declares every
 //! metric.
 
-mod counters;
 mod health;
 mod http;
 mod lag;
@@ -20,13 +19,14 @@ mod requests;
 mod scrape;
 mod table;
 
-pub(crate) use counters::{Counter, Gauge};
 pub(crate) use http::HttpServer;
 pub(crate) use requests::{Kind, RequestMetrics, Stage};
 pub use table::{METRICS, MetricFamily, MetricKind};
 
 use crate::admission::Refusal;
 use crate::cluster::topics::Topic;
+use crate::counters::{Counter, Gauge};
+use crate::partition_counters::PartitionCounters;
 
 /// Everything a broker counts for its operator, but what its partitions count themselves.
 #[derive(Debug, Default)]
@@ -78,18 +78,6 @@ pub(crate) struct GroupMetrics {
     pub(crate) disconnected_members: Counter,
 }
 
-/// What is counted of one partition.
-#[derive(Debug, Default)]
-pub(crate) struct PartitionCounters {
-    pub(crate) messages_in: Counter,
-    pub(crate) bytes_in: Counter,
-    pub(crate) bytes_out: Counter,
-    pub(crate) produce_requests: Counter,
-    pub(crate) failed_produce_requests: Counter,
-    pub(crate) fetch_requests: Counter,
-    pub(crate) failed_fetch_requests: Counter,
-}
-
 impl Metrics {
     /// Keeps what the partitions of a deleted topic have counted.
     pub(crate) fn topic_is_gone(&self, topic: &Topic) {
@@ -98,20 +86,5 @@ impl Metrics {
                 sum.add(counter.get());
             }
         }
-    }
-}
-
-impl PartitionCounters {
-    /// Returns the counters in the order of their declaration.
-    fn all(&self) -> [&Counter; 7] {
-        [
-            &self.messages_in,
-            &self.bytes_in,
-            &self.bytes_out,
-            &self.produce_requests,
-            &self.failed_produce_requests,
-            &self.fetch_requests,
-            &self.failed_fetch_requests,
-        ]
     }
 }

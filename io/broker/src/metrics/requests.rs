@@ -1,15 +1,17 @@
 //! What is counted of requests: how many, how large, and how long each stage took.
 
-use super::counters::{Counter, Sharded};
-use crate::dispatch::APIS;
+use crate::counters::{Counter, Sharded};
 use kohort_protocol::{ApiKey, ErrorCode};
 use kohort_storage::{DurationCounts, Durations};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// No API has more versions than this; the test below holds it.
 const VERSIONS_MAX: usize = 24;
+/// No API has a greater number; the same.
+const APIS_MAX: usize = 128;
 /// Stages that are measured.
 const STAGES: usize = 5;
 
@@ -28,10 +30,10 @@ pub(crate) enum Stage {
     ResponseSend,
 }
 
-/// Which API, by its place in [`APIS`], and version a request is of.
+/// Which API and version a request is of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
-    pub(crate) api: u8,
+    pub(crate) api: ApiKey,
     pub(crate) version: i16,
 }
 
@@ -43,12 +45,19 @@ pub(crate) struct RequestMetrics {
     errors: Mutex<BTreeMap<(i16, ErrorCode), u64>>,
 }
 
+/// By the number of the API. Most are never asked for.
 #[derive(Debug)]
-struct PerApi(Vec<ApiMetrics>);
+struct PerApi([OnceLock<Box<ApiMetrics>>; APIS_MAX]);
 
 impl Default for PerApi {
     fn default() -> Self {
-        Self(APIS.iter().map(|_| ApiMetrics::default()).collect())
+        Self([const { OnceLock::new() }; APIS_MAX])
+    }
+}
+
+impl PerApi {
+    fn of(&self, api: ApiKey) -> &ApiMetrics {
+        self.0[api as usize].get_or_init(Box::default)
     }
 }
 
@@ -71,7 +80,7 @@ pub(crate) struct ApiCounts {
 impl RequestMetrics {
     /// Counts a request that was received.
     pub(crate) fn received(&self, kind: Kind, bytes: usize) {
-        let api = &self.apis.mine().0[usize::from(kind.api)];
+        let api = self.apis.mine().of(kind.api);
         if let Some(counter) = api.by_version.get(kind.version as usize) {
             counter.add(1);
         }
@@ -81,7 +90,7 @@ impl RequestMetrics {
     /// Counts the durations of a request that was answered. Those of nothing are left out here and
     /// made up for in [`counts`](Self::counts): most requests pass some stages in no time.
     pub(crate) fn answered(&self, kind: Kind, stages: &[(Stage, Duration)]) {
-        let api = &self.apis.mine().0[usize::from(kind.api)];
+        let api = self.apis.mine().of(kind.api);
         for (stage, duration) in stages {
             if !duration.is_zero() || *stage == Stage::Total {
                 api.stages[*stage as usize].record(*duration);
@@ -104,15 +113,14 @@ impl RequestMetrics {
 
     /// Returns what was counted of the APIs that were asked for.
     pub(crate) fn counts(&self) -> Vec<ApiCounts> {
-        let sum = |(index, api): (usize, &crate::dispatch::Api)| {
+        let sum = |key: ApiKey| {
             let mut counts = ApiCounts {
-                key: api.key,
+                key,
                 by_version: [0; VERSIONS_MAX],
                 bytes: 0,
                 stages: std::array::from_fn(|_| DurationCounts::default()),
             };
-            for shard in self.apis.all() {
-                let shard = &shard.0[index];
+            for shard in self.apis.all().filter_map(|shard| shard.0[key as usize].get()) {
                 for (sum, counter) in counts.by_version.iter_mut().zip(&shard.by_version) {
                     *sum += counter.get();
                 }
@@ -127,9 +135,9 @@ impl RequestMetrics {
             }
             counts
         };
-        APIS.iter()
-            .enumerate()
-            .map(sum)
+        ApiKey::ALL
+            .iter()
+            .map(|key| sum(*key))
             .filter(|counts| counts.by_version.iter().any(|count| *count > 0))
             .collect()
     }
@@ -147,16 +155,16 @@ mod tests {
 
     #[test]
     fn every_version_of_every_api_has_a_counter() {
-        for api in APIS {
+        for api in crate::dispatch::APIS {
             assert!((api.advertised.max as usize) < VERSIONS_MAX, "{:?}", api.key);
         }
-        assert!(APIS.len() < usize::from(u8::MAX));
+        assert!(ApiKey::ALL.iter().all(|api| (*api as usize) < APIS_MAX));
     }
 
     #[test]
     fn a_stage_that_takes_no_time_counts_as_passed_at_once() {
         let metrics = RequestMetrics::default();
-        let kind = Kind { api: 0, version: 3 };
+        let kind = Kind { api: ApiKey::Produce, version: 3 };
         metrics.received(kind, 100);
         let ms = Duration::from_millis;
         metrics.answered(kind, &[(Stage::Total, ms(2)), (Stage::Remote, Duration::ZERO)]);

@@ -2,9 +2,9 @@
 
 use super::page::Page;
 use super::requests::Stage;
-use super::table;
-use super::{PartitionCounters, health, lag, process};
+use super::{health, lag, process, table};
 use crate::node::Node;
+use crate::partition_counters::PartitionCounters;
 use crate::request_memory::RequestMemory;
 use kohort_protocol::ApiKey;
 use kohort_storage::LogCounters;

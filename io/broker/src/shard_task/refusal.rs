@@ -1,7 +1,7 @@
 //! Answers those who call a shard that does not serve.
 
 use super::{ShardMessage, Survey};
-use crate::listener::stopped;
+use crate::stopping::stopped;
 use kohort_protocol::ErrorCode;
 use std::pin::pin;
 use tokio::sync::{mpsc, watch};
