@@ -1,8 +1,10 @@
 //! The house rules of this repository, as tests: what a reviewer would otherwise have to remember.
 //!
 //! The rules are in `tests/`, one file per subject: `crates.rs` for what `cargo metadata` knows
-//! (layer edges, licences, sources, lints), `files.rs` for the text of sources and documents. This
-//! library only reads the repository for them.
+//! (layer edges, licences, sources, lints), `files.rs` for the text of sources and documents,
+//! `circles.rs` for what files use of each other. This library only reads the repository for them.
+
+pub mod modules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -6,14 +6,15 @@
 
 mod chain;
 mod even;
+mod numbers;
 mod racks;
 mod uneven;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use kohort_protocol::TopicPartition;
 
+use self::numbers::{Member, Topic};
 use self::racks::Racks;
 use crate::{Assignment, ClusterTopics, MemberId, MemberSubscription};
 
@@ -33,9 +34,6 @@ impl Default for Claims {
 /// The generation of a member that was never in one, or is too old to say.
 pub(crate) const NO_GENERATION: i32 = -1;
 
-/// A member's number.
-type Member = usize;
-
 /// For each partition its new owner; `None` only if nobody subscribes or it is withheld.
 pub(crate) type Owners = Vec<Option<Member>>;
 
@@ -47,16 +45,6 @@ enum Previous {
     Owner(Member),
     /// Several members claim it in the same generation.
     Disputed,
-}
-
-/// A topic that somebody subscribes to.
-struct Topic<'a> {
-    name: &'a Arc<str>,
-    /// The number of its first partition.
-    start: usize,
-    partitions: usize,
-    /// The subscribers' numbers, growing.
-    subscribers: Vec<Member>,
 }
 
 /// A group to be served.

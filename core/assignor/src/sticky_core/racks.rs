@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Member, Topic};
+use super::numbers::{Member, Topic};
 use crate::{ClusterTopics, MemberId, MemberSubscription};
 
 /// See the [module](self).

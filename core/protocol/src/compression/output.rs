@@ -1,6 +1,6 @@
 //! The bounded buffer that decoders write into.
 
-use super::{Compression, DecompressError};
+use super::codec::{Compression, DecompressError};
 
 /// A reusable buffer with a fill mark and a limit.
 ///
