@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use kohort_log::cleaner::{
-    AbortedTransaction, BatchFate, CleanPass, IndexPass, Indexed, OffsetMap, RoundLimits,
+    AbortedTransaction, BatchFate, CleanPass, CleanStats, IndexPass, Indexed, OffsetMap,
+    RoundLimits,
 };
 use kohort_log::producer_state::{LastOfProducer, ProducerStates, SequenceCheck};
 use kohort_protocol::compression::{Compression, Compressor, Decompressor};
@@ -69,6 +70,10 @@ impl Round {
 
     /// Returns what becomes of each batch, in the form it has afterwards.
     fn run(&self, batches: &[Bytes]) -> Vec<Option<Bytes>> {
+        self.run_with_stats(batches).0
+    }
+
+    fn run_with_stats(&self, batches: &[Bytes]) -> (Vec<Option<Bytes>>, CleanStats) {
         let mut index = IndexPass::new(OffsetMap::new(self.memory, [1, 2]), self.from);
         index.add_aborted(self.aborted.iter().copied());
         for batch in batches {
@@ -86,7 +91,8 @@ impl Round {
             BatchFate::Rewritten(bytes) => Some(bytes),
             BatchFate::Dropped => None,
         };
-        batches.iter().map(after).collect()
+        let left = batches.iter().map(after).collect();
+        (left, clean.stats())
     }
 }
 
@@ -188,9 +194,58 @@ fn tombstone_beyond_a_full_map_gets_no_horizon() {
 }
 
 #[test]
+fn tombstone_beyond_a_full_map_outlives_its_horizon() {
+    let log = [plain(4, &[("a", Some("1"))]), plain(5, &[("b", Some("2")), ("a", None)])];
+    let with_horizon = Round::at(0).run(&log)[1].clone().unwrap();
+    // The smallest map takes three keys, so of this round nothing from `a` on is known.
+    let full = plain(0, &[("x", Some("1")), ("y", Some("2")), ("z", Some("3"))]);
+    let log = [full, log[0].clone(), with_horizon];
+    let after = Round { memory: 0, ..Round::at(i64::MAX) }.run(&log);
+    assert_eq!(after, log.map(Some), "the tombstone must not go before what it deletes");
+}
+
+#[test]
+fn tombstone_that_is_superseded_sets_no_horizon() {
+    let log = [plain(0, &[("b", Some("1")), ("a", None)]), plain(2, &[("a", Some("2"))])];
+    let after = Round::at(0).run(&log);
+    assert_eq!(offsets(after[0].as_ref()), [0]);
+    assert_eq!(BatchHeader::parse(after[0].as_ref().unwrap()).unwrap().delete_horizon(), None);
+}
+
+#[test]
 fn records_without_a_key_go() {
     let after = Round::at(0).run(&[plain(0, &[("", Some("1")), ("a", Some("2"))])]);
     assert_eq!(offsets(after[0].as_ref()), [1]);
+    let after = Round::at(0).run(&[plain(0, &[("a", Some("1"))]), plain(1, &[("", Some("2"))])]);
+    assert_eq!(after[1], None, "also behind the last key of the round");
+}
+
+#[test]
+fn first_pass_reaches_to_the_end_of_a_segment_whatever_is_missing_there() {
+    let mut index = IndexPass::new(OffsetMap::new(0, [1, 2]), 0);
+    index.batch(&BatchRef::parse(&plain(0, &[("a", Some("1"))])).unwrap()).unwrap();
+    index.segment_ends(10);
+    assert_eq!(index.finish().latest(), 9);
+}
+
+#[test]
+fn round_tells_what_it_read_and_what_it_left() {
+    let log = [
+        plain(0, &[("a", Some("1"))]),
+        plain(1, &[("a", Some("2")), ("", Some("3")), ("b", Some("4"))]),
+        plain(4, &[("c", Some("5"))]),
+    ];
+    let read = log.iter().map(|batch| batch.len() as u64).sum();
+    let (after, stats) = Round::at(0).run_with_stats(&log);
+    assert_eq!(offsets(after[1].as_ref()), [1, 3]);
+    let expected = CleanStats {
+        bytes_read: read,
+        bytes_kept: after.iter().flatten().map(|batch| batch.len() as u64).sum(),
+        records_read: 5,
+        records_kept: 3,
+        without_key: 1,
+    };
+    assert_eq!(stats, expected);
 }
 
 #[test]
@@ -291,6 +346,51 @@ fn commit_marker_stays_as_long_as_a_record_of_its_transaction() {
     let second = Round::at(5).run(&[log[1].clone()]);
     let horizon = BatchHeader::parse(second[0].as_ref().unwrap()).unwrap().delete_horizon();
     assert_eq!(horizon, Some(5 + DELETE_RETENTION));
+}
+
+#[test]
+fn each_transaction_of_a_producer_ends_in_its_own_way() {
+    let log = [
+        transactional(0, &[("a", Some("1"))]),
+        marker(1, MarkerKind::Commit),
+        transactional(2, &[("b", Some("aborted"))]),
+        marker(3, MarkerKind::Abort),
+        transactional(4, &[("c", Some("3"))]),
+        marker(5, MarkerKind::Commit),
+    ];
+    let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 2 }];
+    let round = Round { aborted, ..Round::at(0) };
+    let mut expected = log.clone().map(Some);
+    expected[2] = None;
+    assert_eq!(round.run(&log), expected);
+    // The next round still hears of the aborted one, of which only the marker is left.
+    let next = round.run(&[log[3].clone(), log[4].clone(), log[5].clone()]);
+    assert_eq!(next[1..], [Some(log[4].clone()), Some(log[5].clone())]);
+}
+
+#[test]
+fn what_a_producer_commits_after_it_aborted_supersedes_what_was() {
+    let log = [
+        plain(0, &[("a", Some("1"))]),
+        transactional(1, &[("b", Some("aborted"))]),
+        marker(2, MarkerKind::Abort),
+        transactional(3, &[("a", Some("2"))]),
+        marker(4, MarkerKind::Commit),
+    ];
+    let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 1 }];
+    let after = Round { aborted, ..Round::at(0) }.run(&log);
+    assert_eq!((after[0].as_ref(), offsets(after[3].as_ref())), (None, vec![3]));
+}
+
+#[test]
+fn marker_is_not_superseded_by_a_record_whose_key_has_its_bytes() {
+    const KEY_OF_A_COMMIT_MARKER: &str = "\0\0\0\x01";
+    let log = [
+        transactional(0, &[("a", Some("1"))]),
+        marker(1, MarkerKind::Commit),
+        plain(2, &[(KEY_OF_A_COMMIT_MARKER, Some("2"))]),
+    ];
+    assert_eq!(Round::at(0).run(&log), log.map(Some));
 }
 
 #[test]

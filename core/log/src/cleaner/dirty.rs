@@ -71,7 +71,6 @@ impl Cleanable {
         });
         let limit = too_young
             .map_or(active.base_offset, |segment| segment.base_offset)
-            .min(active.base_offset)
             .min(log.last_stable_offset)
             .max(first_dirty);
         // A segment is cleaned as a whole or not at all.
@@ -84,8 +83,7 @@ impl Cleanable {
         let cleanable = dirty.iter().take_while(|segment| segment.base_offset < first_uncleanable);
         let waiting_since =
             dirty.iter().map(|segment| segment.first_timestamp).filter(|&at| at > 0).min();
-        let overdue_at =
-            waiting_since.map(|at| at.saturating_add(config.max_compaction_lag_ms.max(0)));
+        let overdue_at = waiting_since.map(|at| at.saturating_add(config.max_compaction_lag_ms));
         let overdue = overdue_at.is_some_and(|at| at < now);
         let old_enough_at =
             too_young.map(|s| s.max_timestamp.saturating_add(config.min_compaction_lag_ms));
@@ -159,6 +157,13 @@ mod tests {
         (0..count).map(segment).collect()
     }
 
+    /// Looks at segments no round has read, all of whose transactions are decided.
+    fn of(segments: &[SegmentSummary], config: &PartitionConfig, log_end: i64) -> Cleanable {
+        let (log_start, cleaned_to, last_stable_offset) = (0, 0, log_end);
+        let log = DirtyLog { segments, log_start, log_end, last_stable_offset, cleaned_to };
+        Cleanable::of(&log, config, NOW)
+    }
+
     fn look(config: &PartitionConfig, cleaned_to: i64, last_stable_offset: i64) -> Cleanable {
         let log = DirtyLog {
             segments: &segments(5),
@@ -225,6 +230,15 @@ mod tests {
         let found = look(&config, 0, 50);
         assert_eq!(summary(found), (0, 20, 0, 200), "the third one is less than the lag ago");
         assert_eq!(found.look_again_at, Some(2999 + NOW - 2000));
+        let exactly = PartitionConfig { min_compaction_lag_ms: NOW - 2999, ..config };
+        assert_eq!(look(&exactly, 0, 50).first_uncleanable, 30, "the third one is as old as that");
+    }
+
+    #[test]
+    fn without_a_least_lag_no_segment_is_too_young_whatever_its_records_say() {
+        let mut segments = segments(2);
+        segments[0].max_timestamp = NOW + 1;
+        assert_eq!(of(&segments, &PartitionConfig::default(), 20).cleanable_bytes, 100);
     }
 
     #[test]
@@ -241,5 +255,20 @@ mod tests {
         assert_eq!(waits(NOW - 2002), (true, None), "it waits for a millisecond too long");
         assert_eq!(waits(NOW - 2001), (false, Some(NOW + 1)));
         assert_eq!(waits(i64::MAX), (false, None));
+    }
+
+    #[test]
+    fn records_without_a_time_wait_for_nothing() {
+        let mut segments = segments(2);
+        segments[0].first_timestamp = -1;
+        let config = PartitionConfig { max_compaction_lag_ms: 1, ..PartitionConfig::default() };
+        assert!(!of(&segments, &config, 20).overdue);
+    }
+
+    #[test]
+    fn log_of_which_nothing_may_be_cleaned_is_not_due_however_long_it_waits() {
+        let config = PartitionConfig { max_compaction_lag_ms: 1, ..PartitionConfig::default() };
+        let found = look(&config, 0, 0);
+        assert!(found.overdue && !found.is_due(&config));
     }
 }

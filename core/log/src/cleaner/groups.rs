@@ -48,9 +48,10 @@ mod tests {
                 .collect();
             group_segments(&segments, 100, 1 << 33)
         };
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
             ("none", &[], &[]),
             ("fit exactly", &[(0, 60), (10, 40), (20, 1), ((1 << 33) - 1, 1)], &[2, 1, 1]),
+            ("one byte too many", &[(0, 60), (10, 30), (20, 11), (30, 1), (FAR, 1)], &[2, 2, 1]),
             ("too large alone", &[(0, 500), (10, 500), ((1 << 33) - 5, 5)], &[1, 1, 1]),
             ("as far as an index reaches", &[(0, 1), (5, 1), (FAR, 1)], &[2, 1]),
             ("one offset too far", &[(0, 1), (5, 1), (FAR + 1, 1)], &[1, 1, 1]),

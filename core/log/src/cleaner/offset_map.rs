@@ -203,6 +203,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_hash_otherwise_under_another_seed() {
+        let hash = |seed| OffsetMap::new(0, seed).hash(b"key");
+        let [here, there, elsewhere] = [[1, 2], [3, 2], [1, 4]].map(hash);
+        assert_ne!(here[..2], there[..2]);
+        assert_ne!(here[2], elsewhere[2]);
+    }
+
+    #[test]
     fn offset_too_far_from_the_first_one_ends_the_round() {
         let mut map = OffsetMap::new(1 << 16, [0, 0]);
         map.put(b"a", 100).unwrap();

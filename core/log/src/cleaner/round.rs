@@ -253,8 +253,7 @@ impl<'a> CleanPass<'a> {
         if kept == 0 {
             return Ok(fate_if_empty(self));
         }
-        let needs_horizon =
-            ((tombstones && judged) || (control && useless)) && !header.has_delete_horizon();
+        let needs_horizon = ((tombstones && judged) || useless) && !header.has_delete_horizon();
         if kept == header.record_count as u64 && !needs_horizon {
             return Ok(BatchFate::Kept);
         }
