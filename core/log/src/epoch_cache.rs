@@ -110,6 +110,29 @@ mod tests {
     }
 
     #[test]
+    fn first_batch_of_each_epoch_is_noted_and_a_lower_epoch_never() {
+        let mut cache = cache();
+        cache.assign(3, 25);
+        cache.assign(1, 27);
+        let noted: Vec<_> = cache.entries().iter().map(|it| (it.epoch, it.start_offset)).collect();
+        assert_eq!(noted, [(0, 0), (2, 10), (3, 20)]);
+        assert_eq!((cache.latest(), EpochCache::default().latest()), (Some(3), None));
+    }
+
+    #[test]
+    fn entries_from_disk_that_do_not_ascend_are_refused() {
+        let read = |entries: [(i32, i64); 2]| {
+            let entries = entries.map(|(epoch, start_offset)| EpochStart { epoch, start_offset });
+            EpochCache::from_entries(entries.to_vec()).is_some()
+        };
+        assert!(read([(0, 5), (1, 9)]));
+        assert!(read([(0, 5), (1, 5)]), "an epoch may have no records");
+        assert!(!read([(0, 5), (0, 9)]));
+        assert!(!read([(1, 5), (0, 9)]));
+        assert!(!read([(0, 5), (1, 4)]));
+    }
+
+    #[test]
     fn epoch_of_an_offset_is_the_last_one_that_began_at_or_before_it() {
         assert_eq!(cache().epoch_of(9), Some(0));
         assert_eq!(cache().epoch_of(10), Some(2));
@@ -125,5 +148,7 @@ mod tests {
             [EpochStart { epoch: 2, start_offset: 15 }, EpochStart { epoch: 3, start_offset: 20 }]
         );
         assert_eq!(cache.end_offset(0, 4, 30), Some((0, 15)));
+        cache.truncate_front(20);
+        assert_eq!(cache.entries(), [EpochStart { epoch: 3, start_offset: 20 }]);
     }
 }

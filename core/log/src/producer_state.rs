@@ -397,6 +397,41 @@ mod tests {
     }
 
     #[test]
+    fn sequence_used_anew_after_an_epoch_bump_is_no_duplicate() {
+        let mut states = ProducerStates::default();
+        for (epoch, sequence, offset) in [(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)] {
+            assert_eq!(
+                apply(&mut states, batch(1, epoch, sequence, 1, offset)),
+                Ok(SequenceCheck::InSequence),
+                "sequence {sequence} of epoch {epoch}"
+            );
+        }
+    }
+
+    #[test]
+    fn batch_that_is_only_partly_known_is_no_duplicate() {
+        let mut states = ProducerStates::default();
+        apply(&mut states, batch(1, 0, 0, 5, 0)).unwrap();
+        for (sequence, count) in [(0, 4), (0, 6), (1, 4)] {
+            assert_eq!(
+                apply(&mut states, batch(1, 0, sequence, count, 5)),
+                Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+                "{count} records from sequence {sequence} on"
+            );
+        }
+    }
+
+    #[test]
+    fn brokers_own_writes_are_in_sequence_whatever_their_numbers() {
+        let mut states = ProducerStates::default();
+        apply(&mut states, batch(1, 0, 0, 1, 0)).unwrap();
+        for sequence in [0, 7] {
+            let own = batch(1, 0, sequence, 1, 1);
+            assert_eq!(states.check(&own, false), Ok(SequenceCheck::InSequence));
+        }
+    }
+
+    #[test]
     fn sequence_goes_on_at_zero_after_the_largest() {
         let mut states = ProducerStates::default();
         apply(&mut states, batch(1, 0, i32::MAX - 1, 2, 0)).unwrap();
@@ -417,6 +452,15 @@ mod tests {
     }
 
     #[test]
+    fn producer_that_goes_on_appending_is_remembered() {
+        let mut states = ProducerStates::default();
+        states.update(&batch(1, 0, 0, 1, 0), 1000);
+        states.update(&batch(1, 0, 1, 1, 1), 1400);
+        states.remove_expired(1899, 500);
+        assert_eq!(states.len(), 1);
+    }
+
+    #[test]
     fn snapshot_reads_back_and_every_cut_one_is_refused() {
         let mut states = ProducerStates::default();
         for (at, sequence) in (0..12).enumerate() {
@@ -427,6 +471,22 @@ mod tests {
         assert_eq!(ProducerStates::decode(&bytes), Some((states.clone(), bytes.len())));
         for length in 0..bytes.len() {
             assert_eq!(ProducerStates::decode(&bytes[..length]), None);
+        }
+    }
+
+    #[test]
+    fn snapshot_of_a_producer_with_no_batch_or_too_many_is_refused() {
+        const BATCHES_AT: usize = 4 + 8 + 2 + 8;
+        let mut states = ProducerStates::default();
+        for sequence in 0..BATCHES_KEPT as i32 {
+            states.update(&batch(1, 0, sequence, 1, i64::from(sequence)), 50);
+        }
+        let mut bytes = Vec::new();
+        states.encode(i64::MAX, &mut bytes);
+        for kept in [0, BATCHES_KEPT as u8 + 1] {
+            bytes[BATCHES_AT] = kept;
+            let enough = [&bytes[..], &[0; 32]].concat();
+            assert_eq!(ProducerStates::decode(&enough), None, "{kept} batches");
         }
     }
 

@@ -67,6 +67,8 @@ fn jitter(config: &PartitionConfig, seed: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const CREATED: Timestamp = 5_000;
@@ -87,18 +89,25 @@ mod tests {
     #[test]
     fn segment_rolls_by_size_time_and_offset_but_an_empty_one_takes_any_batch() {
         let (active, batch) = (active(), batch());
+        let empty = ActiveSegment { bytes: 0, ..active };
+        let reach = i64::from(i32::MAX);
+        let as_far_as_possible = IncomingBatch { last_offset: 10 + reach, ..batch };
+        let too_far = IncomingBatch { last_offset: 10 + reach + 1, ..batch };
         let cases = [
             ("fits exactly", active, batch, false),
             ("one byte too many", active, IncomingBatch { bytes: 41, ..batch }, true),
             ("too late", active, IncomingBatch { max_timestamp: 1051, ..batch }, true),
             ("no time", active, IncomingBatch { max_timestamp: -1, ..batch }, false),
-            ("too far", active, IncomingBatch { last_offset: 10 + (1 << 31), ..batch }, true),
+            ("as far as an index reaches", active, as_far_as_possible, false),
+            ("too far", active, too_far, true),
             (
                 "empty takes any size",
-                ActiveSegment { bytes: 0, ..active },
+                empty,
                 IncomingBatch { bytes: 1000, max_timestamp: 9999, ..batch },
                 false,
             ),
+            ("empty, as far as possible", empty, as_far_as_possible, false),
+            ("empty, too far", empty, too_far, true),
         ];
         for (name, active, batch, expected) in cases {
             let rolls = must_roll(&config(), &active, &batch, Timestamp::MAX);
@@ -115,8 +124,8 @@ mod tests {
 
     #[test]
     fn jitter_closes_segments_earlier_each_at_a_time_of_its_own() {
-        let config = PartitionConfig { segment_ms: 1000, segment_jitter_ms: 400, ..config() };
-        let rolls_at = |seed: u64| {
+        let rolls_at = |segment_jitter_ms: i64, seed: u64| {
+            let config = PartitionConfig { segment_ms: 1000, segment_jitter_ms, ..config() };
             let active = ActiveSegment { seed, ..active() };
             let rolls = |age| {
                 must_roll(
@@ -128,7 +137,10 @@ mod tests {
             };
             (0..=1001).find(|&age| rolls(age)).expect("later than segment.ms it rolls in any case")
         };
-        let ages: std::collections::BTreeSet<i64> = (0..50).map(rolls_at).collect();
-        assert!(ages.len() > 20 && ages.iter().all(|age| (602..=1001).contains(age)), "{ages:?}");
+        for (jitter, least) in [(400, 602), (5000, 2)] {
+            let ages: BTreeSet<i64> = (0..50).map(|seed| rolls_at(jitter, seed)).collect();
+            let within = ages.iter().all(|age| (least..=1001).contains(age));
+            assert!(ages.len() > 20 && within, "jitter {jitter}: {ages:?}");
+        }
     }
 }

@@ -124,20 +124,38 @@ mod tests {
 
     #[test]
     fn entries_are_an_interval_apart_and_carry_the_greatest_time_before_them() {
-        let entries =
-            build(&[(0, 0, 10), (5, 3000, 50), (9, 5000, 20), (12, 8000, 60), (20, 9100, 70)]);
+        let batches = [
+            (0, 0, 10),
+            (5, 3000, 50),
+            (9, 5000, 60),
+            (12, 8000, 20),
+            (20, 9100, 70),
+            (21, 13_195, 0),
+            (22, 13_196, 0),
+        ];
+        let entries = build(&batches);
         assert_eq!(
             entries,
             [
                 IndexEntry { relative_offset: 9, position: 5000, max_timestamp_before: 50 },
                 IndexEntry { relative_offset: 20, position: 9100, max_timestamp_before: 60 },
+                IndexEntry { relative_offset: 22, position: 13_196, max_timestamp_before: 70 },
             ]
         );
         assert_eq!(find(&entries, |e| e.relative_offset <= 8), None);
         assert_eq!(find(&entries, |e| e.relative_offset <= 19), Some(entries[0]));
-        assert_eq!(find(&entries, |e| e.relative_offset <= 99), Some(entries[1]));
+        assert_eq!(find(&entries, |e| e.relative_offset <= 21), Some(entries[1]));
+        assert_eq!(find(&entries, |e| e.relative_offset <= 99), Some(entries[2]));
         // Looking for time 60: everything before position 5000 is older, before 9100 it is not.
         assert_eq!(find(&entries, |e| e.max_timestamp_before < 60), Some(entries[0]));
         assert_eq!(IndexEntry::decode(&entries[0].encode()), entries[0]);
+    }
+
+    #[test]
+    fn first_batch_of_a_segment_has_no_entry_however_small_the_interval() {
+        let mut builder = IndexBuilder::new(0, 0, -1);
+        assert_eq!(builder.add(0, 0, 10), None);
+        assert!(builder.add(1, 1, 5).is_some());
+        assert_eq!(builder.max_timestamp(), 10);
     }
 }
