@@ -103,19 +103,7 @@ fn a_partition_that_cannot_be_read_lets_the_others_go_first() {
         let partition = TopicPartition::new("t", index);
         buffer.assign(partition.clone(), OWNED);
         buffer.start(&partition, PositionEpoch(1), Position::at(0));
-        let delivery = Delivery {
-            partition,
-            epoch: OWNED,
-            position_epoch: PositionEpoch(1),
-            records: Bytes::from_static(b"data"),
-            position: Position::at(0),
-            next: Position::at(1),
-            high_watermark: 1,
-            last_stable_offset: -1,
-            log_start_offset: 0,
-            aborted: Vec::new(),
-        };
-        buffer.push(Chunk { delivery, progress: Progress::default(), hold: () });
+        buffer.push(waiting_in(index, 0));
     }
     let broken = buffer.take().unwrap();
     assert_eq!(broken.delivery.partition.partition, 0);
@@ -128,8 +116,12 @@ fn a_partition_that_cannot_be_read_lets_the_others_go_first() {
 }
 
 fn waiting(offset: i64) -> Chunk<()> {
+    waiting_in(0, offset)
+}
+
+fn waiting_in(index: i32, offset: i64) -> Chunk<()> {
     let delivery = Delivery {
-        partition: zero(),
+        partition: TopicPartition::new("t", index),
         epoch: OWNED,
         position_epoch: PositionEpoch(1),
         records: Bytes::from_static(b"batches"),
@@ -178,4 +170,167 @@ fn an_ownership_that_ends_ends_what_is_apart_and_a_late_rejoin_changes_nothing()
     assert!(matches!(buffer.take_apart(&zero(), OWNED), Apart::Ended));
     assert_eq!(buffer.set_apart(&zero()), Some(next));
     assert!(!buffer.rejoin(&zero(), OWNED) && buffer.is_apart(&zero()));
+}
+
+/// Partitions from 0 on that are read from offset 40 on.
+fn reading(count: i32) -> Buffer<()> {
+    let mut buffer = Buffer::default();
+    for index in 0..count {
+        let partition = TopicPartition::new("t", index);
+        buffer.assign(partition.clone(), OWNED);
+        buffer.start(&partition, PositionEpoch(1), Position::at(40));
+    }
+    buffer
+}
+
+/// Takes all there is: partition and offset of each chunk.
+fn drain(buffer: &mut Buffer<()>) -> Vec<(i32, i64)> {
+    let next = || buffer.take().map(|chunk| chunk.delivery);
+    std::iter::from_fn(next).map(|it| (it.partition.partition, it.position.offset)).collect()
+}
+
+#[test]
+fn partitions_take_turns_and_each_keeps_its_order() {
+    let mut buffer = reading(2);
+    for (index, offset) in [(0, 40), (0, 50), (0, 60), (1, 40), (1, 50)] {
+        assert!(buffer.push(waiting_in(index, offset)));
+    }
+    assert_eq!(drain(&mut buffer), [(0, 40), (1, 40), (0, 50), (1, 50), (0, 60)]);
+}
+
+#[test]
+fn the_rest_of_what_was_taken_comes_before_everything_else() {
+    let mut buffer = reading(2);
+    for (index, offset) in [(0, 40), (0, 50), (1, 40)] {
+        buffer.push(waiting_in(index, offset));
+    }
+    let rest = buffer.take().unwrap();
+    buffer.put_back(rest);
+    assert_eq!(drain(&mut buffer), [(0, 40), (1, 40), (0, 50)]);
+}
+
+#[test]
+fn the_bytes_that_wait_are_counted_and_the_ends_told_even_by_an_answer_without_records() {
+    let mut buffer = reading(1);
+    let size = waiting(40).delivery.records.len();
+    buffer.push(waiting(40));
+    buffer.push(waiting(50));
+    assert_eq!(buffer.bytes(&zero()), 2 * size);
+    let taken = buffer.take().unwrap();
+    assert_eq!(buffer.bytes(&zero()), size);
+    buffer.put_back(taken);
+    assert_eq!(buffer.bytes(&zero()), 2 * size);
+    let mut empty = waiting(60);
+    empty.delivery.records = Bytes::new();
+    empty.delivery.high_watermark = 200;
+    assert!(!buffer.push(empty), "there is nothing to take");
+    assert_eq!(buffer.watermarks(&zero()).unwrap().high_watermark, 200);
+    assert_eq!(drain(&mut buffer), [(0, 40), (0, 50)]);
+    buffer.push(waiting(60));
+    buffer.set_apart(&zero());
+    assert!(matches!(buffer.take_apart(&zero(), OWNED), Apart::Chunk(_)));
+    assert_eq!(buffer.bytes(&zero()), 0);
+}
+
+#[test]
+fn a_paused_partition_keeps_what_waits_until_it_is_resumed() {
+    let mut buffer = reading(2);
+    buffer.push(waiting(40));
+    assert!(!buffer.set_paused(&zero(), true));
+    assert!(buffer.is_paused(&zero()) && buffer.paused().eq([&zero()]));
+    assert!(!buffer.push(waiting(50)), "there is nothing to take");
+    assert!(buffer.push(waiting_in(1, 40)));
+    assert_eq!(drain(&mut buffer), [(1, 40)]);
+    assert!(buffer.set_paused(&zero(), false), "there is something to take");
+    assert_eq!(drain(&mut buffer), [(0, 40), (0, 50)]);
+    assert!(!buffer.is_paused(&zero()) && !buffer.set_paused(&zero(), false));
+}
+
+#[test]
+fn a_pause_outlives_the_ownership_it_was_made_in() {
+    let mut buffer = reading(1);
+    buffer.set_paused(&zero(), true);
+    buffer.assign(zero(), AssignmentEpoch(2));
+    assert!(buffer.is_paused(&zero()));
+}
+
+#[test]
+fn nothing_of_an_earlier_sequence_is_delivered() {
+    let mut buffer = reading(1);
+    buffer.push(waiting(40));
+    buffer.push(waiting(50));
+    let taken = buffer.take().unwrap();
+    buffer.start(&zero(), PositionEpoch(2), Position::at(7));
+    assert_eq!(buffer.bytes(&zero()), 0);
+    assert!(!buffer.give(&zero(), PositionEpoch(1), Position::at(50), true));
+    buffer.put_back(taken);
+    assert!(!buffer.push(waiting(60)));
+    assert!(drain(&mut buffer).is_empty());
+    assert_eq!(buffer.given(&zero()), Some((OWNED, Some(Position::at(7)))));
+}
+
+#[test]
+fn a_suspended_partition_has_no_position_and_takes_nothing() {
+    let mut buffer = reading(1);
+    buffer.push(waiting(40));
+    buffer.suspend(&zero());
+    assert_eq!((buffer.bytes(&zero()), buffer.given(&zero())), (0, Some((OWNED, None))));
+    assert!(buffer.all_given().is_empty() && !buffer.push(waiting(50)));
+    assert!(drain(&mut buffer).is_empty());
+}
+
+#[test]
+fn nothing_of_a_partition_that_is_given_back_is_delivered() {
+    let mut buffer = reading(2);
+    buffer.push(waiting(40));
+    buffer.push(waiting(50));
+    let taken = buffer.take().unwrap();
+    buffer.mark_revoking([&zero()]);
+    assert_eq!(buffer.bytes(&zero()), 0);
+    assert!(!buffer.give(&zero(), PositionEpoch(1), Position::at(50), true));
+    buffer.put_back(taken);
+    assert!(!buffer.push(waiting(60)) && drain(&mut buffer).is_empty());
+    assert_eq!(buffer.set_apart(&zero()), None);
+    assert_eq!(buffer.first_not_apart(), Some(&TopicPartition::new("t", 1)));
+    buffer.set_apart(&TopicPartition::new("t", 1));
+    assert_eq!(buffer.first_not_apart(), None);
+}
+
+#[test]
+fn markers_and_holes_are_processed_with_what_was_before_them() {
+    let mut buffer = reading(1);
+    buffer.give(&zero(), PositionEpoch(1), Position::at(45), false);
+    assert_eq!(processed(&buffer), [45], "nothing waits to be processed");
+    let mut buffer = given();
+    buffer.give(&zero(), PositionEpoch(1), Position::at(65), false);
+    assert_eq!(processed(&buffer), [50], "records before them do");
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [65]);
+}
+
+#[test]
+fn what_a_stream_left_unprocessed_is_so_by_the_poll_after_it_rejoined() {
+    let mut buffer = reading(1);
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(1), Position::at(50), true);
+    buffer.start(&zero(), PositionEpoch(2), Position::at(90));
+    assert_eq!(processed(&buffer), [40], "a seek does not say that the stream is done");
+    buffer.rejoin(&zero(), OWNED);
+    assert_eq!(processed(&buffer), [40]);
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [90]);
+}
+
+#[test]
+fn what_was_lost_after_it_was_given_back_or_by_a_stream_is_not_the_applications() {
+    let mut buffer = reading(2);
+    let one = TopicPartition::new("t", 1);
+    for partition in [zero(), one.clone()] {
+        buffer.give(&partition, PositionEpoch(1), Position::at(50), true);
+    }
+    buffer.mark_revoking([&zero()]);
+    buffer.give_back(|_| true);
+    buffer.set_apart(&one);
+    buffer.lose([&zero(), &one]);
+    assert!(buffer.all_given().is_empty());
 }

@@ -85,6 +85,10 @@ fn commit(committer: &mut Committer, partition: i32, offset: i64) -> CommitTicke
     committer.commit([(partition, offset.into(), Some(OWNED))], 10_000)
 }
 
+fn zero() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
 /// The number, generation and offsets of the one request among the actions.
 fn sent(actions: &[CommitAction]) -> (RequestId, i32, Vec<(i32, i64)>) {
     let [CommitAction::Send { id, request, .. }] = actions else { panic!("{actions:?}") };
@@ -285,4 +289,150 @@ fn outside_the_group_what_was_never_owned_is_committed_and_what_was_is_not() {
     assert_eq!(actions[0], CommitAction::Done { ticket: owned_once, failures });
     let (_, _, offsets) = sent(&actions[1..]);
     assert_eq!(offsets, [(1, 7)]);
+}
+
+#[test]
+fn a_commit_that_is_not_answered_is_made_again_after_a_back_off_unless_a_later_one_was_asked_for() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    commit(&mut committer, 1, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    assert!(!committer.is_idle());
+    assert_eq!(committer.poll_timeout(0), Some(10_000), "only the deadline is waited for");
+    commit(&mut committer, 0, 2);
+    assert_eq!(committer.handle_failure(10, id), [CommitAction::CoordinatorLost(7)]);
+    assert_eq!(committer.handle_failure(11, id), [], "it was another one");
+    let again = committer.poll_timeout(11).expect("a back-off");
+    assert!((10 + 50..10_000).contains(&again), "{again}");
+    assert_eq!(MEMBER.advance(&mut committer, again - 1), []);
+    let (_, _, offsets) = sent(&MEMBER.advance(&mut committer, again));
+    assert_eq!(offsets, [(0, 2), (1, 1)]);
+}
+
+#[test]
+fn a_node_that_is_not_the_coordinator_is_told_of_once_and_the_next_one_asked() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    commit(&mut committer, 1, 1);
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE] {
+        let now = committer.poll_timeout(0).filter(|at| *at < 10_000).unwrap_or(0);
+        let (id, _, _) = sent(&MEMBER.advance(&mut committer, now));
+        let actions = MEMBER.answer(&mut committer, now, id, &[(0, code), (1, code)]);
+        assert_eq!(actions, [CommitAction::CoordinatorLost(7)]);
+    }
+    let (_, _, offsets) = sent(&MEMBER.advance(&mut committer, 5_000));
+    assert_eq!(offsets, [(0, 1), (1, 1)]);
+}
+
+#[test]
+fn a_partition_that_an_answer_leaves_out_is_sent_again() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    let later = commit(&mut committer, 1, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    assert_eq!(MEMBER.answer(&mut committer, 1, id, &[(1, ErrorCode::NONE)]), []);
+    assert_eq!(MEMBER.advance(&mut committer, 2), [], "after a back-off");
+    let (id, _, offsets) = sent(&MEMBER.advance(&mut committer, 1_000));
+    assert_eq!(offsets, [(0, 1)]);
+    let actions = MEMBER.answer(&mut committer, 1_001, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions.last(), Some(&done(later)));
+}
+
+#[test]
+fn a_commit_that_is_refused_for_good_fails_at_once() {
+    let mut committer = committer();
+    let ticket = commit(&mut committer, 0, 1);
+    let (id, _, _) = sent(&MEMBER.advance(&mut committer, 0));
+    let code = ErrorCode::OFFSET_METADATA_TOO_LARGE;
+    let failures = vec![(zero(), CommitFailure::Refused(code))];
+    let actions = MEMBER.answer(&mut committer, 1, id, &[(0, code)]);
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
+    assert!(committer.is_idle());
+    assert_eq!(MEMBER.advance(&mut committer, 1_000), []);
+}
+
+#[test]
+fn a_member_commits_nothing_without_a_generation_or_while_none_are_taken() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    MEMBER.with(|context| {
+        let joining = CommitContext { identity: None, ..*context };
+        assert_eq!(committer.advance(0, &joining), []);
+        let identity = context.identity.clone();
+        let syncing = CommitContext { identity, accepted_now: false, ..*context };
+        assert_eq!(committer.advance(0, &syncing), []);
+        let identity = context.identity.clone();
+        let lost = CommitContext { identity, coordinator: None, ..*context };
+        assert_eq!(committer.advance(0, &lost), []);
+    });
+    sent(&MEMBER.advance(&mut committer, 0));
+}
+
+#[test]
+fn only_a_consumer_whose_partitions_are_assigned_by_hand_commits_what_it_does_not_own() {
+    let mut committer = committer();
+    let ticket = committer.commit([(zero(), 1.into(), None)], 10_000);
+    let failures = vec![(zero(), CommitFailure::NotOwned)];
+    let actions = World { owned: 0, ..MEMBER }.advance(&mut committer, 0);
+    assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
+    committer.commit([(zero(), 2.into(), None)], 10_000);
+    let actions = MEMBER.with(|context| {
+        let manual = CommitContext { identity: None, manual: true, ..*context };
+        committer.advance(0, &manual)
+    });
+    assert_eq!(sent(&actions).2, [(0, 2)]);
+}
+
+#[test]
+fn a_later_commit_of_a_partition_goes_on_when_an_earlier_one_is_too_late() {
+    let mut committer = committer();
+    let early = committer.commit([(zero(), 1.into(), Some(OWNED))], 100);
+    let late = commit(&mut committer, 0, 2);
+    let failures = vec![(zero(), CommitFailure::TimedOut { last: None })];
+    let actions = MEMBER.advance(&mut committer, 100);
+    assert_eq!(actions[0], CommitAction::Done { ticket: early, failures });
+    let (id, _, offsets) = sent(&actions[1..]);
+    assert_eq!(offsets, [(0, 2)]);
+    let actions = MEMBER.answer(&mut committer, 101, id, &[(0, ErrorCode::NONE)]);
+    assert_eq!(actions, [done(late)]);
+}
+
+#[test]
+fn a_commit_that_is_too_late_is_not_sent_any_more() {
+    let mut committer = committer();
+    commit(&mut committer, 0, 1);
+    assert_eq!(MEMBER.advance(&mut committer, 10_000).len(), 1, "it is done, and that is all");
+    assert!(committer.is_idle());
+    assert_eq!(MEMBER.advance(&mut committer, 10_001), []);
+}
+
+#[test]
+fn topics_are_sent_with_their_ids_and_answers_that_name_nothing_else_are_understood() {
+    let mut committer = committer();
+    let [t, u] = ["t", "u"].map(|topic| TopicPartition::new(topic, 0));
+    let both = [(t, 1.into(), Some(OWNED)), (u, 2.into(), Some(OWNED))];
+    let ticket = committer.commit(both, 10_000);
+    let ids = |topic: &str| match topic {
+        "t" => Some(Uuid::from_random([7; 16])),
+        _ => Some(Uuid::ZERO),
+    };
+    let (actions, answered) = MEMBER.with(|context| {
+        let identity = context.identity.clone();
+        let context = CommitContext { identity, topic_id: &ids, ..*context };
+        let actions = committer.advance(0, &context);
+        let (id, _, _) = sent(&actions);
+        let topics = ["", "u"].into_iter().zip([Uuid::from_random([7; 16]), Uuid::ZERO]).map(
+            |(name, id)| OffsetCommitResponseTopic {
+                name: name.to_owned(),
+                topic_id: id,
+                partitions: vec![OffsetCommitResponsePartition::default()],
+            },
+        );
+        let response = OffsetCommitResponse { topics: topics.collect(), ..Default::default() };
+        (actions, committer.handle_response(1, id, response, &context))
+    });
+    let [CommitAction::Send { request, .. }] = &actions[..] else { panic!("{actions:?}") };
+    let topics: Vec<_> = request.topics.iter().map(|it| (&*it.name, it.topic_id)).collect();
+    assert_eq!(topics, [("t", Uuid::from_random([7; 16])), ("u", Uuid::ZERO)]);
+    assert_eq!(answered, [done(ticket)]);
 }
