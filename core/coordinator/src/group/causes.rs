@@ -47,3 +47,17 @@ impl Causes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_beyond_the_limit_are_counted_only() {
+        let mut causes = Causes::new(0);
+        for at in 0..Rebalance::MAX_CAUSES as Timestamp + 2 {
+            causes.add(at, CauseKind::OverCapacity { members: 1 });
+        }
+        assert_eq!((causes.noted.len(), causes.omitted), (Rebalance::MAX_CAUSES, 2));
+    }
+}

@@ -352,3 +352,182 @@ pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kohort_protocol::messages::leave_group::MemberResponse;
+    use kohort_protocol::messages::list_groups::ListedGroup;
+    use kohort_protocol::messages::offset_commit::{
+        OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    use kohort_protocol::messages::offset_delete::OffsetDeleteResponseTopic;
+    use kohort_protocol::messages::offset_fetch::OffsetFetchResponseTopics;
+
+    use super::*;
+
+    const REFUSED: ErrorCode = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+    const LOST: ErrorCode = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+
+    #[test]
+    fn heartbeat_succeeds_while_the_coordinator_loads_and_is_refused_otherwise() {
+        let heartbeat: GroupRequest = HeartbeatRequest::default().into();
+        for (error, expected) in [
+            (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NONE),
+            (ErrorCode::NOT_COORDINATOR, ErrorCode::NOT_COORDINATOR),
+        ] {
+            assert_eq!(heartbeat.refuse(4, error), heartbeat_error(expected).into());
+        }
+    }
+
+    #[test]
+    fn refused_commit_names_every_partition_and_its_topic_as_the_version_does() {
+        let id = kohort_protocol::Uuid::from_random([1; 16]);
+        let partitions = [3, 5].map(|partition_index| OffsetCommitRequestPartition {
+            partition_index,
+            ..Default::default()
+        });
+        let topic = OffsetCommitRequestTopic {
+            name: "t".to_owned(),
+            topic_id: id,
+            partitions: partitions.to_vec(),
+        };
+        let commit: GroupRequest =
+            OffsetCommitRequest { topics: vec![topic], ..Default::default() }.into();
+        let none = kohort_protocol::Uuid::ZERO;
+        for (version, name, topic_id) in [(9, "t", none), (10, "", id)] {
+            let GroupResponse::OffsetCommit(answer) = commit.refuse(version, REFUSED) else {
+                panic!("a commit is answered as one");
+            };
+            let [topic] = &answer.topics[..] else { panic!("{answer:?}") };
+            assert_eq!((&*topic.name, topic.topic_id), (name, topic_id));
+            let told: Vec<_> =
+                topic.partitions.iter().map(|it| (it.partition_index, it.error_code)).collect();
+            assert_eq!(told, [(3, REFUSED), (5, REFUSED)]);
+        }
+    }
+
+    #[test]
+    fn members_speak_by_what_keeps_them_in_the_group_and_by_commits_in_their_name() {
+        let member_id = || "m".to_owned();
+        let speaks: [GroupRequest; 5] = [
+            JoinGroupRequest { member_id: member_id(), ..Default::default() }.into(),
+            SyncGroupRequest { member_id: member_id(), ..Default::default() }.into(),
+            HeartbeatRequest { member_id: member_id(), ..Default::default() }.into(),
+            ConsumerGroupHeartbeatRequest {
+                member_id: member_id(),
+                member_epoch: 1,
+                ..Default::default()
+            }
+            .into(),
+            OffsetCommitRequest { member_id: member_id(), ..Default::default() }.into(),
+        ];
+        for request in speaks {
+            let told = (request.speaks_for_a_member(), request.member_id());
+            assert_eq!(told, (true, "m"), "{request:?}");
+            assert!(!request.begins_a_membership(), "{request:?}");
+        }
+        let others: [GroupRequest; 3] = [
+            OffsetCommitRequest::default().into(),
+            OffsetFetchRequest::default().into(),
+            LeaveGroupRequest { member_id: member_id(), ..Default::default() }.into(),
+        ];
+        for request in others {
+            let told = (request.speaks_for_a_member(), request.member_id());
+            assert_eq!(told, (false, ""), "{request:?}");
+            assert!(!request.begins_a_membership(), "{request:?}");
+        }
+        let founders: [GroupRequest; 2] = [
+            JoinGroupRequest::default().into(),
+            ConsumerGroupHeartbeatRequest { member_id: member_id(), ..Default::default() }.into(),
+        ];
+        for request in founders {
+            assert!(request.begins_a_membership(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn answer_whose_records_are_lost_tells_nothing_of_what_they_said() {
+        let group_id = || "g".to_owned();
+        let members = vec![MemberResponse::default()];
+        let topics = vec![OffsetDeleteResponseTopic::default()];
+        let groups = vec![ListedGroup::default()];
+        let cases: [(GroupResponse, GroupResponse); 7] = [
+            (
+                LeaveGroupResponse { members, ..Default::default() }.into(),
+                LeaveGroupResponse { error_code: LOST, ..Default::default() }.into(),
+            ),
+            (
+                OffsetDeleteResponse { topics, ..Default::default() }.into(),
+                OffsetDeleteResponse { error_code: LOST, ..Default::default() }.into(),
+            ),
+            (
+                ListGroupsResponse { groups, ..Default::default() }.into(),
+                ListGroupsResponse { error_code: LOST, ..Default::default() }.into(),
+            ),
+            (
+                OffsetFetchResponse::default().into(),
+                OffsetFetchResponse { error_code: LOST, ..Default::default() }.into(),
+            ),
+            (fetched(ErrorCode::NONE, 7), fetched(LOST, 0)),
+            (
+                DescribeGroupsResponse {
+                    groups: vec![DescribedGroup {
+                        group_id: group_id(),
+                        group_state: "Stable".to_owned(),
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }
+                .into(),
+                GroupRequest::from(DescribeGroupsRequest {
+                    groups: vec![group_id()],
+                    ..Default::default()
+                })
+                .refuse(0, LOST),
+            ),
+            (
+                ConsumerGroupDescribeResponse {
+                    groups: vec![DescribedConsumerGroup {
+                        group_id: group_id(),
+                        group_epoch: 3,
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }
+                .into(),
+                GroupRequest::from(ConsumerGroupDescribeRequest {
+                    group_ids: vec![group_id()],
+                    ..Default::default()
+                })
+                .refuse(0, LOST),
+            ),
+        ];
+        for (answer, expected) in cases {
+            assert_eq!(answer.into_failed(LOST), expected);
+        }
+    }
+
+    #[test]
+    fn answer_that_was_a_refusal_keeps_its_reason_when_records_are_lost() {
+        let refused: [GroupResponse; 7] = [
+            join_error(9, REFUSED, "m".to_owned()).into(),
+            sync_error(REFUSED).into(),
+            heartbeat_error(REFUSED).into(),
+            LeaveGroupResponse { error_code: REFUSED, ..Default::default() }.into(),
+            OffsetDeleteResponse { error_code: REFUSED, ..Default::default() }.into(),
+            ConsumerGroupHeartbeatResponse { error_code: REFUSED, ..Default::default() }.into(),
+            fetched(REFUSED, 0),
+        ];
+        for answer in refused {
+            assert_eq!(answer.clone().into_failed(LOST), answer);
+        }
+    }
+
+    /// The answer to a fetch of one group with so many topics.
+    fn fetched(error_code: ErrorCode, topics: usize) -> GroupResponse {
+        let topics = vec![OffsetFetchResponseTopics::default(); topics];
+        let group_id = "g".to_owned();
+        let group = OffsetFetchResponseGroup { group_id, error_code, topics };
+        OffsetFetchResponse { groups: vec![group], ..Default::default() }.into()
+    }
+}

@@ -136,6 +136,10 @@ fn share_out<T>(
 
 #[cfg(test)]
 mod tests {
+    use kohort_protocol::messages::list_groups::ListedGroup;
+    use kohort_protocol::messages::offset_fetch::OffsetFetchRequestGroup;
+    use kohort_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
+
     use super::*;
 
     #[test]
@@ -167,5 +171,74 @@ mod tests {
         let ids: Vec<_> = whole.results.iter().map(|result| &*result.group_id).collect();
         // The one named again is answered once.
         assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[test]
+    fn whatever_is_asked_about_several_groups_each_is_answered_for() {
+        let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        let describe =
+            DescribeGroupsRequest { groups: names(), include_authorized_operations: true };
+        let consumer = ConsumerGroupDescribeRequest {
+            group_ids: names(),
+            include_authorized_operations: true,
+        };
+        let group = |group_id| OffsetFetchRequestGroup { group_id, ..Default::default() };
+        let fetch = OffsetFetchRequest {
+            groups: names().into_iter().map(group).collect(),
+            require_stable: true,
+            ..Default::default()
+        };
+        for request in [describe.into(), consumer.into(), fetch.into()] {
+            let request: GroupRequest = request;
+            let parts = split(request, 50);
+            let places: Vec<i32> = parts.iter().map(|(partition, _)| *partition).collect();
+            assert_eq!(places, [47, 48, 49]);
+            let options_stay = parts.iter().all(|(_, part)| match part {
+                GroupRequest::DescribeGroups(part) => part.include_authorized_operations,
+                GroupRequest::ConsumerGroupDescribe(part) => part.include_authorized_operations,
+                GroupRequest::OffsetFetch(part) => part.require_stable,
+                other => panic!("{other:?}"),
+            });
+            assert!(options_stay, "{parts:?}");
+            let refused = parts.iter().map(|(_, part)| part.refuse(8, ErrorCode::NOT_COORDINATOR));
+            let ids: Vec<String> = match merge(refused) {
+                Some(GroupResponse::DescribeGroups(whole)) => {
+                    whole.groups.into_iter().map(|group| group.group_id).collect()
+                }
+                Some(GroupResponse::ConsumerGroupDescribe(whole)) => {
+                    whole.groups.into_iter().map(|group| group.group_id).collect()
+                }
+                Some(GroupResponse::OffsetFetch(whole)) => {
+                    whole.groups.into_iter().map(|group| group.group_id).collect()
+                }
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(ids, names());
+        }
+    }
+
+    #[test]
+    fn before_there_was_a_list_a_fetch_was_about_one_group() {
+        let fetch = OffsetFetchRequest { group_id: "b".to_owned(), ..Default::default() };
+        assert_eq!(split(fetch.clone().into(), 50), [(48, fetch.into())]);
+    }
+
+    #[test]
+    fn list_is_asked_of_every_partition_and_its_first_error_counts() {
+        let request = ListGroupsRequest::default();
+        let parts = split(request.clone().into(), 3);
+        assert_eq!(parts, [0, 1, 2].map(|partition| (partition, request.clone().into())));
+        let answer = |group_id: &str, error_code| {
+            let group = ListedGroup { group_id: group_id.to_owned(), ..Default::default() };
+            ListGroupsResponse { error_code, groups: vec![group], ..Default::default() }.into()
+        };
+        let (loading, moved) =
+            (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR);
+        let answers = [answer("a", ErrorCode::NONE), answer("b", loading), answer("c", moved)];
+        let Some(GroupResponse::ListGroups(whole)) = merge(answers) else {
+            panic!("a ListGroups is answered as one");
+        };
+        let ids: Vec<_> = whole.groups.iter().map(|group| &*group.group_id).collect();
+        assert_eq!((whole.error_code, &ids[..]), (loading, &["a", "b", "c"][..]));
     }
 }
