@@ -24,14 +24,11 @@ impl ClassicGroup {
         request: &OffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
         let generation = request.generation_id_or_member_epoch;
-        let (member_id, instance_id) = (&request.member_id, request.group_instance_id.as_deref());
+        let member_id = &request.member_id;
         if generation < 0 && self.is_empty() {
             return Ok(());
         }
-        if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
-        }
-        self.check_member(member_id, instance_id)?;
+        self.check_member(member_id, request.group_instance_id.as_deref())?;
         if generation != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }

@@ -83,10 +83,7 @@ impl ClassicGroup {
         if request.generation_id != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }
-        match self.state {
-            ClassicState::Empty => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
-            _ => self.refresh_session(turn, member_id),
-        }
+        self.refresh_session(turn, member_id);
         self.hear(turn, member_id);
         match self.state {
             ClassicState::PreparingRebalance { .. } => Err(ErrorCode::REBALANCE_IN_PROGRESS),
