@@ -296,6 +296,12 @@ fn range_gives_the_first_members_the_larger_ranges_of_each_topic() {
         &[("a", &["t0", "unknown"]), ("b", &["t0"]), ("c", &["t0"]), ("d", &["unknown"])],
         "a: t0-0 | b: t0-1 | c:  | d: ",
     );
+    check(
+        &RangeAssignor,
+        &[("t", 6)],
+        &[("a", &["t"]), ("b", &["t"]), ("c", &["t"]), ("d", &["t"])],
+        "a: t-0 t-1 | b: t-2 t-3 | c: t-4 | d: t-5",
+    );
 }
 
 #[test]
@@ -377,8 +383,12 @@ fn the_newer_generation_wins_a_partition_and_a_draw_gives_it_to_nobody_at_first(
     let assignor = CooperativeStickyAssignor::default();
     let newer = group(claim(4, &[0, 1]), claim(5, &[1]));
     assert_eq!(show(&assignor.assign(&cluster, &newer)), "a: t-0 | b: t-1");
+    let older = group(claim(5, &[1]), claim(4, &[0, 1]));
+    assert_eq!(show(&assignor.assign(&cluster, &older)), "a: t-1 | b: t-0");
     let draw = group(claim(5, &[0, 1]), claim(5, &[1]));
     assert_eq!(show(&assignor.assign(&cluster, &draw)), "a: t-0 | b: ");
+    let twice = group(claim(5, &[0, 0]), claim(5, &[1]));
+    assert_eq!(show(&assignor.assign(&cluster, &twice)), "a: t-0 | b: t-1", "of one member");
 }
 
 #[test]
@@ -391,6 +401,9 @@ fn an_older_leaders_protocol_takes_the_generation_from_the_user_data() {
     let group = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
     let result = CooperativeStickyAssignor::default().assign(&cluster(&[("t", 1)]), &group);
     assert_eq!(show(&result), "a:  | b: t-0");
+    let mut own = CooperativeStickyAssignor::default();
+    own.on_assignment(&Assignment::default(), 9);
+    assert_eq!(own.subscription_user_data().as_deref(), Some(&[0, 0, 0, 9][..]));
 }
 
 /// A topic `t` of which each partition has a replica in each of these racks.
@@ -442,6 +455,22 @@ fn sticky_keeps_only_what_is_near() {
     let cluster = in_racks(&[&["r1"], &["r1"], &["r2"], &["r2"]]);
     // What moves is withheld until its owner has given it back.
     assert_eq!(show(&cooperative.assign(&cluster, &group)), "a: t-0 | b: t-3");
+}
+
+#[test]
+fn sticky_lets_a_member_without_a_rack_keep_what_it_has() {
+    for nowhere in [None, Some(Arc::from(""))] {
+        let mut group = members_in_racks(&[("a", "r1"), ("b", "r2")]);
+        group.get_mut("a").unwrap().rack_id = nowhere;
+        let own =
+            |list: [i32; 2]| Assignment::from(list.map(|it| TopicPartition::new("t", it)).to_vec());
+        let before = [("a", own([2, 3])), ("b", own([0, 1]))];
+        let before: Assignments = before.map(|(id, part)| (id.to_owned(), part)).into();
+        remember("sticky", &mut group, &before, 1);
+        let cluster = in_racks(&[&["r1"], &["r1"], &["r2"], &["r2"]]);
+        let after = StickyAssignor::default().assign(&cluster, &group);
+        assert_eq!(show(&after), "a: t-2 t-3 | b: t-0 t-1");
+    }
 }
 
 #[test]
@@ -529,6 +558,16 @@ fn subscriptions_and_assignments_survive_their_bytes() {
     let plain =
         MemberSubscription { user_data: subscription.user_data.clone(), ..wants(&["t", "u"]) };
     assert_eq!(MemberSubscription::from_bytes(&oldest).unwrap(), plain);
+    let owned_partitions = subscription.owned_partitions.clone();
+    let with_owned = MemberSubscription { owned_partitions, ..plain };
+    let first = subscription.to_bytes(1).unwrap();
+    assert_eq!(MemberSubscription::from_bytes(&first).unwrap(), with_owned);
+    let with_generation = MemberSubscription { generation_id: Some(0), ..with_owned };
+    let second = with_generation.to_bytes(2).unwrap();
+    assert_eq!(MemberSubscription::from_bytes(&second).unwrap(), with_generation);
+    let nowhere = MemberSubscription { rack_id: Some(Arc::from("")), ..with_generation.clone() };
+    let third = nowhere.to_bytes(3).unwrap();
+    assert_eq!(MemberSubscription::from_bytes(&third).unwrap(), with_generation);
 
     let assignment = Assignment { partitions: subscription.owned_partitions, user_data: None };
     let bytes = assignment.to_bytes(Assignment::VERSION).unwrap();
