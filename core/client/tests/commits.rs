@@ -46,7 +46,7 @@ fn working() -> (World, Taken) {
         _ => None,
     });
     let processed = vec![(TopicPartition::new("t", 0), epoch.unwrap(), Position::at(10))];
-    (world, Taken { consumed: Some(Position::at(20)), processed })
+    (world, Taken { consumed: Some(Position::at(20)), processed, idle_since: None })
 }
 
 #[test]

@@ -55,10 +55,12 @@ impl Topic {
 pub struct Taken {
     pub consumed: Option<Position>,
     pub processed: Vec<(TopicPartition, AssignmentEpoch, Position)>,
+    /// Since when it has not polled, unless it waits in a poll.
+    pub idle_since: Option<Timestamp>,
 }
 
 /// One that says nothing of it.
-pub const POLLING: Taken = Taken { consumed: None, processed: Vec::new() };
+pub const POLLING: Taken = Taken { consumed: None, processed: Vec::new(), idle_since: None };
 
 impl Application for Taken {
     fn buffered(&self, _partition: &TopicPartition) -> usize {
@@ -86,7 +88,7 @@ impl Application for Taken {
     }
 
     fn idle_since(&self) -> Option<Timestamp> {
-        None
+        self.idle_since
     }
 }
 
