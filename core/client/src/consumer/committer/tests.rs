@@ -270,7 +270,10 @@ fn whoever_closes_gives_up_its_commits_in_time_to_leave() {
     let mut committer = committer();
     let ticket = commit(&mut committer, 0, 1);
     sent(&MEMBER.advance(&mut committer, 0));
+    assert!(committer.is_committing([zero()].into_iter()));
+    assert!(!committer.is_committing([TopicPartition::new("t", 1)].into_iter()));
     committer.hurry(500);
+    committer.hurry(900);
     let actions = MEMBER.advance(&mut committer, 500);
     let failures = vec![(TopicPartition::new("t", 0), CommitFailure::TimedOut { last: None })];
     assert_eq!(actions, [CommitAction::Done { ticket, failures }]);
@@ -307,6 +310,9 @@ fn a_commit_that_is_not_answered_is_made_again_after_a_back_off_unless_a_later_o
     assert_eq!(MEMBER.advance(&mut committer, again - 1), []);
     let (_, _, offsets) = sent(&MEMBER.advance(&mut committer, again));
     assert_eq!(offsets, [(0, 2), (1, 1)]);
+    let late = [(0, ErrorCode::NONE), (1, ErrorCode::NONE)];
+    assert_eq!(MEMBER.answer(&mut committer, again, id, &late), [], "what it answers is over");
+    assert_eq!(committer.handle_failure(again, id), []);
 }
 
 #[test]
