@@ -47,7 +47,7 @@ pub(super) fn beat(words: &Words<'_>) -> Parsed<GroupRequest> {
         member_id: words.member(),
         member_epoch,
         instance_id: words.instance(),
-        rack_id: words.option("rack").map(str::to_owned),
+        rack_id: words.rack(),
         rebalance_timeout_ms: words.millis("rebalance", if joins { 60_000 } else { -1 })?,
         subscribed_topic_names: topics,
         subscribed_topic_regex: words.option("regex").map(|regex| match regex {

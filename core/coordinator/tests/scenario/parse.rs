@@ -25,7 +25,8 @@
 //! log group g .. | log group-tombstone g | log offset-tombstone g t/0 | log unknown 99
 //! ```
 //!
-//! The group is `g` unless said otherwise, `-` is the empty name and `long` one of 40 000 bytes. A label may end in `'` to tell a retry from the original.
+//! The group is `g` unless said otherwise; of names, `-` is the empty one, `blank` one of spaces and `long` one of
+//! 40 000 bytes. A label may end in `'` to tell a retry from the original.
 
 use std::collections::BTreeSet;
 
@@ -138,22 +139,29 @@ impl<'a> Words<'a> {
     }
 
     pub(super) fn group(&self) -> String {
-        match self.option("group") {
-            Some("-") => String::new(),
-            Some("long") => "x".repeat(40_000),
-            group => group.unwrap_or("g").to_owned(),
-        }
+        named(self.option("group").unwrap_or("g"))
     }
 
     pub(super) fn member(&self) -> String {
-        self.names.long(self.option("member").unwrap_or_default())
+        named(&self.names.long(self.option("member").unwrap_or_default()))
     }
 
     pub(super) fn instance(&self) -> Option<String> {
-        self.option("instance").map(|name| match name {
-            "long" => "x".repeat(40_000),
-            name => name.to_owned(),
-        })
+        self.option("instance").map(named)
+    }
+
+    pub(super) fn rack(&self) -> Option<String> {
+        self.option("rack").map(named)
+    }
+}
+
+/// Returns what a word of a scenario stands for where a name is wanted.
+fn named(word: &str) -> String {
+    match word {
+        "-" => String::new(),
+        "blank" => " \t ".to_owned(),
+        "long" => "x".repeat(40_000),
+        word => word.to_owned(),
     }
 }
 

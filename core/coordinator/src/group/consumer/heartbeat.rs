@@ -103,17 +103,17 @@ fn check(
     let invalid = |why: &str| Err(Refusal::new(ErrorCode::INVALID_REQUEST, why));
     let epoch = request.member_epoch;
     let brings_its_id = context.api_version >= FIRST_VERSION_WITH_OWN_IDS;
-    if request.member_id.is_empty() && (brings_its_id || epoch > 0 || epoch == LEAVE_EPOCH) {
+    if is_blank(&request.member_id) && (brings_its_id || epoch > 0 || epoch == LEAVE_EPOCH) {
         return invalid("the member id is empty");
     }
-    if request.group_id.is_empty() {
+    if is_blank(&request.group_id) {
         return invalid("the group id is empty");
     }
     if let Err(error) = check_group_id(&request.group_id) {
         return Err(Refusal::new(error, "the group id is too long"));
     }
     let named = [&request.instance_id, &request.rack_id];
-    if named.iter().any(|name| name.as_deref() == Some("")) {
+    if named.iter().any(|name| name.as_deref().is_some_and(is_blank)) {
         return invalid("an instance id or rack that is given is empty");
     }
     let options = [&request.instance_id, &request.rack_id, &request.subscribed_topic_regex];
@@ -151,6 +151,11 @@ fn check(
         return Err(Refusal::new(ErrorCode::UNSUPPORTED_ASSIGNOR, why));
     }
     Ok(())
+}
+
+/// Tells whether there is nothing to a name but spaces and control characters, as Java's `trim` sees it.
+fn is_blank(name: &str) -> bool {
+    name.bytes().all(|byte| byte <= b' ')
 }
 
 /// A heartbeat on its way through the group.
