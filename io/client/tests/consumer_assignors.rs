@@ -125,7 +125,7 @@ impl Assignor for Panics {
 }
 
 #[tokio::test]
-async fn an_assignor_that_panics_ends_the_membership_and_poll_says_why() {
+async fn an_assignor_that_panics_keeps_its_member_out_of_the_group_and_poll_says_why() {
     let servers = bootstrap();
     for at in ["user data", "assign", "on assignment"] {
         let topic = unique("panics");
@@ -139,7 +139,8 @@ async fn an_assignor_that_panics_ends_the_membership_and_poll_says_why() {
         assert_eq!(group_id, topic);
         assert!(why.starts_with("assignor `panics` panicked: "), "{why}");
         assert!(why.contains("a mistake of the application's"), "{why}");
-        // The consumer goes on with what needs no group.
+        // It is tried again, and told again, and the consumer goes on with what needs no group.
+        assert!(matches!(consumer.poll(PATIENCE).await, Err(PollError::Group(_))));
         assert!(consumer.health().await.unwrap().group.is_some());
         consumer.assign(partitions(&topic, 1)).await.unwrap();
         assert!(consumer.poll(Duration::from_millis(10)).await.unwrap().is_empty());

@@ -24,13 +24,84 @@ async fn a_group_that_refuses_a_consumer_is_named_until_it_is_in_one() {
     let health = consumer.health().await.unwrap();
     assert_eq!(health.group.unwrap().to_string(), error.to_string());
     assert!(health.member.is_none_or(|(_, generation)| generation < 0));
-    consumer.subscribe([&topic]).unwrap();
-    let again = consumer.poll(PATIENCE).await.unwrap_err();
-    assert!(matches!(again, PollError::Group(_)), "asked anew, refused anew: {again}");
+    for _ in 0..3 {
+        let again = consumer.poll(PATIENCE).await.unwrap_err();
+        assert_eq!(again.to_string(), error.to_string(), "it asked again");
+        assert!(again.is_retriable());
+    }
     let welcome = member_with_session(&servers, "g", PATIENCE).build().unwrap();
     welcome.subscribe([&topic]).unwrap();
     own(&welcome, 1).await;
     assert!(welcome.health().await.unwrap().group.is_none());
+}
+
+/// A group as large as it may be has room for another member once one has left; until then that hears of
+/// each refusal, and of nothing more: a refusal that lasts must not turn a loop of polls into a busy one.
+#[tokio::test]
+async fn a_member_that_finds_its_group_full_comes_in_when_there_is_room() {
+    let one = &[("group.max.size", "1"), ("group.consumer.max.size", "1")];
+    let broker = OwnBroker::start_with(folder(), 0, None, one);
+    let (servers, topic) = (broker.servers(), unique("full"));
+    create_topic(&servers, &topic, 1).await;
+    for protocol in ["classic", "consumer"] {
+        let start = || {
+            let member = Consumer::builder().bootstrap_servers(&servers).group_id(protocol);
+            let member = member.set("group.protocol", protocol).build().unwrap();
+            member.subscribe([&topic]).unwrap();
+            member
+        };
+        let first = start();
+        own(&first, 1).await;
+        let second = start();
+        for _ in 0..3 {
+            let error = second.poll(PATIENCE).await.unwrap_err();
+            assert!(error.to_string().contains("GROUP_MAX_SIZE_REACHED"), "{error}");
+            assert_eq!(
+                second.health().await.unwrap().group.map(|it| it.to_string()),
+                Some(error.to_string())
+            );
+        }
+        assert!(first.close(PATIENCE).await);
+        support::until(|| async {
+            let _ = second.poll(Duration::from_millis(20)).await;
+            (second.assignment().len() == 1).then_some(())
+        })
+        .await;
+        assert!(second.health().await.unwrap().group.is_none());
+        assert!(second.close(PATIENCE).await);
+    }
+}
+
+#[tokio::test]
+async fn what_ended_a_membership_is_told_again_by_whoever_has_waited() {
+    let broker = OwnBroker::start(folder(), 0, None);
+    let (servers, topic) = (broker.servers(), unique("fenced"));
+    create_topic(&servers, &topic, 1).await;
+    let start = || {
+        let member = Consumer::builder().bootstrap_servers(&servers).group_id("g");
+        let member = member.set("group.instance.id", "i").set("heartbeat.interval.ms", "100");
+        let member = member.build().unwrap();
+        member.subscribe([&topic]).unwrap();
+        member
+    };
+    let first = start();
+    own(&first, 1).await;
+    let second = start();
+    own(&second, 1).await;
+    let why = first.poll(PATIENCE).await.unwrap_err();
+    assert!(why.to_string().contains("was replaced by another process"), "{why}");
+    assert!(!why.is_retriable());
+    for timeout in [0, 20, 20] {
+        let again = first.poll(Duration::from_millis(timeout)).await.unwrap_err();
+        assert_eq!(again.to_string(), why.to_string());
+    }
+    let stream = tokio::time::timeout(PATIENCE, first.next_stream()).await.unwrap();
+    assert_eq!(stream.unwrap_err().to_string(), why.to_string());
+    // Nobody asked for the instance again.
+    assert!(second.poll(Duration::from_millis(20)).await.is_ok());
+    assert_eq!(second.assignment().len(), 1);
+    first.assign([]).await.unwrap();
+    assert!(first.poll(Duration::from_millis(20)).await.unwrap().is_empty());
 }
 
 /// A listener that answers as one does that wants TLS: with an alert.

@@ -21,7 +21,7 @@ use kohort_protocol::ErrorCode;
 
 use super::committer::{CommitContext, CommitTicket, Committer};
 use super::fetcher::{FetchStatus, Fetcher, Memory, Planned, Wants};
-use super::membership::Membership;
+use super::membership::{Membership, MembershipError};
 use super::positions::{Positions, PositionsConfig};
 use super::stalls::{Stall, StallCounters, Stalls};
 use super::subscription::{AssignedFor, Subscription};
@@ -256,6 +256,11 @@ impl ConsumerMachine {
     pub fn identity(&self) -> Option<(String, i32)> {
         let identity = self.membership.as_ref()?.identity()?;
         Some((identity.member_id, identity.generation))
+    }
+
+    /// Returns why the group does not have this member, while it refuses it.
+    pub fn group_refusal(&self) -> Option<&MembershipError> {
+        self.membership.as_ref().and_then(Membership::refusal)
     }
 
     /// Returns the topics wanted that the cluster cannot or will not describe, with why.

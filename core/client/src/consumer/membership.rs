@@ -57,6 +57,8 @@ pub struct ClassicMembership {
     backoff: Retry,
     retry_at: Timestamp,
     last_reason: Option<String>,
+    /// Why the group does not have the member, since the coordinator refused it last.
+    refusal: Option<MembershipError>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +133,7 @@ impl ClassicMembership {
             backoff,
             retry_at: 0,
             last_reason: None,
+            refusal: None,
             config,
         }
     }
@@ -179,6 +182,11 @@ impl ClassicMembership {
         matches!(self.state, State::Idle | State::AwaitingPoll | State::Failed)
     }
 
+    /// Returns why the group does not have the member, while it refuses it.
+    pub fn refusal(&self) -> Option<&MembershipError> {
+        self.refusal.as_ref()
+    }
+
     /// Sets the topics wanted; an empty set leaves the group.
     pub fn handle_subscription(
         &mut self,
@@ -186,6 +194,7 @@ impl ClassicMembership {
         topics: BTreeSet<TopicName>,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
+        self.refusal = None;
         if topics.is_empty() {
             self.subscription = topics;
             self.start_leaving(now, &mut actions);
@@ -219,9 +228,11 @@ impl ClassicMembership {
         found: Result<i32, ErrorCode>,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if let Some(code) = self.coordinator.found(now, id, found, &mut self.backoff) {
-            let group_id = self.config.group_id.clone();
-            self.fail(MembershipError::Refused { group_id, code }, &mut actions);
+        match self.coordinator.found(now, id, found, &mut self.backoff) {
+            Some(code) => self.refused(now, code, &mut actions),
+            // What else is refused is heard when it is tried.
+            None if self.is_idle() && self.coordinator().is_some() => self.refusal = None,
+            None => {}
         }
         self.advance(now, &mut actions);
         actions
@@ -368,7 +379,7 @@ impl ClassicMembership {
             self.rejoin = None;
             let request = match self.join_request() {
                 Ok(join) => GroupRequest::Join(join),
-                Err(error) => return self.fail(error, actions),
+                Err(error) => return self.fail(now, error, actions),
             };
             let id = RequestId(self.ids.advance());
             self.state = State::Joining(id);
@@ -453,5 +464,7 @@ mod leaving;
 mod requests;
 mod types;
 
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod tests;

@@ -105,6 +105,8 @@ pub struct World {
     pub kept_assignment: Option<Vec<TopicPartition>>,
     /// What a heartbeat of the consumer protocol is answered with instead of an assignment.
     pub consumer_error: Option<ErrorCode>,
+    /// What a search for the coordinator is refused with.
+    pub coordinator_error: Option<ErrorCode>,
     subscribed: Vec<String>,
     view: MetadataView,
     generation: i32,
@@ -158,6 +160,7 @@ impl World {
             committed_epoch: -1,
             kept_assignment: None,
             consumer_error: None,
+            coordinator_error: None,
             subscribed: Vec::new(),
             view: MetadataView::default(),
             generation: 0,
@@ -265,7 +268,10 @@ impl World {
     fn answer(&mut self, action: &Action) -> Option<Vec<Action>> {
         let now = self.now;
         Some(match action {
-            Action::FindCoordinator(id) => self.machine.handle_coordinator(now, *id, Ok(1)),
+            Action::FindCoordinator(id) => {
+                let found = self.coordinator_error.map_or(Ok(1), Err);
+                self.machine.handle_coordinator(now, *id, found)
+            }
             Action::Group { id, request, .. } => {
                 let answer = self.group(request);
                 self.machine.handle_group(now, *id, Some(answer))

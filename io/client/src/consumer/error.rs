@@ -58,10 +58,13 @@ pub enum PollError {
     #[error(transparent)]
     Corrupt(#[from] CorruptBatch),
     /// The cluster refuses this client: a wrong password, a certificate that is not trusted, a
-    /// listener that speaks something else. The consumer goes on trying.
+    /// listener that speaks something else. The consumer goes on trying, with a back-off, and each refusal
+    /// is told.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The membership in the group ended.
+    /// The group refuses this member. The consumer goes on trying, with a back-off, and each refusal is
+    /// told: until an ACL is granted, say. What [ended](MembershipError::is_final) the membership is told
+    /// again by each call that has waited its time, until something else is subscribed to or assigned.
     #[error(transparent)]
     Group(MembershipError),
     /// The consumer is closed.
@@ -73,9 +76,13 @@ pub enum PollError {
 }
 
 impl PollError {
-    /// Returns whether polling again may help without anything else being done.
+    /// Returns whether polling again may help without the application doing anything else.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::Partition { .. })
+        match self {
+            Self::Partition { .. } => true,
+            Self::Group(error) => !error.is_final(),
+            _ => false,
+        }
     }
 }
 

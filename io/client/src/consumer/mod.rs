@@ -262,7 +262,7 @@ impl Consumer {
     }
 
     async fn poll_up_to(&self, limit: Limit, timeout: Duration) -> Result<Records, PollError> {
-        let deadline = Instant::now().checked_add(timeout);
+        let mut deadline = Instant::now().checked_add(timeout);
         let _polling = self.shared.polling();
         self.begin_poll();
         loop {
@@ -276,9 +276,13 @@ impl Consumer {
             if let Some(records) = self.take(limit)? {
                 return Ok(records);
             }
+            let lasting = self.shared.lasting_fault();
+            if lasting.is_some() && deadline.is_none() {
+                deadline = Some(Instant::now() + TOLD_AGAIN_AFTER);
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Records::default());
+                return lasting.map_or_else(|| Ok(Records::default()), Err);
             }
             let timer = async {
                 match left {
@@ -309,6 +313,7 @@ impl Consumer {
     /// partition is told by its stream. Whoever of several calls and polls comes first hears it.
     pub async fn next_stream(&self) -> Result<PartitionStream, PollError> {
         let _waiting = self.shared.streams.wait();
+        let mut tell_at = None;
         loop {
             let owned = self.shared.streams.owned.notified();
             tokio::pin!(owned);
@@ -327,8 +332,24 @@ impl Consumer {
             if let Some(fault) = self.shared.take_common_fault() {
                 return Err(fault);
             }
+            if let Some(lasting) = self.shared.lasting_fault()
+                && Instant::now()
+                    >= *tell_at.get_or_insert_with(|| Instant::now() + TOLD_AGAIN_AFTER)
+            {
+                return Err(lasting);
+            }
+            let tell = async {
+                match tell_at {
+                    Some(at) => {
+                        let left = at.saturating_duration_since(Instant::now());
+                        drop(self.driver.sleep(left).await);
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = owned => {}
+                () = tell => {}
                 refusal = self.cluster.refused() => return Err(refusal.into()),
             }
         }
@@ -553,3 +574,7 @@ impl Consumer {
         }
     }
 }
+
+/// How long whoever sets no time waits until what ended the membership is told again: the longest back-off
+/// between two attempts, if there were any.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -58,8 +58,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) group: Option<PollError>,
-    /// The same, for whoever asks, until partitions are assigned or something else is subscribed to.
-    pub(super) group_refusal: Option<PollError>,
+    /// What ended the membership, until something else is wanted.
+    pub(super) group_end: Option<PollError>,
     pub(super) topics: BTreeMap<TopicName, PollError>,
     pub(super) partitions: BTreeMap<TopicPartition, PollError>,
 }
@@ -175,8 +175,14 @@ impl Shared {
     /// Takes that something else is subscribed to: what refused the earlier group is history.
     pub(super) fn begin_subscription(&self) {
         self.touch();
+        self.begin_anew();
+    }
+
+    /// Takes that something else is wanted.
+    pub(super) fn begin_anew(&self) {
         self.unsubscribed.store(false, Ordering::SeqCst);
-        self.faults.lock().group_refusal = None;
+        let mut faults = self.faults.lock();
+        (faults.group, faults.group_end) = (None, None);
     }
 
     /// Keeps what the application has to be told, and wakes who may be waiting to hear it.
@@ -202,7 +208,7 @@ impl Shared {
             }
             Fault::Group(error) => {
                 let mut faults = self.faults.lock();
-                faults.group_refusal = Some(PollError::Group(error.clone()));
+                faults.group_end = error.is_final().then(|| PollError::Group(error.clone()));
                 faults.group = Some(PollError::Group(error));
             }
             _ => {}
@@ -231,6 +237,11 @@ impl Shared {
         let mut faults = self.faults.lock();
         let group = faults.group.take();
         group.or_else(|| faults.topics.pop_first().map(|(_, error)| error))
+    }
+
+    /// Returns what ended the membership: told again to whoever has waited, since nothing comes any more.
+    pub(super) fn lasting_fault(&self) -> Option<PollError> {
+        self.faults.lock().group_end.clone()
     }
 
     /// Returns what a partition's stream has to be told, once.

@@ -226,7 +226,7 @@ impl Task {
                 self.execute(clock, actions, None);
             }
             Command::Assign(partitions, done) => {
-                self.shared.unsubscribed.store(false, Ordering::SeqCst);
+                self.shared.begin_anew();
                 let actions = self.machine.handle_assign(now, partitions, &*self.shared);
                 self.execute(clock, actions, None);
                 // Whatever was to be given back is.
@@ -278,7 +278,7 @@ impl Task {
                     member: self.machine.identity(),
                     coordinator: self.machine.coordinator(),
                     used_bytes: self.shared.credits.used(),
-                    group_refusal: self.shared.faults.lock().group_refusal.clone(),
+                    group_refusal: self.machine.group_refusal().cloned().map(PollError::Group),
                     stalled: self.machine.stalled(now),
                     counters: self.machine.counters().0.clone(),
                     stalls: self.machine.counters().1.clone(),
@@ -450,7 +450,8 @@ impl Task {
         let event = match event {
             GroupEvent::Rebalancing { reason } => RebalanceEvent::Rebalancing { reason },
             GroupEvent::Assigned { added, owned, generation } => {
-                self.shared.faults.lock().group_refusal = None;
+                // Refused before, and let in before anybody polled.
+                self.shared.faults.lock().group = None;
                 RebalanceEvent::Assigned { added, owned, generation }
             }
             GroupEvent::Revoked { partitions } => RebalanceEvent::Revoked { partitions },

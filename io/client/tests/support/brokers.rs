@@ -52,6 +52,16 @@ pub struct OwnBroker {
 
 impl OwnBroker {
     pub fn start(data: PathBuf, port: u16, advertised: Option<u16>) -> Self {
+        Self::start_with(data, port, advertised, &[])
+    }
+
+    /// The same, with further properties.
+    pub fn start_with(
+        data: PathBuf,
+        port: u16,
+        advertised: Option<u16>,
+        properties: &'static [(&str, &str)],
+    ) -> Self {
         let (ready, started) = std::sync::mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -61,7 +71,7 @@ impl OwnBroker {
                 let mut builder = kohort_broker::Broker::builder()
                     .listen(format!("127.0.0.1:{port}"))
                     .data_dir(&data);
-                for (name, value) in PROPERTIES {
+                for (name, value) in PROPERTIES.iter().chain(properties) {
                     builder = builder.set(name, value);
                 }
                 if let Some(port) = advertised {

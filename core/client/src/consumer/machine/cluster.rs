@@ -82,8 +82,10 @@ impl ConsumerMachine {
         if let Some(pattern) = regex.here.clone() {
             actions.extend(self.handle_subscribe_pattern(now, pattern));
         } else {
+            // Here nobody can match it; a group that could may have it.
+            let code = ErrorCode::INVALID_REGULAR_EXPRESSION;
             let error = MembershipError::Refused { group_id: self.group_id.clone(), code };
-            actions.push(Action::Fault(Fault::Group(error)));
+            actions.extend(self.with_group(now, |membership| membership.give_up(now, error)));
         }
     }
 

@@ -97,12 +97,21 @@ impl ConsumerMachine {
                 }
                 GroupAction::Failed(error) => {
                     // Whoever closes has nothing left to leave.
-                    self.left |= self.closing;
-                    actions.push(Action::Fault(Fault::Group(error)));
+                    self.left |= self.closing && error.is_final();
+                    if error.is_final() || self.needs_group() {
+                        actions.push(Action::Fault(Fault::Group(error)));
+                    }
                 }
                 GroupAction::Left => self.left = true,
             }
         }
+    }
+
+    /// Whether anything waits for the group: its coordinator is looked for in any case, but whoever reads
+    /// partitions by hand may never ask it.
+    fn needs_group(&self) -> bool {
+        let member = self.membership.as_ref().is_some_and(|it| !it.is_idle());
+        member || self.positions.awaits_committed() || !self.committer.is_idle()
     }
 
     pub(super) fn apply_positions(

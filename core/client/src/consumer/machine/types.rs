@@ -313,6 +313,7 @@ pub enum Fault {
         /// What the broker said.
         code: ErrorCode,
     },
-    /// The membership ended.
+    /// The group refuses the member. It tries again unless that [ended](MembershipError::is_final) the
+    /// membership; each refusal is told.
     Group(MembershipError),
 }

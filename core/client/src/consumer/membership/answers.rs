@@ -24,7 +24,6 @@ impl ClassicMembership {
     ) {
         match answer.error_code {
             ErrorCode::NONE => {
-                self.backoff.reset();
                 self.member_id = answer.member_id;
                 self.generation = answer.generation_id;
                 self.leader = answer.leader == self.member_id;
@@ -95,15 +94,10 @@ impl ClassicMembership {
         let assigned = match decode_assignment(&answer.assignment) {
             Ok(assigned) => assigned,
             Err(error) => {
-                let why = error.to_string();
-                self.fail(
-                    MembershipError::BadAssignment { group_id: self.config.group_id.clone(), why },
-                    actions,
-                );
-                return;
+                let (group_id, why) = (self.config.group_id.clone(), error.to_string());
+                return self.fail(now, MembershipError::BadAssignment { group_id, why }, actions);
             }
         };
-        self.backoff.reset();
         self.state = State::Stable;
         if self.leaving.is_some() {
             // The new generation is there to commit under; what it brings is not taken any more.
@@ -115,8 +109,10 @@ impl ClassicMembership {
             self.config.assignors.iter_mut().find(|it| it.name() == self.protocol)
             && let Err(why) = tell(&mut **assignor, &assigned, self.generation)
         {
-            return self.fail(self.assignor_failed(why), actions);
+            return self.fail(now, self.assignor_failed(why), actions);
         }
+        self.backoff.reset();
+        self.refusal = None;
         let assigned: BTreeSet<_> = assigned
             .partitions
             .into_iter()
@@ -143,7 +139,10 @@ impl ClassicMembership {
         actions: &mut Vec<GroupAction>,
     ) {
         match code {
-            ErrorCode::NONE => {}
+            ErrorCode::NONE => {
+                self.backoff.reset();
+                self.refusal = None;
+            }
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 if self.state == State::Stable {
                     self.request_rejoin("the group is rebalancing".to_owned());
@@ -158,11 +157,12 @@ impl ClassicMembership {
             | ErrorCode::FENCED_INSTANCE_ID => {
                 self.fenced(now, code, actions);
             }
-            code if code.is_retriable() => self.heartbeat.next_at = now + self.backoff.next_ms(),
-            code => self.fail(
-                MembershipError::Refused { group_id: self.config.group_id.clone(), code },
-                actions,
-            ),
+            code => {
+                self.heartbeat.next_at = now + self.backoff.next_ms();
+                if !code.is_retriable() {
+                    self.refused(now, code, actions);
+                }
+            }
         }
     }
 
@@ -189,10 +189,10 @@ impl ClassicMembership {
                 self.retry_at = now;
             }
             code if code.is_retriable() => self.retry_join(now, reason),
-            code => self.fail(
-                MembershipError::Refused { group_id: self.config.group_id.clone(), code },
-                actions,
-            ),
+            code => {
+                let group_id = self.config.group_id.clone();
+                self.fail(now, MembershipError::Refused { group_id, code }, actions);
+            }
         }
     }
 
@@ -214,11 +214,10 @@ impl ClassicMembership {
                 group_id: self.config.group_id.clone(),
                 instance_id: self.config.group_instance_id.clone().unwrap_or_default(),
             };
-            self.fail(error, actions);
+            self.fail(now, error, actions);
             return;
         }
-        let leaving = self.leaving.is_some()
-            || matches!(self.state, State::Revoking { after: After::Leave, .. });
+        let leaving = self.is_leaving();
         self.lose(LostReason::Fenced(code), actions);
         // With an old generation the member id is still good; with an unknown one it is not.
         self.reset_generation(code == ErrorCode::UNKNOWN_MEMBER_ID);
@@ -241,13 +240,47 @@ impl ClassicMembership {
         }
     }
 
-    /// Ends the membership for good. The others need not wait for the end of its session.
-    pub(super) fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
+    fn is_leaving(&self) -> bool {
+        self.leaving.is_some() || matches!(self.state, State::Revoking { after: After::Leave, .. })
+    }
+
+    /// Takes that a search or a heartbeat was refused: the member stays as it is, as Kafka's does. Somebody
+    /// may give it the right before its session ends.
+    pub(super) fn refused(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let error = MembershipError::Refused { group_id: self.config.group_id.clone(), code };
+        if error.is_final() {
+            return self.fail(now, error, actions);
+        }
+        self.refusal = Some(error.clone());
+        actions.push(GroupAction::Failed(error));
+    }
+
+    /// Ends the membership, for good or until it is tried again: the others need not wait for the end of the
+    /// session, and if it is the leader's assignor that fails, somebody else's may not.
+    pub(super) fn fail(
+        &mut self,
+        now: Timestamp,
+        error: MembershipError,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let leaving = self.is_leaving();
         self.lose(LostReason::Failed, actions);
         self.give_up_place("the consumer failed", actions);
         self.reset_generation(true);
-        self.state = State::Failed;
-        actions.push(GroupAction::Failed(error));
+        self.refusal = Some(error.clone());
+        actions.push(GroupAction::Failed(error.clone()));
+        if error.is_final() {
+            self.state = State::Failed;
+        } else if leaving {
+            self.left(actions);
+        } else {
+            self.retry_join(now, "the attempt before failed");
+        }
     }
 
     pub(super) fn reset_generation(&mut self, member_id_too: bool) {

@@ -80,8 +80,10 @@ pub struct ConsumerMembership {
     /// Whether leaving is told to the coordinator.
     says_goodbye: bool,
     backoff: Retry,
-    /// The error the application was told last: it is told once.
-    told: Option<ErrorCode>,
+    /// Whether the application knows that another member still holds the instance.
+    told: bool,
+    /// Why the group does not have the member, since the coordinator refused it last.
+    refusal: Option<MembershipError>,
     /// Set when the coordinator cannot run this protocol for us.
     refused: Option<ErrorCode>,
 }
@@ -184,7 +186,8 @@ impl ConsumerMembership {
             resolve_at: 0,
             says_goodbye: true,
             backoff,
-            told: None,
+            told: false,
+            refusal: None,
             refused: None,
             config,
         }
@@ -216,9 +219,15 @@ impl ConsumerMembership {
         matches!(self.state, State::Idle | State::AwaitingPoll | State::Failed)
     }
 
+    /// Returns why the group does not have the member, while it refuses it.
+    pub fn refusal(&self) -> Option<&MembershipError> {
+        self.refusal.as_ref()
+    }
+
     /// Sets what is wanted; nothing leaves the group.
     pub fn handle_subscription(&mut self, now: Timestamp, wanted: Wanted) -> Vec<GroupAction> {
         let mut actions = Vec::new();
+        self.refusal = None;
         if wanted.is_empty() {
             self.wanted = wanted;
             self.start_leaving(now, &mut actions);
@@ -250,8 +259,11 @@ impl ConsumerMembership {
         found: Result<i32, ErrorCode>,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if let Some(code) = self.coordinator.found(now, id, found, &mut self.backoff) {
-            self.refuse(code, &mut actions);
+        match self.coordinator.found(now, id, found, &mut self.backoff) {
+            Some(code) => self.refuse(code, &mut actions),
+            // What else is refused is heard when it is tried.
+            None if self.is_idle() && self.coordinator().is_some() => self.refusal = None,
+            None => {}
         }
         self.advance(now, &mut actions);
         actions
@@ -442,19 +454,26 @@ impl ConsumerMembership {
         self.sent = None;
         self.outstanding.clear();
         self.held = None;
-        self.told = None;
+        self.told = false;
     }
 
-    fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
+    pub(super) fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
         self.lose(LostReason::Failed, actions);
         self.reset();
         self.state = State::Failed;
+        self.refusal = Some(error.clone());
         actions.push(GroupAction::Failed(error));
     }
 
+    /// Takes that the coordinator refused the member, which stays as it is unless nobody can change that:
+    /// somebody may give it the right, or make room for it, before its session ends.
     fn refuse(&mut self, code: ErrorCode, actions: &mut Vec<GroupAction>) {
-        let group_id = self.config.group_id.clone();
-        self.fail(MembershipError::Refused { group_id, code }, actions);
+        let error = MembershipError::Refused { group_id: self.config.group_id.clone(), code };
+        if error.is_final() {
+            return self.fail(error, actions);
+        }
+        self.refusal = Some(error.clone());
+        actions.push(GroupAction::Failed(error));
     }
 }
 

@@ -43,7 +43,8 @@ impl Coordinator {
         Some(GroupAction::FindCoordinator(id))
     }
 
-    /// Takes what a search brought, and returns the error if it is none that passes by itself.
+    /// Takes what a search brought, and returns the error if it is none that passes by itself. In any case
+    /// another search follows, after a back-off.
     pub(super) fn found(
         &mut self,
         now: Timestamp,
@@ -61,7 +62,7 @@ impl Coordinator {
             }
             Err(code) => {
                 self.forget(now, backoff);
-                FOR_GOOD.contains(&code).then_some(code)
+                (!code.is_retriable()).then_some(code)
             }
         }
     }
@@ -78,7 +79,3 @@ impl Coordinator {
         *self = Self::Unknown { retry_at: now + backoff.next_ms() };
     }
 }
-
-/// Answers to a search that no later one changes.
-const FOR_GOOD: [ErrorCode; 2] =
-    [ErrorCode::GROUP_AUTHORIZATION_FAILED, ErrorCode::INVALID_GROUP_ID];

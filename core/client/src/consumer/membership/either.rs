@@ -7,7 +7,7 @@ use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 
 use super::{
     ClassicMembership, ConsumerMembership, GroupAction, GroupIdentity, GroupProtocol,
-    GroupResponse, MembershipConfig, Wanted,
+    GroupResponse, MembershipConfig, MembershipError, Wanted,
 };
 use crate::consumer::types::{RequestId, Timestamp};
 use crate::metadata::MetadataView;
@@ -91,6 +91,11 @@ impl Membership {
     /// Whether the member is outside the group with nothing left to do.
     pub fn is_idle(&self) -> bool {
         either!(self, it => it.is_idle())
+    }
+
+    /// Returns why the group does not have the member, while it refuses it.
+    pub fn refusal(&self) -> Option<&MembershipError> {
+        either!(self, it => it.refusal())
     }
 
     /// Sets what is wanted; nothing leaves the group. A classic group has no use for an expression.
@@ -204,6 +209,16 @@ impl Membership {
     /// Takes that the application polls: a member that left for not polling joins again.
     pub fn handle_poll(&mut self, now: Timestamp) -> Vec<GroupAction> {
         either!(self, it => it.handle_poll(now))
+    }
+
+    /// Gives the membership up for a reason found out here.
+    pub fn give_up(&mut self, now: Timestamp, error: MembershipError) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        match self {
+            Self::Classic(classic) => classic.fail(now, error, &mut actions),
+            Self::Consumer(consumer) => consumer.fail(error, &mut actions),
+        }
+        actions
     }
 
     /// Leaves the group for good: gives everything back, then says so to the coordinator. Without

@@ -54,7 +54,7 @@ impl ClassicMembership {
                     .collect();
                 self.send_sync(now, assignments, &mut actions);
             }
-            Err(why) => self.fail(self.assignor_failed(why), &mut actions),
+            Err(why) => self.fail(now, self.assignor_failed(why), &mut actions),
         }
         self.advance(now, &mut actions);
         actions

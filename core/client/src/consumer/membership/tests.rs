@@ -7,7 +7,7 @@ use kohort_protocol::messages::sync_group::SyncGroupResponse;
 
 use super::*;
 
-fn config(assignor: Box<dyn Assignor>) -> MembershipConfig {
+pub(super) fn config(assignor: Box<dyn Assignor>) -> MembershipConfig {
     MembershipConfig {
         group_id: "g".to_owned(),
         session_timeout_ms: 45_000,
@@ -23,15 +23,15 @@ fn config(assignor: Box<dyn Assignor>) -> MembershipConfig {
 
 use kohort_assignor::Assignor;
 
-fn eager() -> ClassicMembership {
+pub(super) fn eager() -> ClassicMembership {
     ClassicMembership::new(config(Box::new(RangeAssignor)))
 }
 
-fn cooperative() -> ClassicMembership {
+pub(super) fn cooperative() -> ClassicMembership {
     ClassicMembership::new(config(Box::<CooperativeStickyAssignor>::default()))
 }
 
-fn topics(names: &[&str]) -> BTreeSet<TopicName> {
+pub(super) fn topics(names: &[&str]) -> BTreeSet<TopicName> {
     names.iter().map(|name| TopicName::from(*name)).collect()
 }
 
@@ -40,7 +40,7 @@ fn of_t(partitions: &[i32]) -> BTreeSet<TopicPartition> {
 }
 
 /// The number and kind of the one request among the actions.
-fn sent(actions: &[GroupAction]) -> (RequestId, &GroupRequest) {
+pub(super) fn sent(actions: &[GroupAction]) -> (RequestId, &GroupRequest) {
     let sends: Vec<_> = actions
         .iter()
         .filter_map(|it| match it {
@@ -50,6 +50,17 @@ fn sent(actions: &[GroupAction]) -> (RequestId, &GroupRequest) {
         .collect();
     assert_eq!(sends.len(), 1, "{actions:?}");
     sends[0]
+}
+
+/// The answer to the join of a leader.
+pub(super) fn led(member: &str) -> GroupResponse {
+    GroupResponse::Join(JoinGroupResponse {
+        generation_id: 1,
+        protocol_name: Some("range".to_owned()),
+        leader: member.to_owned(),
+        member_id: member.to_owned(),
+        ..Default::default()
+    })
 }
 
 fn join_answer(member: &str, generation: i32) -> GroupResponse {
@@ -62,7 +73,7 @@ fn join_answer(member: &str, generation: i32) -> GroupResponse {
     })
 }
 
-fn join_error(code: ErrorCode) -> GroupResponse {
+pub(super) fn join_error(code: ErrorCode) -> GroupResponse {
     GroupResponse::Join(JoinGroupResponse {
         error_code: code,
         member_id: "m".to_owned(),
@@ -82,7 +93,7 @@ fn beat(code: ErrorCode) -> GroupResponse {
 }
 
 /// Subscribes and finds the coordinator; returns the join that left.
-fn start(member: &mut ClassicMembership, now: Timestamp) -> RequestId {
+pub(super) fn start(member: &mut ClassicMembership, now: Timestamp) -> RequestId {
     let actions = member.handle_subscription(now, topics(&["t"]));
     let find = actions.iter().find_map(|it| match it {
         GroupAction::FindCoordinator(id) => Some(*id),
@@ -92,7 +103,7 @@ fn start(member: &mut ClassicMembership, now: Timestamp) -> RequestId {
 }
 
 /// Answers a join, the sync after it, and the heartbeat that a complete generation begins with.
-fn complete(
+pub(super) fn complete(
     member: &mut ClassicMembership,
     now: Timestamp,
     join: RequestId,
@@ -118,7 +129,7 @@ fn complete(
 }
 
 /// A member that owns partitions 0 and 1 in generation 1.
-fn stable(mut member: ClassicMembership) -> ClassicMembership {
+pub(super) fn stable(mut member: ClassicMembership) -> ClassicMembership {
     let join = start(&mut member, 0);
     complete(&mut member, 0, join, 1, &[0, 1]);
     assert!(member.is_stable());
@@ -126,7 +137,11 @@ fn stable(mut member: ClassicMembership) -> ClassicMembership {
 }
 
 /// Sends the next heartbeat and answers it.
-fn heartbeat(member: &mut ClassicMembership, now: Timestamp, code: ErrorCode) -> Vec<GroupAction> {
+pub(super) fn heartbeat(
+    member: &mut ClassicMembership,
+    now: Timestamp,
+    code: ErrorCode,
+) -> Vec<GroupAction> {
     let actions = member.handle_timeout(now);
     let (id, request) = sent(&actions);
     assert!(matches!(request, GroupRequest::Heartbeat(_)));
@@ -356,14 +371,7 @@ fn a_join_parked_at_a_coordinator_that_died_is_made_again_long_before_the_rebala
 fn a_leader_whose_assignor_fails_frees_its_place_at_once() {
     let mut member = eager();
     let join = start(&mut member, 0);
-    let answer = JoinGroupResponse {
-        protocol_name: Some("range".to_owned()),
-        generation_id: 1,
-        leader: "m".to_owned(),
-        member_id: "m".to_owned(),
-        ..Default::default()
-    };
-    let actions = member.handle_response(10, join, GroupResponse::Join(answer));
+    let actions = member.handle_response(10, join, led("m"));
     let [GroupAction::Assign { id, .. }] = actions[..] else { panic!("{actions:?}") };
     let actions = member.handle_assignment(20, id, Err("no partition is good enough".to_owned()));
     let (_, GroupRequest::Leave(leave)) = sent(&actions) else { panic!("{actions:?}") };

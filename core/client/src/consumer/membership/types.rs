@@ -122,11 +122,13 @@ pub enum LostReason {
     PollInterval,
     /// The application did not give the partitions back in time.
     RevocationTimedOut,
-    /// Membership ended with an error no retry mends.
+    /// The member gave its place up, because the group refused it or its assignor failed.
     Failed,
 }
 
-/// An error that ends the membership until the application subscribes anew.
+/// Why a group does not have its member. Most of it somebody can mend without the application: an ACL is
+/// granted, a group shrinks, a broker is upgraded. So the member tries again, after a back-off, and tells each
+/// refusal; the rest [ends](Self::is_final) the membership until the application subscribes anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MembershipError {
@@ -140,7 +142,7 @@ pub enum MembershipError {
         /// The instance both processes claim.
         instance_id: String,
     },
-    /// The coordinator refused the member for good.
+    /// The coordinator refused the member.
     #[error("group `{group_id}` refused this member: {code}")]
     Refused {
         /// The group.
@@ -165,6 +167,25 @@ pub enum MembershipError {
         why: String,
     },
 }
+
+impl MembershipError {
+    /// Whether the membership ended with it. Another process has a fenced instance's name, and joining again
+    /// would throw that one out; the others are about what the application asked for.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::InstanceFenced { .. } => true,
+            Self::Refused { code, .. } => FINAL.contains(code),
+            Self::BadAssignment { .. } | Self::Assignor { .. } => false,
+        }
+    }
+}
+
+/// Refusals that nobody but the application can change.
+const FINAL: [ErrorCode; 3] = [
+    ErrorCode::INVALID_GROUP_ID,
+    ErrorCode::INVALID_REQUEST,
+    ErrorCode::INVALID_REGULAR_EXPRESSION,
+];
 
 /// What the shell, or the machine around this one, has to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,7 +252,7 @@ pub enum GroupAction {
     Downgraded(ErrorCode),
     /// A rebalance started, for this reason.
     Rebalancing(String),
-    /// Membership ended and needs the application.
+    /// The group refuses the member, which tries again unless that [ended](MembershipError::is_final) it.
     Failed(MembershipError),
     /// The member has left (or never had to) and the machine is at rest.
     Left,

@@ -37,6 +37,11 @@ pub(super) fn answered<A>(
 }
 
 impl Positions {
+    /// Whether a partition waits until the group's coordinator can be asked.
+    pub fn awaits_committed(&self) -> bool {
+        self.config.has_group && !self.waiting_for(|state| state == State::Unknown).is_empty()
+    }
+
     /// Takes the committed offsets asked for, or that the whole request failed.
     pub fn handle_committed(
         &mut self,

@@ -23,7 +23,8 @@ impl ConsumerMembership {
             return;
         }
         self.backoff.reset();
-        self.told = None;
+        self.told = false;
+        self.refusal = None;
         if let Some(member_id) = answer.member_id.filter(|id| !id.is_empty()) {
             self.member_id = member_id;
         }
@@ -77,33 +78,25 @@ impl ConsumerMembership {
             // The member that had the instance before us has gone without a word: its session ends.
             ErrorCode::UNRELEASED_INSTANCE_ID => {
                 self.next_at = now + self.backoff.next_ms();
-                if self.told.replace(code) != Some(code) {
+                if !std::mem::replace(&mut self.told, true) {
                     let reason = "another member still holds this group.instance.id";
                     actions.push(GroupAction::Rebalancing(reason.to_owned()));
-                }
-            }
-            // The member stays as it is: somebody may give it the right.
-            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-                self.next_at = now + self.config.retry_backoff_max_ms;
-                if self.told.replace(code) != Some(code) {
-                    let group_id = self.config.group_id.clone();
-                    actions.push(GroupAction::Failed(MembershipError::Refused { group_id, code }));
                 }
             }
             // The group is another kind of group, or the broker does not know this one.
             ErrorCode::UNSUPPORTED_VERSION
             | ErrorCode::GROUP_ID_NOT_FOUND
             | ErrorCode::INCONSISTENT_GROUP_PROTOCOL
-                if self.state == State::Joining =>
+                if self.state == State::Joining && self.config.protocol.falls_back() =>
             {
-                if self.config.protocol.falls_back() {
-                    self.refused = Some(code);
-                } else {
+                self.refused = Some(code);
+            }
+            code => {
+                self.next_at = now + self.backoff.next_ms();
+                if !code.is_retriable() {
                     self.refuse(code, actions);
                 }
             }
-            code if code.is_retriable() => self.next_at = now + self.backoff.next_ms(),
-            code => self.refuse(code, actions),
         }
     }
 

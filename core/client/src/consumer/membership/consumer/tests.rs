@@ -372,6 +372,51 @@ fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place() {
 }
 
 #[test]
+fn a_refused_member_stays_as_it_is_and_asks_again_telling_each_refusal() {
+    let mut joining = World::new(|_| {});
+    let (id, _) = joining.subscribe(&["t"]);
+    let mut member = World::with(&[0]);
+    let (beat, _) = member.beat();
+    for (mut world, mut id, epoch) in [(joining, id, 0), (member, beat, 5)] {
+        for code in [
+            ErrorCode::GROUP_AUTHORIZATION_FAILED,
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ErrorCode::GROUP_MAX_SIZE_REACHED,
+            ErrorCode::UNSUPPORTED_ASSIGNOR,
+            ErrorCode::UNSUPPORTED_VERSION,
+        ] {
+            world.actions.clear();
+            world.refuse(id, code);
+            let error = MembershipError::Refused { group_id: "g".to_owned(), code };
+            assert_eq!(world.member.refusal(), Some(&error));
+            assert_eq!(world.take(), [GroupAction::Failed(error)]);
+            world.pass(79);
+            assert!(world.is_silent(), "{code}: not before the back-off is over");
+            world.pass(41);
+            let (next, beat) = world.sent();
+            assert_eq!(beat.member_epoch, epoch, "{code}");
+            id = next;
+        }
+        world.answer(id, 5, None);
+        assert_eq!(world.member.refusal(), None);
+    }
+}
+
+#[test]
+fn what_only_the_application_can_change_ends_the_membership() {
+    for code in [ErrorCode::INVALID_REGULAR_EXPRESSION, ErrorCode::INVALID_GROUP_ID] {
+        let mut world = World::new(|_| {});
+        let (id, _) = world.subscribe(&["t"]);
+        world.refuse(id, code);
+        assert!(matches!(world.take()[..], [.., GroupAction::Failed(_)]), "{code}");
+        world.pass(10_000);
+        assert!(world.is_silent() && world.member.is_idle() && world.member.refusal().is_some());
+        let (_, beat) = world.subscribe(&["u"]);
+        assert_eq!((beat.member_epoch, world.member.refusal()), (0, None));
+    }
+}
+
+#[test]
 fn an_instance_that_is_still_held_is_asked_for_until_it_is_free() {
     let mut world = World::new(|config| config.group_instance_id = Some("i".to_owned()));
     let (mut id, _) = world.subscribe(&["t"]);
@@ -445,7 +490,7 @@ fn a_broker_without_the_protocol_gets_a_classic_member_if_that_is_allowed() {
             let falls_back = protocol == GroupProtocol::ConsumerElseClassic;
             assert_eq!(actions.iter().any(joins), falls_back, "{code}: {actions:?}");
             assert_eq!(actions.contains(&GroupAction::Downgraded(code)), falls_back);
-            assert_eq!(member.is_idle(), !falls_back);
+            assert_eq!(member.refusal().is_some(), !falls_back, "and asked for again");
         }
     }
 }
