@@ -5,6 +5,8 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kohort::consumer::{Consumer, ConsumerBuilder, PollError, StreamError, TopicPartition};
@@ -104,13 +106,33 @@ async fn what_ended_a_membership_is_told_again_by_whoever_has_waited() {
     assert!(first.poll(Duration::from_millis(20)).await.unwrap().is_empty());
 }
 
-/// A listener that answers as one does that wants TLS: with an alert.
-fn wants_tls() -> u16 {
+#[tokio::test]
+async fn polls_are_told_of_a_cluster_that_refuses_them_once_for_each_attempt() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let servers = format!("127.0.0.1:{}", wants_tls(attempts.clone()));
+    let consumer = Consumer::builder().bootstrap_servers(&servers).build().unwrap();
+    consumer.assign([TopicPartition::new("t", 0)]).await.unwrap();
+    let mut told = 0;
+    for timeout in [0, 50, 0, 50, 0, 50] {
+        told += usize::from(consumer.poll(Duration::from_millis(timeout)).await.is_err());
+        assert!(told <= attempts.load(Ordering::SeqCst), "{told}");
+    }
+    for _ in 0..3 {
+        let error = consumer.poll(PATIENCE).await.unwrap_err();
+        assert!(matches!(error, PollError::Cluster(_)), "it is told as long as it lasts: {error}");
+        told += 1;
+        assert!(told <= attempts.load(Ordering::SeqCst), "{told}");
+    }
+}
+
+/// A listener that answers as one does that wants TLS: with an alert. It counts who comes.
+fn wants_tls(came: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            came.fetch_add(1, Ordering::SeqCst);
             let _ = stream.read(&mut [0; 64]);
             let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 10]);
         }
@@ -121,7 +143,7 @@ fn wants_tls() -> u16 {
 #[tokio::test]
 async fn a_cluster_that_refuses_a_consumer_and_a_topic_that_is_not_there_are_named() {
     let stranger = Consumer::builder()
-        .bootstrap_servers(&format!("127.0.0.1:{}", wants_tls()))
+        .bootstrap_servers(&format!("127.0.0.1:{}", wants_tls(Arc::default())))
         .build()
         .unwrap();
     stranger.assign([TopicPartition::new("t", 0)]).await.unwrap();

@@ -4,6 +4,7 @@
 //! producer waits. So the cause is kept for whoever asks, and a line says it: with the third failure in
 //! a row, since one alone is a broker that restarts, and then once a minute, however often it is tried.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kohort_protocol::ErrorCode;
@@ -75,6 +76,18 @@ impl Outage {
             self.told = Some(now);
             Line::Away
         })
+    }
+}
+
+/// Which attempts somebody has been told of, so that a refusal that lasts is told once for each of them:
+/// attempts have a back-off between them, and loops that log an error and go on have none.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(AtomicU64);
+
+impl Heard {
+    /// Takes note of an attempt, by its number; returns whether it is news.
+    pub(super) fn note(&self, attempt: u64) -> bool {
+        self.0.fetch_max(attempt, Ordering::Relaxed) < attempt
     }
 }
 

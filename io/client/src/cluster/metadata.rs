@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::failures::{Failures, Line, Outage};
+use super::failures::{Failures, Heard, Line, Outage};
 use super::{ClusterError, ClusterOptions};
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
 use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
@@ -55,6 +55,8 @@ struct Wanted {
 /// The outcome of the last attempt, and which requests it answers.
 #[derive(Debug, Clone, Default)]
 struct Completed {
+    /// Counts the attempts; the last of all numbers once there will be no more.
+    attempt: u64,
     requests: u64,
     error: Option<ClusterError>,
 }
@@ -67,7 +69,7 @@ impl Drop for End<'_> {
         if std::thread::panicking() {
             tracing::error!("the task that keeps the metadata panicked");
             let error = Some(ClusterError::Failed);
-            self.0.send_replace(Completed { requests: u64::MAX, error });
+            self.0.send_replace(Completed { attempt: u64::MAX, requests: u64::MAX, error });
         }
     }
 }
@@ -76,6 +78,12 @@ impl Completed {
     /// Why it was refused for good, if it was.
     fn refusal(&self) -> Option<ClusterError> {
         self.error.clone().filter(ClusterError::is_refusal)
+    }
+
+    /// The same, if it was not heard yet. That there will be no more attempts is told at any time.
+    fn unheard_refusal(&self, heard: &Heard) -> Option<ClusterError> {
+        let refusal = self.refusal()?;
+        (heard.note(self.attempt) || self.attempt == u64::MAX).then_some(refusal)
     }
 }
 
@@ -265,6 +273,23 @@ impl Refresher {
         }
     }
 
+    pub(super) async fn refused_anew(&self, heard: &Heard) -> ClusterError {
+        let mut completed = self.completed.subscribe();
+        loop {
+            let refusal = completed.borrow_and_update().unheard_refusal(heard);
+            match refusal {
+                Some(refusal) => return refusal,
+                // The sender lives as long as `self`.
+                None if completed.changed().await.is_err() => std::future::pending().await,
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn unheard_refusal(&self, heard: &Heard) -> Option<ClusterError> {
+        self.completed.borrow().unheard_refusal(heard)
+    }
+
     pub(super) fn learn_brokers(&self, brokers: &[Broker]) {
         self.view.send_if_modified(|view| {
             let next = view.with_brokers(brokers);
@@ -292,7 +317,7 @@ impl Refresher {
     pub(super) async fn run(self: Arc<Self>) {
         let _end = End(&self.completed);
         let mut last = None;
-        let mut failures = 0;
+        let (mut failures, mut attempt) = (0, 0);
         // Since when there was no answer, if there is none.
         let mut silent_since = None;
         let mut outage = Outage::default();
@@ -315,7 +340,8 @@ impl Refresher {
             if let Some(error) = &error {
                 tracing::debug!(%error, failures, "metadata was not refreshed");
             }
-            self.completed.send_replace(Completed { requests: number, error });
+            attempt += 1;
+            self.completed.send_replace(Completed { attempt, requests: number, error });
             self.tell(&mut outage);
         }
     }

@@ -42,6 +42,7 @@ use crate::net::{
     BrokerConnection, ConnectionOptions, Driver, FramePool, KEPT_BYTES, NetError, Pool, Purpose,
     Security,
 };
+pub(crate) use failures::Heard;
 pub use kohort_client_core::metadata::Topics;
 pub use metadata::HeldTopics;
 use metadata::Refresher;
@@ -211,6 +212,17 @@ impl Cluster {
     /// a listener that speaks something else. For ever if it does not. Cancel-safe.
     pub async fn refused(&self) -> ClusterError {
         self.refresher.refused().await
+    }
+
+    /// Waits until the cluster refuses this client once more than was heard: once for each attempt, and they
+    /// have a back-off between them. Cancel-safe.
+    pub(crate) async fn refused_anew(&self, heard: &Heard) -> ClusterError {
+        self.refresher.refused_anew(heard).await
+    }
+
+    /// The same, without waiting.
+    pub(crate) fn unheard_refusal(&self, heard: &Heard) -> Option<ClusterError> {
+        self.refresher.unheard_refusal(heard)
     }
 
     /// Adds topics to those that are followed; unknown ones are asked for at once.

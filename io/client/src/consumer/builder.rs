@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::task::Task;
 use super::{Consumer, Settings};
 use crate::assignor::Unbound;
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterOptions, Heard};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
 use crate::net::{Driver, Follower, TokenProvider};
@@ -168,6 +168,7 @@ impl ConsumerBuilder {
             driver,
             cluster,
             reader: Mutex::new(Reader::new(reader)),
+            heard: Heard::default(),
             settings: Settings {
                 group_id: config.group_id.as_deref().map(Arc::from),
                 max_poll_records: config.max_poll_records,

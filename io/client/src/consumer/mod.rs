@@ -78,7 +78,7 @@ use parking_lot::Mutex;
 pub use records::{Batch, Iter, OwnedRecord, Record, Records};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Heard};
 use crate::net::{Driver, unbound};
 use commits::{Commits, Offset};
 use credits::Unpacking;
@@ -99,6 +99,8 @@ pub struct Consumer {
     reader: Mutex<Reader>,
     commits: Commits,
     settings: Settings,
+    /// The refusals of the cluster that polls were told.
+    heard: Heard,
 }
 
 /// What the application's side needs of the configuration.
@@ -282,7 +284,8 @@ impl Consumer {
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return lasting.map_or_else(|| Ok(Records::default()), Err);
+                let refusal = self.cluster.unheard_refusal(&self.heard).map(PollError::from);
+                return refusal.or(lasting).map_or_else(|| Ok(Records::default()), Err);
             }
             let timer = async {
                 match left {
@@ -294,7 +297,7 @@ impl Consumer {
                 () = &mut ready => {}
                 () = &mut room => {}
                 () = timer => {}
-                refusal = self.cluster.refused() => return Err(refusal.into()),
+                refusal = self.cluster.refused_anew(&self.heard) => return Err(refusal.into()),
             }
         }
     }
@@ -350,7 +353,7 @@ impl Consumer {
             tokio::select! {
                 () = owned => {}
                 () = tell => {}
-                refusal = self.cluster.refused() => return Err(refusal.into()),
+                refusal = self.cluster.refused_anew(&self.heard) => return Err(refusal.into()),
             }
         }
     }

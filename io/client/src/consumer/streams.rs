@@ -29,7 +29,7 @@ use super::error::{CommitRefusal, PollError};
 use super::records::{Part, Records};
 use super::shared::Shared;
 use super::task::Command;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Heard};
 
 /// One partition, read apart from the consumer's polls. Dropping it hands the partition back to them.
 ///
@@ -60,6 +60,8 @@ pub struct PartitionStream {
     commits: Commits,
     commands: mpsc::WeakUnboundedSender<Command>,
     cluster: Cluster,
+    /// The refusals of the cluster that were told.
+    heard: Heard,
 }
 
 /// Why a stream gave no records.
@@ -126,6 +128,7 @@ impl PartitionStream {
             commits,
             commands,
             cluster,
+            heard: Heard::default(),
         })
     }
 
@@ -168,7 +171,9 @@ impl PartitionStream {
             tokio::select! {
                 () = ready => {}
                 () = room => {}
-                refusal = self.cluster.refused() => return Err(PollError::from(refusal).into()),
+                refusal = self.cluster.refused_anew(&self.heard) => {
+                    return Err(PollError::from(refusal).into());
+                }
             }
         }
     }
