@@ -196,14 +196,15 @@ impl Fetcher {
     }
 
     /// Two answers' worth: while the application reads one, the next is there. More would only hold
-    /// memory that other partitions need. A partition read apart has its own credit.
+    /// memory that other partitions need. A partition read apart has its own credit. Whatever the limits, what
+    /// has nothing is not full: a broker returns a batch however little was asked for (KIP-74).
     pub(super) fn is_full(&self, buffered: usize, slot: &Slot, credit_apart: i64) -> bool {
         let most = if slot.apart { credit_apart } else { self.waiting_max() };
         buffered as i64 >= most
     }
 
     fn waiting_max(&self) -> i64 {
-        2 * i64::from(self.config.partition_max_bytes)
+        (2 * i64::from(self.config.partition_max_bytes)).max(1)
     }
 
     /// How much may wait of each partition that is read apart: together at most half of the budget, so
@@ -211,14 +212,14 @@ impl Fetcher {
     pub(super) fn credit_apart(&self, positions: &Positions) -> i64 {
         let apart = positions.iter().filter(|(_, slot)| slot.apart).count().max(1) as i64;
         let share = self.config.budget_bytes / (4 * apart);
-        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.partition_max_bytes))
+        share.max(FETCH_BYTES_MIN).min(i64::from(self.config.partition_max_bytes)).max(1)
     }
 
     /// Shares the budget so that every broker can have one answer in flight and one in use.
     fn fetch_bytes(&mut self, node: i32, view: &MetadataView) -> i64 {
         let brokers = view.brokers().len().max(1) as i64;
         let share = self.config.budget_bytes / (2 * brokers);
-        let share = share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes));
+        let share = share.max(FETCH_BYTES_MIN).min(i64::from(self.config.max_bytes)).max(1);
         self.paces.entry(node).or_default().bytes(i64::from(self.config.min_bytes), share)
     }
 

@@ -115,6 +115,21 @@ fn a_full_partition_or_a_spent_budget_holds_fetches_back_until_there_is_room() {
     assert!(planned.fetches.is_empty() && planned.wants.budget, "the rest is kept for unpacking");
 }
 
+/// As with Java's client: a broker returns a whole batch, however little it is asked for.
+#[test]
+fn limits_of_no_bytes_read_one_batch_after_the_other() {
+    for (max_bytes, partition_max_bytes) in [(0, 1 << 20), (50 << 20, 0), (0, 0)] {
+        let config = FetchConfig { max_bytes, partition_max_bytes, ..config() };
+        let (mut fetcher, positions) = (Fetcher::new(config), owned());
+        let status = fetcher.status(0, &partition(0), &positions, &view(), 0);
+        assert_eq!(status, Some(FetchStatus::Due));
+        let planned = fetcher.plan(0, &positions, &view(), &|_| 70, &memory(140, 0));
+        assert!(planned.fetches.is_empty() && planned.wants.taken.is_some(), "{planned:?}");
+        let planned = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(140, 0));
+        assert_eq!(planned.fetches.len(), 1, "{max_bytes} {partition_max_bytes}");
+    }
+}
+
 #[test]
 fn no_more_is_fetched_ahead_than_one_answer_beside_the_one_that_is_read() {
     let (mut fetcher, positions) = (Fetcher::new(config()), owned());
