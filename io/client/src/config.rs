@@ -44,8 +44,8 @@ pub use security::{
 pub use table::Property;
 pub use tables::{AdminConfig, CommonConfig, ConsumerConfig, ProducerConfig};
 pub use value::{
-    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, Idempotence,
-    IsolationLevel, OffsetReset, RecoveryStrategy, iso_duration,
+    Acks, AssignmentStrategy, ByteSize, Codec, DeliveryTimeout, GroupProtocol, HostPort,
+    Idempotence, IsolationLevel, OffsetReset, RecoveryStrategy, iso_duration,
 };
 
 /// A set of properties that can be given by name.

@@ -163,7 +163,7 @@ async fn a_typed_configuration_goes_with_what_the_builder_takes_and_no_time_is_t
     let topic = unique("typed");
     create_topic(&servers, &topic, 3).await;
     let config = ProducerConfig::default()
-        .delivery_timeout(Duration::MAX)
+        .delivery_timeout(Duration::MAX.into())
         .max_block(Duration::MAX)
         .partitioner_availability_timeout(Duration::MAX);
     let producer = ProducerBuilder::from(config)

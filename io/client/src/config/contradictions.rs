@@ -1,5 +1,7 @@
 //! What no property can check alone: which values do not go together.
 
+use std::time::Duration;
+
 use super::table::NOT_EMPTY;
 use super::{
     Acks, AdminConfig, CommonConfig, ConfigError, ConsumerConfig, Idempotence, ProducerConfig,
@@ -46,11 +48,11 @@ impl ConsumerConfig {
 
 impl ProducerConfig {
     pub(super) fn validate_own(&self) -> Result<(), ConfigError> {
-        let least = self.linger.saturating_add(self.common.request_timeout);
-        conflict(self.delivery_timeout < least, || {
+        let (timeout, least) = (self.time_to_deliver(), self.one_attempt());
+        conflict(timeout < least, || {
             format!(
                 "`delivery.timeout.ms` {} is below `linger.ms` + `request.timeout.ms` = {}",
-                self.delivery_timeout.as_millis(),
+                timeout.as_millis(),
                 least.as_millis()
             )
         })?;
@@ -69,6 +71,16 @@ impl ProducerConfig {
                 Self::IDEMPOTENT_IN_FLIGHT_MAX
             )
         })
+    }
+
+    /// Returns how long a record may take: `delivery.timeout.ms`, or where nobody set it, time for one
+    /// attempt at the least.
+    pub fn time_to_deliver(&self) -> Duration {
+        self.delivery_timeout.with(self.one_attempt())
+    }
+
+    fn one_attempt(&self) -> Duration {
+        self.linger.saturating_add(self.common.request_timeout)
     }
 
     /// Returns whether a batch that is sent again is written once: unless `enable.idempotence` is off,
@@ -115,8 +127,6 @@ fn conflict(is: bool, reason: impl FnOnce() -> String) -> Result<(), ConfigError
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::Properties;
 
@@ -189,8 +199,22 @@ mod tests {
     fn no_duration_is_too_long() {
         let mut config = producer(&[]).unwrap();
         config.common.request_timeout = Duration::MAX;
-        assert!(config.validate().is_err(), "`delivery.timeout.ms` is shorter");
-        config.delivery_timeout = Duration::MAX;
         config.validate().unwrap();
+        config.delivery_timeout = Duration::MAX.into();
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn time_for_one_attempt_is_made_unless_the_time_to_deliver_was_set() {
+        let seconds = |pairs: &[_]| producer(pairs).map(|it| it.time_to_deliver().as_secs());
+        assert_eq!(seconds(&[]), Ok(120));
+        assert_eq!(seconds(&[("linger.ms", "1h")]), Ok(3_630));
+        assert_eq!(seconds(&[("linger.ms", "1s"), ("request.timeout.ms", "120000")]), Ok(121));
+        assert_eq!(seconds(&[("delivery.timeout.ms", "1h")]), Ok(3_600));
+        let set = ("delivery.timeout.ms", "120000");
+        let refused = seconds(&[set, ("request.timeout.ms", "120000"), ("linger.ms", "1s")]);
+        let expected =
+            "`delivery.timeout.ms` 120000 is below `linger.ms` + `request.timeout.ms` = 121000";
+        assert_eq!(refused, Err(expected.to_owned()));
     }
 }

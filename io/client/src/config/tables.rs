@@ -14,8 +14,8 @@ use super::security::{
 };
 use super::table::{Table, nearest, properties};
 use super::value::{
-    Acks, AssignmentStrategy, ByteSize, Codec, GroupProtocol, HostPort, Idempotence,
-    IsolationLevel, OffsetReset, RecoveryStrategy,
+    Acks, AssignmentStrategy, ByteSize, Codec, DeliveryTimeout, GroupProtocol, HostPort,
+    Idempotence, IsolationLevel, OffsetReset, RecoveryStrategy,
 };
 use super::{ConfigError, Properties, Property};
 use crate::net::TokenProvider;
@@ -178,8 +178,8 @@ properties! {
         "compression.lz4.level" => compression_lz4_level: i32 = "9" in 1 ..= 17;
         #[doc = "The level of Zstandard."]
         "compression.zstd.level" => compression_zstd_level: i32 = "3" in -131_072 ..= 22;
-        #[doc = "How long a record may take from send to its answer, all retries included."]
-        "delivery.timeout.ms" => delivery_timeout: Duration = "120000" in 0 ..= 2_147_483_647;
+        #[doc = "How long a record may take from send to its answer, all retries included. A value below `linger.ms` + `request.timeout.ms` is refused; where none is set, the default is raised to that."]
+        "delivery.timeout.ms" => delivery_timeout: DeliveryTimeout = "120000" in 0 ..= 2_147_483_647;
         #[doc = "How often a batch is retried before its time is up."]
         "retries" => retries: u32 = "2147483647" in 0 ..= 2_147_483_647;
         #[doc = "How many requests may wait for an answer on one connection."]

@@ -216,6 +216,52 @@ impl Value for Idempotence {
     }
 }
 
+/// How long a record may take from send to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryTimeout {
+    /// Two minutes, or what `linger.ms` and `request.timeout.ms` take together if that is more: the default.
+    AtLeastOneAttempt,
+    /// So long, and a longer attempt is refused.
+    Set(Duration),
+}
+
+impl DeliveryTimeout {
+    const DEFAULT: Duration = Duration::from_secs(120);
+
+    /// Returns the time where the first attempt may take `attempt`.
+    pub(crate) fn with(self, attempt: Duration) -> Duration {
+        match self {
+            Self::AtLeastOneAttempt => Self::DEFAULT.max(attempt),
+            Self::Set(timeout) => timeout,
+        }
+    }
+}
+
+impl From<Duration> for DeliveryTimeout {
+    fn from(timeout: Duration) -> Self {
+        Self::Set(timeout)
+    }
+}
+
+impl Value for DeliveryTimeout {
+    const KIND: &'static str = Duration::KIND;
+    const UNIT: &'static str = Duration::UNIT;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Duration::parse(text).map(Self::Set)
+    }
+    fn parse_default(_: &str) -> Result<Self, String> {
+        Ok(Self::AtLeastOneAttempt)
+    }
+    fn text(&self) -> String {
+        self.with(Duration::ZERO).text()
+    }
+    fn number(&self) -> Option<i64> {
+        self.with(Duration::ZERO).number()
+    }
+}
+
 impl Value for String {
     const KIND: &'static str = "text";
     fn parse(text: &str) -> Result<Self, String> {

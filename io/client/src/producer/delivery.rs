@@ -177,7 +177,7 @@ impl Completion {
             Failure::Broker(code) => SendError::Refused { topic, partition, code, message },
             Failure::NoAnswer => SendError::NoAnswer { topic, partition, cause },
             Failure::TimedOut => {
-                let waited = config.delivery_timeout;
+                let waited = config.time_to_deliver();
                 SendError::Timeout { topic, partition, waited, cause }
             }
             Failure::Closed => SendError::Closed,

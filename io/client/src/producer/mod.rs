@@ -425,7 +425,7 @@ fn accumulator_config(config: &ProducerConfig, seed: u64) -> AccumulatorConfig {
         batch_size: config.batch_size.get(),
         linger_ms: ms(config.linger),
         gather_bytes: GATHER_BYTES,
-        delivery_timeout_ms: ms(config.delivery_timeout),
+        delivery_timeout_ms: ms(config.time_to_deliver()),
         buffer_memory: config.buffer_memory.get(),
         run_ahead: if config.max_block >= PATIENT { RUN_AHEAD_BYTES } else { usize::MAX },
         availability_timeout_ms: ms(config.partitioner_availability_timeout),
