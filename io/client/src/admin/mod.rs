@@ -127,10 +127,12 @@ impl Session {
                 }
                 done => return done,
             }
-            tokio::time::sleep(backoff.delay(failures, &mut jitter)).await;
-            if Instant::now() >= deadline {
+            let next = after(Instant::now(), backoff.delay(failures, &mut jitter));
+            // Where no time is left for another attempt, nothing is to be waited for.
+            if next >= deadline {
                 break;
             }
+            tokio::time::sleep_until(next).await;
         }
         let last = last.unwrap_or_else(|| AdminError::Cluster(self.cluster.why_no_answer()));
         Err(AdminError::TimedOut { timeout, last: Box::new(last) })
