@@ -6,9 +6,9 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use kohort::cluster::{Cluster, ClusterOptions};
 use kohort::config::{AdminConfig, Properties as _};
@@ -43,7 +43,10 @@ fn versions() -> ApiVersionsResponse {
 }
 
 /// Answers ApiVersions, and every other request with `metadata`; `None` leaves it without an answer.
-fn serve(stream: &mut TcpStream, metadata: impl Fn() -> Option<MetadataResponse>) -> Option<()> {
+fn serve(
+    stream: &mut TcpStream,
+    mut metadata: impl FnMut() -> Option<MetadataResponse>,
+) -> Option<()> {
     loop {
         let (api, version, id) = read_request(stream)?;
         let frame = if api == ApiKey::ApiVersions as i16 {
@@ -255,4 +258,70 @@ async fn without_recovery_a_client_keeps_to_the_brokers_it_knows() {
         assert!(error.is_retriable(), "{error}");
     }
     assert!(cluster.view().broker(2).is_none());
+}
+
+/// What a broker says whose quota is exceeded, and how a client asks it.
+fn throttled_by(time: Duration) -> MetadataResponse {
+    MetadataResponse {
+        throttle_time_ms: i32::try_from(time.as_millis()).unwrap(),
+        ..MetadataResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_before_a_broker_throttles_has_that_much_longer_until_its_answer() {
+    let timeout = Duration::from_millis(300);
+    let port = listen(move |_, mut stream| {
+        let mut answers = 0;
+        let _ = serve(&mut stream, || {
+            answers += 1;
+            if answers == 1 {
+                return Some(throttled_by(PATIENCE));
+            }
+            // So late that it is too late, but for the throttling.
+            std::thread::sleep(2 * timeout);
+            Some(MetadataResponse::default())
+        });
+    });
+    let driver = Driver::start("test").unwrap();
+    let options = ConnectionOptions::default();
+    let throttles = options.throttles.clone();
+    let work = async move {
+        let connection = BrokerConnection::open("127.0.0.1", port, options).await?;
+        let (version, request) = (MetadataRequest::VERSIONS.max, MetadataRequest::default());
+        let first = connection.start(version, &request, timeout)?;
+        let second = connection.start(version, &request, timeout)?;
+        first.await?;
+        second.await
+    };
+    driver.run(work).await.unwrap().unwrap();
+    let told = kohort::net::Throttled { answers: 1, total: PATIENCE, longest: PATIENCE };
+    assert_eq!(throttles.by_api(), [(ApiKey::Metadata, told)].into());
+    let muted: Vec<_> = throttles.now().into_keys().collect();
+    assert_eq!(muted, [Arc::from(format!("127.0.0.1:{port}"))]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_while_a_broker_reads_nothing_and_that_time_does_not_count() {
+    let (throttling, timeout) = (Duration::from_millis(1_500), Duration::from_secs(1));
+    let came: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = came.clone();
+    let port = listen(move |_, mut stream| {
+        let _ = serve(&mut stream, || {
+            let mut came = noted.lock().unwrap();
+            came.push(Instant::now());
+            Some(throttled_by(if came.len() == 1 { throttling } else { Duration::ZERO }))
+        });
+    });
+    let driver = Driver::start("test").unwrap();
+    let work = async move {
+        let connection =
+            BrokerConnection::open("127.0.0.1", port, ConnectionOptions::default()).await?;
+        let (version, request) = (MetadataRequest::VERSIONS.max, MetadataRequest::default());
+        connection.send_at(version, &request, timeout).await?;
+        connection.send_at(version, &request, timeout).await
+    };
+    driver.run(work).await.unwrap().unwrap();
+    let came = came.lock().unwrap();
+    assert!(came.len() == 2 && came[1] - came[0] >= throttling, "{came:?}");
 }

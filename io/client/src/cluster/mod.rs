@@ -40,7 +40,7 @@ use crate::config::{CommonConfig, ConfigError};
 use crate::net::stream::Dialer;
 use crate::net::{
     BrokerConnection, ConnectionOptions, Driver, FramePool, KEPT_BYTES, NetError, Pool, Purpose,
-    Security,
+    Security, Throttles,
 };
 pub(crate) use failures::Heard;
 pub use kohort_client_core::metadata::Topics;
@@ -201,6 +201,11 @@ impl Cluster {
     /// or, where a server answers and none of the brokers it names can be connected to, why that is.
     pub fn trouble(&self) -> Option<ClusterError> {
         self.refresher.trouble()
+    }
+
+    /// Returns how often and for how long brokers throttled this client, because of a quota.
+    pub fn throttles(&self) -> &Throttles {
+        self.refresher.pool.throttles()
     }
 
     /// Returns why there is no answer yet, in any case.

@@ -72,14 +72,14 @@ use kohort_client_core::consumer::{AssignmentEpoch, Regex};
 pub use kohort_client_core::consumer::{OffsetAndMetadata, Position, TopicPartition};
 pub use kohort_client_core::metadata::PartitionView;
 use kohort_client_core::panics::caught;
-use kohort_protocol::ErrorCode;
+use kohort_protocol::{ApiKey, ErrorCode};
 pub use lookup::OffsetAndTimestamp;
 use parking_lot::Mutex;
 pub use records::{Batch, Iter, OwnedRecord, Record, Records};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Cluster, ClusterError, Heard};
-use crate::net::{Driver, unbound};
+use crate::net::{Driver, Throttled, unbound};
 use commits::{Commits, Offset};
 use credits::Unpacking;
 use events::EVENTS_WAITING_MAX;
@@ -151,6 +151,9 @@ pub struct Health {
     pub member: Option<(String, i32)>,
     /// The coordinator's node, while it is known.
     pub coordinator: Option<i32>,
+    /// Which brokers, by address, read nothing from this client just now and for how long, because it
+    /// exceeds a quota.
+    pub throttled: BTreeMap<Arc<str>, Duration>,
     /// How many bytes are in memory.
     pub buffered_bytes: i64,
     /// Which partitions have waited for some seconds: neither fetched nor buffered nor paused.
@@ -164,6 +167,9 @@ pub struct ConsumerMetrics {
     pub counters: Counters,
     /// How often and for how long partitions stalled, and why.
     pub stalls: StallCounters,
+    /// How often and for how long brokers throttled this client, because of a quota: `Fetch` is Kafka's
+    /// `fetch-throttle-time`.
+    pub throttled: BTreeMap<ApiKey, Throttled>,
 }
 
 impl Consumer {
@@ -427,6 +433,7 @@ impl Consumer {
             group: status.group_refusal,
             member: status.member,
             coordinator: status.coordinator,
+            throttled: self.cluster.throttles().now(),
             buffered_bytes: status.used_bytes,
             stalled: status.stalled,
         })
@@ -435,7 +442,11 @@ impl Consumer {
     /// Returns what was counted since the consumer was built.
     pub async fn metrics(&self) -> Result<ConsumerMetrics, ConsumerError> {
         let status = self.ask(Command::Status).await?;
-        Ok(ConsumerMetrics { counters: status.counters, stalls: status.stalls })
+        Ok(ConsumerMetrics {
+            counters: status.counters,
+            stalls: status.stalls,
+            throttled: self.cluster.throttles().by_api(),
+        })
     }
 
     /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts

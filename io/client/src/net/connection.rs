@@ -9,6 +9,9 @@
 //! 4. When the oldest deadline passes, the connection closes: the broker may still answer, and a
 //!    late answer must not be taken for a newer one's (Kafka's clients do the same).
 //!
+//! A broker that throttles the client reads nothing of the connection for a while: then nothing is written, and
+//! that time does not count (`throttle.rs`).
+//!
 //! Where the broker limits how long an authentication is good for (KIP-368), the writer holds its
 //! queue back in time, authenticates again on the same connection, and goes on.
 //!
@@ -17,6 +20,7 @@
 
 mod options;
 mod task;
+mod throttle;
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -37,6 +41,7 @@ use super::timers::after;
 use super::{ApiVersions, NetError};
 
 pub use self::options::ConnectionOptions;
+pub use self::throttle::{Throttled, Throttles};
 
 /// A connection to a broker. Clones share it; it closes when the last one is dropped and nothing
 /// is pending, or when [`BrokerConnection::close`] is called.
@@ -82,6 +87,7 @@ struct Outgoing {
 struct Pending {
     correlation: i32,
     api: ApiKey,
+    version: i16,
     deadline: Instant,
     timeout: Duration,
     reply: oneshot::Sender<Result<Bytes, NetError>>,
@@ -235,6 +241,7 @@ impl BrokerConnection {
         let pending = Pending {
             correlation,
             api: R::API_KEY,
+            version,
             deadline: after(Instant::now(), timeout),
             timeout,
             reply,

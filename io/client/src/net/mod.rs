@@ -44,7 +44,7 @@ pub mod stream;
 mod timers;
 
 pub use api_versions::ApiVersions;
-pub use connection::{BrokerConnection, ConnectionOptions, InFlight};
+pub use connection::{BrokerConnection, ConnectionOptions, InFlight, Throttled, Throttles};
 pub use driver::Driver;
 pub use error::{AuthenticationFailure, NetError};
 pub use frames::FramePool;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::timers::after;
-use super::{BrokerConnection, ConnectionOptions, NetError};
+use super::{BrokerConnection, ConnectionOptions, NetError, Throttles};
 
 /// What a connection is for. Those of different purposes never wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,11 @@ impl Pool {
     pub fn new(options: ConnectionOptions, backoff: Backoff, seed: u64) -> Self {
         let jitter = Mutex::new(Jitter::seeded(seed));
         Self { inner: Arc::new(Inner { options, backoff, jitter, slots: Mutex::default() }) }
+    }
+
+    /// Returns what brokers throttled.
+    pub fn throttles(&self) -> &Throttles {
+        &self.inner.options.throttles
     }
 
     /// Returns the open connection to a broker, if there is one to its present address.

@@ -36,6 +36,7 @@ mod requests;
 mod sender;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use kohort_client_core::backoff::Backoff;
 use kohort_client_core::metadata::MetadataView;
 use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, Refused};
+use kohort_protocol::ApiKey;
 pub use kohort_protocol::records::Header;
 use kohort_protocol::records::NewRecord;
 use parking_lot::Mutex;
@@ -53,7 +55,7 @@ use crate::clock;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::{Codec, ProducerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, Whereabouts, after};
+use crate::net::{Driver, Throttled, Whereabouts, after};
 pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
 use delivery::{Completion, Words};
@@ -271,6 +273,12 @@ impl Producer {
             topics::wait_for_topic(shared.cluster.clone(), Arc::from(topic), None, deadline);
         let view = self.handle.driver.run(lookup).await.map_err(|_| SendError::Closed)??;
         Ok(view.topic(topic).map_or(0, |topic| topic.partitions.len()))
+    }
+
+    /// Returns how often and for how long brokers throttled this client, because of a quota: `Produce` is
+    /// Kafka's `produce-throttle-time`.
+    pub fn throttled(&self) -> BTreeMap<ApiKey, Throttled> {
+        self.handle.shared.cluster.throttles().by_api()
     }
 
     /// Returns how many bytes wait to be sent or for an answer.

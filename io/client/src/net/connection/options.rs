@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kohort_protocol::frame;
 
+use super::Throttles;
 use crate::net::Security;
 use crate::net::frames::FramePool;
 use crate::net::stream::Dialer;
@@ -29,6 +30,8 @@ pub struct ConnectionOptions {
     pub response_bytes_max: usize,
     /// The memory large answers are read into.
     pub frames: FramePool,
+    /// Where it is counted that brokers throttle this client.
+    pub throttles: Throttles,
     /// How streams are opened.
     pub dialer: Dialer,
     /// How they are secured.
@@ -46,6 +49,7 @@ impl Default for ConnectionOptions {
             in_flight_max: 64,
             response_bytes_max: frame::DEFAULT_MAX_FRAME_BYTES,
             frames: FramePool::default(),
+            throttles: Throttles::default(),
             dialer: Dialer::default(),
             security: Security::default(),
         }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::throttle::throttle_time;
 use super::{ConnectionOptions, Outgoing, Pending, Shared};
 use crate::net::frames::LARGE_BYTES;
 use crate::net::handshake::{decode_body, wanted};
@@ -34,6 +35,8 @@ pub(super) struct Task {
     /// When the clock's watcher wakes up next.
     armed: Mutex<Instant>,
     rearm: Notify,
+    /// Until when the broker reads nothing, because the client is throttled.
+    muted_until: Mutex<Option<Instant>>,
     /// Wakes the writer when it only waits for the last answers.
     delivered: Notify,
 }
@@ -54,6 +57,7 @@ impl Task {
             pending: Mutex::new(VecDeque::new()),
             armed: Mutex::new(Instant::now()),
             rearm: Notify::new(),
+            muted_until: Mutex::new(None),
             delivered: Notify::new(),
         }
     }
@@ -134,6 +138,9 @@ impl Task {
         match oldest {
             Some(pending) if pending.correlation == id => {
                 *self.used.lock() = Instant::now();
+                if let Some(time) = throttle_time(pending.api, pending.version, &frame) {
+                    self.mute(pending.api, time);
+                }
                 // An abandoned request has nobody to tell; its answer is passed over.
                 let _ = pending.reply.send(Ok(frame));
                 self.delivered.notify_one();
@@ -145,6 +152,31 @@ impl Task {
                 self.pending.lock().extend(other);
                 Err(NetError::OutOfTurn { address: self.address.clone(), wanted, got: id })
             }
+        }
+    }
+
+    /// Takes that the broker reads nothing for so long: it answers what was asked before that much later.
+    fn mute(&self, api: ApiKey, time: Duration) {
+        tracing::debug!(address = %self.address, ?api, ?time, "throttled");
+        self.options.throttles.note(&self.address, api, time);
+        let until = after(Instant::now(), time);
+        let mut muted_until = self.muted_until.lock();
+        *muted_until = Some(muted_until.map_or(until, |before| before.max(until)));
+        for pending in &mut *self.pending.lock() {
+            pending.deadline = after(pending.deadline, time);
+        }
+    }
+
+    /// Waits while the broker reads nothing; returns whether there was anything to wait for.
+    async fn unmuted(&self) -> bool {
+        let mut waited = false;
+        loop {
+            let until = *self.muted_until.lock();
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return waited,
+            }
+            waited = true;
         }
     }
 
@@ -165,20 +197,22 @@ impl Task {
                 () = at(session_ends) => None,
                 received = outgoing.recv_many(&mut queued, WRITE_TOGETHER_MAX) => Some(received),
             };
-            match received {
-                Some(0) => return self.drained().await,
-                Some(_) => {}
-                None => {
-                    match self.authenticate_again(&mut writer).await {
-                        Ok(session) => session_ends = session.map(renewal),
-                        Err(error) => return error,
-                    }
-                    continue;
+            if received == Some(0) {
+                return self.drained().await;
+            }
+            let waited = self.unmuted().await;
+            if session_ends.is_some_and(|end| end <= Instant::now()) {
+                match self.authenticate_again(&mut writer).await {
+                    Ok(session) => session_ends = session.map(renewal),
+                    Err(error) => return error,
                 }
             }
             let mut unanswered = Vec::new();
-            for Outgoing { frame, answered, pending } in queued.drain(..) {
+            for Outgoing { frame, answered, mut pending } in queued.drain(..) {
                 frames.extend(frame);
+                if waited {
+                    pending.deadline = after(Instant::now(), pending.timeout);
+                }
                 if answered {
                     self.note(pending);
                 } else {
@@ -311,7 +345,7 @@ impl Ask for Living<'_> {
         let deadline = after(deadline, timeout);
         let (reply, answer) = oneshot::channel();
         let api = R::API_KEY;
-        task.note(Pending { correlation, api, deadline, timeout, reply, _slot: None });
+        task.note(Pending { correlation, api, version, deadline, timeout, reply, _slot: None });
         let written = write_all(self.writer, &mut vec![frame]).await;
         written.map_err(|error| task.broken(error))?;
         let frame = answer.await.unwrap_or_else(|_| Err(task.closed()))?;
