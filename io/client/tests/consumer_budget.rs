@@ -107,3 +107,32 @@ async fn a_batch_that_unpacks_to_more_than_the_budget_passes_even_while_the_one_
     drop(records);
     assert_eq!(used(&consumer).await, 0);
 }
+
+#[tokio::test]
+async fn limits_of_no_bytes_read_one_batch_after_the_other() {
+    let servers = bootstrap();
+    let topic = unique("no-bytes");
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 3, 100, "none").await;
+    for limits in [["0", "1048576"], ["52428800", "0"], ["0", "0"]] {
+        let consumer = Consumer::builder()
+            .bootstrap_servers(&servers)
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.max.bytes", limits[0])
+            .set("max.partition.fetch.bytes", limits[1])
+            .build()
+            .unwrap();
+        consumer.assign(partitions(&topic, 1)).await.unwrap();
+        let mut count = 0;
+        while count < 3 {
+            let records = consumer.poll(PATIENCE).await.unwrap();
+            assert!(!records.is_empty(), "{limits:?}: {:?}", consumer.health().await);
+            count += records.len();
+        }
+        let zero = TopicPartition::new(topic.as_str(), 0);
+        consumer.seek(&zero, 0).await.unwrap();
+        let mut stream = consumer.stream(&zero).unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap();
+        assert_eq!(read.iter().next().unwrap().offset, 0, "{limits:?}, a stream");
+    }
+}
