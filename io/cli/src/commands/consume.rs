@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use kohort::TopicPartition;
 use kohort::config::{ConsumerConfig, Properties as _};
-use kohort::consumer::{Consumer, OffsetAndMetadata, Record};
+use kohort::consumer::{CommitError, CommitRefusal, Consumer, OffsetAndMetadata, Record};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Cluster, block_on};
@@ -138,11 +138,34 @@ async fn consume(args: &Args, consumer: &Consumer) -> anyhow::Result<()> {
                 .into_iter()
                 .map(|(partition, offset)| (partition, OffsetAndMetadata::new(offset + 1)))
                 .collect();
-            consumer.commit_offsets_sync(next).await?;
+            commit(consumer, next).await?;
         }
         if args.exit_at_end && records.is_empty() && at_end(consumer) {
             break;
         }
+    }
+    Ok(())
+}
+
+/// Commits what was written. What this member was put out of belongs to others by now, who write it again: that is
+/// said, and the member, which has joined again, goes on.
+async fn commit(
+    consumer: &Consumer,
+    next: BTreeMap<TopicPartition, OffsetAndMetadata>,
+) -> Result<(), CommitError> {
+    let failures = match consumer.commit_offsets_sync(next).await {
+        Err(CommitError::Partitions { failures })
+            if failures.values().all(|why| matches!(why, CommitRefusal::NotOwned)) =>
+        {
+            failures
+        }
+        other => return other,
+    };
+    for partition in failures.keys() {
+        eprintln!(
+            "kohort: `{partition}` was taken from this member: what was written last of it is not \
+             committed, and may be written again"
+        );
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ impl Wire {
         Self(stream)
     }
 
-    fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    /// Asks and waits for the answer.
+    pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         self.0.write_all(&encode_request(request, version, 1, Some("test")).unwrap()).unwrap();
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
