@@ -1,17 +1,16 @@
 //! `kohort group describe`: what a group has committed, its lag, and who owns what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use kohort::TopicPartition;
-use kohort::admin::{
-    Admin, AdminError, CommittedOffset, GroupDescription, GroupMember, ListedOffset, OffsetSpec,
-};
+use kohort::admin::{Admin, GroupDescription, GroupMember};
 use serde_json::{Value, json};
 
 use super::super::Cluster;
+use super::find::find;
 use super::health::{self, Health};
+use super::standing::standing;
 use crate::groups::verdict::Judgement;
 use crate::groups::{story, verdict};
 use crate::output::{Table, or_dash, print};
@@ -65,21 +64,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         standing.table(&ages).print()?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Finds a group. Of one that is of another kind than can be described, it says so.
-pub(super) async fn find(admin: &Admin, group: &str) -> anyhow::Result<GroupDescription> {
-    let mut groups = admin.describe_groups(vec![group.to_owned()]).await?;
-    let described = groups
-        .remove(group)
-        .ok_or_else(|| anyhow::anyhow!("the broker's answer does not mention group `{group}`"))?;
-    if described.is_err()
-        && let Some(listed) = admin.list_groups().await?.iter().find(|it| it.group_id == group)
-        && !matches!(&*listed.group_type, "" | "classic" | "consumer")
-    {
-        bail!("group `{group}` is a {} group, which is not supported", listed.group_type);
-    }
-    Ok(described?)
 }
 
 async fn look(
@@ -156,100 +140,6 @@ fn tell(health: &Health) {
     match &health.last_rebalance {
         Some(event) => eprintln!("last rebalance {}", story::tell(event)),
         None => eprintln!("no rebalance in the last hour"),
-    }
-}
-
-/// Where a group stands in its partitions, and who reads them.
-struct Standing<'a> {
-    committed: BTreeMap<TopicPartition, CommittedOffset>,
-    owners: BTreeMap<&'a TopicPartition, &'a GroupMember>,
-    ends: BTreeMap<TopicPartition, Result<ListedOffset, AdminError>>,
-    partitions: BTreeSet<TopicPartition>,
-}
-
-async fn standing<'a>(admin: &Admin, group: &'a GroupDescription) -> anyhow::Result<Standing<'a>> {
-    let committed = admin.group_offsets(&group.group_id).await?;
-    let mut owners: BTreeMap<&TopicPartition, &GroupMember> = BTreeMap::new();
-    for member in &group.members {
-        owners.extend(member.partitions.iter().map(|partition| (partition, member)));
-    }
-    let partitions: BTreeSet<TopicPartition> =
-        committed.keys().chain(owners.keys().copied()).cloned().collect();
-    let wanted = partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
-    let ends = admin.list_offsets(wanted).await?;
-    Ok(Standing { committed, owners, ends, partitions })
-}
-
-impl Standing<'_> {
-    fn end(&self, partition: &TopicPartition) -> Option<i64> {
-        let end = self.ends.get(partition).and_then(|end| end.as_ref().ok());
-        end.and_then(|end| end.offset)
-    }
-
-    /// Returns what is committed and how many records are ahead of it, where anything is committed.
-    fn lags(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
-        let lag = |(partition, committed): (&TopicPartition, &CommittedOffset)| {
-            let lag = (self.end(partition)? - committed.offset).max(0);
-            Some((partition.clone(), (committed.offset, lag)))
-        };
-        self.committed.iter().filter_map(lag).collect()
-    }
-
-    /// Returns a JSON object for each partition.
-    fn json(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Vec<Value> {
-        let one = |partition: &TopicPartition| {
-            let committed = self.committed.get(partition).map(|committed| committed.offset);
-            let end = self.end(partition);
-            let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
-            let age = if lag == Some(0) { Some(0) } else { ages_ms.get(partition).copied() };
-            json!({
-                "topic": &*partition.topic,
-                "partition": partition.partition,
-                "committed_offset": committed,
-                "end_offset": end,
-                "lag": lag,
-                "lag_ms": age,
-                "member": self.owners.get(partition).map(|member| &member.member_id),
-            })
-        };
-        self.partitions.iter().map(one).collect()
-    }
-
-    fn table(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Table {
-        let Self { committed, owners, partitions, .. } = self;
-        let mut table = Table::new(&[
-            "TOPIC",
-            "PARTITION",
-            "CURRENT-OFFSET",
-            "LOG-END-OFFSET",
-            "LAG",
-            "LAG-SECONDS",
-            "MEMBER-ID",
-            "CLIENT-ID",
-            "HOST",
-        ]);
-        for partition in partitions {
-            let current = committed.get(partition).map(|c: &CommittedOffset| c.offset);
-            let end = self.end(partition);
-            let lag = current.zip(end).map(|(current, end)| (end - current).max(0));
-            let owner = owners.get(partition);
-            table.row([
-                partition.topic.to_string(),
-                partition.partition.to_string(),
-                or_dash(current),
-                or_dash(end),
-                or_dash(lag),
-                or_dash(if lag == Some(0) {
-                    Some(0)
-                } else {
-                    ages_ms.get(partition).map(|ms| ms / 1000)
-                }),
-                or_dash(owner.map(|m| &m.member_id)),
-                or_dash(owner.map(|m| &m.client_id)),
-                or_dash(owner.map(|m| &m.host)),
-            ]);
-        }
-        table
     }
 }
 

@@ -1,22 +1,16 @@
 //! `kohort group events`: why a group rebalanced, and what came of it.
-//!
-//! Kohort's broker tells it all in a topic. Of another Kafka's groups `__consumer_offsets` tells the
-//! generations, and by them who came and went and what moved.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::builder::ValueParser;
-use kohort::TopicPartition;
-use kohort::admin::Admin;
-use kohort_broker::group_events::GroupEvent;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::Cluster;
-use super::describe;
-use super::tail::{self, Until};
+use super::find::find;
+use super::sources;
+use super::tail::Until;
 use crate::datetime::now_ms;
-use crate::groups::history::History;
 use crate::groups::story;
 use crate::output::print;
 
@@ -38,11 +32,6 @@ pub(super) struct Args {
     cluster: Cluster,
 }
 
-/// Where Kohort's broker tells of rebalances.
-const EVENTS: &str = "__kohort_group_events";
-/// Where any broker keeps its groups.
-const OFFSETS: &str = "__consumer_offsets";
-
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -61,7 +50,7 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
     let since_ms = now_ms() - args.since;
     let mut told = 0;
     let json = args.json;
-    each(&args.cluster, &admin, &args.group, since_ms, until, |event| {
+    sources::each(&args.cluster, &admin, &args.group, since_ms, until, |event| {
         told += 1;
         let line = if json { serde_json::to_string(event)? } else { story::tell(event) };
         Ok(print(&(line + "\n"))?)
@@ -69,64 +58,10 @@ async fn tell(args: &Args) -> anyhow::Result<()> {
     .await?;
     if told == 0 {
         // That nothing is told of a group that there is not says nothing.
-        describe::find(&admin, &args.group).await?;
+        find(&admin, &args.group).await?;
         eprintln!("group `{}` has not rebalanced in the time looked at (see --since)", args.group);
     }
     Ok(())
-}
-
-/// Calls `each` with the events of a group since a time. Returns whether the cluster tells them itself.
-pub(super) async fn each(
-    cluster: &Cluster,
-    admin: &Admin,
-    group: &str,
-    since_ms: i64,
-    until: Until,
-    mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
-) -> anyhow::Result<bool> {
-    let topic = TopicPartition::new(EVENTS, 0);
-    let told = tail::read(cluster, admin, topic, since_ms, until, |record| {
-        if record.key != Some(group.as_bytes()) {
-            return Ok(());
-        }
-        // Another version's event may have another form.
-        match record.value.and_then(|value| serde_json::from_slice(value).ok()) {
-            Some(event) => each(&event),
-            None => Ok(()),
-        }
-    })
-    .await?;
-    if told {
-        return Ok(true);
-    }
-    let mut history = History::of(group);
-    read_history(cluster, admin, &mut history, group, since_ms, until, each).await?;
-    Ok(false)
-}
-
-/// Reads what the cluster's own topic of groups tells of one.
-pub(super) async fn read_history(
-    cluster: &Cluster,
-    admin: &Admin,
-    history: &mut History,
-    group: &str,
-    since_ms: i64,
-    until: Until,
-    mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
-) -> anyhow::Result<bool> {
-    let topics = admin.describe_topics(vec![OFFSETS.to_owned()]).await?;
-    let Some(Ok(topic)) = topics.into_values().next() else { return Ok(false) };
-    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
-    let partition = TopicPartition::new(OFFSETS, kohort_broker::partition_for(group, partitions));
-    let topics = admin.list_topics().await?;
-    history.name_topics(topics.into_iter().map(|topic| (topic.topic_id, topic.name)));
-    tail::read(cluster, admin, partition, since_ms, until, |record| {
-        match history.take_in(record.timestamp, record.key, record.value) {
-            Some(event) => each(&event),
-            None => Ok(()),
-        }
-    })
-    .await
 }
 
 /// Reads a span of time such as `90s`, `15m`, `1h` or `7d` as milliseconds.

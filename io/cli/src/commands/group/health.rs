@@ -12,7 +12,7 @@ use kohort_broker::group_events::GroupEvent;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Cluster;
-use super::events;
+use super::sources;
 use super::tail::Until;
 use crate::datetime::now_ms;
 use crate::groups::history::History;
@@ -47,13 +47,13 @@ pub(super) async fn look(
     let now_ms = now_ms();
     let mut history = History::of(group);
     let since_ms = now_ms - COMMITS_SINCE_MS;
-    events::read_history(cluster, admin, &mut history, group, since_ms, Until::Now, |_| Ok(()))
+    sources::read_history(cluster, admin, &mut history, group, since_ms, Until::Now, |_| Ok(()))
         .await?;
     remember_lags(admin, &mut history).await?;
 
     let (mut rebalances_ms, mut last_rebalance) = (Vec::new(), None);
     let since_ms = now_ms - REBALANCES_SINCE_MS;
-    events::each(cluster, admin, group, since_ms, Until::Now, |event| {
+    sources::each(cluster, admin, group, since_ms, Until::Now, |event| {
         if let GroupEvent::Rebalance(rebalance) = event {
             if verdict::unsettles(rebalance) {
                 rebalances_ms.push(rebalance.ended_ms);

@@ -2,8 +2,11 @@
 
 mod describe;
 mod events;
+mod find;
 mod health;
 mod reset;
+mod sources;
+mod standing;
 mod tail;
 
 use std::process::ExitCode;

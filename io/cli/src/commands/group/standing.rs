@@ -1,0 +1,110 @@
+//! Where a group stands in each of its partitions, and who reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kohort::TopicPartition;
+use kohort::admin::{
+    Admin, AdminError, CommittedOffset, GroupDescription, GroupMember, ListedOffset, OffsetSpec,
+};
+use serde_json::{Value, json};
+
+use crate::output::{Table, or_dash};
+
+/// Where a group stands in its partitions, and who reads them.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    committed: BTreeMap<TopicPartition, CommittedOffset>,
+    owners: BTreeMap<&'a TopicPartition, &'a GroupMember>,
+    ends: BTreeMap<TopicPartition, Result<ListedOffset, AdminError>>,
+    partitions: BTreeSet<TopicPartition>,
+}
+
+/// Asks where a group stands.
+pub(super) async fn standing<'a>(
+    admin: &Admin,
+    group: &'a GroupDescription,
+) -> anyhow::Result<Standing<'a>> {
+    let committed = admin.group_offsets(&group.group_id).await?;
+    let mut owners: BTreeMap<&TopicPartition, &GroupMember> = BTreeMap::new();
+    for member in &group.members {
+        owners.extend(member.partitions.iter().map(|partition| (partition, member)));
+    }
+    let partitions: BTreeSet<TopicPartition> =
+        committed.keys().chain(owners.keys().copied()).cloned().collect();
+    let wanted = partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
+    let ends = admin.list_offsets(wanted).await?;
+    Ok(Standing { committed, owners, ends, partitions })
+}
+
+impl Standing<'_> {
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        let end = self.ends.get(partition).and_then(|end| end.as_ref().ok());
+        end.and_then(|end| end.offset)
+    }
+
+    /// Returns what is committed and how many records are ahead of it, where anything is committed.
+    pub(super) fn lags(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
+        let lag = |(partition, committed): (&TopicPartition, &CommittedOffset)| {
+            let lag = (self.end(partition)? - committed.offset).max(0);
+            Some((partition.clone(), (committed.offset, lag)))
+        };
+        self.committed.iter().filter_map(lag).collect()
+    }
+
+    /// Returns a JSON object for each partition.
+    pub(super) fn json(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Vec<Value> {
+        let one = |partition: &TopicPartition| {
+            let committed = self.committed.get(partition).map(|committed| committed.offset);
+            let end = self.end(partition);
+            let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
+            let age = if lag == Some(0) { Some(0) } else { ages_ms.get(partition).copied() };
+            json!({
+                "topic": &*partition.topic,
+                "partition": partition.partition,
+                "committed_offset": committed,
+                "end_offset": end,
+                "lag": lag,
+                "lag_ms": age,
+                "member": self.owners.get(partition).map(|member| &member.member_id),
+            })
+        };
+        self.partitions.iter().map(one).collect()
+    }
+
+    pub(super) fn table(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Table {
+        let Self { committed, owners, partitions, .. } = self;
+        let mut table = Table::new(&[
+            "TOPIC",
+            "PARTITION",
+            "CURRENT-OFFSET",
+            "LOG-END-OFFSET",
+            "LAG",
+            "LAG-SECONDS",
+            "MEMBER-ID",
+            "CLIENT-ID",
+            "HOST",
+        ]);
+        for partition in partitions {
+            let current = committed.get(partition).map(|c: &CommittedOffset| c.offset);
+            let end = self.end(partition);
+            let lag = current.zip(end).map(|(current, end)| (end - current).max(0));
+            let owner = owners.get(partition);
+            table.row([
+                partition.topic.to_string(),
+                partition.partition.to_string(),
+                or_dash(current),
+                or_dash(end),
+                or_dash(lag),
+                or_dash(if lag == Some(0) {
+                    Some(0)
+                } else {
+                    ages_ms.get(partition).map(|ms| ms / 1000)
+                }),
+                or_dash(owner.map(|m| &m.member_id)),
+                or_dash(owner.map(|m| &m.client_id)),
+                or_dash(owner.map(|m| &m.host)),
+            ]);
+        }
+        table
+    }
+}
