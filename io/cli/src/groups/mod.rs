@@ -6,4 +6,5 @@ mod epochs;
 pub(crate) mod history;
 pub(crate) mod member_id;
 pub(crate) mod story;
+pub(crate) mod unrest;
 pub(crate) mod verdict;

@@ -17,8 +17,6 @@
 
 use std::fmt;
 
-use kohort_broker::group_events::RebalanceEvent;
-
 use super::story::seconds;
 
 /// How many commits of a partition are looked at: Burrow's `intervals`.
@@ -87,7 +85,7 @@ pub(crate) struct PartitionFacts {
 pub(crate) struct GroupFacts {
     pub(crate) now_ms: i64,
     pub(crate) members: usize,
-    /// When it rebalanced as told by [`unsettles`], as far back as is known.
+    /// When it rebalanced as told by [`unsettles`](super::unrest::unsettles), as far back as is known.
     pub(crate) rebalances_ms: Vec<i64>,
     pub(crate) partitions: Vec<PartitionFacts>,
 }
@@ -98,19 +96,6 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     /// A sentence; empty if all is well.
     pub(crate) evidence: String,
-}
-
-/// Tells whether a rebalance speaks of unrest. A group that only grows is none: its members are started one after
-/// another. Nor is a cooperative rebalance two, though it takes two generations: in the first some give up
-/// what others are given in the next.
-pub(crate) fn unsettles(event: &RebalanceEvent) -> bool {
-    if event.causes.is_empty() {
-        // By what another Kafka's log tells, only who came and went are causes.
-        let hands_out = !event.moved.is_empty() && event.moved.iter().all(|it| it.from.is_none());
-        return !hands_out;
-    }
-    let grows = |what: &str| matches!(what, "joined" | "gave-up-partitions");
-    event.omitted_causes > 0 || !event.causes.iter().all(|cause| grows(&cause.what))
 }
 
 /// Judges a group: returns what is to be said of it, of which there is always something.
@@ -284,52 +269,5 @@ mod tests {
         group.partitions.clear();
         group.rebalances_ms.clear();
         assert_eq!(verdicts(&group), [Verdict::Ok]);
-    }
-
-    #[test]
-    fn a_group_that_grows_and_a_second_step_of_a_rebalance_are_no_unrest() {
-        use kohort_broker::group_events::{CauseEvent, MovedPartition};
-        let event = |causes: &[&str], moved_from: &[Option<&str>]| RebalanceEvent {
-            version: 1,
-            group: "g".to_owned(),
-            protocol: "classic".to_owned(),
-            generation: 2,
-            causes: causes
-                .iter()
-                .map(|what| CauseEvent {
-                    at_ms: NOW,
-                    what: (*what).to_owned(),
-                    member: None,
-                    text: String::new(),
-                })
-                .collect(),
-            omitted_causes: 0,
-            started_ms: NOW,
-            joined_ms: NOW,
-            ended_ms: NOW,
-            slowest: None,
-            members_before: Vec::new(),
-            members_after: Vec::new(),
-            leader: None,
-            moved: moved_from
-                .iter()
-                .map(|from| MovedPartition {
-                    topic: "t".to_owned(),
-                    partition: 0,
-                    from: from.map(str::to_owned),
-                    to: None,
-                    unserved_since_ms: None,
-                })
-                .collect(),
-            omitted_moves: 0,
-        };
-        let quiet = [event(&["joined"], &[Some("a")]), event(&["gave-up-partitions"; 2], &[None])];
-        assert!(quiet.iter().all(|event| !unsettles(event)));
-        assert!(!unsettles(&event(&["joined", "gave-up-partitions"], &[])));
-        assert!(!unsettles(&event(&[], &[None, None])), "another Kafka's second generation");
-        for unrest in [&["expired"][..], &["joined", "left"], &["leader-rejoined"], &["gone"]] {
-            assert!(unsettles(&event(unrest, &[])), "{unrest:?}");
-        }
-        assert!(unsettles(&event(&[], &[])), "a leader that rejoins, on another Kafka");
     }
 }

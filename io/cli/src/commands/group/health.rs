@@ -16,7 +16,8 @@ use super::sources;
 use super::tail::Until;
 use crate::datetime::now_ms;
 use crate::groups::history::History;
-use crate::groups::verdict::{self, GroupFacts, PartitionFacts, WINDOW};
+use crate::groups::unrest::unsettles;
+use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW};
 
 /// How far back commits are looked at. They are a few seconds apart.
 const COMMITS_SINCE_MS: i64 = 10 * 60_000;
@@ -55,7 +56,7 @@ pub(super) async fn look(
     let since_ms = now_ms - REBALANCES_SINCE_MS;
     sources::each(cluster, admin, group, since_ms, Until::Now, |event| {
         if let GroupEvent::Rebalance(rebalance) = event {
-            if verdict::unsettles(rebalance) {
+            if unsettles(rebalance) {
                 rebalances_ms.push(rebalance.ended_ms);
             }
             last_rebalance = Some(event.clone());
