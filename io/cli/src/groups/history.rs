@@ -75,9 +75,11 @@ impl History {
         };
         let commits = self.commits.entry(partition).or_default();
         let commit = Commit { at_ms: value.commit_timestamp, offset: value.offset, lag: None };
-        // Several within a second are one: it is the trend that counts.
+        // Several within a second are one: it is the trend that counts. What goes back is no part of it.
         match commits.last_mut() {
-            Some(last) if commit.at_ms - last.at_ms < APART_MS => last.offset = commit.offset,
+            Some(last) if commit.at_ms - last.at_ms < APART_MS && commit.offset >= last.offset => {
+                last.offset = commit.offset;
+            }
             _ => commits.push(commit),
         }
         if commits.len() > WINDOW {
@@ -190,6 +192,16 @@ mod tests {
         assert!(history.commits.is_empty());
         // What is no record of ours changes nothing.
         assert_eq!(history.take_in(0, Some(b"?"), Some(b"?")), None);
+    }
+
+    #[test]
+    fn a_commit_that_goes_back_is_kept_however_soon_it_comes() {
+        let mut history = History::of("g");
+        for (at_ms, offset) in [(0, 10), (300, 30), (700, 4), (900, 8)] {
+            commit(&mut history, "g", at_ms, offset);
+        }
+        let at = |at_ms: i64, offset: i64| Commit { at_ms, offset, lag: None };
+        assert_eq!(history.commits[&TopicPartition::new("t", 0)], [at(0, 30), at(700, 8)]);
     }
 
     #[test]
