@@ -6,6 +6,7 @@ mod common;
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 
+use common::wire::Wire;
 use common::{Broker, unique, words};
 
 /// Starts a consumer of a group and waits for its first record.
@@ -95,4 +96,29 @@ fn tell(protocol: &str) {
         table.lines().find(|line| line.starts_with(topic)).unwrap().split_whitespace().collect();
     assert_eq!(row[..5], [topic, "0", "2", "3", "1"], "{table}");
     assert!(row[5].parse::<u64>().is_ok(), "the age in seconds: {table}");
+}
+
+#[test]
+fn records_that_were_deleted_are_lag_and_nobody_waits_for_them() {
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    let consume = ["consume", topic, "--group", group, "--from-beginning", "--max-messages"];
+    broker.stdout(&[&consume[..], &["3"]].concat(), "");
+    let mut wire = Wire::connect(&broker.address);
+    for (deleted, lag, waiting) in [(5, "7", "5"), (10, "7", "0")] {
+        wire.delete_below(topic, deleted);
+        let described = broker.run(&["group", "describe", group], "");
+        let said = words(&described);
+        let verdict =
+            format!("verdict NO MEMBERS: nobody is in the group, and {waiting} records wait\n");
+        assert!(said.contains(&verdict), "{deleted}: {said}");
+        let table = String::from_utf8(described.stdout).unwrap();
+        let row = table.lines().find(|line| line.starts_with(topic)).unwrap();
+        let row: Vec<&str> = row.split_whitespace().collect();
+        // Lag is Kafka's difference of offsets; that nothing is old is told beside it.
+        assert_eq!(row[..5], [topic, "0", "3", "10", lag], "{table}");
+        assert!(waiting != "0" || row[5] == "0", "{table}");
+    }
 }

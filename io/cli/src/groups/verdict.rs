@@ -1,11 +1,12 @@
 //! How a group is doing, told from what it committed: Burrow's rules, which need no thresholds.
 //!
 //! Of each partition there is a window of the last commits, each with the lag it had then. A partition
-//! without lag is fine, whatever it did. Of one that has lag:
+//! without lag is fine, whatever it did, and so is one whose lag is no record that could be read: it was
+//! deleted, or is the mark of a transaction. Of one that has lag:
 //!
 //! | verdict | when |
 //! |---|---|
-//! | STOPPED | nothing was committed for longer than the window spans, and the oldest unread record is as old |
+//! | STOPPED | nothing was committed for longer than the window spans, and the oldest unread record is older than a minute |
 //! | REWIND | a commit went back, and the window has not caught up with where it was |
 //! | STALLED | it commits, and always the same offset |
 //! | WARN | it moves on, and its lag has not become less between any two commits |
@@ -67,6 +68,21 @@ pub(crate) struct Commit {
     pub(crate) lag: Option<i64>,
 }
 
+/// What is there to be read ahead of what is committed. Lag is a difference of offsets, and not every
+/// offset has a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Waiting {
+    /// Nobody looked, or there was no answer in time. All of the lag counts as records, and as old.
+    #[default]
+    Unknown,
+    /// No record: what is ahead was deleted, compacted away or aborted, or marks the end of transactions.
+    Nothing,
+    /// No record that a reader of committed data may be given: a transaction has not ended.
+    Held,
+    /// Records, the oldest of which has this age in milliseconds.
+    Records(i64),
+}
+
 /// What is known of one partition.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartitionFacts {
@@ -74,10 +90,11 @@ pub(crate) struct PartitionFacts {
     pub(crate) name: String,
     /// The last commits, oldest first; at most [`WINDOW`].
     pub(crate) commits: Vec<Commit>,
-    /// Records ahead of what is committed; `None` if nothing is.
+    /// Offsets ahead of what is committed, without those whose records were deleted; `None` if nothing is
+    /// committed.
     pub(crate) lag: Option<i64>,
-    /// The age of the oldest of them.
-    pub(crate) lag_ms: Option<i64>,
+    /// What is to be read there.
+    pub(crate) waiting: Waiting,
 }
 
 /// What is known of a group.
@@ -100,8 +117,9 @@ pub(crate) struct Judgement {
 
 /// Judges a group: returns what is to be said of it, of which there is always something.
 pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
-    let lag: i64 = facts.partitions.iter().filter_map(|partition| partition.lag).sum();
     if facts.members == 0 && !facts.partitions.is_empty() {
+        let there = |it: &&PartitionFacts| it.waiting != Waiting::Nothing;
+        let lag: i64 = facts.partitions.iter().filter(there).filter_map(|it| it.lag).sum();
         let evidence = format!("nobody is in the group, and {lag} records wait");
         return vec![Judgement { verdict: Verdict::NoMembers, evidence }];
     }
@@ -115,8 +133,9 @@ pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
     }
     let partitions = facts.partitions.iter();
     let partitions = partitions.map(|partition| judge_partition(facts.now_ms, partition));
-    // Of equals the first is shown.
-    let worst = partitions.rev().max_by_key(|judgement| judgement.verdict);
+    // Of equals the first is shown that says something.
+    let rank = |judgement: &Judgement| (judgement.verdict, !judgement.evidence.is_empty());
+    let worst = partitions.rev().max_by_key(rank);
     let worst = worst.unwrap_or(Judgement { verdict: Verdict::Ok, evidence: String::new() });
     if judged.is_empty() || worst.verdict != Verdict::Ok {
         judged.push(worst);
@@ -134,16 +153,28 @@ pub(crate) fn judge_partition(now_ms: i64, facts: &PartitionFacts) -> Judgement 
 
 fn rule(now_ms: i64, facts: &PartitionFacts) -> (Verdict, String) {
     let lag = facts.lag.unwrap_or(0);
+    let age_ms = match facts.waiting {
+        Waiting::Nothing => {
+            let evidence = "has nothing left to read: its lag is what was deleted, compacted away or \
+                            aborted, and the marks of transactions";
+            return (Verdict::Ok, evidence.to_owned());
+        }
+        Waiting::Held => {
+            let evidence = "has read all it may: what is ahead waits for a transaction to end";
+            return (Verdict::Ok, evidence.to_owned());
+        }
+        _ if lag <= 0 => return (Verdict::Ok, String::new()),
+        Waiting::Records(age_ms) => Some(age_ms),
+        Waiting::Unknown => None,
+    };
+    // Records that came just now are not late, however long ago the last commit was.
+    let is_late = age_ms.is_none_or(|age_ms| age_ms > SILENCE_MS_MIN);
     let (Some(first), Some(last)) = (facts.commits.first(), facts.commits.last()) else {
         return (Verdict::Ok, String::new());
     };
-    if lag <= 0 {
-        return (Verdict::Ok, String::new());
-    }
     let silent_ms = now_ms - last.at_ms;
     let span_ms = (last.at_ms - first.at_ms).max(SILENCE_MS_MIN);
-    // Records that came just now are not late, however long ago the last commit was.
-    if silent_ms > span_ms && facts.lag_ms.is_none_or(|age| age > SILENCE_MS_MIN) {
+    if silent_ms > span_ms && is_late {
         let evidence =
             format!("has committed nothing for {}, and {lag} records wait", seconds(silent_ms));
         return (Verdict::Stopped, evidence);
@@ -157,7 +188,10 @@ fn rule(now_ms: i64, facts: &PartitionFacts) -> (Verdict, String) {
         let evidence = format!("went back from offset {furthest} and is at {}", last.offset);
         return (Verdict::Rewind, evidence);
     }
-    if facts.commits.iter().any(|commit| commit.lag.is_some_and(|lag| lag <= 0)) {
+    // Where transactions are written, the lag of who has read everything is their last mark. That all
+    // that waits came after the last commit tells the same.
+    let caught_up = age_ms.is_some_and(|age_ms| age_ms < silent_ms);
+    if caught_up || facts.commits.iter().any(|commit| commit.lag.is_some_and(|lag| lag <= 0)) {
         return (Verdict::Ok, String::new());
     }
     let count = facts.commits.len();
@@ -187,6 +221,10 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
+    fn judged(facts: &PartitionFacts) -> Judgement {
+        judge_partition(NOW, facts)
+    }
+
     /// Commits ten seconds apart, the last one five seconds ago: (offset, lag).
     fn facts(commits: &[(i64, i64)], lag: i64) -> PartitionFacts {
         let count = commits.len() as i64;
@@ -199,7 +237,7 @@ mod tests {
             name: "t:0".to_owned(),
             commits: (0..).zip(commits).map(commit).collect(),
             lag: Some(lag),
-            lag_ms: Some(120_000),
+            waiting: Waiting::Records(120_000),
         }
     }
 
@@ -213,12 +251,15 @@ mod tests {
             facts
         };
         let fresh = |mut facts: PartitionFacts| {
-            facts.lag_ms = Some(10);
+            facts.waiting = Waiting::Records(10);
             facts
         };
         let cases = [
             ("no lag", facts(&[(1, 9), (1, 9), (1, 9)], 0), Ok),
-            ("nothing committed", facts(&[], 7), Ok),
+            ("no commit is known", facts(&[], 7), Ok),
+            ("no commit is known, what waits is new", fresh(facts(&[], 7)), Ok),
+            ("no commit is known, and no lag", facts(&[], 0), Ok),
+            ("nothing committed", PartitionFacts { lag: None, ..facts(&[], 0) }, Ok),
             ("moving, lag shrinks once", facts(&[(1, 9), (5, 7), (9, 8)], 8), Ok),
             ("moving, lag grows", facts(&[(1, 7), (5, 8), (9, 9)], 9), Warn),
             ("moving, lag stays", facts(&[(1, 9), (5, 9), (9, 9)], 9), Warn),
@@ -233,16 +274,81 @@ mod tests {
             ("silent for less than its window", silent(facts(&[(1, 0); 10], 9), 80_000), Ok),
         ];
         for (name, facts, verdict) in cases {
-            assert_eq!(judge_partition(NOW, &facts).verdict, verdict, "{name}");
+            assert_eq!(judged(&facts).verdict, verdict, "{name}");
         }
     }
 
     #[test]
     fn evidence_is_a_sentence_with_the_facts() {
-        let judged = judge_partition(NOW, &facts(&[(5, 7), (5, 8), (5, 9)], 9));
-        assert_eq!(judged.evidence, "t:0 has committed offset 5 3 times over, and 9 records wait");
-        let judged = judge_partition(NOW, &facts(&[(9, 1), (2, 8), (3, 7)], 9));
-        assert_eq!(judged.evidence, "t:0 went back from offset 9 and is at 3");
+        let told = judged(&facts(&[(5, 7), (5, 8), (5, 9)], 9));
+        assert_eq!(told.evidence, "t:0 has committed offset 5 3 times over, and 9 records wait");
+        let told = judged(&facts(&[(9, 1), (2, 8), (3, 7)], 9));
+        assert_eq!(told.evidence, "t:0 went back from offset 9 and is at 3");
+    }
+
+    fn said(judgement: Judgement) -> String {
+        format!("{}: {}", judgement.verdict, judgement.evidence)
+    }
+
+    #[test]
+    fn lag_that_is_no_record_to_be_read_is_told_and_is_no_fault() {
+        let waits = |waiting: Waiting, lag: i64| {
+            let mut partition = facts(&[(10, 90)], lag);
+            partition.commits[0].at_ms = NOW - 585_000;
+            said(judged(&PartitionFacts { waiting, ..partition }))
+        };
+        let nothing = "OK: t:0 has nothing left to read: its lag is what was deleted, compacted away or \
+                       aborted, and the marks of transactions";
+        assert_eq!(waits(Waiting::Nothing, 0), nothing, "all of it was deleted");
+        assert_eq!(waits(Waiting::Nothing, 1), nothing, "the mark of a transaction");
+        let held = "OK: t:0 has read all it may: what is ahead waits for a transaction to end";
+        assert_eq!(waits(Waiting::Held, 5), held);
+        let stopped = "STOPPED: t:0 has committed nothing for 9 min 45 s, and 5 records wait";
+        assert_eq!(waits(Waiting::Records(400_000), 5), stopped);
+        assert_eq!(waits(Waiting::Unknown, 5), stopped, "it may be as old as it looks");
+    }
+
+    #[test]
+    fn who_reads_transactions_to_their_last_mark_does_not_fall_behind() {
+        // Of each transaction the mark stays ahead of what is committed, and another came since.
+        let mut partition = facts(&[(1, 1), (5, 1), (9, 1)], 3);
+        partition.waiting = Waiting::Records(4_000);
+        assert_eq!(said(judged(&partition)), "OK: ");
+        partition.waiting = Waiting::Records(6_000);
+        let warned =
+            "WARN: t:0 moves on, but its lag of 3 has not become less in the last 3 commits";
+        assert_eq!(said(judged(&partition)), warned, "it was there at the last commit");
+    }
+
+    #[test]
+    fn a_partition_that_is_paused_has_stopped_and_the_others_have_not() {
+        let mut paused = facts(&[(4, 5)], 9);
+        paused.commits[0].at_ms = NOW - 100_000;
+        paused.name = "t:1".to_owned();
+        let group = GroupFacts {
+            now_ms: NOW,
+            members: 1,
+            partitions: vec![facts(&[(1, 9), (5, 7), (9, 8)], 8), paused],
+            ..GroupFacts::default()
+        };
+        let told: Vec<String> = judge(&group).into_iter().map(said).collect();
+        let stopped = "STOPPED: t:1 has committed nothing for 1 min 40 s, and 9 records wait";
+        assert_eq!(told, [stopped]);
+    }
+
+    #[test]
+    fn of_a_group_without_commits_or_whose_topics_are_gone_nothing_is_held_against_it() {
+        let mut group = GroupFacts { now_ms: NOW, members: 1, ..GroupFacts::default() };
+        let told =
+            |group: &GroupFacts| -> Vec<String> { judge(group).into_iter().map(said).collect() };
+        assert_eq!(told(&group), ["OK: "]);
+        // Of several partitions that are fine, one that has something to say is heard.
+        let deleted = PartitionFacts { waiting: Waiting::Nothing, ..facts(&[], 0) };
+        group.partitions = vec![facts(&[(9, 0)], 0), deleted];
+        assert!(told(&group)[0].starts_with("OK: t:0 has nothing left to read"));
+        group.members = 0;
+        group.partitions[1].lag = Some(1);
+        assert_eq!(told(&group), ["NO MEMBERS: nobody is in the group, and 0 records wait"]);
     }
 
     #[test]
@@ -254,6 +360,7 @@ mod tests {
             members: 2,
             partitions: vec![warned, stalled],
             rebalances_ms: vec![NOW - 400_000, NOW - 200_000, NOW - 100_000],
+            ..GroupFacts::default()
         };
         let verdicts = |group: &GroupFacts| -> Vec<Verdict> {
             judge(group).iter().map(|judgement| judgement.verdict).collect()

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::Cluster;
 use super::find::find;
 use super::health::{self, Health};
-use super::standing::standing;
+use super::standing::{Place, standing};
 use crate::groups::verdict::Judgement;
 use crate::groups::{story, verdict};
 use crate::output::{Table, or_dash, print};
@@ -50,8 +50,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         members(&group).print()?;
     } else {
         let standing = standing(&admin, &group).await?;
-        let lags = standing.lags();
-        let ages = match look(&args.cluster, &admin, &group, &lags).await {
+        let places = standing.places();
+        let ages = match look(&args.cluster, &admin, &group, &places).await {
             Ok(health) => {
                 tell(&health);
                 health.ages_ms
@@ -70,15 +70,15 @@ async fn look(
     cluster: &Cluster,
     admin: &Admin,
     group: &GroupDescription,
-    lags: &BTreeMap<TopicPartition, (i64, i64)>,
+    places: &BTreeMap<TopicPartition, Place>,
 ) -> anyhow::Result<Health> {
-    health::look(cluster, admin, &group.group_id, group.members.len(), lags).await
+    health::look(cluster, admin, &group.group_id, group.members.len(), places).await
 }
 
 /// Returns everything that is known of a group; what is not is null.
 async fn json(cluster: &Cluster, admin: &Admin, group: &GroupDescription) -> anyhow::Result<Value> {
     let standing = standing(admin, group).await?;
-    let health = match look(cluster, admin, group, &standing.lags()).await {
+    let health = match look(cluster, admin, group, &standing.places()).await {
         Ok(health) => Some(health),
         Err(error) => {
             eprintln!("verdict unknown: {error:#}");

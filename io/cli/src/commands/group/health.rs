@@ -1,55 +1,52 @@
-//! Gathers what a verdict on a group needs: its last commits, the lag it had at each, how old what it
-//! has not read is, and its rebalances.
+//! Gathers what a verdict on a group needs: its last commits, the lag it had at each, what it has not
+//! read, and its rebalances.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use kohort::TopicPartition;
 use kohort::admin::{Admin, OffsetSpec};
-use kohort::config::{ConsumerConfig, Properties as _};
-use kohort::consumer::Consumer;
 use kohort_broker::group_events::GroupEvent;
-use tokio::time::{Instant, timeout_at};
 
 use super::super::Cluster;
 use super::sources;
+use super::standing::Place;
 use super::tail::Until;
+use super::waiting;
 use crate::datetime::now_ms;
 use crate::groups::history::History;
 use crate::groups::unrest::unsettles;
-use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW};
+use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW, Waiting};
 
 /// How far back commits are looked at. They are a few seconds apart.
 const COMMITS_SINCE_MS: i64 = 10 * 60_000;
 /// How far back rebalances are.
 const REBALANCES_SINCE_MS: i64 = 60 * 60_000;
-/// How long records that wait are looked for, to see how old they are.
-const AGES_WITHIN: Duration = Duration::from_secs(5);
-/// Of more partitions with lag, the age is not looked at.
-const AGES_MAX: usize = 200;
+/// Of more partitions with lag, it is not looked at what waits in them.
+const WAITING_MAX: usize = 200;
 
 /// What there is to be said besides offsets.
 #[derive(Debug)]
 pub(super) struct Health {
     pub(super) facts: GroupFacts,
     pub(super) last_rebalance: Option<GroupEvent>,
-    /// How old the oldest record is that waits, for each partition that has one.
+    /// How old the oldest record is that waits, where that is known; 0 where none does.
     pub(super) ages_ms: BTreeMap<TopicPartition, i64>,
 }
 
-/// Looks at a group with that many members, whose partitions have that much lag.
+/// Looks at a group with that many members, which stands there.
 pub(super) async fn look(
     cluster: &Cluster,
     admin: &Admin,
     group: &str,
     members: usize,
-    lags: &BTreeMap<TopicPartition, (i64, i64)>,
+    places: &BTreeMap<TopicPartition, Place>,
 ) -> anyhow::Result<Health> {
     let now_ms = now_ms();
     let mut history = History::of(group);
     let since_ms = now_ms - COMMITS_SINCE_MS;
     sources::read_history(cluster, admin, &mut history, group, since_ms, Until::Now, |_| Ok(()))
         .await?;
+    history.commits.retain(|partition, _| places.get(partition).is_some_and(Place::has_lag));
     remember_lags(admin, &mut history).await?;
 
     let (mut rebalances_ms, mut last_rebalance) = (Vec::new(), None);
@@ -65,22 +62,37 @@ pub(super) async fn look(
     })
     .await?;
 
-    let waiting = lags.iter().filter(|(_, (_, lag))| *lag > 0).take(AGES_MAX);
-    let waiting = waiting.map(|(partition, (offset, _))| (partition.clone(), *offset)).collect();
-    let ages_ms = ages(cluster, now_ms, waiting).await?;
-    let partitions = lags.iter().map(|(partition, (_, lag))| PartitionFacts {
+    let behind: BTreeMap<TopicPartition, Place> = places
+        .iter()
+        .filter(|(_, place)| place.has_lag())
+        .map(|(it, at)| (it.clone(), *at))
+        .collect();
+    let starts = behind.keys().map(|partition| (partition.clone(), OffsetSpec::Earliest)).collect();
+    let starts = admin.list_offsets(starts).await?;
+    let start = |partition: &TopicPartition| starts.get(partition)?.as_ref().ok()?.offset;
+    let looked_at = behind.into_iter().take(WAITING_MAX).collect();
+    let waiting = waiting::look(cluster, now_ms, looked_at).await?;
+    let partitions = places.iter().map(|(partition, place)| PartitionFacts {
         name: format!("{}:{}", partition.topic, partition.partition),
         commits: history.commits.remove(partition).unwrap_or_default(),
-        lag: Some(*lag),
-        lag_ms: ages_ms.get(partition).copied(),
+        lag: Some(place.lag_from(start(partition))),
+        waiting: waiting.get(partition).copied().unwrap_or_default(),
     });
     let partitions = partitions.collect();
     let facts = GroupFacts { now_ms, members, rebalances_ms, partitions };
+    let age_ms = |(partition, waiting): (&TopicPartition, &Waiting)| match waiting {
+        Waiting::Records(age_ms) => Some((partition.clone(), *age_ms)),
+        Waiting::Nothing => Some((partition.clone(), 0)),
+        Waiting::Held | Waiting::Unknown => None,
+    };
+    let ages_ms = waiting.iter().filter_map(age_ms).collect();
     Ok(Health { facts, last_rebalance, ages_ms })
 }
 
 /// Finds out where each partition ended when each of its commits was made, by the records' times.
 async fn remember_lags(admin: &Admin, history: &mut History) -> anyhow::Result<()> {
+    let ends = history.commits.keys().map(|it| (it.clone(), OffsetSpec::Latest)).collect();
+    let ends = admin.list_offsets(ends).await?;
     for number in 0..WINDOW {
         let at = |commits: &Vec<_>| commits.len().checked_sub(number + 1);
         let wanted: BTreeMap<TopicPartition, OffsetSpec> = history
@@ -93,10 +105,6 @@ async fn remember_lags(admin: &Admin, history: &mut History) -> anyhow::Result<(
         if wanted.is_empty() {
             break;
         }
-        let partitions: Vec<TopicPartition> = wanted.keys().cloned().collect();
-        let ends =
-            partitions.into_iter().map(|partition| (partition, OffsetSpec::Latest)).collect();
-        let ends = admin.list_offsets(ends).await?;
         for (partition, found) in admin.list_offsets(wanted).await? {
             let Some(commits) = history.commits.get_mut(&partition) else { continue };
             let Some(commit) = at(commits).and_then(|at| commits.get_mut(at)) else { continue };
@@ -108,42 +116,4 @@ async fn remember_lags(admin: &Admin, history: &mut History) -> anyhow::Result<(
         }
     }
     Ok(())
-}
-
-/// Reads the first record that waits in each partition, and tells its age.
-async fn ages(
-    cluster: &Cluster,
-    now_ms: i64,
-    waiting: BTreeMap<TopicPartition, i64>,
-) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
-    let mut ages = BTreeMap::new();
-    if waiting.is_empty() {
-        return Ok(ages);
-    }
-    let mut config: ConsumerConfig = cluster.configure()?;
-    config.set("auto.offset.reset", "earliest")?;
-    config.set("enable.auto.commit", "false")?;
-    config.set("allow.auto.create.topics", "false")?;
-    // One batch of each is enough.
-    config.set("max.partition.fetch.bytes", "1")?;
-    let consumer = Consumer::builder().with(|_| config).build()?;
-    consumer.assign(waiting.keys().cloned()).await?;
-    for (partition, offset) in &waiting {
-        consumer.seek(partition, *offset).await?;
-    }
-    let deadline = Instant::now() + AGES_WITHIN;
-    let mut missing: BTreeSet<TopicPartition> = waiting.into_keys().collect();
-    while !missing.is_empty() {
-        // Cancelled at the deadline, when the consumer is closed anyway.
-        let Ok(polled) = timeout_at(deadline, consumer.poll(AGES_WITHIN)).await else { break };
-        for record in &polled? {
-            let partition = record.topic_partition();
-            if missing.remove(&partition) {
-                ages.insert(partition.clone(), (now_ms - record.timestamp).max(0));
-                let _ = consumer.pause([partition]).await;
-            }
-        }
-    }
-    consumer.close(AGES_WITHIN).await;
-    Ok(ages)
 }

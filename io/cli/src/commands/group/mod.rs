@@ -8,6 +8,7 @@ mod reset;
 mod sources;
 mod standing;
 mod tail;
+mod waiting;
 
 use std::process::ExitCode;
 

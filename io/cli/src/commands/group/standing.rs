@@ -19,6 +19,26 @@ pub(super) struct Standing<'a> {
     partitions: BTreeSet<TopicPartition>,
 }
 
+/// What is committed of a partition, and where it ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) committed: i64,
+    pub(super) end: i64,
+}
+
+impl Place {
+    /// Tells whether anything is counted as lag.
+    pub(super) fn has_lag(&self) -> bool {
+        self.end > self.committed
+    }
+
+    /// Returns how many offsets are ahead in a partition that begins there, if that is known: what was
+    /// deleted, nobody waits for.
+    pub(super) fn lag_from(&self, start: Option<i64>) -> i64 {
+        (self.end - self.committed.max(start.unwrap_or(0))).max(0)
+    }
+}
+
 /// Asks where a group stands.
 pub(super) async fn standing<'a>(
     admin: &Admin,
@@ -42,13 +62,13 @@ impl Standing<'_> {
         end.and_then(|end| end.offset)
     }
 
-    /// Returns what is committed and how many records are ahead of it, where anything is committed.
-    pub(super) fn lags(&self) -> BTreeMap<TopicPartition, (i64, i64)> {
-        let lag = |(partition, committed): (&TopicPartition, &CommittedOffset)| {
-            let lag = (self.end(partition)? - committed.offset).max(0);
-            Some((partition.clone(), (committed.offset, lag)))
+    /// Returns what is committed and where the partition ends, where both are known.
+    pub(super) fn places(&self) -> BTreeMap<TopicPartition, Place> {
+        let place = |(partition, committed): (&TopicPartition, &CommittedOffset)| {
+            let end = self.end(partition)?;
+            Some((partition.clone(), Place { committed: committed.offset, end }))
         };
-        self.committed.iter().filter_map(lag).collect()
+        self.committed.iter().filter_map(place).collect()
     }
 
     /// Returns a JSON object for each partition.
