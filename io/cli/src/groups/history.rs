@@ -17,12 +17,14 @@ use kohort_protocol::messages::group_records::{
 };
 
 use super::epochs::Epochs;
-use super::verdict::{Commit, WINDOW};
+use super::verdict::{Commit, WINDOW, WINDOW_MS};
 
 /// What was read of one group so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     group: String,
+    /// The time of the first record that was read, of whatever group.
+    first_ms: Option<i64>,
     /// The last commits of each partition, oldest first.
     pub(crate) commits: BTreeMap<TopicPartition, Vec<Commit>>,
     last: Option<GroupMetadataValue>,
@@ -33,6 +35,15 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn of(group: &str) -> Self {
         Self { group: group.to_owned(), ..Self::default() }
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Returns since when every commit was read, if all since this time was, and perhaps more.
+    pub(crate) fn reaches_back_to(&self, since_ms: i64) -> i64 {
+        self.first_ms.map_or(since_ms, |first_ms| first_ms.min(since_ms))
     }
 
     /// Learns how topics are called: some records know only their ids.
@@ -48,6 +59,7 @@ impl History {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Option<GroupEvent> {
+        self.first_ms.get_or_insert(timestamp);
         let key = GroupRecordKey::from_bytes(&Bytes::copy_from_slice(key?)).ok()?;
         let value = value.map(Bytes::copy_from_slice);
         match key {
@@ -82,6 +94,7 @@ impl History {
             }
             _ => commits.push(commit),
         }
+        commits.retain(|earlier| commit.at_ms - earlier.at_ms <= WINDOW_MS);
         if commits.len() > WINDOW {
             commits.remove(0);
         }
@@ -192,6 +205,28 @@ mod tests {
         assert!(history.commits.is_empty());
         // What is no record of ours changes nothing.
         assert_eq!(history.take_in(0, Some(b"?"), Some(b"?")), None);
+    }
+
+    #[test]
+    fn a_group_that_was_away_is_judged_by_what_it_did_since() {
+        let mut history = History::of("g");
+        let hour = 60 * 60_000;
+        for (at_ms, offset) in [(0, 10), (5_000, 20), (hour, 30), (hour + 5_000, 40)] {
+            commit(&mut history, "g", at_ms, offset);
+        }
+        let at = |at_ms: i64, offset: i64| Commit { at_ms, offset, lag: None };
+        let commits = &history.commits[&TopicPartition::new("t", 0)];
+        assert_eq!(*commits, [at(hour, 30), at(hour + 5_000, 40)]);
+    }
+
+    #[test]
+    fn it_is_known_since_when_all_was_read() {
+        let mut history = History::of("g");
+        assert_eq!(history.reaches_back_to(700), 700, "there was nothing since");
+        commit(&mut history, "other", 200, 1);
+        commit(&mut history, "other", 900, 1);
+        assert_eq!(history.reaches_back_to(700), 200);
+        assert_eq!(history.reaches_back_to(100), 100, "the first record since then came later");
     }
 
     #[test]

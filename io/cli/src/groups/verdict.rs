@@ -23,6 +23,10 @@ use super::story::seconds;
 /// How many commits of a partition are looked at: Burrow's `intervals`.
 pub(crate) const WINDOW: usize = 10;
 
+/// Commits that were made longer before the last one say nothing of its pace: the group was away meanwhile,
+/// or had nothing to do.
+pub(crate) const WINDOW_MS: i64 = 10 * 60_000;
+
 /// With fewer commits than that, nothing is said about how lag develops.
 const COMMITS_FOR_A_TREND: usize = 3;
 
@@ -88,7 +92,7 @@ pub(crate) enum Waiting {
 pub(crate) struct PartitionFacts {
     /// `topic:3`.
     pub(crate) name: String,
-    /// The last commits, oldest first; at most [`WINDOW`].
+    /// The last commits, oldest first; at most [`WINDOW`] within [`WINDOW_MS`].
     pub(crate) commits: Vec<Commit>,
     /// Offsets ahead of what is committed, without those whose records were deleted; `None` if nothing is
     /// committed.
@@ -102,6 +106,8 @@ pub(crate) struct PartitionFacts {
 pub(crate) struct GroupFacts {
     pub(crate) now_ms: i64,
     pub(crate) members: usize,
+    /// Since when every commit is known; `None` if commits cannot be known.
+    pub(crate) commits_since_ms: Option<i64>,
     /// When it rebalanced as told by [`unsettles`](super::unrest::unsettles), as far back as is known.
     pub(crate) rebalances_ms: Vec<i64>,
     pub(crate) partitions: Vec<PartitionFacts>,
@@ -132,7 +138,7 @@ pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
         judged.push(Judgement { verdict: Verdict::Flapping, evidence });
     }
     let partitions = facts.partitions.iter();
-    let partitions = partitions.map(|partition| judge_partition(facts.now_ms, partition));
+    let partitions = partitions.map(|partition| judge_partition(facts, partition));
     // Of equals the first is shown that says something.
     let rank = |judgement: &Judgement| (judgement.verdict, !judgement.evidence.is_empty());
     let worst = partitions.rev().max_by_key(rank);
@@ -143,15 +149,15 @@ pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
     judged
 }
 
-/// Judges one partition.
-pub(crate) fn judge_partition(now_ms: i64, facts: &PartitionFacts) -> Judgement {
-    let (verdict, evidence) = rule(now_ms, facts);
+/// Judges one partition of a group.
+pub(crate) fn judge_partition(group: &GroupFacts, facts: &PartitionFacts) -> Judgement {
+    let (verdict, evidence) = rule(group, facts);
     let evidence =
         if evidence.is_empty() { evidence } else { format!("{} {evidence}", facts.name) };
     Judgement { verdict, evidence }
 }
 
-fn rule(now_ms: i64, facts: &PartitionFacts) -> (Verdict, String) {
+fn rule(group: &GroupFacts, facts: &PartitionFacts) -> (Verdict, String) {
     let lag = facts.lag.unwrap_or(0);
     let age_ms = match facts.waiting {
         Waiting::Nothing => {
@@ -170,9 +176,17 @@ fn rule(now_ms: i64, facts: &PartitionFacts) -> (Verdict, String) {
     // Records that came just now are not late, however long ago the last commit was.
     let is_late = age_ms.is_none_or(|age_ms| age_ms > SILENCE_MS_MIN);
     let (Some(first), Some(last)) = (facts.commits.first(), facts.commits.last()) else {
+        // What is committed was committed before all that is known.
+        let silent_ms = group.commits_since_ms.map_or(0, |since_ms| group.now_ms - since_ms);
+        if silent_ms > SILENCE_MS_MIN && is_late {
+            let silent = seconds(silent_ms);
+            let evidence =
+                format!("has committed nothing for more than {silent}, and {lag} records wait");
+            return (Verdict::Stopped, evidence);
+        }
         return (Verdict::Ok, String::new());
     };
-    let silent_ms = now_ms - last.at_ms;
+    let silent_ms = group.now_ms - last.at_ms;
     let span_ms = (last.at_ms - first.at_ms).max(SILENCE_MS_MIN);
     if silent_ms > span_ms && is_late {
         let evidence =
@@ -221,8 +235,11 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
+    /// Judges a partition of a group whose commits are known for 647 seconds back.
     fn judged(facts: &PartitionFacts) -> Judgement {
-        judge_partition(NOW, facts)
+        let since_ms = Some(NOW - 647_000);
+        let group = GroupFacts { now_ms: NOW, commits_since_ms: since_ms, ..GroupFacts::default() };
+        judge_partition(&group, facts)
     }
 
     /// Commits ten seconds apart, the last one five seconds ago: (offset, lag).
@@ -256,7 +273,7 @@ mod tests {
         };
         let cases = [
             ("no lag", facts(&[(1, 9), (1, 9), (1, 9)], 0), Ok),
-            ("no commit is known", facts(&[], 7), Ok),
+            ("no commit is known", facts(&[], 7), Stopped),
             ("no commit is known, what waits is new", fresh(facts(&[], 7)), Ok),
             ("no commit is known, and no lag", facts(&[], 0), Ok),
             ("nothing committed", PartitionFacts { lag: None, ..facts(&[], 0) }, Ok),
@@ -288,6 +305,21 @@ mod tests {
 
     fn said(judgement: Judgement) -> String {
         format!("{}: {}", judgement.verdict, judgement.evidence)
+    }
+
+    #[test]
+    fn a_group_that_stopped_stays_so_when_its_last_commit_is_older_than_what_is_known() {
+        let mut partition = facts(&[(10, 90)], 90);
+        partition.commits[0].at_ms = NOW - 585_000;
+        let stopped = "STOPPED: t:0 has committed nothing for 9 min 45 s, and 90 records wait";
+        assert_eq!(said(judged(&partition)), stopped);
+        partition.commits.clear();
+        let stopped =
+            "STOPPED: t:0 has committed nothing for more than 10 min 47 s, and 90 records wait";
+        assert_eq!(said(judged(&partition)), stopped);
+        // Where commits cannot be read, nothing is known of them.
+        let group = GroupFacts { now_ms: NOW, ..GroupFacts::default() };
+        assert_eq!(said(judge_partition(&group, &partition)), "OK: ");
     }
 
     #[test]

@@ -10,15 +10,16 @@ use kohort_broker::group_events::GroupEvent;
 use super::super::Cluster;
 use super::sources;
 use super::standing::Place;
-use super::tail::Until;
+use super::tail::{Since, Until};
 use super::waiting;
 use crate::datetime::now_ms;
 use crate::groups::history::History;
 use crate::groups::unrest::unsettles;
-use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW, Waiting};
+use crate::groups::verdict::{GroupFacts, PartitionFacts, WINDOW, WINDOW_MS, Waiting};
 
-/// How far back commits are looked at. They are a few seconds apart.
-const COMMITS_SINCE_MS: i64 = 10 * 60_000;
+/// As many of the last records of the log of groups are read, however old they are: of a group that stopped
+/// long ago, the last commit is to be found. About two megabytes.
+const COMMITS_RECORDS: i64 = 20_000;
 /// How far back rebalances are.
 const REBALANCES_SINCE_MS: i64 = 60 * 60_000;
 /// Of more partitions with lag, it is not looked at what waits in them.
@@ -43,9 +44,9 @@ pub(super) async fn look(
 ) -> anyhow::Result<Health> {
     let now_ms = now_ms();
     let mut history = History::of(group);
-    let since_ms = now_ms - COMMITS_SINCE_MS;
-    sources::read_history(cluster, admin, &mut history, group, since_ms, Until::Now, |_| Ok(()))
-        .await?;
+    let since = Since { ms: now_ms - WINDOW_MS, records: COMMITS_RECORDS };
+    let known = sources::read_history(cluster, admin, &mut history, since, Until::Now, |_| Ok(()));
+    let commits_since_ms = known.await?.then(|| history.reaches_back_to(since.ms));
     history.commits.retain(|partition, _| places.get(partition).is_some_and(Place::has_lag));
     remember_lags(admin, &mut history).await?;
 
@@ -79,7 +80,7 @@ pub(super) async fn look(
         waiting: waiting.get(partition).copied().unwrap_or_default(),
     });
     let partitions = partitions.collect();
-    let facts = GroupFacts { now_ms, members, rebalances_ms, partitions };
+    let facts = GroupFacts { now_ms, members, commits_since_ms, rebalances_ms, partitions };
     let age_ms = |(partition, waiting): (&TopicPartition, &Waiting)| match waiting {
         Waiting::Records(age_ms) => Some((partition.clone(), *age_ms)),
         Waiting::Nothing => Some((partition.clone(), 0)),

@@ -8,7 +8,7 @@ use kohort::admin::Admin;
 use kohort_broker::group_events::GroupEvent;
 
 use super::super::Cluster;
-use super::tail::{self, Until};
+use super::tail::{self, Since, Until};
 use crate::groups::history::History;
 
 /// Where Kohort's broker tells of rebalances.
@@ -26,7 +26,8 @@ pub(super) async fn each(
     mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let topic = TopicPartition::new(EVENTS, 0);
-    let told = tail::read(cluster, admin, topic, since_ms, until, |record| {
+    let since = Since::time(since_ms);
+    let told = tail::read(cluster, admin, topic, since, until, |record| {
         if record.key != Some(group.as_bytes()) {
             return Ok(());
         }
@@ -41,27 +42,27 @@ pub(super) async fn each(
         return Ok(true);
     }
     let mut history = History::of(group);
-    read_history(cluster, admin, &mut history, group, since_ms, until, each).await?;
+    read_history(cluster, admin, &mut history, since, until, each).await?;
     Ok(false)
 }
 
-/// Reads what the cluster's own topic of groups tells of one.
+/// Reads what the cluster's own topic of groups tells of one. Returns whether there is such a topic.
 pub(super) async fn read_history(
     cluster: &Cluster,
     admin: &Admin,
     history: &mut History,
-    group: &str,
-    since_ms: i64,
+    since: Since,
     until: Until,
     mut each: impl FnMut(&GroupEvent) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let topics = admin.describe_topics(vec![OFFSETS.to_owned()]).await?;
     let Some(Ok(topic)) = topics.into_values().next() else { return Ok(false) };
     let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
-    let partition = TopicPartition::new(OFFSETS, kohort_broker::partition_for(group, partitions));
+    let partition =
+        TopicPartition::new(OFFSETS, kohort_broker::partition_for(history.group(), partitions));
     let topics = admin.list_topics().await?;
     history.name_topics(topics.into_iter().map(|topic| (topic.topic_id, topic.name)));
-    tail::read(cluster, admin, partition, since_ms, until, |record| {
+    tail::read(cluster, admin, partition, since, until, |record| {
         match history.take_in(record.timestamp, record.key, record.value) {
             Some(event) => each(&event),
             None => Ok(()),
