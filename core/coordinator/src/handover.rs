@@ -5,18 +5,29 @@
 //! partition only when a client begins to read it; so the first one by the new owner's name after its
 //! assignment is taken for it. That is as much as a broker can see.
 //!
+//! A member of a consumer group reads what it is given while the others are still on their way, and the rebalance
+//! is told when the last one is there. So what it was given is watched from then on, and what was seen
+//! meanwhile counts when the rebalance is told: a partition that was fetched by then need not be named by
+//! another fetch, and in a session it would not be.
+//!
 //! A rebalance that follows soon cuts nothing short: what it does not move is waited for as before, and told
 //! with what it does. What moves again before it was read has been unread all the while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::group::{Move, Owner, Rebalance};
+use crate::group::{Given, Move, Owner, Rebalance};
 use crate::shard::Timestamp;
 
-/// The partitions of past rebalances whose new owners have not been seen to fetch.
+/// The partitions whose new owners have not been seen to fetch, and those of which it is not yet told that they
+/// moved.
 #[derive(Debug, Default)]
-pub struct Handovers(BTreeMap<Arc<str>, Pending>);
+pub struct Handovers {
+    /// What past rebalances moved, by their groups.
+    told: BTreeMap<Arc<str>, Pending>,
+    /// What rebalances under way have moved so far.
+    untold: BTreeMap<Arc<str>, Untold>,
+}
 
 /// What a rebalance moved, and how long that took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +44,12 @@ pub struct Handover {
     pub unserved: Vec<Move>,
 }
 
+/// A topic's name and a partition.
+type Place = (Arc<str>, i32);
+
 #[derive(Debug)]
 struct Pending {
-    waiting: BTreeMap<(Arc<str>, i32), Awaited>,
+    waiting: BTreeMap<Place, Awaited>,
     handover: Handover,
 }
 
@@ -49,22 +63,76 @@ struct Awaited {
     moved: Move,
 }
 
+/// What is seen of a group's partitions before it is told that they moved.
+#[derive(Debug)]
+struct Untold {
+    places: BTreeMap<Place, Seen>,
+    /// When all of it is forgotten, unless it is told before or more is given.
+    deadline: Timestamp,
+}
+
+/// A partition that somebody was given.
+#[derive(Debug)]
+struct Seen {
+    /// By whom it is to be fetched; nobody, if it was taken away again before it was.
+    owner: Option<Owner>,
+    since: Timestamp,
+    fetched: Option<Timestamp>,
+}
+
 impl Handovers {
-    /// Takes in a rebalance that ended. Returns what there is to tell of the group's last one: what was fetched
-    /// since, and what moved again before it was.
-    pub fn rebalanced(&mut self, rebalance: &Rebalance) -> Option<Handover> {
-        let mut last = self.0.remove(&rebalance.group);
-        let mut waiting = BTreeMap::new();
-        for moved in &rebalance.moves {
-            let place = (moved.topic.clone(), moved.partition);
-            let unread = last.as_mut().and_then(|last| last.move_again(&place));
-            let unread = unread.filter(|(owner, _)| moved.from.as_ref() == Some(&owner.member));
+    /// Takes in that somebody was given partitions in a rebalance that goes on.
+    pub fn given(&mut self, given: &Given) {
+        if self.untold.len() >= GROUPS_MAX && !self.untold.contains_key(&given.group) {
+            return;
+        }
+        let untold = self.untold.entry(given.group.clone()).or_insert_with(Untold::new);
+        untold.deadline = given.at + UNTOLD_MS_MAX;
+        let mut last = self.told.get_mut(&given.group);
+        for moved in &given.moves {
+            let place = moved.place();
+            let unread = last.as_mut().and_then(|last| last.move_again(&place, moved));
             let (Some(owner), Some(since)) = (moved.to.clone(), moved.unserved_since) else {
                 continue;
             };
-            let since = unread.map_or(since, |(_, unread)| unread.min(since));
+            let since = untold.unread(&place).into_iter().chain(unread).fold(since, Timestamp::min);
+            if untold.places.len() < Rebalance::MAX_MOVES || untold.places.contains_key(&place) {
+                untold.places.insert(place, Seen { owner: Some(owner), since, fetched: None });
+            }
+        }
+    }
+
+    /// Takes in a rebalance that is told. Returns what there is to tell of the group's last one: what was
+    /// fetched since, and what moved again before it was.
+    pub fn rebalanced(&mut self, rebalance: &Rebalance) -> Option<Handover> {
+        let mut last = self.told.remove(&rebalance.group);
+        let mut untold = self.untold.remove(&rebalance.group).unwrap_or_else(Untold::new);
+        let (mut waiting, mut fetched) = (BTreeMap::new(), Vec::new());
+        for moved in &rebalance.moves {
+            let place = moved.place();
+            let unread = last.as_mut().and_then(|last| last.move_again(&place, moved));
+            let unread = untold.unread(&place).into_iter().chain(unread).min();
+            let seen = untold.places.remove(&place).filter(|seen| seen.owner == moved.to);
+            let Some(owner) = moved.to.clone() else {
+                if let Some(since) = unread {
+                    untold.places.insert(place, Seen { owner: None, since, fetched: None });
+                    untold.deadline = rebalance.ended + UNTOLD_MS_MAX;
+                }
+                continue;
+            };
+            let Some(since) = moved.unserved_since else { continue };
+            if let Some(Seen { since, fetched: Some(at), .. }) = seen {
+                fetched.push((at, (moved.clone(), (at - since).max(0))));
+                continue;
+            }
+            let since = unread.map_or(since, |unread| unread.min(since));
             let (moved, deadline) = (moved.clone(), rebalance.ended + PATIENCE_MS);
             waiting.insert(place, Awaited { owner, since, deadline, moved });
+        }
+        // Who was given something back that was his has not moved anything.
+        untold.places.retain(|_, seen| seen.owner.is_none());
+        if !untold.places.is_empty() {
+            self.untold.insert(rebalance.group.clone(), untold);
         }
         let over = last.and_then(|mut last| {
             // Those of the new rebalance come first, if there are too many.
@@ -75,15 +143,16 @@ impl Handovers {
             }
             last.end()
         });
-        if !waiting.is_empty() && self.0.len() < GROUPS_MAX {
+        if (!waiting.is_empty() || !fetched.is_empty()) && self.told.len() < GROUPS_MAX {
+            fetched.sort_by_key(|(at, _)| *at);
             let handover = Handover {
                 group: rebalance.group.clone(),
                 group_type: rebalance.group_type,
                 generation: rebalance.generation,
-                served: Vec::new(),
+                served: fetched.into_iter().map(|(_, served)| served).collect(),
                 unserved: Vec::new(),
             };
-            self.0.insert(rebalance.group.clone(), Pending { waiting, handover });
+            self.told.insert(rebalance.group.clone(), Pending { waiting, handover });
         }
         over
     }
@@ -99,11 +168,17 @@ impl Handovers {
         client_host: &str,
     ) -> Vec<Handover> {
         let place = (topic.clone(), partition);
-        for pending in self.0.values_mut() {
-            let by_owner = |it: &Awaited| {
-                *it.owner.client_id == *client_id && *it.owner.client_host == *client_host
-            };
-            if pending.waiting.get(&place).is_some_and(by_owner)
+        let is_them =
+            |owner: &Owner| *owner.client_id == *client_id && *owner.client_host == *client_host;
+        for untold in self.untold.values_mut() {
+            if let Some(seen) = untold.places.get_mut(&place)
+                && seen.owner.as_ref().is_some_and(is_them)
+            {
+                seen.fetched.get_or_insert(now);
+            }
+        }
+        for pending in self.told.values_mut() {
+            if pending.waiting.get(&place).is_some_and(|it| is_them(&it.owner))
                 && let Some(Awaited { since, moved, .. }) = pending.waiting.remove(&place)
             {
                 pending.handover.served.push((moved, (now - since).max(0)));
@@ -112,21 +187,30 @@ impl Handovers {
         self.take_over()
     }
 
-    /// Tells whether anything is waited for.
+    /// Tells whether somebody's first fetch is waited for.
+    pub fn awaits_fetches(&self) -> bool {
+        let unseen = |seen: &Seen| seen.owner.is_some() && seen.fetched.is_none();
+        !self.told.is_empty()
+            || self.untold.values().any(|untold| untold.places.values().any(unseen))
+    }
+
+    /// Tells whether there is nothing to wait for and nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty() && self.untold.is_empty()
     }
 
     /// Returns when [`Handovers::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let waiting = self.0.values().flat_map(|pending| pending.waiting.values());
-        waiting.map(|awaited| awaited.deadline).min()
+        let waiting = self.told.values().flat_map(|pending| pending.waiting.values());
+        let deadlines = waiting.map(|awaited| awaited.deadline);
+        deadlines.chain(self.untold.values().map(|untold| untold.deadline)).min()
     }
 
     /// Gives up partitions that have been waited for long enough. Returns the rebalances of which nothing else
     /// is waited for.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<Handover> {
-        for pending in self.0.values_mut() {
+        self.untold.retain(|_, untold| untold.deadline > now);
+        for pending in self.told.values_mut() {
             let Pending { waiting, handover } = pending;
             waiting.retain(|_, awaited| {
                 let late = awaited.deadline <= now;
@@ -139,19 +223,36 @@ impl Handovers {
 
     /// Takes out the rebalances of which nothing is waited for any more.
     fn take_over(&mut self) -> Vec<Handover> {
-        let over = self.0.iter().filter(|(_, pending)| pending.waiting.is_empty());
+        let over = self.told.iter().filter(|(_, pending)| pending.waiting.is_empty());
         let over: Vec<Arc<str>> = over.map(|(group, _)| group.clone()).collect();
-        over.iter().filter_map(|group| self.0.remove(group)?.end()).collect()
+        over.iter().filter_map(|group| self.told.remove(group)?.end()).collect()
+    }
+}
+
+impl Untold {
+    fn new() -> Self {
+        Self { places: BTreeMap::new(), deadline: Timestamp::MAX }
+    }
+
+    /// Returns since when nobody has read a partition, if that was before whoever was given it last let it go.
+    fn unread(&self, place: &Place) -> Option<Timestamp> {
+        self.places.get(place).filter(|seen| seen.fetched.is_none()).map(|seen| seen.since)
+    }
+}
+
+impl Move {
+    fn place(&self) -> Place {
+        (self.topic.clone(), self.partition)
     }
 }
 
 impl Pending {
-    /// Takes in that a partition moves again. Returns who had it and since when nobody had read it, if its
-    /// owner was not seen to.
-    fn move_again(&mut self, place: &(Arc<str>, i32)) -> Option<(Owner, Timestamp)> {
+    /// Takes in that a partition moves again. Returns since when nobody has read it, if it goes from the owner
+    /// who was not seen to.
+    fn move_again(&mut self, place: &Place, again: &Move) -> Option<Timestamp> {
         let Awaited { owner, since, moved, .. } = self.waiting.remove(place)?;
         self.handover.unserved.push(moved);
-        Some((owner, since))
+        (again.from.as_ref() == Some(&owner.member)).then_some(since)
     }
 
     /// Returns what there is to tell, if there is anything.
@@ -168,116 +269,9 @@ const PATIENCE_MS: Timestamp = 30_000;
 /// Of more groups that rebalance within that time, no handovers are told.
 const GROUPS_MAX: usize = 1_000;
 
+/// How long it may take until it is told that a partition moved: longer than a part of a rebalance lasts, which
+/// is told after three heartbeats at most. What is told later is lost with its coordinator.
+const UNTOLD_MS_MAX: Timestamp = 60_000;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rebalance(generation: i32, ended: Timestamp, partitions: &[i32]) -> Rebalance {
-        let owner = Owner { member: "b-1".into(), client_id: "b".into(), client_host: "/h".into() };
-        let moved = |partition: &i32| Move {
-            topic: "t".into(),
-            partition: *partition,
-            from: Some("a-1".into()),
-            to: Some(owner.clone()),
-            unserved_since: Some(ended - 10),
-        };
-        Rebalance {
-            group: "g".into(),
-            group_type: "classic",
-            generation,
-            causes: Vec::new(),
-            omitted_causes: 0,
-            started: 0,
-            joined: 0,
-            ended,
-            last_to_join: None,
-            members_before: Vec::new(),
-            members_after: Vec::new(),
-            leader: None,
-            moves: partitions.iter().map(moved).collect(),
-            omitted_moves: 0,
-        }
-    }
-
-    /// A generation, what was served after how long, and what was not.
-    type Summary = (i32, Vec<(i32, Timestamp)>, Vec<i32>);
-
-    fn told(handovers: &[Handover]) -> Vec<Summary> {
-        let served = |it: &Handover| it.served.iter().map(|(m, ms)| (m.partition, *ms)).collect();
-        let unserved = |it: &Handover| it.unserved.iter().map(|moved| moved.partition).collect();
-        handovers.iter().map(|it| (it.generation, served(it), unserved(it))).collect()
-    }
-
-    #[test]
-    fn a_handover_is_told_when_the_last_partition_is_fetched_by_its_owner() {
-        let mut handovers = Handovers::default();
-        assert_eq!(handovers.rebalanced(&rebalance(2, 100, &[0, 1])), None);
-        let topic: Arc<str> = "t".into();
-        assert!(handovers.fetched(103, &topic, 0, "b", "/h").is_empty());
-        // Somebody else, another place, and the same once more.
-        assert!(handovers.fetched(104, &topic, 1, "a", "/h").is_empty());
-        assert!(handovers.fetched(104, &topic, 2, "b", "/h").is_empty());
-        assert!(handovers.fetched(104, &topic, 0, "b", "/h").is_empty());
-        let over = handovers.fetched(105, &topic, 1, "b", "/h");
-        assert_eq!(told(&over), [(2, vec![(0, 13), (1, 15)], vec![])]);
-        assert!(handovers.is_empty());
-    }
-
-    #[test]
-    fn a_rebalance_that_follows_cuts_short_only_what_it_moves() {
-        let mut handovers = Handovers::default();
-        let topic: Arc<str> = "t".into();
-        handovers.rebalanced(&rebalance(2, 100, &[0, 1, 2]));
-        handovers.fetched(105, &topic, 2, "b", "/h");
-        // What was read by then is told; the rest is waited for, be there other moves or none.
-        let over = handovers.rebalanced(&rebalance(3, 200, &[3]));
-        assert_eq!(told(over.as_slice()), [(2, vec![(2, 15)], vec![])]);
-        assert_eq!(handovers.rebalanced(&rebalance(4, 300, &[])), None);
-        assert!(handovers.fetched(310, &topic, 0, "b", "/h").is_empty());
-        assert!(handovers.fetched(320, &topic, 3, "b", "/h").is_empty());
-        assert_eq!(handovers.poll_timeout(), Some(100 + PATIENCE_MS));
-        let over = handovers.fetched(330, &topic, 1, "b", "/h");
-        assert_eq!(told(&over), [(4, vec![(0, 220), (3, 130), (1, 240)], vec![])]);
-    }
-
-    #[test]
-    fn what_moves_on_unread_has_been_unread_since_it_moved_first() {
-        let mut handovers = Handovers::default();
-        let topic: Arc<str> = "t".into();
-        handovers.rebalanced(&rebalance(2, 100, &[0]));
-        let mut next = rebalance(3, 5_000, &[0]);
-        next.moves[0].from = Some("b-1".into());
-        let over = handovers.rebalanced(&next);
-        assert_eq!(told(over.as_slice()), [(2, vec![], vec![0])]);
-        let over = handovers.fetched(5_005, &topic, 0, "b", "/h");
-        assert_eq!(told(&over), [(3, vec![(0, 4_915)], vec![])]);
-    }
-
-    #[test]
-    fn what_is_carried_on_is_bounded_and_has_the_time_that_it_had() {
-        let mut handovers = Handovers::default();
-        let many: Vec<i32> = (0..Rebalance::MAX_MOVES as i32).collect();
-        handovers.rebalanced(&rebalance(2, 100, &many));
-        // One of the new rebalance takes the place of one that is not moved.
-        let over = handovers.rebalanced(&rebalance(3, 200, &[-1]));
-        assert_eq!(told(over.as_slice()), [(2, vec![], vec![many.len() as i32 - 1])]);
-        assert!(handovers.handle_timeout(100 + PATIENCE_MS).is_empty());
-        let over = handovers.handle_timeout(200 + PATIENCE_MS);
-        assert_eq!(over[0].unserved.len(), Rebalance::MAX_MOVES);
-        assert!(handovers.is_empty());
-    }
-
-    #[test]
-    fn what_nobody_fetches_is_told_when_it_moves_again_or_after_a_while() {
-        let mut handovers = Handovers::default();
-        handovers.rebalanced(&rebalance(2, 100, &[0]));
-        let over = handovers.rebalanced(&rebalance(3, 200, &[0, 1]));
-        assert_eq!(told(over.as_slice()), [(2, vec![], vec![0])]);
-        assert_eq!(handovers.poll_timeout(), Some(200 + PATIENCE_MS));
-        assert!(handovers.handle_timeout(201).is_empty());
-        let over = handovers.handle_timeout(200 + PATIENCE_MS);
-        assert_eq!(told(&over), [(3, vec![], vec![0, 1])]);
-        assert_eq!(handovers.rebalanced(&rebalance(4, 300, &[])), None);
-        assert!(handovers.is_empty());
-    }
-}
+mod tests;

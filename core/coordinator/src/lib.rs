@@ -83,7 +83,7 @@ pub use clients::{Clients, Closing, Signs};
 pub use config::{GroupConfig, MigrationPolicy};
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,
-    ConnectionId, ConsumerRecord, CurrentAssignment, GroupCall, GroupEffect, GroupEpoch,
+    ConnectionId, ConsumerRecord, CurrentAssignment, Given, GroupCall, GroupEffect, GroupEpoch,
     GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState, MemberMetadata,
     MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause, RecordBuffers,
     RequestContext, ResolvedRegex, SnapshotPosition, SurveyedGroup, TargetEpoch, merge,

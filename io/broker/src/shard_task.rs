@@ -429,17 +429,16 @@ impl ShardTask {
     }
 
     fn release(&mut self, held: Held) {
+        for effect in &held.effects {
+            self.count(effect);
+            if let Some(events) = &self.shared.events {
+                events.happened(effect);
+            }
+        }
         for (to, response) in held.replies {
             self.answer(to, response);
         }
-        for effect in &held.effects {
-            self.count(effect);
-            announce(effect);
-            if let (Some(events), GroupEffect::Rebalance(rebalance)) = (&self.shared.events, effect)
-            {
-                events.rebalanced(rebalance);
-            }
-        }
+        held.effects.iter().for_each(announce);
     }
 
     fn count(&self, effect: &GroupEffect) {

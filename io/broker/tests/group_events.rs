@@ -6,7 +6,7 @@ mod common;
 
 use common::{Client, PATIENCE, Running, start, start_with, values};
 use kohort_broker::group_events::{GroupEvent, HandoverEvent, RebalanceEvent};
-use kohort_protocol::ErrorCode;
+use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequestTopicPartitions;
 use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
     ConsumerProtocolSubscription,
@@ -15,8 +15,10 @@ use kohort_protocol::messages::join_group::JoinGroupRequestProtocol;
 use kohort_protocol::messages::leave_group::MemberIdentity;
 use kohort_protocol::messages::sync_group::SyncGroupRequestAssignment;
 use kohort_protocol::messages::{
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+    ConsumerGroupHeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    SyncGroupRequest,
 };
+use kohort_protocol::{ErrorCode, Uuid};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -179,6 +181,74 @@ async fn a_partition_that_moves_is_told_with_the_time_nobody_read_it() {
     assert_eq!((served.generation, served.unserved.len()), (taken.generation, 0));
     let partitions: Vec<i32> = served.served.iter().map(|served| served.partition).collect();
     assert_eq!(partitions, [0, 1]);
+}
+
+/// A member of the consumer protocol.
+struct Beating {
+    client: Client,
+    id: &'static str,
+    epoch: i32,
+}
+
+impl Beating {
+    async fn join(running: &Running, id: &'static str) -> Self {
+        let client = running.client().await.named(id);
+        let mut member = Self { client, id, epoch: 0 };
+        member.beat(Some(Vec::new())).await;
+        member
+    }
+
+    /// Heartbeats, saying what it owns of a topic.
+    async fn beat(&mut self, owned: Option<Vec<ConsumerGroupHeartbeatRequestTopicPartitions>>) {
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: "g".to_owned(),
+            member_id: self.id.to_owned(),
+            member_epoch: self.epoch,
+            rebalance_timeout_ms: 30_000,
+            subscribed_topic_names: (self.epoch == 0).then(|| vec!["t".to_owned()]),
+            topic_partitions: owned,
+            ..ConsumerGroupHeartbeatRequest::default()
+        };
+        let response = self.client.call(&request, 1).await;
+        assert!(response.error_code.is_ok(), "{response:?}");
+        self.epoch = response.member_epoch;
+    }
+
+    async fn keep(&mut self, topic_id: Uuid, partitions: &[i32]) {
+        self.beat(None).await;
+        let partitions = partitions.to_vec();
+        let of_topic = ConsumerGroupHeartbeatRequestTopicPartitions { topic_id, partitions };
+        self.beat(Some(vec![of_topic])).await;
+    }
+}
+
+/// A member of a consumer group fetches what it is given long before the last of the others has followed.
+#[tokio::test]
+async fn a_fetch_counts_from_when_its_partition_was_given_and_not_from_when_that_is_told() {
+    let running = start().await;
+    let topic = running.client().await.create_topic("t", 6).await;
+    let mut first = Beating::join(&running, "first").await;
+    let mut second = Beating::join(&running, "second").await;
+    first.keep(topic, &[0, 1, 2]).await;
+    second.beat(None).await;
+    for partition in 3..6 {
+        second.client.fetch("t", partition, 0).await;
+    }
+    events(&running, 3).await;
+    let mut third = Beating::join(&running, "third").await;
+    first.keep(topic, &[0, 1]).await;
+    third.beat(None).await;
+    third.client.fetch("t", 2, 0).await;
+    second.keep(topic, &[3, 4]).await;
+    third.beat(None).await;
+    events(&running, 4).await;
+    third.client.fetch("t", 5, 0).await;
+    let events = events(&running, 5).await;
+    let given: Vec<i32> = rebalance(&events[3]).moved.iter().map(|it| it.partition).collect();
+    assert_eq!(given, [2, 5]);
+    let served = handover(&events[4]);
+    let partitions: Vec<i32> = served.served.iter().map(|served| served.partition).collect();
+    assert_eq!(partitions, [2, 5], "each was fetched once: {served:?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::shard::Timestamp;
 pub enum GroupEffect {
     /// A rebalance ended.
     Rebalance(Box<Rebalance>),
+    /// A member was given partitions in a rebalance that goes on.
+    Given(Box<Given>),
     /// A member has been absent for the grace since its connection closed. Unlike the others this is
     /// a question, to be answered at once, whatever becomes of the records before it: with
     /// [`GroupShard::handle_signs`](crate::GroupShard::handle_signs), by what
@@ -61,6 +63,18 @@ pub struct Rebalance {
     pub moves: Vec<Move>,
     /// How many more moved.
     pub omitted_moves: usize,
+}
+
+/// What somebody was given in a rebalance that goes on. It is told with the rebalance; whoever watches for first
+/// fetches begins here, as the member may fetch long before the others are where they are to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The group.
+    pub group: Arc<str>,
+    /// When it was given.
+    pub at: Timestamp,
+    /// The partitions that somebody had before; at most [`Rebalance::MAX_MOVES`].
+    pub moves: Vec<Move>,
 }
 
 /// A partition that changed hands.

@@ -31,7 +31,7 @@ pub use self::consumer::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
     MemberState, OwnedPartitions, ResolvedRegex, TargetEpoch,
 };
-pub use self::event::{CauseKind, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
+pub use self::event::{CauseKind, Given, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
 pub use self::record::{
     ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord, RecordBuffers,
 };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use kohort_coordinator::{
     CauseKind, ClassicMemberMetadata, CommittedOffset, GroupEffect, GroupRecord, GroupResponse,
-    RebalanceCause, Timestamp,
+    Move, RebalanceCause, Timestamp,
 };
 use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription,
@@ -125,6 +125,12 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
                 .word(format!("since={}", duration(*since)));
             return vec![line.0];
         }
+        GroupEffect::Given(given) => {
+            let head = Line::new(format!("given {}", given.group));
+            let head = head.word(format!("at={}", duration(given.at))).0;
+            let moves = given.moves.iter().map(|one| moved(names, one));
+            return std::iter::once(head).chain(moves).collect();
+        }
         _ => return vec![format!("{effect:?}")],
     };
     let causes: Vec<_> = rebalance.causes.iter().map(|cause| self::cause(names, cause)).collect();
@@ -146,18 +152,19 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
         .word(format!("members={before}->{after}"))
         .option("leader", leader.as_deref())
         .field("omitted", rebalance.omitted_causes, 0);
-    let moves = rebalance.moves.iter().map(|moved| {
-        let name = |names: &mut Names, id: Option<&std::sync::Arc<str>>| {
-            id.map_or_else(|| "nobody".to_owned(), |id| names.short(id))
-        };
-        let from = name(names, moved.from.as_ref());
-        let to = name(names, moved.to.as_ref().map(|owner| &owner.member));
-        Line::new(format!("  moved {}/{} {from}->{to}", moved.topic, moved.partition))
-            .option("unserved-since", moved.unserved_since.map(duration).as_deref())
-            .0
-    });
-    let moves: Vec<_> = moves.collect();
+    let moves: Vec<_> = rebalance.moves.iter().map(|one| moved(names, one)).collect();
     std::iter::once(line.0).chain(causes).chain(moves).collect()
+}
+
+fn moved(names: &mut Names, moved: &Move) -> String {
+    let name = |names: &mut Names, id: Option<&std::sync::Arc<str>>| {
+        id.map_or_else(|| "nobody".to_owned(), |id| names.short(id))
+    };
+    let from = name(names, moved.from.as_ref());
+    let to = name(names, moved.to.as_ref().map(|owner| &owner.member));
+    Line::new(format!("  moved {}/{} {from}->{to}", moved.topic, moved.partition))
+        .option("unserved-since", moved.unserved_since.map(duration).as_deref())
+        .0
 }
 
 fn cause(names: &mut Names, cause: &RebalanceCause) -> String {

@@ -1,8 +1,8 @@
 //! Every rebalance, told in a topic that any consumer may read.
 //!
 //! ```text
-//!  shards ── rebalance ended ──► ┌──────┐
-//!                                │ task │ ── JSON records ──► __kohort_group_events
+//!  shards ── rebalance told ───► ┌──────┐
+//!         ── partitions given ─► │ task │ ── JSON records ──► __kohort_group_events
 //!  Fetch ── partition begun ───► └──────┘
 //! ```
 //!
@@ -17,13 +17,13 @@ use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::EVENTS_TOPIC;
 use crate::stopping::stopped;
-use kohort_coordinator::{Handovers, Rebalance};
+use kohort_coordinator::{Given, GroupEffect, Handovers, Rebalance};
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -49,13 +49,16 @@ const SEGMENT_BYTES: i64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct GroupEvents {
     told: mpsc::Sender<Told>,
-    /// Set while somebody's first fetch is waited for: then, and only then, Fetch tells what it reads.
-    awaits_fetches: AtomicBool,
+    /// How many moves of partitions wait in the queue, and one more while somebody's first fetch is waited for:
+    /// then, and only then, Fetch tells what it reads. A member may fetch what it was given before the task has
+    /// heard of it, but not before that counts here.
+    awaits_fetches: AtomicUsize,
 }
 
 #[derive(Debug)]
 enum Told {
     Rebalance(Box<Rebalance>),
+    Given(Box<Given>),
     Fetched { at: Timestamp, topic: Arc<str>, partition: i32, client_id: String, host: String },
 }
 
@@ -68,25 +71,36 @@ pub(crate) struct Writer {
     metadata: Arc<Metadata>,
     controller: ControllerHandle,
     handovers: Handovers,
+    /// Whether that counts among what awaits fetches.
+    awaits_fetches: bool,
 }
 
 impl GroupEvents {
     /// Returns the place to tell, and what is told there.
     pub(crate) fn new() -> (Arc<Self>, EventQueue) {
         let (told, queue) = mpsc::channel(QUEUE);
-        (Arc::new(Self { told, awaits_fetches: AtomicBool::new(false) }), EventQueue(queue))
+        (Arc::new(Self { told, awaits_fetches: AtomicUsize::new(0) }), EventQueue(queue))
     }
 
-    /// Tells that a rebalance ended.
-    pub(crate) fn rebalanced(&self, rebalance: &Rebalance) {
-        if self.told.try_send(Told::Rebalance(Box::new(rebalance.clone()))).is_err() {
-            warn!(group = &*rebalance.group, "a rebalance is not told: too many wait to be");
+    /// Tells what happened to a group. To be called before the members hear of it: from then on they may fetch.
+    pub(crate) fn happened(&self, effect: &GroupEffect) {
+        let told = match effect {
+            GroupEffect::Rebalance(rebalance) => Told::Rebalance(rebalance.clone()),
+            GroupEffect::Given(given) => Told::Given(given.clone()),
+            _ => return,
+        };
+        self.awaits_fetches.fetch_add(1, Ordering::Relaxed);
+        if let Err(unsent) = self.told.try_send(told) {
+            self.awaits_fetches.fetch_sub(1, Ordering::Relaxed);
+            if let Told::Rebalance(rebalance) = unsent.into_inner() {
+                warn!(group = &*rebalance.group, "a rebalance is not told: too many wait to be");
+            }
         }
     }
 
     /// Tells whether fetches are to be told.
     pub(crate) fn awaits_fetches(&self) -> bool {
-        self.awaits_fetches.load(Ordering::Relaxed)
+        self.awaits_fetches.load(Ordering::Relaxed) > 0
     }
 
     /// Tells that a client begins to read a partition.
@@ -117,7 +131,8 @@ impl Writer {
         controller: ControllerHandle,
     ) -> Self {
         let handovers = Handovers::default();
-        Self { events, queue: queue.0, clock, metadata, controller, handovers }
+        let (queue, awaits_fetches) = (queue.0, false);
+        Self { events, queue, clock, metadata, controller, handovers, awaits_fetches }
     }
 
     /// Writes events until the broker stops.
@@ -130,12 +145,23 @@ impl Writer {
                 () = timeout(&self.clock, self.handovers.poll_timeout()) => {}
                 () = stopped(&mut stopping) => return,
             }
+            let moves = told.iter().filter(|told| !matches!(told, Told::Fetched { .. })).count();
             let events = self.take_in(told);
-            self.events.awaits_fetches.store(!self.handovers.is_empty(), Ordering::Relaxed);
+            self.count_awaited(moves);
             if !events.is_empty() {
                 self.write(&events).await;
             }
         }
+    }
+
+    /// Takes in that so many moves were taken out of the queue.
+    fn count_awaited(&mut self, moves: usize) {
+        let before = moves + usize::from(self.awaits_fetches);
+        self.awaits_fetches = self.handovers.awaits_fetches();
+        let counted = &self.events.awaits_fetches;
+        // It must not seem for a moment that nobody waits.
+        counted.fetch_add(usize::from(self.awaits_fetches), Ordering::Relaxed);
+        counted.fetch_sub(before, Ordering::Relaxed);
     }
 
     fn take_in(&mut self, told: Vec<Told>) -> Vec<GroupEvent> {
@@ -148,6 +174,7 @@ impl Writer {
                     events.extend(self.handovers.rebalanced(&rebalance).map(handover));
                     events.push(GroupEvent::from(&*rebalance));
                 }
+                Told::Given(given) => self.handovers.given(&given),
                 Told::Fetched { at, topic, partition, client_id, host } => {
                     let over = self.handovers.fetched(at, &topic, partition, &client_id, &host);
                     events.extend(over.into_iter().map(handover));

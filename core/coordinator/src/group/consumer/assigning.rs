@@ -51,7 +51,9 @@ impl ConsumerGroup {
             self.note_assigned(turn.now);
             self.wake_all(turn);
         }
-        if !decision.is_under_way() {
+        if decision.is_under_way() {
+            self.go_on_with_story(turn);
+        } else {
             self.finish_story(turn, &decision);
         }
         let group = &self.id;

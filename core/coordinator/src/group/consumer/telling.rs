@@ -10,7 +10,7 @@ use super::group::ConsumerGroup;
 use super::record::{CurrentAssignment, MemberMetadata};
 use super::story::{Moved, Story};
 use crate::group::causes::{Causes, Place, Unfinished};
-use crate::group::event::{CauseKind, GroupEffect, Owner, Rebalance};
+use crate::group::event::{CauseKind, Given, GroupEffect, Owner, Rebalance};
 use crate::group::turn::Turn;
 use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
@@ -25,6 +25,7 @@ impl ConsumerGroup {
                 assigned: now,
                 members_before: state.member_ids().cloned().collect(),
                 moved: BTreeMap::new(),
+                given: Vec::new(),
             })
         });
         story.causes.add(now, kind);
@@ -39,7 +40,8 @@ impl ConsumerGroup {
         };
         let moved = orphans.into_iter().filter_map(free).collect();
         let causes = causes.unwrap_or_else(|| Causes::new(turn.now));
-        self.story = Some(Box::new(Story { causes, assigned: turn.now, members_before, moved }));
+        let (assigned, given) = (turn.now, Vec::new());
+        self.story = Some(Box::new(Story { causes, assigned, members_before, moved, given }));
         self.note_cause(turn.now, CauseKind::ProtocolChanged { to: "consumer" });
     }
 
@@ -98,12 +100,25 @@ impl ConsumerGroup {
         for partition in after.assigned.partitions() {
             // What it was to give up and keeps after all has not moved.
             if !before.assigned.contains(partition) && !before.revoking.contains(partition) {
+                story.given.push(partition);
                 story.moved.entry(partition).or_default().to = Some(Owner {
                     member: member.clone(),
                     client_id: metadata.client_id.clone(),
                     client_host: metadata.client_host.clone(),
                 });
             }
+        }
+    }
+
+    /// Goes on with the story: says what somebody was given meanwhile.
+    pub(super) fn go_on_with_story(&mut self, turn: &mut Turn<'_>) {
+        let Some(story) = &mut self.story else {
+            return;
+        };
+        let moves = story.take_given(turn.image);
+        if !moves.is_empty() {
+            let given = Given { group: self.id.clone(), at: turn.now, moves };
+            turn.outcome.effects.push(GroupEffect::Given(Box::new(given)));
         }
     }
 
