@@ -27,6 +27,13 @@ pub(crate) struct Alarm {
     queued: Option<Slot>,
 }
 
+impl Alarm {
+    /// Tells whether it is to go off.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.due.is_some()
+    }
+}
+
 /// The queue of one shard's alarms; `K` names the owner of an alarm.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {

@@ -446,7 +446,9 @@ impl ShardTask {
             let expired =
                 |cause: &&RebalanceCause| matches!(cause.kind, CauseKind::MemberExpired { .. });
             let expired = rebalance.causes.iter().filter(expired).count();
-            self.metrics.groups.rebalances.add(1);
+            // Of one that is told in parts what only ends it is no other.
+            let is_one = !rebalance.continues || !rebalance.causes.is_empty();
+            self.metrics.groups.rebalances.add(u64::from(is_one));
             self.metrics.groups.expired_members.add(expired as u64);
             let disconnected = |cause: &&RebalanceCause| {
                 matches!(cause.kind, CauseKind::MemberDisconnected { .. })

@@ -31,6 +31,8 @@ pub(crate) struct Unfinished {
     pub(crate) members_before: Vec<Arc<str>>,
     /// What nobody has.
     pub(crate) orphans: Orphans,
+    /// Whether a part of it is told already.
+    pub(crate) continues: bool,
 }
 
 impl Causes {

@@ -9,7 +9,7 @@ use crate::shard::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupEffect {
-    /// A rebalance ended.
+    /// A rebalance ended, or a part of it is told.
     Rebalance(Box<Rebalance>),
     /// A member was given partitions in a rebalance that goes on.
     Given(Box<Given>),
@@ -31,7 +31,8 @@ pub enum GroupEffect {
     },
 }
 
-/// One rebalance from its first cause to its end, however many generations it took.
+/// One rebalance from its first cause to its end, however many generations it took; or a part of it, if it takes
+/// long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebalance {
     /// The group.
@@ -63,6 +64,10 @@ pub struct Rebalance {
     pub moves: Vec<Move>,
     /// How many more moved.
     pub omitted_moves: usize,
+    /// It goes on with what the group's last one, which was unfinished, told of.
+    pub continues: bool,
+    /// Members were still on their way when it was told; the next one goes on with it.
+    pub unfinished: bool,
 }
 
 /// What somebody was given in a rebalance that goes on. It is told with the rebalance; whoever watches for first

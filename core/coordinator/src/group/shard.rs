@@ -263,6 +263,11 @@ impl Shard for GroupShard {
                     group.handle_assignment_due(turn);
                 }
             }
+            TimerKey::Story(group) => {
+                if let Some(group) = groups.get_mut(&group).and_then(GroupEntry::consumer_mut) {
+                    group.handle_part_due(turn);
+                }
+            }
             TimerKey::Absence { group, member } => {
                 match groups.get_mut(&group).map(|entry| &mut entry.group) {
                     Some(Group::Classic(group)) => group.handle_absence_timeout(turn, &member),

@@ -15,6 +15,8 @@ pub(crate) enum TimerKey {
     Member { group: Arc<str>, member: Arc<str>, alarm: MemberAlarm },
     /// The next target assignment of a consumer group.
     Assignment(Arc<str>),
+    /// When a part of the rebalance of a consumer group is told.
+    Story(Arc<str>),
     /// The current phase of a group's rebalance.
     Phase(Arc<str>),
     /// The search for expired offsets.

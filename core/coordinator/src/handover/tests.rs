@@ -26,6 +26,8 @@ fn rebalance(generation: i32, ended: Timestamp, partitions: &[i32]) -> Rebalance
         leader: None,
         moves: partitions.iter().map(moved).collect(),
         omitted_moves: 0,
+        continues: false,
+        unfinished: false,
     }
 }
 

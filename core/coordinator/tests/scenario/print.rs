@@ -151,7 +151,9 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
         .option("last", last.as_deref())
         .word(format!("members={before}->{after}"))
         .option("leader", leader.as_deref())
-        .field("omitted", rebalance.omitted_causes, 0);
+        .field("omitted", rebalance.omitted_causes, 0)
+        .field("continues", rebalance.continues, false)
+        .field("unfinished", rebalance.unfinished, false);
     let moves: Vec<_> = rebalance.moves.iter().map(|one| moved(names, one)).collect();
     std::iter::once(line.0).chain(causes).chain(moves).collect()
 }

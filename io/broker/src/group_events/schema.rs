@@ -55,6 +55,12 @@ pub struct RebalanceEvent {
     /// How many moved besides.
     #[serde(default)]
     pub omitted_moves: usize,
+    /// Whether it goes on with what the group's last one, which was unfinished, told of.
+    #[serde(default)]
+    pub continues: bool,
+    /// Whether members were still on their way when it was told.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 /// One cause of a rebalance.
@@ -162,6 +168,8 @@ impl From<&Rebalance> for GroupEvent {
             leader: rebalance.leader.as_deref().map(str::to_owned),
             moved: rebalance.moves.iter().map(MovedPartition::from).collect(),
             omitted_moves: rebalance.omitted_moves,
+            continues: rebalance.continues,
+            unfinished: rebalance.unfinished,
         })
     }
 }

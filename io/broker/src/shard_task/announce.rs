@@ -19,6 +19,7 @@ pub(super) fn announce(effect: &GroupEffect) {
             group = shortened(&rebalance.group),
             generation = rebalance.generation,
             members = rebalance.members_after.len(),
+            unfinished = rebalance.unfinished,
             took_ms = rebalance.ended - rebalance.started,
             cause = shortened(&cause),
             "group rebalanced"

@@ -117,6 +117,8 @@ impl Epochs {
             slowest: None,
             moved: moved.collect(),
             omitted_moves: 0,
+            continues: false,
+            unfinished: false,
             members_before: before.members.iter().cloned().collect(),
             members_after: after.members.iter().cloned().collect(),
             leader: None,

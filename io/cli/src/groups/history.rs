@@ -153,6 +153,8 @@ fn compare(
         slowest: None,
         moved: moved.collect(),
         omitted_moves: 0,
+        continues: false,
+        unfinished: false,
         members_before: old.into_iter().collect(),
         members_after: new.into_iter().collect(),
         leader: after.leader.clone().filter(|leader| !leader.is_empty()),

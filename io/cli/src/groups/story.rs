@@ -22,8 +22,11 @@ fn rebalance(event: &RebalanceEvent) -> String {
     if event.omitted_causes > 0 {
         causes.push(format!("{} more", event.omitted_causes));
     }
-    if causes.is_empty() {
+    if causes.is_empty() && !event.continues {
         causes.push("it is not known why".to_owned());
+    }
+    if event.continues {
+        causes.insert(0, "goes on".to_owned());
     }
     let (before, after) = (event.members_before.len(), event.members_after.len());
     let members = match (before, after) {
@@ -38,20 +41,32 @@ fn rebalance(event: &RebalanceEvent) -> String {
         event.generation,
         causes.join(", ")
     );
-    if event.started_ms < event.ended_ms {
+    if event.unfinished {
+        text.push_str("; members are still on their way");
+    } else if event.started_ms < event.ended_ms {
         text.push_str(&format!("; took {}", seconds(event.ended_ms - event.started_ms)));
-        let joining = event.joined_ms - event.started_ms;
-        if let Some(slowest) = event.slowest.as_ref().filter(|_| before + after > 2 && joining > 0)
-        {
-            let waited = seconds(slowest.joined_ms - event.started_ms);
-            text.push_str(&format!(", {waited} of it until {} had joined", short(&slowest.member)));
-        }
+        text.push_str(&slowest(event));
     }
     let moved = moves(&event.moved, event.omitted_moves);
     if !moved.is_empty() {
         text.push_str(&format!("; {moved}"));
     }
     text
+}
+
+/// Tells whom the others waited for, if it was anybody.
+fn slowest(event: &RebalanceEvent) -> String {
+    let Some(slowest) = &event.slowest else { return String::new() };
+    if event.members_before.len() + event.members_after.len() <= 2 {
+        return String::new();
+    }
+    let member = short(&slowest.member);
+    let waited = seconds(slowest.joined_ms - event.started_ms);
+    if event.joined_ms > event.started_ms {
+        format!(", {waited} of it until {member} had joined")
+    } else {
+        String::new()
+    }
 }
 
 fn handover(event: &HandoverEvent) -> String {
@@ -169,13 +184,35 @@ mod tests {
             leader: Some(A.to_owned()),
             moved: vec![moved(0), moved(1)],
             omitted_moves: 0,
+            continues: false,
+            unfinished: false,
         };
         assert_eq!(
-            tell(&GroupEvent::Rebalance(event)),
+            tell(&GroupEvent::Rebalance(event.clone())),
             "1970-01-01T00:00:01.530Z generation 7: member b-777777.. closed its connection without \
              leaving; 1 member after 2; took 530 ms, 520 ms of it until a-2f1c9a.. had joined; \
              2 partitions from b-777777.. to a-2f1c9a.."
         );
+        let slowest = Some(SlowestMember { member: A.to_owned(), joined_ms: 1_530 });
+        let event = RebalanceEvent { protocol: "consumer".to_owned(), slowest, ..event };
+        let part = RebalanceEvent { slowest: None, unfinished: true, ..event.clone() };
+        let rest = RebalanceEvent { causes: Vec::new(), continues: true, ..event.clone() };
+        let end = "2 partitions from b-777777.. to a-2f1c9a..";
+        let why = "member b-777777.. closed its connection without leaving; 1 member after 2";
+        for (event, told) in [
+            (event, format!("{why}; took 530 ms, 530 ms of it until a-2f1c9a.. had joined")),
+            (part, format!("{why}; members are still on their way")),
+            (
+                rest,
+                "goes on; 1 member after 2; took 530 ms, 530 ms of it until a-2f1c9a.. had joined"
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(
+                tell(&GroupEvent::Rebalance(event)),
+                format!("1970-01-01T00:00:01.530Z epoch 7: {told}; {end}")
+            );
+        }
     }
 
     #[test]

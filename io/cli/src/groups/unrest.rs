@@ -4,8 +4,11 @@ use kohort_broker::group_events::RebalanceEvent;
 
 /// Tells whether a rebalance speaks of unrest. A group that only grows is none: its members are started one after
 /// another. Nor is a cooperative rebalance two, though it takes two generations: in the first some give up
-/// what others are given in the next.
+/// what others are given in the next. The end of one that was told in parts is no other.
 pub(crate) fn unsettles(event: &RebalanceEvent) -> bool {
+    if event.causes.is_empty() && event.continues {
+        return false;
+    }
     if event.causes.is_empty() {
         // By what another Kafka's log tells, only who came and went are causes.
         let hands_out = !event.moved.is_empty() && event.moved.iter().all(|it| it.from.is_none());
@@ -56,6 +59,8 @@ mod tests {
                 })
                 .collect(),
             omitted_moves: 0,
+            continues: false,
+            unfinished: false,
         };
         let quiet = [event(&["joined"], &[Some("a")]), event(&["gave-up-partitions"; 2], &[None])];
         assert!(quiet.iter().all(|event| !unsettles(event)));
@@ -64,6 +69,7 @@ mod tests {
         for unrest in [&["expired"][..], &["joined", "left"], &["leader-rejoined"], &["gone"]] {
             assert!(unsettles(&event(unrest, &[])), "{unrest:?}");
         }
+        assert!(!unsettles(&RebalanceEvent { continues: true, ..event(&[], &[]) }));
         assert!(unsettles(&event(&[], &[])), "a leader that rejoins, on another Kafka");
     }
 }

@@ -114,7 +114,7 @@ impl ClassicGroup {
         if rebalances {
             group.note_cause(turn.now, CauseKind::ProtocolChanged { to: "classic" });
             let before = Before { members: unfinished.members_before, owners };
-            group.begin_before(unfinished.causes, before);
+            group.begin_before(unfinished.causes, before, unfinished.continues);
             for (member, since) in gone {
                 group.note_given_up(&member, Some(since));
             }

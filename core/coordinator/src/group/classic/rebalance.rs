@@ -188,6 +188,7 @@ impl ClassicGroup {
                 last_to_join: None,
                 given_up: GivenUp::new(),
                 before: None,
+                continues: false,
             })
         });
         if let Some(member) = kind.member_gone() {
@@ -198,8 +199,9 @@ impl ClassicGroup {
     }
 
     /// Lets a rebalance that was just begun go on with one that began before, when the group was another.
-    pub(super) fn begin_before(&mut self, begun: Option<Causes>, before: Before) {
+    pub(super) fn begin_before(&mut self, begun: Option<Causes>, before: Before, continues: bool) {
         let Some(rebalance) = &mut self.rebalance else { return };
+        rebalance.continues = continues;
         if let Some(mut causes) = begun {
             for cause in std::mem::take(&mut rebalance.causes.noted) {
                 causes.add(cause.at, cause.kind);
@@ -224,6 +226,7 @@ impl ClassicGroup {
             causes: self.rebalance.as_ref().map(|rebalance| rebalance.causes.clone()),
             members_before: before.map(|member| member.member_id.clone()).collect(),
             orphans,
+            continues: self.rebalance.as_ref().is_some_and(|rebalance| rebalance.continues),
         }
     }
 
@@ -353,7 +356,8 @@ impl ClassicGroup {
         let Some(rebalance) = self.rebalance.take() else {
             return;
         };
-        let RebalanceInProgress { causes, joined, last_to_join, given_up, before } = *rebalance;
+        let RebalanceInProgress { causes, joined, last_to_join, given_up, before, continues } =
+            *rebalance;
         let before = before.unwrap_or_else(|| self.logged());
         let (moves, omitted_moves) = self.moves(turn.now, &given_up, before.owners, assignment);
         let joined = if self.is_empty() { turn.now } else { joined };
@@ -372,6 +376,8 @@ impl ClassicGroup {
             leader: self.leader.clone(),
             moves,
             omitted_moves,
+            continues,
+            unfinished: false,
         })));
     }
 

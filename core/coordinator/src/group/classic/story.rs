@@ -16,6 +16,8 @@ pub(crate) struct RebalanceInProgress {
     pub(super) given_up: GivenUp,
     /// How the group was before, if that is not what the log says.
     pub(super) before: Option<Before>,
+    /// Whether a part of it is told already.
+    pub(super) continues: bool,
 }
 
 /// Who was in a group, and who had what.

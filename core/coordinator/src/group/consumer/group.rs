@@ -29,6 +29,8 @@ pub(crate) struct ConsumerGroup {
     pub(super) member_in_doubt_until: Timestamp,
     /// The rebalance under way.
     pub(super) story: Option<Box<Story>>,
+    /// When what there is of it is told, if it takes long.
+    pub(super) part: Alarm,
 }
 
 impl ConsumerGroup {
@@ -42,6 +44,7 @@ impl ConsumerGroup {
             topics_may_have_changed: false,
             member_in_doubt_until: Timestamp::MIN,
             story: None,
+            part: Alarm::default(),
         }
     }
 

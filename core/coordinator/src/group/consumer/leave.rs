@@ -169,7 +169,9 @@ impl ConsumerGroup {
         let mut decision = draft.into_decision();
         decision.stepped = None;
         // The others may have waited for nobody else.
-        if !decision.is_under_way() {
+        if decision.is_under_way() {
+            self.go_on_with_story(turn);
+        } else {
             self.finish_story(turn, &decision);
         }
         let records = decision.records.into_iter();

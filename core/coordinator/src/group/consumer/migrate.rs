@@ -182,7 +182,7 @@ pub(super) fn downgrade<'a>(
         Some(((topic, partition.index), member.clone()))
     };
     let owners = group.state.owners().filter_map(owner).collect();
-    let unfinished = group.unfinished(turn.image);
+    let unfinished = group.unfinished(turn);
     let handed_over = HandedOver { members, unfinished, owners, gone };
     *turn.own_consumer_members -= group.state.member_count();
     turn.outcome.records.extend(group.tombstones());

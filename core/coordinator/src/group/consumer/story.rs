@@ -1,5 +1,9 @@
 //! The story of a rebalance, from its first cause until every member has what it is to have.
 //!
+//! Members may be a long time on their way: one that was killed is waited for until its session ends. So a story
+//! that takes long is told in parts. Each tells what happened in it, and the next one begins with the members
+//! that there are then, and with what nobody has yet.
+//!
 //! It is soft state: after a restart the rest of a rebalance goes untold.
 
 use std::collections::BTreeMap;
@@ -23,6 +27,10 @@ pub(super) struct Story {
     pub(super) moved: BTreeMap<PartitionId, Moved>,
     /// Those that were given to somebody just now.
     pub(super) given: Vec<PartitionId>,
+    /// Whether a part of it is told already.
+    pub(super) continues: bool,
+    /// Whether nothing has happened since.
+    pub(super) is_quiet: bool,
 }
 
 /// Where a partition was and where it is.
@@ -31,9 +39,40 @@ pub(super) struct Moved {
     /// Who had it first, and since when it was free.
     pub(super) from: Option<(Arc<str>, Timestamp)>,
     pub(super) to: Option<Owner>,
+    /// It is told already that it has no owner.
+    pub(super) is_told: bool,
 }
 
 impl Story {
+    pub(super) fn new(now: Timestamp, members_before: Vec<Arc<str>>) -> Self {
+        Self {
+            causes: Causes::new(now),
+            assigned: now,
+            members_before,
+            moved: BTreeMap::new(),
+            given: Vec::new(),
+            continues: false,
+            is_quiet: true,
+        }
+    }
+
+    /// Returns the part that follows this one, which is told.
+    pub(super) fn next_part(&self, now: Timestamp, members: Vec<Arc<str>>) -> Self {
+        let free = self.moved.iter().filter(|(_, moved)| moved.to.is_none());
+        let free = free.map(|(place, moved)| {
+            (*place, Moved { from: moved.from.clone(), to: None, is_told: true })
+        });
+        Self { moved: free.collect(), continues: true, ..Self::new(now, members) }
+    }
+
+    /// Takes in that something happened. What follows a part that is told begins with that.
+    pub(super) fn note_news(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.is_quiet) && self.continues {
+            self.causes.started = now;
+            self.assigned = now;
+        }
+    }
+
     /// Returns what was given just now and somebody had before.
     pub(super) fn take_given(&mut self, image: &MetadataImage) -> Vec<Move> {
         let given = std::mem::take(&mut self.given).into_iter();
@@ -42,10 +81,10 @@ impl Story {
     }
 
     /// Returns the moves as they are told, and how many more there were.
-    pub(super) fn told_moves(&mut self, image: &MetadataImage) -> (Vec<Move>, usize) {
-        let moved = std::mem::take(&mut self.moved).into_iter();
+    pub(super) fn told_moves(&self, image: &MetadataImage) -> (Vec<Move>, usize) {
+        let moved = self.moved.iter();
         let mut moves: Vec<_> =
-            moved.filter_map(|(partition, moved)| moved.told(partition, image)).collect();
+            moved.filter_map(|(partition, moved)| moved.told(*partition, image)).collect();
         moves.sort_by_key(|one| one.to.is_none());
         let omitted = moves.len().saturating_sub(Rebalance::MAX_MOVES);
         moves.truncate(Rebalance::MAX_MOVES);
@@ -54,12 +93,20 @@ impl Story {
 }
 
 impl Moved {
-    /// Returns the move as it is told; `None` if the partition is where it was, or its topic is gone.
+    /// Returns the move as it is told; `None` if the partition is where it was, its topic is gone, or it
+    /// is known.
     fn told(&self, partition: PartitionId, image: &MetadataImage) -> Option<Move> {
         let topic = image.topic_by_id(partition.topic)?.name.clone();
         let (from, unserved_since) = self.from.clone().unzip();
         let same = self.to.as_ref().is_some_and(|to| from.as_ref() == Some(&to.member));
         let to = self.to.clone();
-        (!same).then_some(Move { topic, partition: partition.index, from, to, unserved_since })
+        let known = self.is_told && self.to.is_none();
+        (!same && !known).then_some(Move {
+            topic,
+            partition: partition.index,
+            from,
+            to,
+            unserved_since,
+        })
     }
 }

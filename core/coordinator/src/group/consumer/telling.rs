@@ -1,18 +1,18 @@
 //! Notes what happens in a rebalance, and tells its story when it has ended.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kohort_assignor::server::PartitionId;
 
 use super::draft::Decision;
 use super::group::ConsumerGroup;
+use super::interval::heartbeat_interval_ms;
 use super::record::{CurrentAssignment, MemberMetadata};
 use super::story::{Moved, Story};
-use crate::group::causes::{Causes, Place, Unfinished};
+use crate::group::causes::{Place, Unfinished};
 use crate::group::event::{CauseKind, Given, GroupEffect, Owner, Rebalance};
+use crate::group::timer_key::TimerKey;
 use crate::group::turn::Turn;
-use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
 
 impl ConsumerGroup {
@@ -20,50 +20,55 @@ impl ConsumerGroup {
     pub(super) fn note_cause(&mut self, now: Timestamp, kind: CauseKind) {
         let state = &self.state;
         let story = self.story.get_or_insert_with(|| {
-            Box::new(Story {
-                causes: Causes::new(now),
-                assigned: now,
-                members_before: state.member_ids().cloned().collect(),
-                moved: BTreeMap::new(),
-                given: Vec::new(),
-            })
+            Box::new(Story::new(now, state.member_ids().cloned().collect()))
         });
+        story.note_news(now);
         story.causes.add(now, kind);
     }
 
     /// Goes on with the story that a classic group began which is one of this protocol now.
     pub(super) fn take_over_story(&mut self, turn: &Turn<'_>, begun: Unfinished) {
-        let Unfinished { causes, members_before, orphans } = begun;
+        let Unfinished { causes, members_before, orphans, continues } = begun;
         let free = |((topic, index), was): (Place, (Arc<str>, Timestamp))| {
             let topic = turn.image.topic(&topic)?.id;
-            Some((PartitionId { topic, index }, Moved { from: Some(was), to: None }))
+            let moved = Moved { from: Some(was), ..Moved::default() };
+            Some((PartitionId { topic, index }, moved))
         };
-        let moved = orphans.into_iter().filter_map(free).collect();
-        let causes = causes.unwrap_or_else(|| Causes::new(turn.now));
-        let (assigned, given) = (turn.now, Vec::new());
-        self.story = Some(Box::new(Story { causes, assigned, members_before, moved, given }));
+        let mut story = Story::new(turn.now, members_before);
+        story.moved = orphans.into_iter().filter_map(free).collect();
+        story.continues = continues;
+        if let Some(causes) = causes {
+            (story.causes, story.is_quiet) = (causes, false);
+        }
+        self.story = Some(Box::new(story));
         self.note_cause(turn.now, CauseKind::ProtocolChanged { to: "consumer" });
     }
 
-    /// Returns what a group of the other protocol is to know of the rebalance under way.
-    pub(super) fn unfinished(&mut self, image: &MetadataImage) -> Unfinished {
+    /// Returns what a group of the other protocol is to know of the rebalance under way. If partitions were
+    /// given to somebody in it, it is told as far as it came: the other protocol compares with what is now.
+    pub(super) fn unfinished(&mut self, turn: &mut Turn<'_>) -> Unfinished {
+        let gave = |story: &Story| story.moved.values().any(|moved| moved.to.is_some());
+        if self.story.as_deref().is_some_and(gave) {
+            self.tell_part(turn);
+        }
+        turn.timers.disarm(&mut self.part);
         let story = self.story.take();
         let orphans = story.iter().flat_map(|story| &story.moved).filter_map(|(place, moved)| {
-            let name = image.topic_by_id(place.topic)?.name.clone();
+            let name = turn.image.topic_by_id(place.topic)?.name.clone();
             let from = moved.from.clone().filter(|_| moved.to.is_none())?;
             Some(((name, place.index), from))
         });
         let orphans = orphans.collect();
-        match story {
-            Some(story) => Unfinished {
-                causes: Some(story.causes),
-                members_before: story.members_before,
-                orphans,
-            },
+        match story.map(|story| *story) {
+            Some(Story { causes, members_before, continues, is_quiet, .. }) => {
+                let causes = Some(causes).filter(|_| !is_quiet);
+                Unfinished { causes, members_before, orphans, continues }
+            }
             None => Unfinished {
                 causes: None,
                 members_before: self.state.member_ids().cloned().collect(),
                 orphans,
+                continues: false,
             },
         }
     }
@@ -93,13 +98,15 @@ impl ConsumerGroup {
             after.assigned.contains(*partition) || after.revoking.contains(*partition)
         };
         for partition in before.held().filter(|partition| !holds(partition)) {
+            story.note_news(now);
             let moved = story.moved.entry(partition).or_default();
-            moved.to = None;
+            (moved.to, moved.is_told) = (None, false);
             moved.from.get_or_insert_with(|| (member.clone(), now)).1 = now;
         }
         for partition in after.assigned.partitions() {
             // What it was to give up and keeps after all has not moved.
             if !before.assigned.contains(partition) && !before.revoking.contains(partition) {
+                story.note_news(now);
                 story.given.push(partition);
                 story.moved.entry(partition).or_default().to = Some(Owner {
                     member: member.clone(),
@@ -110,7 +117,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Goes on with the story: says what somebody was given meanwhile.
+    /// Goes on with the story: says what somebody was given meanwhile, and sees to it that it is told in time.
     pub(super) fn go_on_with_story(&mut self, turn: &mut Turn<'_>) {
         let Some(story) = &mut self.story else {
             return;
@@ -120,29 +127,80 @@ impl ConsumerGroup {
             let given = Given { group: self.id.clone(), at: turn.now, moves };
             turn.outcome.effects.push(GroupEffect::Given(Box::new(given)));
         }
+        if !story.is_quiet && !self.part.is_armed() {
+            let own = turn.image.group(&self.id);
+            let members = turn.consumer_members();
+            let interval = heartbeat_interval_ms(turn.config, &own, members, true);
+            let due = turn.now + PART_MS_MIN.max(PART_HEARTBEATS * i64::from(interval));
+            turn.timers.arm(&mut self.part, due, || TimerKey::Story(self.id.clone()));
+        }
+    }
+
+    /// Handles the moment at which a rebalance has taken long enough for its story to be told as far as it came.
+    pub(crate) fn handle_part_due(&mut self, turn: &mut Turn<'_>) {
+        let group = &self.id;
+        if turn.timers.ring(&mut self.part, turn.now, || TimerKey::Story(group.clone())) {
+            self.tell_part(turn);
+        }
+    }
+
+    fn tell_part(&mut self, turn: &mut Turn<'_>) {
+        let Some(story) = self.story.take() else {
+            return;
+        };
+        let members: Vec<_> = self.state.member_ids().cloned().collect();
+        self.story = Some(Box::new(story.next_part(turn.now, members.clone())));
+        let told = Rebalance {
+            generation: self.state.epoch(),
+            members_after: members,
+            unfinished: true,
+            ..self.told(turn, *story)
+        };
+        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
     }
 
     /// Tells the story of the rebalance that ends with this decision, if one was under way.
     pub(super) fn finish_story(&mut self, turn: &mut Turn<'_>, decision: &Decision) {
+        turn.timers.disarm(&mut self.part);
         let Some(mut story) = self.story.take() else {
             return;
         };
+        story.note_news(turn.now);
+        let told = Rebalance {
+            generation: decision.epoch,
+            last_to_join: decision.stepped.clone().map(|member| (member, turn.now)),
+            members_after: decision.members_after(&self.state),
+            ..self.told(turn, *story)
+        };
+        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
+    }
+
+    /// Returns what both a part and the end of a story tell.
+    fn told(&self, turn: &Turn<'_>, story: Story) -> Rebalance {
         let (moves, omitted_moves) = story.told_moves(turn.image);
-        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
+        Rebalance {
             group: self.id.clone(),
             group_type: "consumer",
-            generation: decision.epoch,
+            generation: 0,
             causes: story.causes.noted,
             omitted_causes: story.causes.omitted,
             started: story.causes.started,
             joined: story.assigned,
             ended: turn.now,
-            last_to_join: decision.stepped.clone().map(|member| (member, turn.now)),
+            last_to_join: None,
             members_before: story.members_before,
-            members_after: decision.members_after(&self.state),
+            members_after: Vec::new(),
             leader: None,
             moves,
             omitted_moves,
-        })));
+            continues: story.continues,
+            unfinished: false,
+        }
     }
 }
+
+/// How long a story may be before what there is of it is told: long enough for what a burst of members does to be one
+/// event, and for a healthy rebalance, which takes three heartbeats of those on their way (to hear of it and give up,
+/// to be asked again, to be given) and with the interval that they mostly have is over in a second.
+const PART_MS_MIN: Timestamp = 5_000;
+const PART_HEARTBEATS: Timestamp = 3;

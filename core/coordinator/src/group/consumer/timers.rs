@@ -139,6 +139,7 @@ impl ConsumerGroup {
         holders: &mut Holders,
     ) {
         timers.disarm(&mut self.assignment);
+        timers.disarm(&mut self.part);
         for (id, member) in &mut self.timers {
             member.disarm_all(timers);
             member.presence.forget(timers, heard, Whose { group: &self.id, member: id });
