@@ -54,13 +54,16 @@ fn rebalance(event: &RebalanceEvent) -> String {
     text
 }
 
-/// Tells whom the others waited for, if it was anybody.
+/// Tells whom the others waited for, if it was anybody. In a consumer group nobody waits for a join.
 fn slowest(event: &RebalanceEvent) -> String {
     let Some(slowest) = &event.slowest else { return String::new() };
     if event.members_before.len() + event.members_after.len() <= 2 {
         return String::new();
     }
     let member = short(&slowest.member);
+    if event.protocol == "consumer" {
+        return format!(", until {member} had what it was to have");
+    }
     let waited = seconds(slowest.joined_ms - event.started_ms);
     if event.joined_ms > event.started_ms {
         format!(", {waited} of it until {member} had joined")
@@ -193,6 +196,7 @@ mod tests {
              leaving; 1 member after 2; took 530 ms, 520 ms of it until a-2f1c9a.. had joined; \
              2 partitions from b-777777.. to a-2f1c9a.."
         );
+        // In a consumer group everybody is there from the start, and the last one to take a step is the slowest.
         let slowest = Some(SlowestMember { member: A.to_owned(), joined_ms: 1_530 });
         let event = RebalanceEvent { protocol: "consumer".to_owned(), slowest, ..event };
         let part = RebalanceEvent { slowest: None, unfinished: true, ..event.clone() };
@@ -200,11 +204,11 @@ mod tests {
         let end = "2 partitions from b-777777.. to a-2f1c9a..";
         let why = "member b-777777.. closed its connection without leaving; 1 member after 2";
         for (event, told) in [
-            (event, format!("{why}; took 530 ms, 530 ms of it until a-2f1c9a.. had joined")),
+            (event, format!("{why}; took 530 ms, until a-2f1c9a.. had what it was to have")),
             (part, format!("{why}; members are still on their way")),
             (
                 rest,
-                "goes on; 1 member after 2; took 530 ms, 530 ms of it until a-2f1c9a.. had joined"
+                "goes on; 1 member after 2; took 530 ms, until a-2f1c9a.. had what it was to have"
                     .to_owned(),
             ),
         ] {
