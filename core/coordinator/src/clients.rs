@@ -23,15 +23,20 @@
 //! heartbeat over. What the broker closes after the member's connection, being idle, goes on saying so: the
 //! process that is paused sends nothing over it, and its death would have closed it before.
 //!
-//! Where three or more members under a name lose their connections at once, it was rather what lies between:
-//! a proxy with whose address all of them come.
+//! Where three or more members from an address lose their connections at once, it was rather what lies between:
+//! a proxy with whose address all of them come. [`Addresses`] has how long they are waited for.
 //!
 //! A client that loses one connection after the other waits before it opens the next; [`Losses`] has how
 //! long.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod addresses;
+mod speaker;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::addresses::Addresses;
+use self::speaker::Speaker;
 use crate::group::ConnectionId;
 use crate::losses::Losses;
 use crate::shard::Timestamp;
@@ -44,6 +49,7 @@ pub struct Clients {
     /// The names that have lost their last connection, and how often they had by then.
     deserted: VecDeque<(Name, u64)>,
     losses: Losses,
+    addresses: Addresses,
     /// When the first connection was opened: the broker started just before.
     started: Option<Timestamp>,
 }
@@ -81,13 +87,6 @@ struct Closed {
     how: Closing,
     /// Whoever spoke over it.
     speaker: Option<Speaker>,
-}
-
-/// Somebody who spoke over a connection: a member, or one whose id is not known.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Speaker {
-    Member(Arc<str>),
-    Over(ConnectionId),
 }
 
 #[derive(Debug)]
@@ -142,7 +141,9 @@ impl Clients {
         let Some(name) = self.names.get(&connection) else { return };
         let Some(named) = self.named.get_mut(name) else { return };
         let Some(open) = named.open.get_mut(&connection) else { return };
-        open.spoke = true;
+        if !std::mem::replace(&mut open.spoke, true) {
+            self.addresses.spoke(&name.1, connection, open.since);
+        }
         if member.is_empty() || open.member.as_deref() == Some(member) {
             return;
         }
@@ -193,6 +194,10 @@ impl Clients {
             let starting =
                 self.started.is_some_and(|started| open.since - started < RETURNING_MS_MAX);
             self.losses.add(now, member, open.since, starting && named.begun.is_empty());
+        }
+        if let Some(speaker) = &speaker {
+            let is_loss = how != Closing::ByBroker;
+            self.addresses.closed(now, &name.1, connection, open.since, speaker, is_loss);
         }
         if how == Closing::ByBroker {
             remember(&mut named.closed_by_broker, (now, open));
@@ -250,8 +255,8 @@ impl Clients {
             None if open.since >= since - OVERLAP_MS => !replaced,
             None => closed_alone,
         });
-        let between = now < since + BETWEEN_MS && named.lost_at(since) >= MANY;
-        let hoped = holds || ((may_wait || between) && !replaced);
+        let cut_off = self.addresses.may_be_cut_off(now, client_host, since);
+        let hoped = holds || ((may_wait || cut_off) && !replaced);
         match (hoped, replaced) {
             (true, _) => Signs::Hoped,
             (false, true) => Signs::Replaced,
@@ -334,32 +339,15 @@ impl Named {
         apart_ms: Timestamp,
         speaker: Option<&Speaker>,
     ) -> impl Iterator<Item = &Closed> {
-        self.lost_within(time, apart_ms).filter(move |closed| match (&closed.speaker, speaker) {
+        let lost = self.closed_within(time, apart_ms).filter(|it| it.how != Closing::ByBroker);
+        lost.filter(move |closed| match (&closed.speaker, speaker) {
             (Some(Speaker::Member(one)), Some(Speaker::Member(other))) => one == other,
             _ => true,
         })
     }
 
-    /// Returns how many members lost a connection at a time.
-    fn lost_at(&self, time: Timestamp) -> usize {
-        let speakers =
-            self.lost_within(time, ALONE_MS).filter_map(|closed| closed.speaker.as_ref());
-        speakers.collect::<BTreeSet<_>>().len()
-    }
-
-    /// Returns the ends about a time that were none of the broker's doing.
-    fn lost_within(&self, time: Timestamp, apart_ms: Timestamp) -> impl Iterator<Item = &Closed> {
-        self.closed_within(time, apart_ms).filter(|closed| closed.how != Closing::ByBroker)
-    }
-
     fn closed_within(&self, time: Timestamp, apart_ms: Timestamp) -> impl Iterator<Item = &Closed> {
         self.closed.iter().filter(move |closed| (closed.at - time).abs() <= apart_ms)
-    }
-}
-
-impl Speaker {
-    fn is(&self, id: &str) -> bool {
-        matches!(self, Self::Member(member) if **member == *id)
     }
 }
 
@@ -382,12 +370,6 @@ const OVERLAP_MS: Timestamp = 200;
 const ALONE_MS: Timestamp = 50;
 const AT_ONCE_MS: Timestamp = 200;
 const TOGETHER_MS: Timestamp = 1_000;
-
-/// When so many members of one name lose connections at once it was what lies between, a proxy with whose
-/// address they all come, rather than the death of all of them. So long clients may take to be back: Java
-/// waits a second at most between attempts, franz-go two and a half.
-const MANY: usize = 3;
-const BETWEEN_MS: Timestamp = 3_000;
 
 /// How long after the broker's start the connections of those who were members before may be opened.
 const RETURNING_MS_MAX: Timestamp = 20_000;

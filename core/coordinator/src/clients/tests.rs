@@ -300,6 +300,32 @@ fn many_members_that_are_lost_at_once_are_given_time_to_come_back() {
 }
 
 #[test]
+fn members_of_any_client_ids_are_cut_off_together_by_what_lies_between() {
+    let ids = ["one", "two", "three"];
+    let that_lost = |lost: &[&str]| {
+        let mut clients = Clients::default();
+        for (connection, id) in (1..).map(ConnectionId).zip(ids) {
+            clients.opened(1_000, connection, id, HOST);
+            clients.began(1_010, connection, id);
+        }
+        for (connection, _) in (1..).map(ConnectionId).zip(lost) {
+            clients.closed(20_000, connection, Closing::ByPeer);
+        }
+        clients
+    };
+    let clients = that_lost(&ids);
+    assert_eq!(clients.signs(22_999, "two", "two", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(23_000, "two", "two", HOST, 20_000), Missing);
+    let clients = that_lost(&ids[..2]);
+    assert_eq!(clients.signs(20_500, "two", "two", HOST, 20_000), Missing, "two may die at once");
+    // One that is started again is its predecessor's successor, whatever lies between.
+    let mut clients = that_lost(&ids);
+    clients.opened(20_100, ConnectionId(9), "two", HOST);
+    clients.began(20_100, ConnectionId(9), "another");
+    assert_eq!(clients.signs(20_500, "two", "two", HOST, 20_000), Replaced);
+}
+
+#[test]
 fn a_member_that_loses_one_connection_after_the_other_is_waited_for_longer() {
     let mut clients = Clients::default();
     let mut lose = |number, opened, closed| {
