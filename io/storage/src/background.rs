@@ -1,10 +1,10 @@
 //! The work behind appends: writing segments, checkpoints, files for the log, and what is let go.
 //!
-//! One thread does it all, and sleeps without a timer while there is nothing to do; only a checkpoint,
-//! whose syncs take long, has a thread of its own while it lasts, so that segments are written on. In a
-//! simulation the test calls the same functions itself.
+//! One thread does it all, and sleeps without a timer while there is nothing to do; only what takes
+//! long, the syncs of a checkpoint and removing the folders of deleted partitions, has a thread of its own
+//! while it lasts, so that segments are written on. In a simulation the test calls the same functions itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::config::FlushMode;
 use crate::error::StorageError;
 use crate::flush::{FlushError, flush_partition};
-use crate::log_dir::PARTITIONS;
 use crate::log_dir::Partitions;
 use crate::partition_log::PartitionLog;
 use crate::shared::Shared;
@@ -42,8 +40,15 @@ pub(crate) struct Background {
     pub(crate) writing: Mutex<()>,
     /// Only one at a time takes a checkpoint.
     pub(crate) checkpointing: Mutex<()>,
-    pub(crate) checkpoint_thread: Mutex<Option<JoinHandle<()>>>,
-    pub(crate) checkpoint_runs: AtomicBool,
+    pub(crate) checkpoint_thread: Helper,
+    pub(crate) removal: Helper,
+}
+
+/// A thread that lives while there is some work of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Helper {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    runs: AtomicBool,
 }
 
 /// What is due.
@@ -65,8 +70,8 @@ impl Background {
             partitions,
             writing: Mutex::new(()),
             checkpointing: Mutex::new(()),
-            checkpoint_thread: Mutex::new(None),
-            checkpoint_runs: AtomicBool::new(false),
+            checkpoint_thread: Helper::default(),
+            removal: Helper::default(),
         }
     }
 
@@ -79,7 +84,7 @@ impl Background {
                 Due::Prepare => self.prepare(),
                 Due::Flush => self.flush(),
                 Due::Checkpoint => self.start_checkpoint(),
-                Due::RemoveDirs => self.remove_dirs(),
+                Due::RemoveDirs => self.start_removal(),
                 Due::Trim => {
                     self.trim();
                     Ok(())
@@ -94,10 +99,8 @@ impl Background {
                 return;
             }
         }
-        let checkpoint_thread = self.checkpoint_thread.lock().take();
-        if let Some(thread) = checkpoint_thread {
-            let _ = thread.join();
-        }
+        self.checkpoint_thread.join();
+        self.removal.join();
     }
 
     /// Waits if there is no space; ends the folder if the disk failed.
@@ -124,13 +127,13 @@ impl Background {
                 return Due::Stop;
             }
             // First what makes room.
-            if !work.remove_dirs.is_empty() {
+            if !work.remove_dirs.is_empty() && !self.removal.runs() {
                 return Due::RemoveDirs;
             }
             if !work.trim.is_empty() {
                 return Due::Trim;
             }
-            let may_start = !self.checkpoint_runs.load(Ordering::Relaxed);
+            let may_start = !self.checkpoint_thread.runs();
             let full = shared.shortage().is_some();
             if full && may_start && work.retired_since.is_some() {
                 return Due::Checkpoint;
@@ -235,36 +238,6 @@ impl Background {
         }
     }
 
-    /// Removes the folders of deleted partitions, whose deletion is durable.
-    pub(crate) fn remove_dirs(&self) -> Result<(), FlushError> {
-        let _writing = self.writing.lock();
-        let dirs = std::mem::take(&mut self.shared.work.lock().remove_dirs);
-        if !dirs.is_empty() && self.shared.config.flush == FlushMode::PageCache {
-            // Or a power cut might take the deletion back, but not the files.
-            self.shared.pool.sync_live().map_err(FlushError::of_sync)?;
-        }
-        let mut removed = BTreeSet::new();
-        for dir in dirs {
-            if self.shared.cleaning.defer_removal(&dir) {
-                continue;
-            }
-            match self.shared.disk.remove_dir_all(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-            removed.insert(dir);
-        }
-        if !removed.is_empty() {
-            // Until then checkpoints tell of the deletion: a start removes only what is on record.
-            let parent = self.shared.path().join(PARTITIONS);
-            self.shared.disk.sync_dir(&parent).map_err(FlushError::of_sync)?;
-            let gone = |partition: &Arc<PartitionLog>| removed.contains(&partition.dir());
-            self.shared.deleting.lock().retain(|_, partition| !gone(partition));
-        }
-        Ok(())
-    }
-
     /// Lets go of the oldest records in memory that are in segments, until `bytes` remain.
     fn evict_to(&self, bytes: usize) {
         loop {
@@ -306,6 +279,36 @@ impl Background {
     pub(crate) fn space_is_back(&self) {
         if !self.shared.pool.wants_spare() {
             self.shared.note_room();
+        }
+    }
+}
+
+impl Helper {
+    /// Begins the work. The thread before has ended.
+    pub(crate) fn start(
+        &self,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), FlushError> {
+        self.runs.store(true, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        *self.thread.lock() = Some(thread.map_err(FlushError::Failed)?);
+        Ok(())
+    }
+
+    /// Notes that the work is done, on its thread.
+    pub(crate) fn ended(&self) {
+        self.runs.store(false, Ordering::Relaxed);
+    }
+
+    fn runs(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
         }
     }
 }

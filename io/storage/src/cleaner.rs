@@ -8,7 +8,7 @@
 //! Kafka runs `log.cleaner.threads` of them; one is enough where one disk and a few cores serve all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,8 +65,8 @@ struct State {
     last_look: Option<Instant>,
     /// The folder of the partition that is being cleaned.
     busy: Option<PathBuf>,
-    /// Folders to be removed when it is left.
-    remove_after: Vec<PathBuf>,
+    /// Partitions whose folders are to be removed when it is left.
+    remove_after: Vec<Arc<PartitionLog>>,
     totals: CleanerStats,
 }
 
@@ -108,11 +108,11 @@ impl Cleaning {
     }
 
     /// Puts off the removal of a deleted partition's folder while the cleaner is at work in it.
-    pub(crate) fn defer_removal(&self, dir: &Path) -> bool {
+    pub(crate) fn defer_removal(&self, partition: &Arc<PartitionLog>) -> bool {
         let mut state = self.state.lock();
-        let busy = state.busy.as_deref() == Some(dir);
+        let busy = state.busy.as_deref() == Some(&*partition.dir());
         if busy {
-            state.remove_after.push(dir.to_owned());
+            state.remove_after.push(Arc::clone(partition));
         }
         busy
     }

@@ -175,6 +175,9 @@ pub(crate) struct Unsynced {
 /// Lists what of a partition is not durable.
 pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
     let state = partition.state.lock();
+    if state.deleted {
+        return None;
+    }
     let written = state.segments.iter().filter(|(_, meta)| meta.unsynced);
     let segments: Vec<_> = written.map(|(&base, meta)| (meta.name(base), meta.bytes)).collect();
     let new_dir = state.new_dir;

@@ -55,6 +55,7 @@ mod partition_log;
 mod queue;
 mod read;
 mod recovery;
+mod remove_dirs;
 mod repair;
 mod replay;
 mod retention;

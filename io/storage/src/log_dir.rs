@@ -218,7 +218,7 @@ impl LogDir {
         let done: Done = Box::new(move |result| {
             if result.is_ok() {
                 // Only now: a folder without its deletion in the log would be damage.
-                shared.work.lock().remove_dirs.push(partition.dir());
+                shared.work.lock().remove_dirs.push(partition);
                 shared.wake_background();
             }
             done(result);
@@ -235,12 +235,12 @@ impl LogDir {
         self.shared.when_room(Box::new(waiter));
     }
 
-    /// Does what time brings about: forgets idempotent producers that were silent for too long,
     /// Returns the pool that its large buffers come from, for those who hand it large batches.
     pub fn buffers(&self) -> &Arc<BufferPool> {
         &self.shared.buffers
     }
 
+    /// Does what time brings about: forgets idempotent producers that were silent for too long,
     /// lets go of memory that nobody needed since the last time. To be called now and then.
     pub fn tick(&self, now: Timestamp) {
         for partition in self.partitions.all() {
@@ -397,6 +397,7 @@ impl Drop for LogDir {
         self.shared.deleting.lock().clear();
         let mut work = self.shared.work.lock();
         work.dirty.clear();
+        work.remove_dirs.clear();
         work.trim.clear();
         work.hot.clear();
     }

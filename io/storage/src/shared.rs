@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicIsize, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) committed: Mutex<WalPosition>,
     /// From where the newest durable checkpoint has the log read.
     pub(crate) checkpointed: Mutex<Option<WalPosition>>,
-    /// Partitions that are gone from the folder, but their deletion is not yet in the log.
+    /// Partitions that are gone from the list, but whose folders may still be there.
     pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
     pub(crate) work: Mutex<Work>,
     pub(crate) work_ready: Condvar,
@@ -74,7 +74,8 @@ pub(crate) struct Work {
     pub(crate) dirty: Vec<Arc<PartitionLog>>,
     pub(crate) dirty_since: Option<Instant>,
     pub(crate) unsynced_since: Option<Instant>,
-    pub(crate) remove_dirs: Vec<PathBuf>,
+    /// Deleted partitions whose folders are to be removed.
+    pub(crate) remove_dirs: Vec<Arc<PartitionLog>>,
     /// Partitions whose log start moved.
     pub(crate) trim: Vec<Arc<PartitionLog>>,
     /// Since when a checkpoint is wanted so that files can be removed.

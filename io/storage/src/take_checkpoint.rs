@@ -32,17 +32,12 @@ struct Prepared {
 impl Background {
     /// Takes a checkpoint on a thread of its own.
     pub(crate) fn start_checkpoint(self: &Arc<Self>) -> Result<(), FlushError> {
-        self.checkpoint_runs.store(true, Ordering::Relaxed);
         let this = Arc::clone(self);
-        let body = move || {
+        self.checkpoint_thread.start("kohort-checkpoint", move || {
             let _ = this.settle(this.checkpoint(false));
-            this.checkpoint_runs.store(false, Ordering::Relaxed);
+            this.checkpoint_thread.ended();
             this.shared.wake_background();
-        };
-        let thread = std::thread::Builder::new().name("kohort-checkpoint".to_owned()).spawn(body);
-        // The one before has ended, or this would not be due.
-        *self.checkpoint_thread.lock() = Some(thread.map_err(FlushError::Failed)?);
-        Ok(())
+        })
     }
 
     /// Makes all segments durable and notes from where the log must be read after a restart; the log's

@@ -3,11 +3,17 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use kohort_storage::{AppendOrigin, LogDir, LogDirConfig, PartitionConfig, PartitionLog};
+use kohort_storage::{
+    AppendOrigin, DirLock, Disk, DiskFile, FileDisk, LockError, LogDir, LogDirConfig, OpenMode,
+    PartitionConfig, PartitionLog, Volume,
+};
 use support::{NOW, append, append_durably, batch, id, producer_batch, read_all};
 
 #[test]
@@ -142,4 +148,84 @@ fn panic_of_the_commit_thread_ends_the_folder_and_nobody_waits_for_ever() {
     assert!(append(&log, batch(&[b"v"])).is_err());
     assert!(dir.shutdown().is_err());
     assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+/// A disk on which nothing is removed before the test says so.
+#[derive(Debug)]
+struct SlowRemoval {
+    begun: Sender<()>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl SlowRemoval {
+    fn wait(&self) {
+        let _ = self.begun.send(());
+        let _ = self.go.lock().unwrap().recv();
+    }
+}
+
+impl Disk for SlowRemoval {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        FileDisk.create_dir_all(dir)
+    }
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        FileDisk.open(path, mode)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        FileDisk.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.wait();
+        FileDisk.remove_file(path)
+    }
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.wait();
+        FileDisk.remove_dir_all(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        FileDisk.sync_dir(dir)
+    }
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        FileDisk.volume(dir)
+    }
+    fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        FileDisk.lock(path)
+    }
+    fn lock_shared(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
+        FileDisk.lock_shared(path)
+    }
+}
+
+#[test]
+fn segments_are_written_while_the_folders_of_deleted_partitions_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, has_begun) = channel();
+    let (let_go, go) = channel();
+    let config = LogDirConfig { flush_bytes: 1, ..LogDirConfig::new(folder.path()) };
+    let disk = SlowRemoval { begun, go: Mutex::new(go) };
+    let (dir, _) = LogDir::open_on(Arc::new(disk), config).unwrap();
+    let partition = |name| dir.create_partition(id(name, 0), PartitionConfig::default()).unwrap();
+    let has_folder = |name: &str| {
+        let names = FileDisk.list(&folder.path().join("partitions")).unwrap();
+        names.iter().any(|found| found.starts_with(name))
+    };
+    let wait_for = |name| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !has_folder(name) {
+            assert!(Instant::now() < deadline, "{name} is not written to a segment");
+            std::thread::yield_now();
+        }
+    };
+    append_durably(&partition("passing"), batch(&[b"v"]));
+    wait_for("passing");
+    dir.delete_partition(id("passing", 0).topic_id, 0, drop).unwrap();
+    has_begun.recv().unwrap();
+    append_durably(&partition("kept"), batch(&[b"v"]));
+    wait_for("kept");
+    assert!(has_folder("passing"));
+    drop(let_go);
+    dir.shutdown().unwrap();
 }

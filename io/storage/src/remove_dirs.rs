@@ -1,0 +1,139 @@
+//! Removes the folders of deleted partitions, whose deletion is durable.
+//!
+//! To remove one takes milliseconds, and a request may delete thousands. So this has a thread of its own
+//! while there is something to remove, which keeps nothing from being written to segments, and asks after
+//! each file whether the folder is being closed. What is left then goes at the next start, as after a
+//! crash: checkpoints tell of a deletion until its folder is gone.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::background::Background;
+use crate::config::FlushMode;
+use crate::flush::FlushError;
+use crate::log_dir::PARTITIONS;
+use crate::partition_log::PartitionLog;
+
+/// So many folders are removed before that is made durable and checkpoints speak of them no more.
+const SLICE: usize = 64;
+
+/// How far the removal of some folders came.
+enum Removed {
+    All,
+    /// The folder is being closed.
+    Stopped,
+}
+
+impl Background {
+    /// Removes folders on a thread of its own.
+    pub(crate) fn start_removal(self: &Arc<Self>) -> Result<(), FlushError> {
+        let this = Arc::clone(self);
+        self.removal.start("kohort-removal", move || {
+            let _ = this.settle(this.remove_dirs());
+            this.removal.ended();
+            this.shared.wake_background();
+        })
+    }
+
+    /// Removes the folders that are to go, until there are none or the folder is being closed.
+    pub(crate) fn remove_dirs(&self) -> Result<(), FlushError> {
+        loop {
+            let mut slice: Vec<Arc<PartitionLog>> = {
+                let mut work = self.shared.work.lock();
+                let count = work.remove_dirs.len().min(SLICE);
+                work.remove_dirs.drain(..count).collect()
+            };
+            slice.retain(|partition| !self.shared.cleaning.defer_removal(partition));
+            if slice.is_empty() {
+                return Ok(());
+            }
+            let removed = self.remove_slice(&slice);
+            if !matches!(removed, Ok(Removed::All)) {
+                self.shared.work.lock().remove_dirs.append(&mut slice);
+                return removed.map(|_| ());
+            }
+            let mut deleting = self.shared.deleting.lock();
+            for partition in &slice {
+                deleting.remove(&partition.key());
+            }
+        }
+    }
+
+    fn remove_slice(&self, slice: &[Arc<PartitionLog>]) -> Result<Removed, FlushError> {
+        let shared = &self.shared;
+        if shared.config.flush == FlushMode::PageCache {
+            // Or a power cut might take the deletion back, but not the files.
+            shared.pool.sync_live().map_err(FlushError::of_sync)?;
+        }
+        // Whoever writes segments since then saw that these are deleted.
+        drop(self.writing.lock());
+        for partition in slice {
+            match self.remove_dir(&partition.dir()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(Removed::All) => {}
+                Ok(Removed::Stopped) => return Ok(Removed::Stopped),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Until then checkpoints tell of the deletion: a start removes only what is on record.
+        shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
+        Ok(Removed::All)
+    }
+
+    /// Removes a folder file by file: a large one takes as long as many small folders do.
+    fn remove_dir(&self, dir: &Path) -> io::Result<Removed> {
+        let disk = &self.shared.disk;
+        for name in disk.list(dir)? {
+            if self.shared.work.lock().stop {
+                return Ok(Removed::Stopped);
+            }
+            // What is no file goes below.
+            let _ = disk.remove_file(&dir.join(name));
+        }
+        disk.remove_dir_all(dir).map(|()| Removed::All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kohort_log::validator::AppendOrigin;
+    use kohort_protocol::Uuid;
+    use kohort_protocol::compression::Compressor;
+    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+
+    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+
+    #[test]
+    fn folders_that_are_left_when_the_log_is_closed_are_removed_by_the_next_start() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+        let (dir, _) = LogDir::open_on(disk.clone(), config.clone()).unwrap();
+        let mut builder = BatchBuilder::new();
+        builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
+        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+        let topic_id = Uuid([1; 16]);
+        for index in 0..3 {
+            let id = PartitionId { topic_id, topic: "t".into(), index };
+            let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+            log.append(1, batch.clone(), AppendOrigin::Coordinator, drop).unwrap();
+        }
+        dir.step_commit();
+        dir.step_flush().unwrap();
+        for index in 0..3 {
+            assert!(dir.delete_partition(topic_id, index, drop).unwrap());
+        }
+        dir.step_commit();
+        dir.shared().work.lock().stop = true;
+        dir.step_flush().unwrap();
+        dir.shutdown().unwrap();
+        drop(dir);
+        disk.kill_process();
+        let (dir, report) = LogDir::open_on(disk, config).unwrap();
+        let removed = (0..3).map(|index| format!("t-{index}.{}", "01".repeat(16)));
+        assert_eq!(report.folders_removed, removed.collect::<Vec<_>>());
+        assert!(report.clean && dir.partitions().is_empty());
+    }
+}
