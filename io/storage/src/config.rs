@@ -43,6 +43,10 @@ pub struct LogDirConfig {
     /// Committed records are written to segments when there are this many bytes of them, or after
     /// half a second.
     pub flush_bytes: usize,
+    /// With as many partitions to make durable, a checkpoint syncs the whole volume once in place of each of
+    /// their files: a partition takes four syncs of about a millisecond each, and clients' appends may be
+    /// waiting for room in the log.
+    pub sync_volume_from: usize,
     /// Files held open at once for segments and indexes.
     pub open_files_max: usize,
     /// `producer.id.expiration.ms`.
@@ -134,6 +138,7 @@ impl LogDirConfig {
             hot_bytes_max: 16 << 20,
             buffer_bytes_max: 16 << 20,
             flush_bytes: 4 << 20,
+            sync_volume_from: 64,
             open_files_max: 512,
             producer_expiration_ms: 24 * 60 * 60 * 1000,
             on_fatal: None,

@@ -8,6 +8,7 @@
 //!
 //! * written bytes survive a power cut only once [`DiskFile::sync`] returned;
 //! * a created, renamed or removed name survives only once [`Disk::sync_dir`] of its folder returned;
+//! * [`WholeVolume::sync`] does both for everything, and the log goes on without it where there is none;
 //! * what was written but not synced may be there in part, in any order of sectors.
 
 use std::fmt::Debug;
@@ -55,6 +56,12 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Returns by what the whole medium that a folder lies on can be made durable. Nothing where that
+    /// cannot be relied on.
+    fn whole_volume(&self, dir: &Path) -> io::Result<Option<Box<dyn WholeVolume>>> {
+        let _ = dir;
+        Ok(None)
+    }
     /// Returns how large the medium is that a folder lies on, and what is left.
     fn volume(&self, dir: &Path) -> io::Result<Volume>;
     /// Takes the lock file at `path` for this process, or says who holds it. The lock lasts until
@@ -99,6 +106,13 @@ pub trait DiskFile: Debug + Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+}
+
+/// A medium with all that is on it.
+pub trait WholeVolume: Debug + Send + Sync {
+    /// Makes everything durable that was written and named before. Fails if anything that was written
+    /// since this was made, or last synced, did not reach the medium.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A held lock: dropping it releases it.

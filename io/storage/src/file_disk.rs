@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume, WholeVolume};
 
 /// Files of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +75,15 @@ impl Disk for FileDisk {
         File::open(dir)?.sync_all()
     }
 
+    fn whole_volume(&self, dir: &Path) -> io::Result<Option<Box<dyn WholeVolume>>> {
+        let kind = rustix::fs::statfs(dir)?.f_type as i64;
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        if !SYNCED_AS_A_WHOLE.contains(&kind) || !tells_of_failures(&release) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(RealVolume(File::open(dir)?))))
+    }
+
     fn volume(&self, dir: &Path) -> io::Result<Volume> {
         let found = rustix::fs::statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -121,6 +130,26 @@ fn held(mut file: File) -> LockError {
     let owner = owner.trim();
     let owner = if owner.is_empty() { "another process" } else { owner };
     LockError::Held { owner: owner.to_owned() }
+}
+
+/// File systems whose `syncfs` waits until everything is on the medium, and tells what failed: ext2 to
+/// ext4, XFS, Btrfs, F2FS. FUSE does not hand it on, and overlays do not hand failures back.
+const SYNCED_AS_A_WHOLE: [i64; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010];
+
+/// Tells whether `syncfs` reports what could not be written, as it does since Linux 5.8.
+fn tells_of_failures(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+}
+
+/// The handle is kept open: failures are told of that happened since it was opened.
+#[derive(Debug)]
+struct RealVolume(File);
+
+impl WholeVolume for RealVolume {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
 }
 
 /// How far apart the probes of [`DiskFile::is_cached`] lie: the system reads ahead and forgets in
@@ -213,6 +242,14 @@ impl DirLock for RealLock {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_that_hide_failures_of_a_whole_sync_are_known() {
+        let telling = ["5.8.0", "5.10-rc1", "6.1.0-18-amd64", "10.0.1"];
+        assert!(telling.into_iter().all(tells_of_failures));
+        let silent = ["5.7.19", "4.18.0-513.el8.x86_64", "4.19", "5", ""];
+        assert!(!silent.into_iter().any(tells_of_failures));
+    }
 
     #[test]
     fn second_lock_of_a_folder_names_the_process_that_holds_it() {

@@ -189,22 +189,22 @@ impl Unsynced {
     /// Makes it durable. Segments may be written to meanwhile; what is added then may be durable or
     /// not.
     pub(crate) fn sync(&self) -> Result<(), FlushError> {
-        let synced = self.sync_files();
-        let mut state = self.partition.state.lock();
-        if state.deleted {
+        match self.sync_files() {
+            Ok(()) => self.note_synced(),
             // Its files may have been removed under our hands.
-            return Ok(());
-        }
-        match synced {
-            Ok(()) => {}
+            Err(_) if self.partition.state.lock().deleted => {}
             // Somebody removed it: nothing that could be synced is there.
             Err((path, error)) if error.kind() == io::ErrorKind::NotFound => {
-                drop(state);
                 self.partition.fail_alone(&path, error.to_string());
-                return Ok(());
             }
             Err((path, error)) => return Err(FlushError::of_sync(named(&path, error))),
         }
+        Ok(())
+    }
+
+    /// Notes that it is durable.
+    pub(crate) fn note_synced(&self) {
+        let mut state = self.partition.state.lock();
         state.new_dir = false;
         for (name, bytes) in &self.segments {
             if let Some(meta) = state.segments.get_mut(&name.base_offset)
@@ -214,7 +214,6 @@ impl Unsynced {
                 meta.unsynced = false;
             }
         }
-        Ok(())
     }
 
     /// Fails with the file or folder that could not be synced.

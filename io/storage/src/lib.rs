@@ -74,7 +74,7 @@ pub use buffers::{BufferPool, PooledBuf};
 pub use cleaner::CleanerStats;
 pub use commit::CommitStep;
 pub use config::{Background, CleanerConfig, Clock, FatalHook, FlushMode, LogDirConfig};
-pub use disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
+pub use disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume, WholeVolume};
 pub use durations::{DURATION_BOUNDS_US, DurationCounts, Durations};
 pub use error::{AppendError, Corruption, FatalError, OpenError, ReadError, StorageError};
 pub use file_disk::FileDisk;

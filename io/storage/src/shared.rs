@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::buffers::BufferPool;
 use crate::cleaner::Cleaning;
 use crate::config::LogDirConfig;
-use crate::disk::Disk;
+use crate::disk::{Disk, WholeVolume};
 use crate::error::{AppendError, FatalError, StorageError};
 use crate::file_cache::FileCache;
 use crate::file_records::Lending;
@@ -33,6 +33,9 @@ use crate::wal::writer::{WalPosition, is_no_space, is_out_of_handles};
 pub(crate) struct Shared {
     pub(crate) config: LogDirConfig,
     pub(crate) disk: Arc<dyn Disk>,
+    /// By what all segments can be made durable at once. Opened before any is written, since it tells of
+    /// what failed from then on.
+    pub(crate) volume: Option<Box<dyn WholeVolume>>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) files: FileCache,
     pub(crate) buffers: Arc<BufferPool>,
@@ -122,9 +125,12 @@ impl Shared {
         let buffers = BufferPool::new(config.buffer_bytes_max);
         let cleaning = Cleaning::new(config.cleaner);
         let wal_bytes_max = wal_bytes_max(&config, &*disk);
+        // Without it files are synced one by one.
+        let volume = disk.whole_volume(&config.path).ok().flatten();
         Shared {
             config,
             disk,
+            volume,
             pool,
             files,
             buffers,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume};
+use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume, WholeVolume};
 
 /// What survives or is lost as a unit.
 const SECTOR: usize = 512;
@@ -268,6 +268,19 @@ impl World {
     }
 }
 
+impl FileState {
+    fn sync(&mut self) {
+        self.durable.resize(self.live.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let from = sector * SECTOR;
+            let to = (from + SECTOR).min(self.live.len());
+            if from < to {
+                self.durable[from..to].copy_from_slice(&self.live[from..to]);
+            }
+        }
+    }
+}
+
 impl NameChange {
     fn folder(&self) -> PathBuf {
         let path = match self {
@@ -438,6 +451,13 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn whole_volume(&self, _dir: &Path) -> io::Result<Option<Box<dyn WholeVolume>>> {
+        let world = self.world.lock();
+        let life = world.life;
+        world.alive(life)?;
+        Ok(Some(Box::new(SimulatedVolume { world: Arc::clone(&self.world), life })))
+    }
+
     fn volume(&self, _dir: &Path) -> io::Result<Volume> {
         let world = self.world.lock();
         let total = world.capacity.unwrap_or(u64::MAX);
@@ -475,6 +495,28 @@ impl Drop for SimulatedLock {
         if world.life == self.life {
             world.locked.remove(&self.path);
         }
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedVolume {
+    world: Arc<Mutex<World>>,
+    life: u64,
+}
+
+impl WholeVolume for SimulatedVolume {
+    fn sync(&self) -> io::Result<()> {
+        let mut guard = self.world.lock();
+        let world = &mut *guard;
+        world.change(self.life)?;
+        if world.failing_syncs {
+            return Err(io::Error::other("a sector cannot be written"));
+        }
+        world.files.values_mut().for_each(FileState::sync);
+        for change in std::mem::take(&mut world.pending_names) {
+            change.apply(&mut world.durable_names);
+        }
+        Ok(())
     }
 }
 
@@ -528,15 +570,7 @@ impl DiskFile for SimulatedFile {
         if world.failing_syncs {
             return Err(io::Error::other("a sector cannot be written"));
         }
-        let file = world.files.get_mut(&self.number).expect("open files exist");
-        file.durable.resize(file.live.len(), 0);
-        for sector in std::mem::take(&mut file.dirty) {
-            let from = sector * SECTOR;
-            let to = (from + SECTOR).min(file.live.len());
-            if from < to {
-                file.durable[from..to].copy_from_slice(&file.live[from..to]);
-            }
-        }
+        world.files.get_mut(&self.number).expect("open files exist").sync();
         Ok(())
     }
 
@@ -587,5 +621,31 @@ mod tests {
             outcomes.insert((bytes[0], bytes[SECTOR], disk.list(Path::new("/d")).unwrap().len()));
         }
         assert_eq!(outcomes.len(), 8, "every combination comes up: {outcomes:?}");
+    }
+
+    #[test]
+    fn whole_volume_once_synced_loses_nothing() {
+        for seed in 0..20 {
+            let disk = SimulatedDisk::new(seed);
+            let dir = Path::new("/d");
+            disk.create_dir_all(dir).unwrap();
+            for name in ["f", "g"] {
+                let file = disk.open(&dir.join(name), OpenMode::Write).unwrap();
+                file.write_at(&[1; 2 * SECTOR], 0).unwrap();
+            }
+            disk.remove_file(&dir.join("g")).unwrap();
+            let volume = disk.whole_volume(dir).unwrap().unwrap();
+            disk.fail_syncs(true);
+            assert!(volume.sync().is_err());
+            disk.fail_syncs(false);
+            volume.sync().unwrap();
+            disk.power_cut();
+            assert!(volume.sync().is_err(), "handles are dead");
+            assert_eq!(disk.list(dir).unwrap(), ["f"]);
+            let mut bytes = [0; 3 * SECTOR];
+            let file = disk.open(&dir.join("f"), OpenMode::Read).unwrap();
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 2 * SECTOR);
+            assert_eq!(bytes[..2 * SECTOR], [1; 2 * SECTOR]);
+        }
     }
 }

@@ -63,12 +63,7 @@ impl Background {
         let shared = &self.shared;
         let Prepared { wal, content, unsynced, retired, complete } =
             self.prepare_checkpoint(clean)?;
-        for unsynced in &unsynced {
-            unsynced.sync()?;
-        }
-        if !unsynced.is_empty() {
-            shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
-        }
+        self.make_durable(&unsynced)?;
         if !complete && shared.config.flush == FlushMode::PageCache {
             // The log is read from before deletions of partitions that the checkpoint does not name any
             // more: those must not be lost.
@@ -85,6 +80,26 @@ impl Background {
         }
         shared.announce_room();
         Ok(())
+    }
+
+    /// Makes what was written to segments durable. Meanwhile the log grows, and at its bound clients' appends
+    /// wait: so where there is much of it, at one go.
+    fn make_durable(&self, unsynced: &[Unsynced]) -> Result<(), FlushError> {
+        let shared = &self.shared;
+        if unsynced.is_empty() {
+            return Ok(());
+        }
+        if let Some(volume) = &shared.volume
+            && unsynced.len() >= shared.config.sync_volume_from
+        {
+            volume.sync().map_err(FlushError::of_sync)?;
+            unsynced.iter().for_each(Unsynced::note_synced);
+            return Ok(());
+        }
+        for unsynced in unsynced {
+            unsynced.sync()?;
+        }
+        shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)
     }
 
     /// Writes segments up to where the log is now, and notes how all is at that moment. What is

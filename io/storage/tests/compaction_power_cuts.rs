@@ -87,6 +87,7 @@ impl Run {
                 wal_first_file_bytes: 16384,
                 wal_file_bytes: 65536,
                 hot_bytes_max: 0,
+                sync_volume_from: 1 + (seed % 2) as usize,
                 clock: Clock::new(move || shown.load(Ordering::Relaxed)),
                 ..LogDirConfig::new("/data")
             },

@@ -157,6 +157,7 @@ impl Run {
             wal_file_bytes: 16384 + run.draw(6) * 4096,
             hot_bytes_max: run.draw(6000) as usize,
             open_files_max: 2 + run.draw(6) as usize,
+            sync_volume_from: 1 + (seed % 3) as usize,
             ..run.config.clone()
         };
         run.partition_config.segment_bytes = 5000 + run.draw(8000) as u32;

@@ -9,8 +9,9 @@ use std::sync::mpsc::channel;
 
 use kohort_storage::{
     Background, CommitStep, Disk, Isolation, LogDir, LogDirConfig, OpenError, OpenMode,
-    PartitionConfig, PartitionLog, ReadError, SimulatedDisk, repair, verify,
+    PartitionConfig, PartitionLog, ReadError, SimulatedDisk, StorageError, repair, verify,
 };
+use support::folder::{Folder, partition};
 use support::{append, batch, id, read_all};
 
 fn config() -> LogDirConfig {
@@ -229,4 +230,45 @@ fn deleting_records_makes_room_on_a_disk_without_a_byte_left() {
         assert_eq!(offsets(&log), (35..50).collect::<Vec<_>>());
         assert_eq!(files(&disk).len(), 15);
     }
+}
+
+/// While a checkpoint makes files durable the log grows, and at its bound clients wait: a thousand new
+/// partitions must not be four thousand syncs.
+#[test]
+fn checkpoint_of_many_partitions_syncs_the_volume_once_and_not_each_file() {
+    let operations = |partitions| {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        for index in 0..partitions {
+            append(&partition(&dir, index), batch(&[b"v"])).unwrap();
+        }
+        assert_eq!(dir.step_commit(), CommitStep::Committed);
+        dir.step_flush().unwrap();
+        let before = folder.disk.operations();
+        dir.checkpoint().unwrap();
+        let operations = folder.disk.operations() - before;
+        folder.disk.power_cut();
+        drop(dir);
+        let dir = folder.open().unwrap();
+        for index in 0..partitions {
+            assert_eq!(read_all(&partition(&dir, index), 0, 1000), [(0, b"v".to_vec())]);
+        }
+        operations
+    };
+    let one = operations(1);
+    // Of a partition its file, records, index and folder, and of all of them the folder that they are in.
+    assert_eq!(operations(63), one + 62 * 4);
+    assert_eq!([operations(64), operations(300)], [one - 4; 2]);
+}
+
+#[test]
+fn failed_sync_of_the_volume_ends_the_folder() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    for index in 0..64 {
+        append(&partition(&dir, index), batch(&[b"v"])).unwrap();
+    }
+    assert_eq!(dir.step_commit(), CommitStep::Committed);
+    folder.disk.fail_syncs(true);
+    assert!(matches!(dir.checkpoint(), Err(StorageError::Fatal(_))));
 }
