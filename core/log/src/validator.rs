@@ -107,9 +107,18 @@ pub fn validate(
     check_client_header(&header)?;
     let limit = unpacked_max(config);
     let rules = RecordRules { keys_required: config.compacted };
-    let summary =
-        validate_records(&batch, rules, &mut scratch.decompressor, &mut scratch.buffer, limit)
-            .map_err(|error| record_error(&batch, error, scratch, limit))?;
+    let checked =
+        validate_records(&batch, rules, &mut scratch.decompressor, &mut scratch.buffer, limit);
+    let summary = match checked {
+        Ok(summary) => summary,
+        Err(RecordError::Batch(error)) => return Err(batch_error(error)),
+        Err(error) => {
+            if matches!(error, RecordError::MissingKey { .. }) {
+                wrong_records(config, now, &batch, scratch, limit)?;
+            }
+            return Err(invalid(ErrorCode::INVALID_RECORD, error.to_string()));
+        }
+    };
     check_timestamps(config, now, &batch, &summary, scratch, limit)?;
     let valid = store_as(config, now, &batch, &records, &summary, scratch, limit);
     scratch.trim();
@@ -197,49 +206,100 @@ fn check_timestamps(
     scratch: &mut Scratch,
     limit: usize,
 ) -> Result<(), InvalidBatch> {
-    if config.timestamp_type == TimestampType::LogAppendTime {
-        if batch.header().timestamp_type() == TimestampType::LogAppendTime {
-            return Err(invalid(
-                ErrorCode::INVALID_TIMESTAMP,
-                "a producer may not claim that its timestamps are append times".to_owned(),
-            ));
-        }
-        return Ok(());
-    }
-    let earliest = now.saturating_sub(config.timestamp_before_max_ms);
-    let latest = now.saturating_add(config.timestamp_after_max_ms);
-    let in_range = |at: Timestamp| at == NO_TIMESTAMP || (earliest..=latest).contains(&at);
-    if in_range(summary.max_timestamp)
-        && in_range(summary.min_timestamp)
-        && (summary.min_timestamp != NO_TIMESTAMP || summary.max_timestamp == NO_TIMESTAMP)
-    {
+    let rule = TimestampRule::new(config, now, batch);
+    let (min, max) = (summary.min_timestamp, summary.max_timestamp);
+    if rule.allows(max) && rule.allows(min) && (min != NO_TIMESTAMP || max == NO_TIMESTAMP) {
         return Ok(());
     }
     // Something is out of range, or records without a time hide the earliest: look at each.
+    wrong_records(config, now, batch, scratch, limit)
+}
+
+/// Which timestamps records may have.
+enum TimestampRule {
+    /// The broker stamps them.
+    Any,
+    /// None is right, since the producer claims that they are append times.
+    None,
+    /// From one to the other, or missing.
+    Within(Timestamp, Timestamp),
+}
+
+impl TimestampRule {
+    fn new(config: &PartitionConfig, now: Timestamp, batch: &BatchRef<'_>) -> Self {
+        match (config.timestamp_type, batch.header().timestamp_type()) {
+            (TimestampType::LogAppendTime, TimestampType::LogAppendTime) => TimestampRule::None,
+            (TimestampType::LogAppendTime, TimestampType::CreateTime) => TimestampRule::Any,
+            (TimestampType::CreateTime, _) => TimestampRule::Within(
+                now.saturating_sub(config.timestamp_before_max_ms),
+                now.saturating_add(config.timestamp_after_max_ms),
+            ),
+        }
+    }
+
+    fn allows(&self, at: Timestamp) -> bool {
+        match self {
+            TimestampRule::Any => true,
+            TimestampRule::None => false,
+            TimestampRule::Within(earliest, latest) => {
+                at == NO_TIMESTAMP || (*earliest..=*latest).contains(&at)
+            }
+        }
+    }
+
+    fn refusal(&self, at: Timestamp) -> String {
+        match self {
+            TimestampRule::Within(earliest, latest) => {
+                format!("timestamp {at} is not within {earliest} and {latest}")
+            }
+            _ => "a producer may not claim that its timestamps are append times".to_owned(),
+        }
+    }
+}
+
+/// Looks at each record for the topic's rules, and names those that break one. Of a record that has
+/// neither key nor a right timestamp it is the key; but one wrong timestamp makes timestamps the reason the
+/// batch is refused for, as in Kafka's `validateRecord` and `processRecordErrors`.
+fn wrong_records(
+    config: &PartitionConfig,
+    now: Timestamp,
+    batch: &BatchRef<'_>,
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<(), InvalidBatch> {
+    let rule = TimestampRule::new(config, now, batch);
     let mut wrong = Vec::new();
+    let mut code = ErrorCode::INVALID_RECORD;
     let records = batch
         .records(&mut scratch.decompressor, &mut scratch.buffer, limit)
         .map_err(|error| invalid(ErrorCode::INVALID_RECORD, error.to_string()))?;
     for (index, record) in (0..).zip(records) {
         let Ok(record) = record else { break };
-        if !in_range(record.timestamp) && wrong.len() < RECORD_ERRORS_MAX {
-            wrong.push(InvalidRecord {
-                index,
-                message: format!(
-                    "timestamp {} is not within {earliest} and {latest}",
-                    record.timestamp
-                ),
-            });
+        let message = if config.compacted && record.key.is_none() {
+            "a compacted topic does not accept a record without a key".to_owned()
+        } else if rule.allows(record.timestamp) {
+            continue;
+        } else {
+            code = ErrorCode::INVALID_TIMESTAMP;
+            rule.refusal(record.timestamp)
+        };
+        if wrong.len() < RECORD_ERRORS_MAX {
+            wrong.push(InvalidRecord { index, message });
         }
     }
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(InvalidBatch {
-        code: ErrorCode::INVALID_TIMESTAMP,
-        message: "the timestamps of some records are out of range".to_owned(),
-        records: wrong,
-    })
+    let message = match (code, rule) {
+        (ErrorCode::INVALID_RECORD, _) => {
+            "a compacted topic does not accept records without a key".to_owned()
+        }
+        (_, TimestampRule::Within(..)) => {
+            "the timestamps of some records are out of range".to_owned()
+        }
+        (_, rule) => rule.refusal(NO_TIMESTAMP),
+    };
+    Err(InvalidBatch { code, message, records: wrong })
 }
 
 /// Returns the batch in the form it is to be stored in.
@@ -344,41 +404,4 @@ fn batch_error(error: BatchError) -> InvalidBatch {
         _ => ErrorCode::INVALID_RECORD,
     };
     invalid(code, error.to_string())
-}
-
-fn record_error(
-    batch: &BatchRef<'_>,
-    error: RecordError,
-    scratch: &mut Scratch,
-    limit: usize,
-) -> InvalidBatch {
-    match error {
-        RecordError::Batch(error) => batch_error(error),
-        RecordError::MissingKey { .. } => InvalidBatch {
-            code: ErrorCode::INVALID_RECORD,
-            message: "a compacted topic does not accept records without a key".to_owned(),
-            records: records_without_key(batch, scratch, limit),
-        },
-        other => invalid(ErrorCode::INVALID_RECORD, other.to_string()),
-    }
-}
-
-fn records_without_key(
-    batch: &BatchRef<'_>,
-    scratch: &mut Scratch,
-    limit: usize,
-) -> Vec<InvalidRecord> {
-    let Ok(records) = batch.records(&mut scratch.decompressor, &mut scratch.buffer, limit) else {
-        return Vec::new();
-    };
-    (0..)
-        .zip(records)
-        .map_while(|(index, record)| record.ok().map(|record| (index, record)))
-        .filter(|(_, record)| record.key.is_none())
-        .take(RECORD_ERRORS_MAX)
-        .map(|(index, _)| InvalidRecord {
-            index,
-            message: "a compacted topic does not accept a record without a key".to_owned(),
-        })
-        .collect()
 }

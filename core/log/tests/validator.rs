@@ -3,7 +3,9 @@
 
 use bytes::{Bytes, BytesMut};
 use kohort_log::PartitionConfig;
-use kohort_log::validator::{AppendOrigin, InvalidBatch, Scratch, ValidBatch, validate};
+use kohort_log::validator::{
+    AppendOrigin, InvalidBatch, InvalidRecord, Scratch, ValidBatch, validate,
+};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::{Compression, Compressor, Decompressor};
 use kohort_protocol::records::{
@@ -175,6 +177,37 @@ fn timestamps_out_of_bounds_are_refused_by_record_and_missing_ones_are_not() {
     }
     let many = check(&config, times(&[0; 101])).unwrap_err();
     assert_eq!(many.records.len(), 100, "an answer names no more than that");
+}
+
+/// Kafka's `LogValidator` looks at a record's key before its timestamp, and at all records before it answers.
+#[test]
+fn one_wrong_timestamp_is_the_reason_also_where_keys_are_missing() {
+    let mut builder = BatchBuilder::new();
+    for (key, timestamp) in [(None, NOW), (None, NOW - 1001), (Some(b"k"), NOW + 501)] {
+        let key = key.map(|key: &[u8; 1]| &key[..]);
+        let value = Some(&b"v"[..]);
+        builder.append(&NewRecord { timestamp, key, value, ..NewRecord::default() }).unwrap();
+    }
+    let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+    for compression in [None, Some(Compression::Lz4)] {
+        let config = PartitionConfig {
+            compacted: true,
+            timestamp_before_max_ms: 1000,
+            timestamp_after_max_ms: 500,
+            compression,
+            ..PartitionConfig::default()
+        };
+        let without_key = "a compacted topic does not accept a record without a key";
+        let time =
+            format!("timestamp {} is not within {} and {}", NOW + 501, NOW - 1000, NOW + 500);
+        let record = |index, message: &str| InvalidRecord { index, message: message.to_owned() };
+        let refused = InvalidBatch {
+            code: ErrorCode::INVALID_TIMESTAMP,
+            message: "the timestamps of some records are out of range".to_owned(),
+            records: vec![record(0, without_key), record(1, without_key), record(2, &time)],
+        };
+        assert_eq!(check(&config, batch.clone()), Err(refused));
+    }
 }
 
 #[test]
