@@ -113,7 +113,8 @@ impl FetchSessions {
         if current.places.is_empty() {
             drop(current);
             self.0.lock().remove(&id);
-            return Ok(Plan { wanted: Vec::new(), kind: PlanKind::Sessionless });
+            // What the request names and forgets is read once more, as by Kafka.
+            return Ok(Plan { wanted: named(request, version), kind: PlanKind::Sessionless });
         }
         current.last_used = now;
         current.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
@@ -287,6 +288,25 @@ mod tests {
             ..ForgottenTopic::default()
         }];
         assert_eq!(order(&sessions.plan(&forgetting, 12, 0).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn a_session_left_with_nothing_ends_and_what_the_request_names_is_read_without_one() {
+        for (named, read) in [(&[][..], &[][..]), (&[0], &[0])] {
+            let sessions = FetchSessions::default();
+            let id = begun(&sessions, &[0]);
+            let mut last = request(id, 1, named);
+            last.forgotten_topics_data = vec![ForgottenTopic {
+                topic: "t".into(),
+                partitions: vec![0],
+                ..ForgottenTopic::default()
+            }];
+            let plan = sessions.plan(&last, 12, 0).unwrap();
+            assert!(matches!(plan.kind, PlanKind::Sessionless), "{plan:?}");
+            assert_eq!(order(&plan), read);
+            let ended = sessions.plan(&request(id, 2, &[0]), 12, 0).unwrap_err();
+            assert_eq!(ended, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use kohort_protocol::messages::offset_for_leader_epoch::{
 };
 use kohort_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use kohort_protocol::messages::{
-    DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest,
+    DeleteRecordsRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kohort_protocol::records::BatchOptions;
 use kohort_protocol::{ErrorCode, Uuid};
@@ -311,6 +311,34 @@ async fn fetch_errors_are_told_at_once_and_per_partition() {
     request.topics[0].topic_id = Uuid([9; 16]);
     let response = client.call(&request, 13).await;
     assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+}
+
+#[tokio::test]
+async fn partition_that_is_not_there_is_told_with_the_rest_or_at_once_if_there_is_none() {
+    let running = start().await;
+    let mut reader = running.client().await;
+    reader.create_topic("t", 1).await;
+    let answer = |response: &FetchResponse| -> Vec<_> {
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|one| (one.partition_index, one.error_code, values(one).len())).collect()
+    };
+    let missing = (5, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 0);
+    let mut request = fetch_request("t", &[(5, 0)]);
+    request.max_wait_ms = 60_000;
+    assert_eq!(answer(&reader.call(&request, 12).await), [missing]);
+    let mut request = fetch_request("t", &[(5, 0), (0, 0)]);
+    request.max_wait_ms = 60_000;
+    let id = reader.send(&request, 12).await;
+    running.client().await.produce("t", 0, batch(&["news"])).await;
+    let response = reader.receive::<FetchRequest>(id, 12).await;
+    assert_eq!(answer(&response), [missing, (0, ErrorCode::NONE, 1)]);
+    // One that goes while the request waits is told at once.
+    let mut request = fetch_request("t", &[(5, 0), (0, 1)]);
+    request.max_wait_ms = 60_000;
+    let id = reader.send(&request, 12).await;
+    running.client().await.delete_topic("t").await;
+    let response = reader.receive::<FetchRequest>(id, 12).await;
+    assert_eq!(answer(&response), [missing, (0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 0)]);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 //!   reader's rack; 12 divergence (KIP-595); 13 topic ids; 15–18 fields of followers, of which there
 //!   are none here.
 //! * A request that finds less than its `min_bytes` waits up to its `max_wait_ms` for more, and looks
-//!   again whenever one of its partitions has moved.
+//!   again whenever one of its partitions has moved. An error of a partition is told at once, but that one
+//!   is not there only with the rest, or when it went meanwhile: as Kafka, which never gives those to
+//!   `ReplicaManager.fetchMessages`.
 //! * Partitions are read in the order asked for until `max_bytes`; the first one that has records
 //!   gives at least one batch, so that a reader always gets on. In a session those that gave records
 //!   are read last the next time, so that none starves.
@@ -128,6 +130,8 @@ struct Found {
     /// One for each partition of the plan.
     partitions: Vec<(PartitionData, Records)>,
     bytes: usize,
+    /// How many partitions are not there.
+    missing: usize,
     /// Whether something must be told at once.
     urgent: bool,
 }
@@ -139,6 +143,7 @@ impl Work {
         let mut stopping = self.node.stopping.clone();
         let mut alarm = caller.alarm.lend();
         let waiter = Waiter::register(self.places());
+        let mut missing_before = None;
         loop {
             let found = if self.is_in_memory() {
                 self.read()
@@ -148,8 +153,9 @@ impl Work {
                 self = work;
                 found
             };
+            let gone = found.missing > *missing_before.get_or_insert(found.missing);
             // After the deadline whatever there is, is answered.
-            if self.is_enough(&found) || Instant::now() >= deadline {
+            if gone || self.is_enough(&found) || Instant::now() >= deadline {
                 return Ok(self.respond(found));
             }
             drop(found);
@@ -184,7 +190,9 @@ impl Work {
     }
 
     fn is_enough(&self, found: &Found) -> bool {
-        found.urgent || found.bytes >= self.limits.min_bytes || self.plan.wanted.is_empty()
+        found.urgent
+            || found.bytes >= self.limits.min_bytes
+            || found.missing == self.plan.wanted.len()
     }
 
     fn read(&self) -> Found {
@@ -206,7 +214,11 @@ impl Work {
                     }
                     found
                 }
-                Err(error) => (failed(index, error), Records::default()),
+                Err(error) => {
+                    found.missing += 1;
+                    found.partitions.push((failed(index, error), Records::default()));
+                    continue;
+                }
             };
             found.bytes += records.len();
             found.urgent |= !data.error_code.is_ok() || data.diverging_epoch.epoch >= 0;
