@@ -23,7 +23,7 @@ use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
 use crate::quiet::Quiet;
 use crate::request::{Answer, Ends, Response};
-use crate::request_memory::{Held, Share};
+use crate::request_memory::{Held, STALLED_AFTER, Share};
 use crate::stopping::stopped;
 use crate::timing::Timing;
 use kohort_coordinator::Closing;
@@ -179,6 +179,7 @@ impl Connection {
         let mut idle = Quiet::new(sleep_until(self.idle_deadline(last_active)));
         let mut stopped = Quiet::new(stopped(&mut stopping));
         let mut open = true;
+        let mut stall_checked = last_active;
         loop {
             if open
                 && self.muted_until.is_none()
@@ -205,6 +206,12 @@ impl Connection {
             let wants_bytes =
                 open && muted_until.is_none() && !self.frames.has_frame() && self.has_memory();
             let inside_frame = self.frames.is_inside_frame();
+            // The peer has room for a request that it does not send on. What it sent while it waited for
+            // room is read at once when that comes.
+            let stall_check = (wants_bytes && self.memory.is_held()).then(|| {
+                let looked = self.frame_begun.max(stall_checked);
+                (self.received + STALLED_AFTER).max(looked + STALL_CHECK)
+            });
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
             tokio::select! {
@@ -247,7 +254,17 @@ impl Connection {
                     last_active = Instant::now();
                     self.frame_begun = last_active;
                 }
-                () = unmuted(muted_until), if muted_until.is_some() => {
+                () = reached(stall_check), if stall_check.is_some() => {
+                    if self.memory.is_wanted() {
+                        return End::Fault(format!(
+                            "nothing came of a request for {} s, while others waited for its part of \
+                             queued.max.request.bytes",
+                            STALLED_AFTER.as_secs()
+                        ));
+                    }
+                    stall_checked = Instant::now();
+                }
+                () = reached(muted_until), if muted_until.is_some() => {
                     self.muted_until = None;
                     last_active = Instant::now();
                     self.frame_begun = last_active;
@@ -386,11 +403,13 @@ impl Connection {
 
 /// A deadline that is never reached.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// While a request has stalled, it is looked this often whether others wait for its room.
+const STALL_CHECK: Duration = Duration::from_secs(1);
 /// How soon an idle check may follow another while a request is in flight.
 const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
 
-/// Waits until a quota lets the connection be read again.
-async fn unmuted(until: Option<Instant>) {
+/// Waits until then.
+async fn reached(until: Option<Instant>) {
     if let Some(until) = until {
         sleep_until(until).await;
     }

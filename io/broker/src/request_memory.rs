@@ -7,6 +7,9 @@
 //! has been handled, or for records when they are on disk. Whole lengths, since connections that each
 //! hold a part of their request and wait for room for the rest would wait for ever.
 //!
+//! Who began a request and then sends nothing keeps its room from others. While any wait, such a
+//! connection is ended after [`STALLED_AFTER`]; while none do, after `connections.max.idle.ms`, as any.
+//!
 //! Not counted: what lies in each connection's buffer of small requests.
 
 use crate::counters::Counter;
@@ -15,8 +18,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
+
+/// So long nothing may come of a request that has begun while others wait for its room: longer than lost
+/// packets or a garbage collection take, and shorter than a producer waits for its answer.
+pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// The room there is for requests.
 #[derive(Debug)]
@@ -25,7 +34,18 @@ pub(crate) struct RequestMemory {
     limit: usize,
     /// Requests that had to wait.
     pub(crate) waited: Counter,
+    /// How many wait now.
+    waiting: AtomicUsize,
     lines: LogPace,
+}
+
+/// One that waits, until this is dropped.
+struct Waits(Arc<RequestMemory>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A request's part of the room. It is free again when this is dropped.
@@ -43,6 +63,7 @@ impl RequestMemory {
             room: Arc::new(Semaphore::new(limit)),
             limit,
             waited: Counter::default(),
+            waiting: AtomicUsize::new(0),
             lines: LogPace::default(),
         })
     }
@@ -52,8 +73,10 @@ impl RequestMemory {
         (self.limit, self.limit - self.room.available_permits())
     }
 
-    fn note_wait(&self) {
+    fn note_wait(self: &Arc<Self>) -> Waits {
         self.waited.add(1);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waits = Waits(Arc::clone(self));
         if self.lines.allows() {
             warn!(
                 limit = self.limit,
@@ -61,6 +84,7 @@ impl RequestMemory {
                  allows; kohort_requests_waited_for_memory_total counts them all"
             );
         }
+        waits
     }
 }
 
@@ -95,8 +119,9 @@ impl Share {
             self.held = Some(Held { _permit: permit });
             return true;
         }
-        memory.note_wait();
+        let waits = memory.note_wait();
         self.waiting = Some(Box::pin(async move {
+            let _waits = waits;
             match room.acquire_many_owned(bytes).await {
                 Ok(permit) => Held { _permit: permit },
                 // The semaphore is never closed.
@@ -108,6 +133,17 @@ impl Share {
 
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// Tells whether the next request has its room.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Tells whether this has room that others wait for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let waiting = |memory: &Arc<RequestMemory>| memory.waiting.load(Ordering::Relaxed) > 0;
+        self.is_held() && self.memory.as_ref().is_some_and(waiting)
     }
 
     /// Waits for the room that was asked for. Cancel-safe: the place in the queue stays.
@@ -155,8 +191,10 @@ mod tests {
         assert!(!came(&mut large).await);
         // There would be room for this one, were it not for the one before.
         assert!(!small.covers(10) && !came(&mut small).await);
+        assert_eq!([&first, &large].map(Share::is_wanted), [true, false]);
         drop(first.take());
         assert!(came(&mut large).await && came(&mut small).await);
+        assert!(!large.is_wanted(), "nobody waits any more");
         assert_eq!((memory.limit_and_used(), memory.waited.get()), ((100, 100), 2));
         drop((large, small));
         assert_eq!(memory.limit_and_used(), (100, 0));
@@ -167,8 +205,9 @@ mod tests {
         let memory = Arc::new(RequestMemory::new(10).unwrap());
         let (mut first, mut second) = (Share::new(Some(&memory)), Share::new(Some(&memory)));
         assert!(first.covers(10) && !second.covers(1));
-        assert!(!came(&mut second).await);
+        assert!(!came(&mut second).await && first.is_wanted());
         drop(second);
+        assert!(!first.is_wanted());
         drop(first);
         assert_eq!(memory.limit_and_used(), (10, 0));
     }

@@ -118,11 +118,16 @@ async fn requests_beyond_the_bytes_allowed_in_memory_wait_and_small_ones_go_on()
     let request = produce_request("t", 0, -1, records);
     let id = large.send(&request, 12).await;
     let waited = async || value(&scrape(&running).await, "kohort_requests_waited_for_memory_total");
-    while waited().await != Some(1.0) {}
+    // It goes on byte by byte, as one must while others wait.
+    while waited().await != Some(1.0) {
+        begun.stream.write_all(&[0]).await.unwrap();
+    }
     let mut small = Client::connect(address).await;
     let small_request = produce_request("t", 0, -1, batch(&["a"]));
     let small_id = small.send(&small_request, 12).await;
-    while waited().await != Some(2.0) {}
+    while waited().await != Some(2.0) {
+        begun.stream.write_all(&[0]).await.unwrap();
+    }
     // Those without go on.
     greeted(address).await;
     client.describe("t", false).await;
@@ -132,6 +137,36 @@ async fn requests_beyond_the_bytes_allowed_in_memory_wait_and_small_ones_go_on()
         assert!(response.responses[0].partition_responses[0].error_code.is_ok(), "{response:?}");
     }
     assert_eq!(used().await, Some(0.0));
+}
+
+#[tokio::test]
+async fn request_that_stalls_is_ended_while_others_wait_for_its_memory() {
+    let running = start_with(|builder| {
+        builder
+            .set("metrics.listener", "127.0.0.1:0")
+            .set("socket.request.max.bytes", "150000")
+            .set("queued.max.request.bytes", "150000")
+    })
+    .await;
+    let address = running.broker.local_addr();
+    running.client().await.create_topic("t", 1).await;
+    let mut stalled = Client::connect(address).await;
+    stalled.stream.write_all(&150_000_u32.to_be_bytes()).await.unwrap();
+    let used = async || value(&scrape(&running).await, "kafka_network_socketserver_memorypoolused");
+    while used().await != Some(150_000.0) {}
+    let mut also = Client::connect(address).await;
+    also.stream.write_all(&150_000_u32.to_be_bytes()).await.unwrap();
+    let waited = async || value(&scrape(&running).await, "kohort_requests_waited_for_memory_total");
+    while waited().await != Some(1.0) {}
+    let mut other = Client::connect(address).await;
+    let records = batch(&[&"x".repeat(100_000)]);
+    let id = other.send(&produce_request("t", 0, -1, records), 12).await;
+    let response = other.receive::<ProduceRequest>(id, 12).await;
+    assert!(response.responses[0].partition_responses[0].error_code.is_ok(), "{response:?}");
+    stalled.closed().await;
+    also.closed().await;
+    let faulty = value(&scrape(&running).await, "kohort_connections_faulty_total");
+    assert_eq!(faulty, Some(2.0));
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ broker_properties! {
 
     /// The largest request, in bytes, that is read from a connection.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", Kind::Int(1, INT), Some("104857600"), AtStart;
-    /// How many bytes of requests may be in memory at once, over all connections: those that arrive, and those with records until they are on disk. Further ones are read when there is room. 0 or less: no limit; else at least socket.request.max.bytes.
+    /// How many bytes of requests may be in memory at once, over all connections: those that arrive, and those with records until they are on disk. Further ones are read when there is room; while any wait, a connection that sends nothing for 5 s in the middle of a request is closed. 0 or less: no limit; else at least socket.request.max.bytes.
     queued_max_request_bytes: i64 = "queued.max.request.bytes", Kind::Long(-LONG, LONG), Some("-1"), AtStart;
     /// How many connections may be open at once.
     max_connections: i32 = "max.connections", Kind::Int(0, INT), Some("2147483647"), Live;
