@@ -19,7 +19,7 @@ use crate::request_memory::RequestMemory;
 use crate::shard_task::ShardLoad;
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
@@ -421,13 +421,18 @@ async fn listen(
     let ListenerConfig { name, host, port, advertised } = config;
     let refused =
         |reason: String| StartError::Address { address: format!("{name}://{host}:{port}"), reason };
-    // Kafka's "PLAINTEXT://:9092" listens everywhere.
-    let given = if host.is_empty() { "0.0.0.0" } else { &host };
-    let found = tokio::net::lookup_host((given, port)).await;
-    let address = found.map_err(|error| refused(error.to_string()))?.next();
-    let address = address.ok_or_else(|| refused("the host has no address".to_owned()))?;
+    let (socket, address) = if host.is_empty() {
+        // Kafka's "PLAINTEXT://:9092".
+        let address = (Ipv6Addr::UNSPECIFIED, port).into();
+        (listener::bind_everywhere(port, backlog as u32), address)
+    } else {
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        let address = found.map_err(|error| refused(error.to_string()))?.next();
+        let address = address.ok_or_else(|| refused("the host has no address".to_owned()))?;
+        (listener::bind(address, backlog as u32), address)
+    };
     let failed = |source| StartError::Listen { address, source };
-    let socket = listener::bind(address, backlog as u32).map_err(failed)?;
+    let socket = socket.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, Listening { name, address, advertised }))
 }

@@ -6,9 +6,10 @@ use crate::node::Node;
 use crate::request::Ends;
 use crate::stopping::stopped;
 use crate::{connection, descriptors};
+use rustix::io::Errno;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -27,9 +28,34 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Takes the address, so that the port is known before the broker is built around it.
 pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    take(socket, address, backlog)
+}
+
+/// Takes a port of every address, as Java does: `[::]` for IPv6 and IPv4 together, or `0.0.0.0` where
+/// the system has no IPv6.
+pub(crate) fn bind_everywhere(port: u16, backlog: u32) -> io::Result<TcpListener> {
+    let both = || {
+        let socket = TcpSocket::new_v6()?;
+        // Whatever net.ipv6.bindv6only says.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        take(socket, (Ipv6Addr::UNSPECIFIED, port).into(), backlog)
+    };
+    match both() {
+        Err(error) if has_no_ipv6(&error) => bind((Ipv4Addr::UNSPECIFIED, port).into(), backlog),
+        taken => taken,
+    }
+}
+
+fn take(socket: TcpSocket, address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
+}
+
+/// Tells whether the system refused `[::]` for want of IPv6. A port that is taken stays an error.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT))
 }
 
 /// Accepts until `stopping` turns true, then waits for the connections to drain.
@@ -117,5 +143,25 @@ async fn accept(listeners: &[TcpListener], connection: u64) -> io::Result<(TcpSt
     .await;
     let (stream, peer) = accepted?;
     let local = stream.local_addr()?;
+    let (peer, local) = (plain(peer), plain(local));
     Ok((stream, Ends { connection, peer, local, listener }))
+}
+
+/// Returns an IPv4 address as such, also where it came by a socket for both: limits, quotas and groups
+/// know clients by it.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_system_without_ipv6_is_listened_to_by_ipv4_alone() {
+        let without = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT];
+        let otherwise = [Errno::ADDRINUSE, Errno::ACCESS, Errno::MFILE];
+        assert!(without.into_iter().all(|errno| has_no_ipv6(&errno.into())));
+        assert!(!otherwise.into_iter().any(|errno| has_no_ipv6(&errno.into())));
+    }
 }

@@ -87,7 +87,7 @@ impl Node {
         let (host, port) = match &listening.advertised {
             Some((host, port)) => (host.clone(), *port),
             None if listening.address.ip().is_unspecified() => {
-                (context.local.ip().to_canonical().to_string(), listening.address.port())
+                (context.local.ip().to_string(), listening.address.port())
             }
             None => (listening.address.ip().to_string(), listening.address.port()),
         };

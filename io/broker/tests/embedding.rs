@@ -7,6 +7,7 @@ mod common;
 use common::{Client, batch, builder, start, values};
 use kohort_broker::{Broker, StartError};
 use kohort_protocol::messages::MetadataRequest;
+use std::net::SocketAddr;
 
 #[tokio::test]
 async fn several_brokers_live_in_one_process_apart_from_each_other() {
@@ -74,6 +75,35 @@ async fn every_plaintext_listener_serves_and_tells_its_own_address() {
     }
     let own = ("127.0.0.1".to_owned(), i32::from(addresses[0].port()));
     assert_eq!(told, [own, ("inside".to_owned(), 1234)]);
+    broker.shutdown().await.unwrap();
+}
+
+/// As Java's wildcard, which Kafka's shipped `listeners=PLAINTEXT://:9092` means.
+#[tokio::test]
+async fn listener_without_a_host_serves_ipv6_and_ipv4_and_knows_clients_by_their_own_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::builder()
+        .data_dir(folder.path())
+        .set("listeners", "PLAINTEXT://:0")
+        .set("max.connections.per.ip.overrides", "127.0.0.1:1")
+        .start()
+        .await
+        .unwrap();
+    let port = broker.local_addr().port();
+    let mut hosts = vec!["127.0.0.1"];
+    // Where the system has none, nobody comes by it.
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        assert_eq!(broker.local_addr().to_string(), format!("[::]:{port}"));
+        hosts.push("::1");
+    }
+    let mut clients = Vec::new();
+    for host in hosts {
+        let mut client = Client::connect(SocketAddr::new(host.parse().unwrap(), port)).await;
+        let told = client.call(&MetadataRequest::default(), 12).await.brokers.remove(0);
+        assert_eq!((told.host.as_str(), told.port), (host, i32::from(port)));
+        clients.push(client);
+    }
+    Client::connect(([127, 0, 0, 1], port).into()).await.closed().await;
     broker.shutdown().await.unwrap();
 }
 

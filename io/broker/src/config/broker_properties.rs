@@ -82,7 +82,7 @@ macro_rules! broker_properties {
 }
 
 broker_properties! {
-    /// Where the broker listens, as NAME://HOST:PORT; port 0 picks a free one. All listeners that speak PLAINTEXT are served, a controller's is passed over, others are refused.
+    /// Where the broker listens, as NAME://HOST:PORT; no host is every address, IPv6 and IPv4, and port 0 picks a free one. All listeners that speak PLAINTEXT are served, a controller's is passed over, others are refused.
     listeners: Vec<String> = "listeners", Kind::List(&[]), Some("PLAINTEXT://127.0.0.1:9092"), AtStart;
     /// What clients are told to connect to, by the listener they came by; the listener's own address when not set.
     advertised_listeners: Vec<String> = "advertised.listeners", Kind::List(&[]), None, AtStart;
