@@ -96,7 +96,8 @@ const OTHERS: &str = "\
 They concern replication, the controller quorum, tiered storage, security, the JVM, or protocols that are not served. A Kafka
 broker's own file may set them: they are checked by type, described as Kafka describes them, and change nothing here. So are
 names that begin with `listener.name.`, `config.providers.`, `rsm.config.` or `rlmm.config.`, those that Kafka 4 has dropped,
-`zookeeper.*` among them, and what an authorizer reads: `super.users` and `allow.everyone.if.no.acl.found`.
+`zookeeper.*` among them, what an authorizer reads, `super.users` and `allow.everyone.if.no.acl.found`, and Kafka's switches for
+what is not released, `unstable.api.versions.enable` and `unstable.feature.versions.enable`.
 
 ";
 

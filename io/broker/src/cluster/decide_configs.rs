@@ -123,7 +123,9 @@ fn check_known(kind: ResourceKind, name: &str) -> Result<(), ApiError> {
         ResourceKind::Topic if TopicProperty::named(name).is_none() => {
             format!("topics have no property `{name}`")
         }
-        ResourceKind::Broker if config::property(name).is_none() => {
+        ResourceKind::Broker
+            if config::property(name).or(config::listener_property(name)).is_none() =>
+        {
             config::unknown(name).to_string()
         }
         ResourceKind::Group if GroupProperty::named(name).is_none() => {
@@ -146,7 +148,8 @@ fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, A
     }
     // What is wrong with a broker's property is an invalid request, as in Kafka (KAFKA-13609).
     let refused = |reason: String| ApiError::new(ErrorCode::INVALID_REQUEST, reason);
-    let Some(property) = config::property(name) else {
+    let of_listener = config::listener_property(name);
+    let Some(property) = config::property(name).or(of_listener) else {
         return Err(invalid(config::unknown(name).to_string()));
     };
     if !property.effect.is_dynamic() {
@@ -157,7 +160,11 @@ fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, A
             "{name} belongs to a listener: put the listener's prefix before it"
         )));
     }
-    if resource.name.is_empty() && is_of_one_broker(name) {
+    let own = match of_listener {
+        Some(property) => !LISTENERS_OF_ALL.contains(&property.name),
+        None => is_of_one_broker(name),
+    };
+    if resource.name.is_empty() && own {
         return Err(refused(format!("{name} is each broker's own: name the broker's id")));
     }
     property
@@ -170,6 +177,10 @@ fn check_value(resource: &Resource, name: &str, value: &str) -> Result<String, A
 fn is_of_one_listener(name: &str) -> bool {
     ["ssl.keystore.", "ssl.truststore.", "ssl.key.password"].iter().any(|p| name.starts_with(p))
 }
+
+/// What may be altered of a listener for all brokers at once: Kafka's `ClusterLevelListenerConfigs`.
+const LISTENERS_OF_ALL: &[&str] =
+    &["max.connections", "max.connection.creation.rate", "num.network.threads"];
 
 /// What listeners and folders are about differs between brokers.
 fn is_of_one_broker(name: &str) -> bool {
@@ -270,6 +281,31 @@ mod tests {
             state.apply(&record);
         }
         state
+    }
+
+    #[test]
+    fn property_of_one_listener_is_altered_as_the_property_is_and_mostly_for_one_broker() {
+        let state = ClusterState::default();
+        let alter = |broker: &str, name: &str, value: &str| {
+            let resource = Resource { kind: ResourceKind::Broker, name: broker.to_owned() };
+            let change = ConfigChange {
+                name: name.to_owned(),
+                operation: ConfigOperation::Set,
+                value: Some(value.to_owned()),
+            };
+            let altered = alter_configs(&state, &Settings::default(), &resource, &[change]);
+            altered.map(|records| records.len()).map_err(|error| error.code)
+        };
+        let (refused, unknown) = (ErrorCode::INVALID_REQUEST, ErrorCode::INVALID_CONFIG);
+        assert_eq!(alter("", "listener.name.plaintext.max.connections", "99"), Ok(1));
+        assert_eq!(alter("1", "listener.name.plaintext.max.connections", "99"), Ok(1));
+        assert_eq!(alter("1", "listener.name.plaintext.ssl.keystore.location", "f"), Ok(1));
+        assert_eq!(alter("", "listener.name.x.ssl.keystore.location", "f"), Err(refused));
+        assert_eq!(alter("1", "ssl.keystore.location", "f"), Err(refused));
+        assert_eq!(alter("1", "listener.name.plaintext.max.connections", "x"), Err(refused));
+        assert_eq!(alter("1", "listener.name.plaintext.log.dirs", "d"), Err(refused));
+        assert_eq!(alter("1", "listener.name.plaintext.nonsense", "1"), Err(unknown));
+        assert_eq!(alter("1", "listener.name.max", "1"), Err(unknown));
     }
 
     #[test]

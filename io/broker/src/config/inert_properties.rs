@@ -53,6 +53,9 @@ const RETIRED: &[&str] = &[
 /// What Kafka's own authorizer reads. Without one, which is refused, it means nothing.
 const AUTHORIZERS: &[&str] = &["allow.everyone.if.no.acl.found", "super.users"];
 
+/// Kafka's own switches for what it has not released. It lists them nowhere.
+const UNRELEASED: &[&str] = &["unstable.api.versions.enable", "unstable.feature.versions.enable"];
+
 /// What Kafka knows as values of a running broker alone, and describes when somebody has set them:
 /// how fast replicas may be moved. `kafka-reassign-partitions --throttle` sets them.
 pub(crate) const ONLY_WHEN_SET: &[&str] = &[
@@ -68,6 +71,7 @@ pub(super) fn is_passed_over(name: &str) -> bool {
         || name.starts_with("zookeeper.")
         || RETIRED.contains(&name)
         || AUTHORIZERS.contains(&name)
+        || UNRELEASED.contains(&name)
 }
 
 /// Every property of Kafka 4.3 that this broker accepts and does not act upon.

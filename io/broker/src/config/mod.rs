@@ -261,6 +261,11 @@ pub fn property(name: &str) -> Option<&'static Property> {
     properties().find(|property| property.name == name)
 }
 
+/// Returns the broker property that `listener.name.<listener>.<property>` sets for one listener.
+pub(crate) fn listener_property(name: &str) -> Option<&'static Property> {
+    property(name.strip_prefix("listener.name.")?.split_once('.')?.1)
+}
+
 /// Returns every broker property.
 pub fn properties() -> impl Iterator<Item = &'static Property> {
     APPLIED_PROPERTIES.iter().chain(INERT_PROPERTIES)
@@ -314,13 +319,20 @@ mod tests {
         settings
             .set_all(
                 b"# a comment\nnum.partitions : 3\n\nreplica.lag.time.max.ms=10000\n\
-                zookeeper.connect=a:2181\nlistener.name.x.ssl.key.password=p",
+                zookeeper.connect=a:2181\nlistener.name.x.ssl.key.password=p\n\
+                unstable.api.versions.enable=true\nunstable.feature.versions.enable=true",
             )
             .unwrap();
         assert_eq!(settings.typed().num_partitions, 3);
         assert_eq!(
             settings.inert().collect::<Vec<_>>(),
-            ["listener.name.x.ssl.key.password", "replica.lag.time.max.ms", "zookeeper.connect"]
+            [
+                "listener.name.x.ssl.key.password",
+                "replica.lag.time.max.ms",
+                "unstable.api.versions.enable",
+                "unstable.feature.versions.enable",
+                "zookeeper.connect"
+            ]
         );
         assert_eq!(
             settings.set_all(b"\n\nnum.partition=3").unwrap_err().to_string(),

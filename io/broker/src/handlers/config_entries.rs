@@ -10,7 +10,7 @@ use crate::config::{
     self, CLIENT_METRICS, GROUP_PROPERTIES, GroupProperty, Kind, ONLY_WHEN_SET, Property, Settings,
     Source, TOPIC_PROPERTIES, broker_synonyms, effective, properties,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tracing::level_filters::LevelFilter;
 
 /// The two names of the node's id.
@@ -61,7 +61,9 @@ pub(crate) fn broker_entries(settings: &Settings) -> Vec<Entry> {
     };
     let known = properties().filter(told).map(|property| broker_entry(property, settings));
     // Of names in no table nothing is known but that they are in the file; they may be secrets.
-    let foreign = settings.foreign().map(|name| Entry {
+    let altered =
+        |name: &&str| [false, true].iter().any(|&all| settings.dynamic(all).contains_key(*name));
+    let foreign = settings.foreign().filter(|name| !altered(name)).map(|name| Entry {
         name: name.to_owned(),
         value: None,
         source: Source::Static,
@@ -70,21 +72,43 @@ pub(crate) fn broker_entries(settings: &Settings) -> Vec<Entry> {
         doc: "",
         synonyms: vec![(name.to_owned(), None, Source::Static)],
     });
-    known.chain(foreign).collect()
+    let altered = settings.dynamic(false).keys().chain(settings.dynamic(true).keys());
+    let altered: BTreeSet<&String> = altered.collect();
+    let of_listeners = altered.into_iter().filter_map(|name| listener_entry(name, settings));
+    known.chain(foreign).chain(of_listeners).collect()
+}
+
+/// Returns what was altered of a property for a single listener.
+fn listener_entry(name: &str, settings: &Settings) -> Option<Entry> {
+    let property = config::listener_property(name)?;
+    let shown = |value: &str| (property.kind != Kind::Password).then(|| value.to_owned());
+    let said = settings.sources(name).map(|(from, value)| (name.to_owned(), shown(value), from));
+    let synonyms: Vec<Synonym> = said.collect();
+    Some(Entry {
+        name: name.to_owned(),
+        value: synonyms.first().and_then(|(_, value, _)| value.clone()),
+        source: in_force(&synonyms),
+        read_only: false,
+        kind: Some(property.kind),
+        doc: property.doc,
+        synonyms,
+    })
 }
 
 /// Returns what was altered for all brokers.
 pub(crate) fn default_broker_entries(settings: &Settings) -> Vec<Entry> {
     let altered = settings.dynamic(true);
-    let entry = |property: &'static Property| {
-        let value = altered.get(property.name)?;
-        let mut entry = broker_entry(property, settings);
-        entry.value = (property.kind != Kind::Password).then(|| value.clone());
+    let known = properties().filter(|property| altered.contains_key(property.name));
+    let known = known.map(|property| broker_entry(property, settings));
+    let of_listeners = altered.keys().filter_map(|name| listener_entry(name, settings));
+    let of_all = |mut entry: Entry| {
         entry.synonyms.retain(|(_, _, source)| *source == Source::DynamicDefault);
+        let secret = entry.kind == Some(Kind::Password);
+        entry.value = altered.get(&entry.name).filter(|_| !secret).cloned();
         entry.source = in_force(&entry.synonyms);
-        Some(entry)
+        entry
     };
-    properties().filter_map(entry).collect()
+    known.chain(of_listeners).map(of_all).collect()
 }
 
 fn broker_entry(property: &'static Property, settings: &Settings) -> Entry {
@@ -285,6 +309,27 @@ mod tests {
             [(name, Source::Group), (brokers, Source::Static), (brokers, Source::Default)];
         assert_eq!(said(&entry), expected);
         assert!(!entry.read_only);
+    }
+
+    #[test]
+    fn what_was_altered_for_one_listener_is_told_once_where_it_was() {
+        let name = "listener.name.plaintext.max.connections";
+        let mut settings = Settings::default();
+        settings.set(name, "9").unwrap();
+        let altered = |value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        settings.replace_dynamic(true, altered("99"));
+        let told = |entries: Vec<Entry>| {
+            let of_it = entries.into_iter().filter(|entry| entry.name == name);
+            of_it.map(|entry| (entry.value, entry.source, entry.read_only)).collect::<Vec<_>>()
+        };
+        let for_all = (Some("99".to_owned()), Source::DynamicDefault, false);
+        let for_all = [for_all];
+        assert_eq!(told(default_broker_entries(&settings)), for_all);
+        assert_eq!(told(broker_entries(&settings)), for_all);
+        settings.replace_dynamic(false, altered("5"));
+        assert_eq!(told(default_broker_entries(&settings)), for_all);
+        let of_one = (Some("5".to_owned()), Source::DynamicBroker, false);
+        assert_eq!(told(broker_entries(&settings)), [of_one]);
     }
 
     #[test]
