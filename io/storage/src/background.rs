@@ -4,7 +4,6 @@
 //! long, the syncs of a checkpoint and removing the folders of deleted partitions, has a thread of its own
 //! while it lasts, so that segments are written on. In a simulation the test calls the same functions itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,12 +11,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::error::StorageError;
-use crate::flush::{FlushError, flush_partition};
-use crate::log_dir::Partitions;
-use crate::partition_log::PartitionLog;
+use crate::failure::FlushError;
+use crate::flush::flush_partition;
+use crate::partitions::Partitions;
 use crate::shared::Shared;
-use crate::wal::entry::PartitionKey;
 
 /// Committed records wait this long for more before they are written to segments.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -310,41 +307,5 @@ impl Helper {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
-    }
-}
-
-/// Turns a failure into the error the caller of a folder gets.
-pub(crate) fn storage_error(shared: &Shared, doing: &str, error: FlushError) -> StorageError {
-    match error {
-        FlushError::NoSpace(source) => {
-            StorageError::Io { path: shared.path().to_owned(), source: Arc::new(source) }
-        }
-        FlushError::Failed(source) => {
-            let fatal = shared.fail(doing, source);
-            shared.close_queue();
-            StorageError::Fatal(fatal)
-        }
-    }
-}
-
-impl std::fmt::Debug for Partitions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} partitions", self.len())
-    }
-}
-
-impl Partitions {
-    /// Returns all partitions, in order of topic id and index.
-    pub(crate) fn all(&self) -> Vec<Arc<PartitionLog>> {
-        self.read().values().cloned().collect()
-    }
-
-    /// Returns all partitions and those that are being deleted, each once.
-    pub(crate) fn all_with(
-        &self,
-        deleting: &Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
-    ) -> Vec<Arc<PartitionLog>> {
-        let partitions = self.read();
-        partitions.values().chain(deleting.lock().values()).cloned().collect()
     }
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::StorageError;
+use crate::failure::is_no_space;
 use crate::partition_log::{PartitionId, PartitionLog};
-use crate::wal::writer::is_no_space;
 
 /// What a partition's appends are refused for.
 #[derive(Debug, PartialEq, Eq)]

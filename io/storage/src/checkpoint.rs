@@ -30,10 +30,12 @@ use kohort_protocol::Uuid;
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
+use crate::failure::is_no_space;
+use crate::names::CHECKPOINT_FILE;
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
 use crate::segment::{CHECKED_MAX, SegmentMeta};
 use crate::wal::entry::PartitionKey;
-use crate::wal::writer::{WalPosition, is_no_space};
+use crate::wal::position::WalPosition;
 
 const MAGIC: [u8; 8] = *b"KOHORTCP";
 /// Version 1 had no generations and no broker times of segments, version 2 not up to where compaction
@@ -44,9 +46,6 @@ const UNCOVERED: usize = 12;
 
 /// Bytes reserved for the next checkpoint beyond a quarter more than this one.
 const RESERVE_MORE: usize = 4096;
-
-/// The name of the file in the data folder.
-pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// What a checkpoint says about the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use kohort_log::cleaner::{
 use kohort_protocol::records::RecordError;
 
 use crate::cleaned_segment::{CleanedSegment, Damage, SegmentScan};
-use crate::flush::FlushError;
+use crate::failure::FlushError;
 use crate::partition_log::PartitionLog;
 use crate::segment::SegmentMeta;
 

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use kohort_log::sparse_index::ENTRY_BYTES;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
 
+use crate::active_segment::Active;
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
-use crate::flush::{Active, FlushError};
+use crate::failure::FlushError;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 
 /// Read at once, unless a batch is larger.

@@ -18,10 +18,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clean_round::{Cleaned, Means, Plan, RoundError};
 use crate::config::CleanerConfig;
-use crate::flush::FlushError;
-use crate::log_dir::Partitions;
+use crate::failure::FlushError;
 use crate::partition_log::PartitionLog;
-use crate::recovery::random;
+use crate::partitions::Partitions;
+use crate::random::random;
 use crate::shared::Shared;
 
 /// What the cleaner did since the folder was opened, and what it has before it.

@@ -1,12 +1,14 @@
 //! What can go wrong, sorted by what the caller can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kohort_log::producer_state::SequenceError;
 use kohort_log::validator::InvalidBatch;
 use kohort_protocol::ErrorCode;
+
+use crate::names::WAL;
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -232,4 +234,26 @@ impl ReadError {
             ReadError::Storage(error) => error.code(),
         }
     }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(source: io::Error) -> Self {
+        OpenError::Io { path: PathBuf::from(WAL), source }
+    }
+}
+
+/// Refuses a folder for damage at a place in one of its files.
+pub(crate) fn corrupt(folder: &Path, path: &Path, position: u64, reason: String) -> OpenError {
+    OpenError::Corrupt(Box::new(Corruption {
+        folder: folder.to_owned(),
+        path: path.to_owned(),
+        position,
+        reason,
+    }))
+}
+
+/// Makes errors of the disk tell at which file or folder they came.
+pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path: path.clone(), source }
 }

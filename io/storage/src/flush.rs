@@ -11,46 +11,18 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use kohort_log::roll::{ActiveSegment, IncomingBatch, must_roll};
-use kohort_log::sparse_index::{ENTRY_BYTES, IndexBuilder};
+use kohort_log::sparse_index::ENTRY_BYTES;
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::records::{BatchHeader, batches};
 
+use crate::active_segment::Active;
 use crate::broken::{is_lost, named};
-use crate::disk::{DiskFile, OpenMode};
+use crate::disk::DiskFile;
+use crate::failure::FlushError;
 use crate::file_cache::{FileKey, FileKind};
-use crate::partition_log::{Chunk, PartitionId, PartitionLog};
+use crate::partition_dir::create_dir;
+use crate::partition_log::{Chunk, PartitionLog};
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
-use crate::wal::writer::{is_no_space, is_out_of_handles};
-
-/// Batches are gathered up to this size, without copying them, before they are written.
-const WRITE_BYTES: usize = 1 << 20;
-
-/// Why records could not be written to segments.
-#[derive(Debug)]
-pub(crate) enum FlushError {
-    /// There is no space now, or no handle to open a file with.
-    NoSpace(io::Error),
-    /// The disk failed.
-    Failed(io::Error),
-}
-
-impl From<io::Error> for FlushError {
-    fn from(error: io::Error) -> Self {
-        if is_no_space(&error) { FlushError::NoSpace(error) } else { FlushError::Failed(error) }
-    }
-}
-
-impl FlushError {
-    /// Judges a failed sync: whatever it says, what it did not write may be gone from memory, too.
-    /// Only if nothing could be opened to be synced, it can be tried again.
-    pub(crate) fn of_sync(error: io::Error) -> FlushError {
-        if is_out_of_handles(&error) {
-            FlushError::NoSpace(error)
-        } else {
-            FlushError::Failed(error)
-        }
-    }
-}
 
 /// So much is written before it is taken note of. On a disk that fills up meanwhile, what was written
 /// until then counts, and the log need not keep it.
@@ -163,109 +135,6 @@ fn make_dir(partition: &PartitionLog, dir: &Path) -> Result<(), FlushError> {
     Ok(())
 }
 
-/// What of a partition is to be made durable: segments that were written to, and how long they were.
-#[derive(Debug)]
-pub(crate) struct Unsynced {
-    partition: Arc<PartitionLog>,
-    /// Whether no sync has covered the file yet that tells whose the folder is.
-    new_dir: bool,
-    segments: Vec<(SegmentName, u32)>,
-}
-
-/// Lists what of a partition is not durable.
-pub(crate) fn unsynced(partition: &Arc<PartitionLog>) -> Option<Unsynced> {
-    let state = partition.state.lock();
-    if state.deleted {
-        return None;
-    }
-    let written = state.segments.iter().filter(|(_, meta)| meta.unsynced);
-    let segments: Vec<_> = written.map(|(&base, meta)| (meta.name(base), meta.bytes)).collect();
-    let new_dir = state.new_dir;
-    let any = new_dir || !segments.is_empty();
-    any.then(|| Unsynced { partition: Arc::clone(partition), new_dir, segments })
-}
-
-impl Unsynced {
-    /// Makes it durable. Segments may be written to meanwhile; what is added then may be durable or
-    /// not.
-    pub(crate) fn sync(&self) -> Result<(), FlushError> {
-        match self.sync_files() {
-            Ok(()) => self.note_synced(),
-            // Its files may have been removed under our hands.
-            Err(_) if self.partition.state.lock().deleted => {}
-            // Somebody removed it: nothing that could be synced is there.
-            Err((path, error)) if error.kind() == io::ErrorKind::NotFound => {
-                self.partition.fail_alone(&path, error.to_string());
-            }
-            Err((path, error)) => return Err(FlushError::of_sync(named(&path, error))),
-        }
-        Ok(())
-    }
-
-    /// Notes that it is durable.
-    pub(crate) fn note_synced(&self) {
-        let mut state = self.partition.state.lock();
-        state.new_dir = false;
-        for (name, bytes) in &self.segments {
-            if let Some(meta) = state.segments.get_mut(&name.base_offset)
-                && meta.generation == name.generation
-                && meta.bytes == *bytes
-            {
-                meta.unsynced = false;
-            }
-        }
-    }
-
-    /// Fails with the file or folder that could not be synced.
-    fn sync_files(&self) -> Result<(), (PathBuf, io::Error)> {
-        let partition = &*self.partition;
-        let shared = &partition.shared;
-        let dir = partition.dir();
-        if self.new_dir {
-            let path = dir.join(PARTITION_FILE);
-            let opened = shared.disk.open(&path, OpenMode::Existing);
-            opened.and_then(|file| file.sync()).map_err(|error| (path, error))?;
-        }
-        for &(segment, _) in &self.segments {
-            for (kind, path) in [
-                (FileKind::Records, records_path(&dir, segment)),
-                (FileKind::Index, index_path(&dir, segment)),
-            ] {
-                let key = FileKey { partition: partition.uid, segment, kind };
-                let opened = shared.files.get(&*shared.disk, key, &path, false);
-                opened.and_then(|file| file.sync()).map_err(|error| (path, error))?;
-            }
-        }
-        shared.disk.sync_dir(&dir).map_err(|error| (dir, error))
-    }
-}
-
-/// Creates a partition's folder with the file that tells whose it is. Nothing of it is durable: as long
-/// as no checkpoint says that there is a folder, it is made anew.
-pub(crate) fn create_dir(
-    partition: &PartitionLog,
-    dir: &Path,
-) -> Result<Arc<dyn DiskFile>, FlushError> {
-    let disk = &partition.shared.disk;
-    let write = || {
-        disk.create_dir_all(dir)?;
-        let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
-        file.set_len(0)?;
-        file.write_at(partition_file(partition.id()).as_bytes(), 0)?;
-        Ok(file)
-    };
-    write().map_err(|error| named(dir, error).into())
-}
-
-/// Returns what the file in a partition's folder says.
-pub(crate) fn partition_file(id: &PartitionId) -> String {
-    let PartitionId { topic, index, topic_id } = id;
-    format!("kohort-partition 1\ntopic {topic}\nindex {index}\ntopic-id {topic_id}\n")
-}
-
-/// The file in a partition's folder that tells which partition it is.
-pub(crate) const PARTITION_FILE: &str = "partition";
-
 struct SegmentWriter<'a> {
     partition: &'a PartitionLog,
     dir: &'a Path,
@@ -274,18 +143,6 @@ struct SegmentWriter<'a> {
     /// Segments as they are after what was written so far.
     written: Vec<(i64, SegmentMeta)>,
     active: Option<Active>,
-}
-
-/// A segment that is written to.
-pub(crate) struct Active {
-    base: i64,
-    pub(crate) meta: SegmentMeta,
-    records: Arc<dyn DiskFile>,
-    index: Arc<dyn DiskFile>,
-    builder: IndexBuilder,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
-    entries: Vec<u8>,
 }
 
 impl SegmentWriter<'_> {
@@ -382,84 +239,6 @@ impl SegmentWriter<'_> {
             active.write_entries()?;
             active.meta.written = self.now;
             self.written.push((active.base, active.meta));
-        }
-        Ok(())
-    }
-}
-
-impl Active {
-    /// Goes on at the end of a segment.
-    pub(crate) fn new(
-        base: i64,
-        meta: SegmentMeta,
-        records: Arc<dyn DiskFile>,
-        index: Arc<dyn DiskFile>,
-        index_interval_bytes: u32,
-    ) -> Active {
-        let builder =
-            IndexBuilder::new(index_interval_bytes, meta.last_indexed, meta.max_timestamp);
-        let (gathered, entries) = (Vec::new(), Vec::new());
-        Active { base, meta, records, index, builder, gathered, gathered_bytes: 0, entries }
-    }
-
-    /// Writes what is gathered and makes everything durable. Only for files nobody relies on yet: that the
-    /// disk is full may come out only now, and loses nothing.
-    pub(crate) fn sync(&mut self) -> Result<(), FlushError> {
-        self.write_gathered()?;
-        self.write_entries()?;
-        self.records.sync()?;
-        self.index.sync()?;
-        self.meta.unsynced = false;
-        Ok(())
-    }
-
-    /// Size including what is gathered but not written.
-    fn size(&self) -> u32 {
-        self.meta.bytes + self.gathered_bytes as u32
-    }
-
-    /// Takes note of a batch that lies `ahead` bytes after the end.
-    pub(crate) fn note(&mut self, header: &BatchHeader, ahead: u32) {
-        let position = self.size() + ahead;
-        let relative = (header.base_offset - self.base) as u32;
-        if let Some(entry) = self.builder.add(relative, position, header.max_timestamp) {
-            self.entries.extend_from_slice(&entry.encode());
-            self.meta.last_indexed = position;
-        }
-        if position == 0 {
-            self.meta.first_timestamp = header.max_timestamp;
-        }
-        self.meta.max_timestamp = self.builder.max_timestamp();
-    }
-
-    /// Adds whole batches, which are written together with others.
-    pub(crate) fn write(&mut self, bytes: Bytes) -> Result<(), FlushError> {
-        if self.gathered_bytes + bytes.len() > WRITE_BYTES {
-            self.write_gathered()?;
-        }
-        self.gathered_bytes += bytes.len();
-        self.gathered.push(bytes);
-        Ok(())
-    }
-
-    fn write_gathered(&mut self) -> Result<(), FlushError> {
-        if !self.gathered.is_empty() {
-            let pieces: Vec<&[u8]> = self.gathered.iter().map(AsRef::as_ref).collect();
-            self.records.write_pieces_at(&pieces, u64::from(self.meta.bytes))?;
-            self.meta.bytes += self.gathered_bytes as u32;
-            self.meta.unsynced = true;
-            self.gathered_bytes = 0;
-            self.gathered.clear();
-        }
-        Ok(())
-    }
-
-    fn write_entries(&mut self) -> Result<(), FlushError> {
-        if !self.entries.is_empty() {
-            let position = u64::from(self.meta.index_entries) * ENTRY_BYTES as u64;
-            self.index.write_at(&self.entries, position)?;
-            self.meta.index_entries += (self.entries.len() / ENTRY_BYTES) as u32;
-            self.entries.clear();
         }
         Ok(())
     }

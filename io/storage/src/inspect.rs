@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, batches};
 
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, decode};
+use crate::checkpoint::{Checkpoint, decode};
 use crate::disk::{DirLock, Disk, LockError, read_file};
-use crate::error::OpenError;
-use crate::log_dir::{LOCK, PARTITIONS, WAL};
+use crate::error::{OpenError, io_at};
 use crate::lost_end::{self, lost_end};
+use crate::names::{CHECKPOINT_FILE, LOCK, PARTITIONS, WAL};
 use crate::partition_log::{PartitionId, Restored, dir_name};
-use crate::recovery::{io_at, lock_folder};
+use crate::recovery::lock_folder;
 use crate::segment::records_path;
 use crate::strays::list_strays;
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};

@@ -28,6 +28,7 @@
 //! With a bounded number of requests in flight per connection a broker gets there only when the disk
 //! does not keep up.
 
+mod active_segment;
 pub mod aligned;
 mod background;
 mod broken;
@@ -42,6 +43,7 @@ mod config;
 mod disk;
 mod durations;
 mod error;
+mod failure;
 mod file_cache;
 mod file_disk;
 mod file_records;
@@ -50,9 +52,13 @@ mod inspect;
 mod log_dir;
 mod lookup;
 mod lost_end;
+mod names;
 mod open_segment;
+mod partition_dir;
 mod partition_log;
+mod partitions;
 mod queue;
+mod random;
 mod read;
 mod recovery;
 mod remove_dirs;
@@ -68,6 +74,7 @@ mod stats;
 mod strays;
 mod take_checkpoint;
 mod time_of;
+mod unsynced;
 mod wal;
 
 pub use buffers::{BufferPool, PooledBuf};
@@ -83,8 +90,9 @@ pub use inspect::{Problem, VerifyReport, dump, read_topic, verify};
 pub use kohort_log::PartitionConfig;
 pub use kohort_log::producer_state::ActiveProducer;
 pub use kohort_log::validator::{AppendOrigin, InvalidBatch, InvalidRecord};
-pub use log_dir::{LogDir, METADATA_TOPIC, METADATA_TOPIC_ID};
+pub use log_dir::LogDir;
 pub use lookup::FoundOffset;
+pub use names::{METADATA_TOPIC, METADATA_TOPIC_ID};
 pub use partition_log::{AdvanceListener, AppendInfo, LogCounters, PartitionId, PartitionLog};
 pub use read::{Isolation, ReadInfo};
 pub use recovery::RecoveryReport;

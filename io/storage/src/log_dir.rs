@@ -10,8 +10,6 @@
 //!     00000000000000000000.index  where they are
 //! ```
 
-use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,60 +18,28 @@ use std::time::Duration;
 
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::Uuid;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
-use crate::background::{Background, storage_error};
+use crate::background::Background;
 use crate::buffers::BufferPool;
 use crate::cleaner::{Cleaner, CleanerStats};
 use crate::commit::{CommitStep, Committer};
 use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
 use crate::disk::{DirLock, Disk, Volume};
 use crate::error::{FatalError, OpenError, StorageError};
+use crate::failure::FlushError;
 use crate::file_disk::FileDisk;
-use crate::flush::FlushError;
+use crate::names::{METADATA_TOPIC, METADATA_TOPIC_ID};
 use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
+use crate::partitions::Partitions;
 use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::retention::RetentionReport;
 use crate::shared::{Shared, Shortage};
-use crate::wal::entry::{Entry, PartitionKey, encode_control};
-
-/// The folder below the data folder in which partitions lie.
-pub(crate) const PARTITIONS: &str = "partitions";
-/// The folder of the write-ahead log.
-pub(crate) const WAL: &str = "wal";
-/// The lock file.
-pub(crate) const LOCK: &str = ".lock";
+use crate::wal::entry::{Entry, encode_control};
 
 /// Buffers nobody asked for during this time are let go at the next tick.
 const BUFFERS_IDLE: Duration = Duration::from_secs(30);
-
-/// The id of the topic in which the broker keeps its own metadata: the one Kafka reserves for it.
-pub const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-/// The name of that topic.
-pub const METADATA_TOPIC: &str = "__cluster_metadata";
-
-/// The partitions of a folder.
-#[derive(Default)]
-pub(crate) struct Partitions(RwLock<BTreeMap<PartitionKey, Arc<PartitionLog>>>);
-
-impl Partitions {
-    pub(crate) fn new(map: BTreeMap<PartitionKey, Arc<PartitionLog>>) -> Partitions {
-        Partitions(RwLock::new(map))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.read().len()
-    }
-}
-
-impl Deref for Partitions {
-    type Target = RwLock<BTreeMap<PartitionKey, Arc<PartitionLog>>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
 
 /// An open data folder. Dropping it without [`shutdown`](LogDir::shutdown) is like killing the
 /// process: what was acknowledged is there when it is opened again.
@@ -254,7 +220,7 @@ impl LogDir {
     pub fn enforce_retention(&self, now: Timestamp) -> Result<RetentionReport, StorageError> {
         self.shared.alive()?;
         let result = self.background.enforce_retention(now);
-        result.map_err(|error| storage_error(&self.shared, "deleting old segments", error))
+        result.map_err(|error| self.shared.storage_error("deleting old segments", error))
     }
 
     /// Returns the size of the volume the folder is on, and what is left of it.
@@ -306,14 +272,14 @@ impl LogDir {
             }
             background.flush()
         };
-        work().map_err(|error| storage_error(&self.shared, "writing segments", error))
+        work().map_err(|error| self.shared.storage_error("writing segments", error))
     }
 
     /// Compacts the dirtiest partition that is worth it, as the cleaner's thread does. Returns whether
     /// there was one.
     pub fn step_clean(&self) -> Result<bool, StorageError> {
         let cleaned = self.cleaner.step();
-        cleaned.map_err(|error| storage_error(&self.shared, "compacting", error))
+        cleaned.map_err(|error| self.shared.storage_error("compacting", error))
     }
 
     /// Puts other settings of the cleaner in force. Whether there is one is not changed by this.
@@ -329,7 +295,7 @@ impl LogDir {
     /// Takes a checkpoint now.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let result = self.background.checkpoint(false);
-        result.map_err(|error| storage_error(&self.shared, "taking a checkpoint", error))
+        result.map_err(|error| self.shared.storage_error("taking a checkpoint", error))
     }
 
     /// Closes the folder: commits what is queued, writes it to segments, takes a checkpoint and
@@ -355,7 +321,7 @@ impl LogDir {
             }
             result => result,
         };
-        let result = result.map_err(|error| storage_error(&self.shared, "closing", error));
+        let result = result.map_err(|error| self.shared.storage_error("closing", error));
         self.lock.lock().take();
         result
     }

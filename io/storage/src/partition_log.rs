@@ -29,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::broken::Broken;
 use crate::error::{AppendError, StorageError};
-use crate::log_dir::METADATA_TOPIC_ID;
+use crate::names::METADATA_TOPIC_ID;
 use crate::queue::{BATCH_HEAD, Done, Pending, PendingEntry};
 use crate::segment::{SegmentMeta, SegmentName};
 use crate::shared::{Hot, Shared};
@@ -534,7 +534,7 @@ impl PartitionLog {
 
     /// Returns the partition's folder.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.shared.path().join(crate::log_dir::PARTITIONS).join(dir_name(&self.id))
+        self.shared.path().join(crate::names::PARTITIONS).join(dir_name(&self.id))
     }
 }
 

@@ -5,26 +5,28 @@
 //! begins, so that a client that has seen more than there is now finds out. Damage to anything that was
 //! durable stops the start with a report and changes nothing.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::aligned::AlignedBuf;
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, CheckpointHead, decode, encode, write};
+use crate::checkpoint::{Checkpoint, CheckpointHead, decode, encode, write};
 use crate::config::{FlushMode, LogDirConfig};
 use crate::disk::{DirLock, Disk, LockError, OpenMode, read_file};
-use crate::error::{Corruption, OpenError};
-use crate::log_dir::{LOCK, PARTITIONS, Partitions, WAL};
+use crate::error::{OpenError, corrupt, io_at};
+use crate::names::{CHECKPOINT_FILE, LOCK, PARTITIONS, WAL};
+use crate::partitions::Partitions;
+use crate::random::random;
 use crate::replay::Replay;
 use crate::shared::Shared;
 use crate::strays::sort_folders;
 use crate::wal::entry::{Entry, encode_control};
 use crate::wal::file::FilePool;
 use crate::wal::frame::FRAME_HEADER;
+use crate::wal::position::WalPosition;
 use crate::wal::reader::{FoundFile, WalEnd, find_files, read_log};
-use crate::wal::writer::{WalError, WalPosition, WalWriter};
+use crate::wal::writer::{WalError, WalWriter};
 
 /// What opening a folder found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -330,35 +332,10 @@ pub(crate) fn new_pool(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Arc<FileP
     ))
 }
 
-pub(crate) fn corrupt(folder: &Path, path: &Path, position: u64, reason: String) -> OpenError {
-    OpenError::Corrupt(Box::new(Corruption {
-        folder: folder.to_owned(),
-        path: path.to_owned(),
-        position,
-        reason,
-    }))
-}
-
-pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { path: path.clone(), source }
-}
-
 pub(crate) fn open_failed(path: &Path) -> impl Fn(WalError) -> OpenError {
     let path = path.join(WAL);
     move |error| {
         let (WalError::NoSpace(source) | WalError::Failed(source)) = error;
         OpenError::Io { path: path.clone(), source }
     }
-}
-
-impl From<io::Error> for OpenError {
-    fn from(source: io::Error) -> Self {
-        OpenError::Io { path: PathBuf::from(WAL), source }
-    }
-}
-
-/// A number nobody can guess, from the seeds the standard library draws for its maps.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::background::Background;
 use crate::config::FlushMode;
-use crate::flush::FlushError;
-use crate::log_dir::PARTITIONS;
+use crate::failure::FlushError;
+use crate::names::PARTITIONS;
 use crate::partition_log::PartitionLog;
 
 /// So many folders are removed before that is made durable and checkpoints speak of them no more.

@@ -19,26 +19,29 @@ use kohort_protocol::records::BatchHeader;
 
 use crate::aligned::BLOCK;
 use crate::background::Background;
-use crate::checkpoint::CHECKPOINT_FILE;
 use crate::config::LogDirConfig;
 use crate::disk::{Disk, OpenMode, read_file, replace_file};
-use crate::error::OpenError;
-use crate::flush::{FlushError, PARTITION_FILE, partition_file};
+use crate::error::{OpenError, io_at};
+use crate::failure::FlushError;
 use crate::inspect::{Problem, WalkedSegment, load_checkpoint, lock_existing, walk_segment};
-use crate::log_dir::{PARTITIONS, Partitions, WAL};
 use crate::lost_end::{self, lost_end};
+use crate::names::{CHECKPOINT_FILE, PARTITION_FILE, PARTITIONS, WAL};
+use crate::partition_dir::partition_file;
 use crate::partition_log::{
     NAME_MAX, PartitionId, PartitionLog, PartitionState, Restored, dir_name,
 };
-use crate::recovery::{io_at, new_pool, open_failed, random, write_leader_epoch};
+use crate::partitions::Partitions;
+use crate::random::random;
+use crate::recovery::{new_pool, open_failed, write_leader_epoch};
 use crate::replay::Replay;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
 use crate::shared::Shared;
 use crate::strays::{list_strays, parse_dir_name, partition_of_stray};
 use crate::wal::entry::PartitionKey;
 use crate::wal::frame::{FRAME_HEADER, FrameHeader};
+use crate::wal::position::WalPosition;
 use crate::wal::reader::{FoundFile, ReadFrame, find_files};
-use crate::wal::writer::{WalPosition, WalWriter};
+use crate::wal::writer::WalWriter;
 
 /// What mending a folder did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use kohort_log::{PartitionConfig, Timestamp};
 
-use crate::error::OpenError;
-use crate::flush::{FlushError, flush_partition};
-use crate::log_dir::WAL;
+use crate::error::{OpenError, corrupt};
+use crate::failure::FlushError;
+use crate::flush::flush_partition;
+use crate::names::WAL;
 use crate::partition_log::{Chunk, PartitionId, PartitionLog, Restored};
-use crate::recovery::corrupt;
 use crate::shared::{Hot, Shared};
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
 use crate::wal::frame::FRAME_HEADER;

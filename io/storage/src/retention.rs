@@ -8,7 +8,7 @@ use kohort_log::retention::{Expired, OldSegment, expired};
 
 use crate::background::Background;
 use crate::error::StorageError;
-use crate::flush::FlushError;
+use crate::failure::FlushError;
 use crate::partition_log::PartitionLog;
 
 /// What looking for old segments came to.

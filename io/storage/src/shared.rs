@@ -20,6 +20,7 @@ use crate::cleaner::Cleaning;
 use crate::config::LogDirConfig;
 use crate::disk::{Disk, WholeVolume};
 use crate::error::{AppendError, FatalError, StorageError};
+use crate::failure::{FlushError, is_no_space, is_out_of_handles};
 use crate::file_cache::FileCache;
 use crate::file_records::Lending;
 use crate::partition_log::PartitionLog;
@@ -27,8 +28,8 @@ use crate::queue::{CommitQueue, Pending};
 use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
+use crate::wal::position::WalPosition;
 use crate::wal::reserve::Urgency;
-use crate::wal::writer::{WalPosition, is_no_space, is_out_of_handles};
 
 pub(crate) struct Shared {
     pub(crate) config: LogDirConfig,
@@ -271,6 +272,20 @@ impl Shared {
             }
         }
         Arc::clone(fatal)
+    }
+
+    /// Turns a failure into the error the caller of a folder gets.
+    pub(crate) fn storage_error(&self, doing: &str, error: FlushError) -> StorageError {
+        match error {
+            FlushError::NoSpace(source) => {
+                StorageError::Io { path: self.path().to_owned(), source: Arc::new(source) }
+            }
+            FlushError::Failed(source) => {
+                let fatal = self.fail(doing, source);
+                self.close_queue();
+                StorageError::Fatal(fatal)
+            }
+        }
     }
 
     /// Puts an entry into the queue. The caller holds its partition's lock, which makes the order of

@@ -28,8 +28,9 @@ use bytes::Bytes;
 
 use crate::disk::{DiskFile, OpenMode, read_exact_at};
 use crate::error::StorageError;
-use crate::flush::{FlushError, create_dir};
-use crate::log_dir::PARTITIONS;
+use crate::failure::FlushError;
+use crate::names::PARTITIONS;
+use crate::partition_dir::create_dir;
 use crate::partition_log::PartitionLog;
 
 const MAGIC: [u8; 8] = *b"KOHORTSN";

@@ -12,15 +12,17 @@ use std::sync::Arc;
 
 use kohort_protocol::Uuid;
 
-use crate::background::{Background, storage_error};
+use crate::background::Background;
 use crate::disk::{Disk, OpenMode};
-use crate::error::{OpenError, StorageError};
-use crate::flush::{FlushError, flush_partition, unsynced};
-use crate::log_dir::{LogDir, PARTITIONS};
+use crate::error::{OpenError, StorageError, io_at};
+use crate::failure::FlushError;
+use crate::flush::flush_partition;
+use crate::log_dir::LogDir;
+use crate::names::PARTITIONS;
 use crate::partition_log::{PartitionLog, dir_name};
 use crate::queue::{Done, Pending, PendingEntry};
-use crate::recovery::io_at;
 use crate::segment::SegmentName;
+use crate::unsynced::unsynced;
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 
 /// What the name of a folder that was set aside ends in.
@@ -228,7 +230,7 @@ impl LogDir {
         let Some(partition) = self.partition(topic_id, index) else { return Ok(None) };
         let set_aside = self.background().set_aside(&partition);
         let stray = set_aside
-            .map_err(|error| storage_error(self.shared(), "setting a folder aside", error))?;
+            .map_err(|error| self.shared().storage_error("setting a folder aside", error))?;
         if let Some(path) = &stray {
             tell_stray(path);
         }

@@ -11,11 +11,12 @@ use std::time::Instant;
 use crate::background::Background;
 use crate::checkpoint::{CheckpointHead, encode, write};
 use crate::config::FlushMode;
-use crate::flush::{FlushError, Unsynced, unsynced};
-use crate::log_dir::PARTITIONS;
+use crate::failure::FlushError;
+use crate::names::PARTITIONS;
 use crate::partition_log::PartitionLog;
 use crate::segment::SegmentName;
-use crate::wal::writer::WalPosition;
+use crate::unsynced::{Unsynced, unsynced};
+use crate::wal::position::WalPosition;
 
 /// A checkpoint about to be written.
 struct Prepared {

@@ -26,8 +26,9 @@ use parking_lot::Mutex;
 
 use crate::aligned::{AlignedBuf, BLOCK, round_up};
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::failure::is_no_space;
+use crate::wal::position::WalPosition;
 use crate::wal::reserve::Urgency;
-use crate::wal::writer::{WalPosition, is_no_space};
 
 const MAGIC: [u8; 8] = *b"KOHORTWL";
 const VERSION: u32 = 1;

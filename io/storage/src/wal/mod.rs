@@ -12,6 +12,7 @@
 pub(crate) mod entry;
 pub(crate) mod file;
 pub(crate) mod frame;
+pub(crate) mod position;
 pub(crate) mod reader;
 pub(crate) mod reserve;
 pub(crate) mod writer;

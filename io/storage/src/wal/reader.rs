@@ -23,7 +23,7 @@ use crate::aligned::BLOCK;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::wal::file::{FileHeader, slot_of};
 use crate::wal::frame::{FRAME_HEADER, FrameHeader, is_frame_position};
-use crate::wal::writer::WalPosition;
+use crate::wal::position::WalPosition;
 
 /// How much of a file is read at once.
 const WINDOW: usize = 1 << 20;

@@ -5,18 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aligned::{AlignedBuf, BLOCK};
+use crate::failure::is_no_space;
 use crate::wal::file::{FileHeader, FilePool, WalFile};
 use crate::wal::frame::{FRAME_HEADER, frame_span, seal};
+use crate::wal::position::WalPosition;
 use crate::wal::reserve::Urgency;
-
-/// A place in the log: where the next frame goes and what it continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WalPosition {
-    pub(crate) file_number: u64,
-    pub(crate) position: u64,
-    pub(crate) sequence: u64,
-    pub(crate) previous_crc: u32,
-}
 
 /// The writing end of the log.
 #[derive(Debug)]
@@ -165,19 +158,4 @@ impl WalWriter {
 
 fn no_space_or_failed(error: io::Error) -> WalError {
     if is_no_space(&error) { WalError::NoSpace(error) } else { WalError::Failed(error) }
-}
-
-/// Tells whether an error says that the disk, or the user's share of it, is full, or that no file
-/// can be opened now. Either passes, and says nothing about what is on the disk.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    is_out_of_handles(error)
-        || matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        )
-}
-
-/// Tells whether an error says that the process or the system has too many files open.
-pub(crate) fn is_out_of_handles(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

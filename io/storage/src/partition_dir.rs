@@ -1,0 +1,33 @@
+//! A partition's folder, and the file in it that tells whose it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::broken::named;
+use crate::disk::{DiskFile, OpenMode};
+use crate::failure::FlushError;
+use crate::names::PARTITION_FILE;
+use crate::partition_log::{PartitionId, PartitionLog};
+
+/// Creates a partition's folder with the file that tells whose it is. Nothing of it is durable: as long
+/// as no checkpoint says that there is a folder, it is made anew.
+pub(crate) fn create_dir(
+    partition: &PartitionLog,
+    dir: &Path,
+) -> Result<Arc<dyn DiskFile>, FlushError> {
+    let disk = &partition.shared.disk;
+    let write = || {
+        disk.create_dir_all(dir)?;
+        let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
+        file.set_len(0)?;
+        file.write_at(partition_file(partition.id()).as_bytes(), 0)?;
+        Ok(file)
+    };
+    write().map_err(|error| named(dir, error).into())
+}
+
+/// Returns what the file in a partition's folder says.
+pub(crate) fn partition_file(id: &PartitionId) -> String {
+    let PartitionId { topic, index, topic_id } = id;
+    format!("kohort-partition 1\ntopic {topic}\nindex {index}\ntopic-id {topic_id}\n")
+}
