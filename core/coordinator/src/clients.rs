@@ -30,12 +30,14 @@
 //! long.
 
 mod addresses;
+mod kept;
 mod speaker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use self::addresses::Addresses;
+use self::kept::{Deserted, remember};
 use self::speaker::Speaker;
 use crate::group::ConnectionId;
 use crate::losses::Losses;
@@ -46,8 +48,8 @@ use crate::shard::Timestamp;
 pub struct Clients {
     names: BTreeMap<ConnectionId, Name>,
     named: BTreeMap<Name, Named>,
-    /// The names that have lost their last connection, and how often they had by then.
-    deserted: VecDeque<(Name, u64)>,
+    /// The names that have lost their last connection.
+    deserted: Deserted<Name>,
     losses: Losses,
     addresses: Addresses,
     /// When the first connection was opened: the broker started just before.
@@ -172,7 +174,11 @@ impl Clients {
             Speaker::Member(member.into())
         };
         named.begun.retain(|begun| begun.who != who);
-        remember(&mut named.begun, Begun { at: now, connection, opened: open.since, who });
+        remember(
+            &mut named.begun,
+            ENDS_KEPT,
+            Begun { at: now, connection, opened: open.since, who },
+        );
     }
 
     /// Takes in that a connection is closed, and returns those by whose end a process may have died: this
@@ -200,10 +206,10 @@ impl Clients {
             self.addresses.closed(now, &name.1, connection, open.since, speaker, is_loss);
         }
         if how == Closing::ByBroker {
-            remember(&mut named.closed_by_broker, (now, open));
+            remember(&mut named.closed_by_broker, ENDS_KEPT, (now, open));
         }
         let ended = named.ended_with(now, connection, how, speaker.as_ref());
-        remember(&mut named.closed, Closed { at: now, connection, how, speaker });
+        remember(&mut named.closed, ENDS_KEPT, Closed { at: now, connection, how, speaker });
         if named.open.is_empty() {
             self.desert(name);
         }
@@ -221,9 +227,7 @@ impl Clients {
             return;
         }
         named.deserted += 1;
-        self.deserted.push_back((name, named.deserted));
-        if self.deserted.len() > DESERTED_KEPT
-            && let Some((oldest, times)) = self.deserted.pop_front()
+        if let Some((oldest, times)) = self.deserted.add(name, named.deserted)
             && self.named.get(&oldest).is_some_and(|it| it.open.is_empty() && it.deserted == times)
         {
             self.named.remove(&oldest);
@@ -351,14 +355,6 @@ impl Named {
     }
 }
 
-/// Adds to the last things that happened.
-fn remember<T>(last: &mut VecDeque<T>, one: T) {
-    if last.len() == ENDS_KEPT {
-        last.pop_front();
-    }
-    last.push_back(one);
-}
-
 /// How much older than the end of a member's connection the next one may seem. Clients close one and
 /// then open the other, but the two are heard of by different tasks.
 const OVERLAP_MS: Timestamp = 200;
@@ -377,9 +373,6 @@ const RETURNING_MS_MAX: Timestamp = 20_000;
 /// How many ends of connections, and how many members that began, are remembered under a name. Of more ends
 /// within two seconds none was alone, and nobody knows who was lost.
 const ENDS_KEPT: usize = 16;
-
-/// How many names are remembered under which no connection is open any more.
-const DESERTED_KEPT: usize = 1_000;
 
 #[cfg(test)]
 mod tests;

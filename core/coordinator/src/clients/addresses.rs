@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::kept::{Deserted, remember};
 use super::speaker::Speaker;
 use crate::group::ConnectionId;
 use crate::shard::Timestamp;
@@ -22,8 +23,8 @@ use crate::shard::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     known: BTreeMap<Arc<str>, Address>,
-    /// Those from which nobody speaks any more, and how often that had come about by then.
-    deserted: VecDeque<(Arc<str>, u64)>,
+    /// Those from which nobody speaks any more.
+    deserted: Deserted<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +75,7 @@ impl Addresses {
             return;
         }
         address.deserted += 1;
-        self.deserted.push_back((host.clone(), address.deserted));
-        if self.deserted.len() > DESERTED_KEPT
-            && let Some((oldest, times)) = self.deserted.pop_front()
+        if let Some((oldest, times)) = self.deserted.add(host.clone(), address.deserted)
             && self
                 .known
                 .get(&oldest)
@@ -115,11 +114,8 @@ impl Address {
         if self.falls.back().is_some_and(|fall| fall.members.len() < MANY) {
             self.falls.pop_back();
         }
-        if self.falls.len() == FALLS_KEPT {
-            self.falls.pop_front();
-        }
         let members = BTreeSet::from([speaker.clone()]);
-        self.falls.push_back(Fall { first: now, last: now, members });
+        remember(&mut self.falls, FALLS_KEPT, Fall { first: now, last: now, members });
     }
 }
 
@@ -133,9 +129,6 @@ const APART_MS: Timestamp = 50;
 /// How many falls are remembered of an address. Nobody asks for one after three seconds.
 const FALLS_KEPT: usize = 16;
 
-/// How many addresses are remembered from which nobody speaks any more.
-const DESERTED_KEPT: usize = 1_000;
-
 /// How long clients may take to be back when the way was closed: Java waits a second at most between attempts,
 /// franz-go two and a half.
 const BETWEEN_MS: Timestamp = 3_000;
@@ -147,6 +140,7 @@ const PARTLY_MS: Timestamp = 1_500;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::kept::DESERTED_KEPT;
 
     const HOST: &str = "/10.0.0.1";
 

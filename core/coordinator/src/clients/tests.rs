@@ -1,6 +1,7 @@
 //! Which connections are signs of whom.
 
 use super::Signs::{Hoped, Missing, Replaced};
+use super::kept::DESERTED_KEPT;
 use super::*;
 
 const HOST: &str = "/127.0.0.1";
