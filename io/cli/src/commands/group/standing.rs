@@ -71,28 +71,37 @@ impl Standing<'_> {
         self.committed.iter().filter_map(place).collect()
     }
 
+    /// Returns what is told of a partition.
+    fn line(
+        &self,
+        partition: &TopicPartition,
+        ages_ms: &BTreeMap<TopicPartition, i64>,
+    ) -> Line<'_> {
+        let committed = self.committed.get(partition).map(|committed| committed.offset);
+        let end = self.end(partition);
+        let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
+        let lag_ms = if lag == Some(0) { Some(0) } else { ages_ms.get(partition).copied() };
+        Line { committed, end, lag, lag_ms, owner: self.owners.get(partition).copied() }
+    }
+
     /// Returns a JSON object for each partition.
     pub(super) fn json(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Vec<Value> {
         let one = |partition: &TopicPartition| {
-            let committed = self.committed.get(partition).map(|committed| committed.offset);
-            let end = self.end(partition);
-            let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
-            let age = if lag == Some(0) { Some(0) } else { ages_ms.get(partition).copied() };
+            let line = self.line(partition, ages_ms);
             json!({
                 "topic": &*partition.topic,
                 "partition": partition.partition,
-                "committed_offset": committed,
-                "end_offset": end,
-                "lag": lag,
-                "lag_ms": age,
-                "member": self.owners.get(partition).map(|member| &member.member_id),
+                "committed_offset": line.committed,
+                "end_offset": line.end,
+                "lag": line.lag,
+                "lag_ms": line.lag_ms,
+                "member": line.owner.map(|member| &member.member_id),
             })
         };
         self.partitions.iter().map(one).collect()
     }
 
     pub(super) fn table(&self, ages_ms: &BTreeMap<TopicPartition, i64>) -> Table {
-        let Self { committed, owners, partitions, .. } = self;
         let mut table = Table::new(&[
             "TOPIC",
             "PARTITION",
@@ -104,27 +113,29 @@ impl Standing<'_> {
             "CLIENT-ID",
             "HOST",
         ]);
-        for partition in partitions {
-            let current = committed.get(partition).map(|c: &CommittedOffset| c.offset);
-            let end = self.end(partition);
-            let lag = current.zip(end).map(|(current, end)| (end - current).max(0));
-            let owner = owners.get(partition);
+        for partition in &self.partitions {
+            let line = self.line(partition, ages_ms);
             table.row([
                 partition.topic.to_string(),
                 partition.partition.to_string(),
-                or_dash(current),
-                or_dash(end),
-                or_dash(lag),
-                or_dash(if lag == Some(0) {
-                    Some(0)
-                } else {
-                    ages_ms.get(partition).map(|ms| ms / 1000)
-                }),
-                or_dash(owner.map(|m| &m.member_id)),
-                or_dash(owner.map(|m| &m.client_id)),
-                or_dash(owner.map(|m| &m.host)),
+                or_dash(line.committed),
+                or_dash(line.end),
+                or_dash(line.lag),
+                or_dash(line.lag_ms.map(|ms| ms / 1000)),
+                or_dash(line.owner.map(|m| &m.member_id)),
+                or_dash(line.owner.map(|m| &m.client_id)),
+                or_dash(line.owner.map(|m| &m.host)),
             ]);
         }
         table
     }
+}
+
+/// What is told of one partition, as far as it is known.
+struct Line<'a> {
+    committed: Option<i64>,
+    end: Option<i64>,
+    lag: Option<i64>,
+    lag_ms: Option<i64>,
+    owner: Option<&'a GroupMember>,
 }
