@@ -12,13 +12,12 @@
 //!
 //! Not counted: what lies in each connection's buffer of small requests.
 
-use crate::counters::Counter;
+use crate::counters::{Counter, Gauge, UnderWay};
 use crate::log_pace::LogPace;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
@@ -35,17 +34,8 @@ pub(crate) struct RequestMemory {
     /// Requests that had to wait.
     pub(crate) waited: Counter,
     /// How many wait now.
-    waiting: AtomicUsize,
+    waiting: Gauge,
     lines: LogPace,
-}
-
-/// One that waits, until this is dropped.
-struct Waits(Arc<RequestMemory>);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A request's part of the room. It is free again when this is dropped.
@@ -63,7 +53,7 @@ impl RequestMemory {
             room: Arc::new(Semaphore::new(limit)),
             limit,
             waited: Counter::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: Gauge::default(),
             lines: LogPace::default(),
         })
     }
@@ -73,10 +63,9 @@ impl RequestMemory {
         (self.limit, self.limit - self.room.available_permits())
     }
 
-    fn note_wait(self: &Arc<Self>) -> Waits {
+    fn note_wait(&self) -> UnderWay {
         self.waited.add(1);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waits = Waits(Arc::clone(self));
+        let waits = self.waiting.begin();
         if self.lines.allows() {
             warn!(
                 limit = self.limit,
@@ -142,7 +131,7 @@ impl Share {
 
     /// Tells whether this has room that others wait for.
     pub(crate) fn is_wanted(&self) -> bool {
-        let waiting = |memory: &Arc<RequestMemory>| memory.waiting.load(Ordering::Relaxed) > 0;
+        let waiting = |memory: &Arc<RequestMemory>| memory.waiting.count() > 0;
         self.is_held() && self.memory.as_ref().is_some_and(waiting)
     }
 
