@@ -1,7 +1,7 @@
 //! The only place that asks what time it is.
 
 use std::hash::{BuildHasher, Hasher};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Returns the time in Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
@@ -16,3 +16,13 @@ pub(crate) fn seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     random ^ (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
 }
+
+/// Returns a time in milliseconds, as the machines count with: they add these to the time, so one
+/// beyond all clocks is cut to one that no
+/// client lives to see.
+pub(crate) fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MS_MAX)
+}
+
+/// A hundred years.
+const MS_MAX: i64 = 100 * 365 * 24 * 3_600_000;

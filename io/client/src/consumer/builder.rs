@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::task::Task;
 use super::{Consumer, Settings};
 use crate::assignor::Unbound;
+use crate::clock::ms;
 use crate::cluster::{Cluster, ClusterOptions, Heard};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
@@ -257,19 +258,10 @@ fn isolation(config: &ConsumerConfig) -> IsolationLevel {
     }
 }
 
-/// What the machine counts with: it adds these to the time, so one beyond all clocks is cut to one that no
-/// client lives to see.
-pub(super) fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MS_MAX)
-}
-
 /// What the wire has room for: 24 days.
 fn ms_i32(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
-
-/// A hundred years.
-const MS_MAX: i64 = 100 * 365 * 24 * 3_600_000;
 
 /// The coordinator answers a join at the rebalance timeout at the latest; the rest is for the way.
 const JOIN_SLACK: Duration = Duration::from_secs(5);

@@ -11,9 +11,9 @@ use kohort_client_core::consumer::committer::CommitFailure;
 use kohort_client_core::consumer::{AssignmentEpoch, OffsetAndMetadata, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
+use super::command::Command;
 use super::error::{CommitError, CommitRefusal};
 use super::shared::Shared;
-use super::task::Command;
 
 /// What is to be committed, and the ownership it belongs to.
 pub(super) type Offset = (TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>);

@@ -16,8 +16,8 @@ use kohort_protocol::ErrorCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::command::Command;
 use super::shared::Shared;
-use super::task::Command;
 
 /// An event of the group.
 #[derive(Debug)]

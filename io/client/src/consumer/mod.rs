@@ -39,6 +39,7 @@
 //! - Memory is bounded by one budget of bytes; dropping [`Records`] is what returns them.
 
 mod builder;
+mod command;
 mod commits;
 mod credits;
 mod error;
@@ -48,6 +49,7 @@ mod pattern;
 mod records;
 mod requests;
 mod shared;
+mod signals;
 mod spare;
 mod steering;
 mod streams;
@@ -80,14 +82,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Cluster, ClusterError, Heard};
 use crate::net::{Driver, Throttled, unbound};
+use command::Command;
 use commits::{Commits, Offset};
 use credits::Unpacking;
 use events::EVENTS_WAITING_MAX;
 use records::Part;
 use shared::Shared;
+pub use signals::StreamEnd;
 use streams::BATCHES;
-pub use streams::{PartitionStream, StreamEnd, StreamError};
-use task::Command;
+pub use streams::{PartitionStream, StreamError};
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::credits::{Credits, Hold};
 use super::error::PollError;
-use super::streams::{StreamEnd, Streams};
+use super::signals::{StreamEnd, Streams};
 use crate::net::Whereabouts;
 
 /// See the [module](self).

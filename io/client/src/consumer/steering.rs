@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use super::task::{Command, SeekTo};
+use super::command::{Command, SeekTo};
 use super::{Consumer, ConsumerError, Position, TopicPartition, lookup};
 
 impl Consumer {

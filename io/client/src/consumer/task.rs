@@ -1,107 +1,33 @@
 //! The network side of a consumer: carries out what the machine decides, on the client's own
 //! thread, so that heartbeats go out whatever the application does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
-use kohort_client_core::consumer::fetcher::FetchStatus;
-use kohort_client_core::consumer::machine::{Counters, GroupEvent};
+use kohort_client_core::consumer::committer::CommitTicket;
+use kohort_client_core::consumer::machine::GroupEvent;
 use kohort_client_core::consumer::reader::Chunk;
 use kohort_client_core::consumer::reader::Progress;
-use kohort_client_core::consumer::stalls::{Stall, StallCounters};
-use kohort_client_core::consumer::{
-    Action, AssignmentEpoch, ConsumerMachine, OffsetAndMetadata, Pattern, Position, Regex,
-    RequestId, TopicName, TopicPartition,
-};
+use kohort_client_core::consumer::stalls::Stall;
+use kohort_client_core::consumer::{Action, ConsumerMachine, RequestId, TopicPartition};
 use kohort_client_core::metadata::{Broker, MetadataView};
-use kohort_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::builder::ms;
+use super::command::{Command, CommitDone, SeekTo, Status};
 use super::credits::Hold;
 use super::error::PollError;
 use super::events::RebalanceEvent;
 use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
-use super::streams::StreamEnd;
+use super::signals::StreamEnd;
+use crate::clock::ms;
 use crate::cluster::{Cluster, Topics};
 use crate::net::{Driver, Follower, after};
 
 mod revoking;
-
-/// What the application asks for.
-pub(super) enum Command {
-    /// To no topics is to leave the group.
-    Subscribe(BTreeSet<TopicName>, Option<oneshot::Sender<()>>),
-    SubscribePattern(Pattern),
-    SubscribeRegex(Regex),
-    Assign(BTreeSet<TopicPartition>, oneshot::Sender<()>),
-    Seek(TopicPartition, SeekTo, oneshot::Sender<bool>),
-    Pause(Vec<TopicPartition>, bool, oneshot::Sender<Result<(), TopicPartition>>),
-    Commit {
-        offsets: Vec<(TopicPartition, OffsetAndMetadata, Option<AssignmentEpoch>)>,
-        timeout: Option<Duration>,
-        done: CommitDone,
-    },
-    Listen(mpsc::Sender<RebalanceEvent>),
-    GiveBack(RequestId),
-    /// A stream took a partition, or was dropped.
-    Apart(TopicPartition, AssignmentEpoch, bool),
-    /// The application polls after it had been away for too long.
-    Back,
-    Rejoin(String),
-    Status(oneshot::Sender<Status>),
-    /// A mistake of ours, for tests.
-    #[cfg(test)]
-    Panic,
-    Close {
-        leave: bool,
-        timeout: Duration,
-        done: oneshot::Sender<bool>,
-    },
-}
-
-impl Command {
-    /// Whether it makes no sense any more once the consumer closes.
-    fn begins_something(&self) -> bool {
-        let finishes = matches!(
-            self,
-            Self::Commit { .. }
-                | Self::GiveBack(_)
-                | Self::Apart(..)
-                | Self::Status(_)
-                | Self::Close { .. }
-        );
-        !finishes
-    }
-}
-
-pub(super) enum SeekTo {
-    Position(Position),
-    Time(i64),
-}
-
-/// What to do with a commit's outcome, on this thread and in order.
-pub(super) type CommitDone = Box<dyn FnOnce(Vec<(TopicPartition, CommitFailure)>) + Send>;
-
-/// A look inside.
-#[derive(Debug, Clone)]
-pub(super) struct Status {
-    pub(super) partitions: BTreeMap<TopicPartition, FetchStatus>,
-    pub(super) topics: BTreeSet<TopicName>,
-    pub(super) topic_errors: BTreeMap<TopicName, ErrorCode>,
-    pub(super) member: Option<(String, i32)>,
-    pub(super) coordinator: Option<i32>,
-    pub(super) used_bytes: i64,
-    pub(super) group_refusal: Option<PollError>,
-    pub(super) stalled: Vec<Stall>,
-    pub(super) counters: Counters,
-    pub(super) stalls: StallCounters,
-}
 
 pub(super) struct Task {
     pub(super) machine: ConsumerMachine,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
 use kohort_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -14,10 +15,18 @@ use kohort_protocol::messages::produce::{
 };
 use kohort_protocol::{ErrorCode, Request, Uuid};
 
-use super::sender::SentBatch;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::{Acks, ProducerConfig};
 use crate::net::{BrokerConnection, NetError};
+
+/// A batch under way, with its bytes for a retry.
+pub(super) struct SentBatch {
+    pub(super) topic: Arc<str>,
+    pub(super) topic_id: Uuid,
+    pub(super) partition: i32,
+    pub(super) id: u64,
+    pub(super) bytes: Bytes,
+}
 
 /// Returns the version to produce in: the highest, but without topic ids if one is not known.
 pub(super) fn produce_version(

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kohort_client_core::metadata::Broker;
 use kohort_client_core::panics::caught;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
@@ -27,7 +26,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::delivery::{Completion, Words};
 use super::requests::{
-    ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
+    SentBatch, ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
 };
 use super::{Shared, State};
 use crate::clock;
@@ -65,15 +64,6 @@ enum Event {
     Identified(Result<ProducerIdentity, ClusterError>),
     SizeLimit { topic: Arc<str>, limit: Option<usize> },
     Answered { node: i32, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError> },
-}
-
-/// A batch under way, with its bytes for a retry.
-pub(super) struct SentBatch {
-    pub(super) topic: Arc<str>,
-    pub(super) topic_id: Uuid,
-    pub(super) partition: i32,
-    pub(super) id: u64,
-    pub(super) bytes: Bytes,
 }
 
 impl Sender {
