@@ -9,14 +9,13 @@
 //! start may leave some out.
 
 use super::page::Page;
-use super::table;
+use super::{KnownTimes, table};
 use crate::cluster::topics::Topic;
 use crate::groups::Surveys;
 use crate::node::Node;
 use kohort_coordinator::SurveyedGroup;
 use kohort_protocol::Uuid;
 use kohort_storage::{PartitionLog, RecordTime};
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -28,9 +27,6 @@ const GROUP_ID_MAX: usize = 512;
 const OFFSETS_PER_TURN: usize = 1000;
 /// Times that one scrape may look for on disk.
 const LOOKUPS_MAX: usize = 500;
-
-/// Times of records that were found on disk: by topic, partition and offset.
-pub(crate) type KnownTimes = Mutex<HashMap<(Uuid, i32, i64), RecordTime>>;
 
 /// A committed offset of a group.
 struct Row {
@@ -60,7 +56,7 @@ struct Survey<'a> {
     offset_count: usize,
     lookups: usize,
     deferred: usize,
-    times: HashMap<(Uuid, i32, i64), RecordTime>,
+    times: KnownTimes,
     topics: HashMap<Arc<str>, Option<Arc<Topic>>>,
 }
 
@@ -76,7 +72,7 @@ pub(super) fn write(node: &Node, page: &mut Page) {
         offset_count: 0,
         lookups: 0,
         deferred: 0,
-        times: HashMap::new(),
+        times: KnownTimes::new(),
         topics: HashMap::new(),
     };
     for shard in node.groups.surveys() {

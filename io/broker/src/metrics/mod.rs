@@ -27,6 +27,10 @@ use crate::admission::Refusal;
 use crate::cluster::topics::Topic;
 use crate::counters::{Counter, Gauge};
 use crate::partition_counters::PartitionCounters;
+use kohort_protocol::Uuid;
+use kohort_storage::RecordTime;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 
 /// Everything a broker counts for its operator, but what its partitions count themselves.
 #[derive(Debug, Default)]
@@ -35,10 +39,13 @@ pub(crate) struct Metrics {
     pub(crate) connections: ConnectionMetrics,
     pub(crate) groups: GroupMetrics,
     /// Times of records that lag in seconds was computed from, and will be again.
-    times: lag::KnownTimes,
+    times: Mutex<KnownTimes>,
     /// What partitions had counted that are gone, so that totals never go back.
     gone: PartitionCounters,
 }
+
+/// Times of records that were found on disk: by topic, partition and offset.
+type KnownTimes = HashMap<(Uuid, i32, i64), RecordTime>;
 
 /// What is counted of connections.
 #[derive(Debug, Default)]
