@@ -24,19 +24,28 @@ use kohort_protocol::{ErrorCode, Uuid};
 use tokio::time::timeout;
 
 async fn offset_at(client: &mut common::Client, timestamp: i64) -> (ErrorCode, i64, i64) {
+    offset_of_epoch_at(client, -1, timestamp, 11).await
+}
+
+async fn offset_of_epoch_at(
+    client: &mut common::Client,
+    current_leader_epoch: i32,
+    timestamp: i64,
+    version: i16,
+) -> (ErrorCode, i64, i64) {
     let request = ListOffsetsRequest {
         replica_id: -1,
         topics: vec![ListOffsetsTopic {
             name: "t".to_owned(),
             partitions: vec![ListOffsetsPartition {
                 timestamp,
-                current_leader_epoch: -1,
+                current_leader_epoch,
                 ..ListOffsetsPartition::default()
             }],
         }],
         ..ListOffsetsRequest::default()
     };
-    let found = client.call(&request, 11).await.topics.remove(0).partitions.remove(0);
+    let found = client.call(&request, version).await.topics.remove(0).partitions.remove(0);
     (found.error_code, found.offset, found.timestamp)
 }
 
@@ -395,6 +404,13 @@ async fn offsets_are_found_by_time() {
     assert_eq!(offset_at(&mut client, 1_600_000_000_000).await.1, 0);
     assert_eq!(offset_at(&mut client, 1_800_000_000_000).await, (ErrorCode::NONE, -1, -1));
     assert_eq!(offset_at(&mut client, -9).await.0, ErrorCode::UNSUPPORTED_VERSION);
+    // A number that stands for nothing is told before an epoch that is wrong.
+    for (timestamp, expected) in
+        [(-5, ErrorCode::UNSUPPORTED_VERSION), (-4, ErrorCode::UNKNOWN_LEADER_EPOCH)]
+    {
+        let (code, _, _) = offset_of_epoch_at(&mut client, 5, timestamp, 8).await;
+        assert_eq!(code, expected, "{timestamp}");
+    }
 }
 
 #[tokio::test]

@@ -204,8 +204,14 @@ async fn properties_are_set_appended_to_subtracted_from_and_deleted() {
     }
     let refused = client.call(&change(TOPIC, "t", &[("nonsense", 0, Some("1"))]), 1).await;
     assert_eq!(refused.responses[0].error_code, ErrorCode::INVALID_CONFIG);
-    let refused = client.call(&change(TOPIC, "none", &[("retention.ms", 0, Some("1"))]), 1).await;
-    assert_eq!(refused.responses[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    for (change_of, expected) in [
+        (("retention.ms", 0, Some("1")), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        (("retention.ms", 0, Some("-2")), ErrorCode::INVALID_CONFIG),
+        (("nonsense", 0, Some("1")), ErrorCode::INVALID_CONFIG),
+    ] {
+        let refused = client.call(&change(TOPIC, "none", &[change_of]), 1).await;
+        assert_eq!(refused.responses[0].error_code, expected, "{change_of:?}");
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) fn alter_configs(
     resource: &Resource,
     changes: &[ConfigChange],
 ) -> Result<Vec<MetadataRecord>, ApiError> {
-    check_resource(state, resource)?;
+    check_name(resource)?;
     let current = state.configs.get(resource);
     let mut records = Vec::new();
     for ConfigChange { name, operation, value } in changes {
@@ -74,6 +74,7 @@ pub(crate) fn alter_configs(
         records.push(MetadataRecord::Config { resource, name: name.clone(), value: next });
     }
     check_together(resource, current, &records, settings)?;
+    check_exists(state, resource)?;
     Ok(records)
 }
 
@@ -84,13 +85,14 @@ pub(crate) fn replace_configs(
     resource: &Resource,
     values: &[(String, Option<String>)],
 ) -> Result<Vec<MetadataRecord>, ApiError> {
-    check_resource(state, resource)?;
+    check_name(resource)?;
     let mut next = BTreeMap::new();
     for (name, value) in values {
         let value = value.as_deref().ok_or_else(|| null_value(name))?;
         next.insert(name.clone(), check_value(resource, name, value)?);
     }
     check_values(resource, &next, settings)?;
+    check_exists(state, resource)?;
     let current = state.configs.get(resource).into_iter().flat_map(BTreeMap::keys);
     let gone: Vec<String> = current.filter(|name| !next.contains_key(*name)).cloned().collect();
     let records = next.into_iter().map(|(name, value)| (name, Some(value)));
@@ -100,20 +102,21 @@ pub(crate) fn replace_configs(
         .collect())
 }
 
-fn check_resource(state: &ClusterState, resource: &Resource) -> Result<(), ApiError> {
+fn check_name(resource: &Resource) -> Result<(), ApiError> {
     match resource.kind {
-        ResourceKind::Topic => {
-            check_topic_name(&resource.name)?;
-            if !state.topics.contains_key(&resource.name) {
-                let message = format!("there is no topic `{}`", resource.name);
-                return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
-            }
-        }
+        ResourceKind::Topic => check_topic_name(&resource.name),
         ResourceKind::Group if resource.name.is_empty() => {
-            let message = "name the group";
-            return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
+            Err(ApiError::new(ErrorCode::INVALID_REQUEST, "name the group"))
         }
-        ResourceKind::Broker | ResourceKind::Group => {}
+        ResourceKind::Broker | ResourceKind::Group => Ok(()),
+    }
+}
+
+/// Looked at last: of a topic that is missing and a value that is wrong Kafka tells the value.
+fn check_exists(state: &ClusterState, resource: &Resource) -> Result<(), ApiError> {
+    if resource.kind == ResourceKind::Topic && !state.topics.contains_key(&resource.name) {
+        let message = format!("there is no topic `{}`", resource.name);
+        return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
     }
     Ok(())
 }

@@ -56,11 +56,12 @@ const AUTHORIZERS: &[&str] = &["allow.everyone.if.no.acl.found", "super.users"];
 /// Kafka's own switches for what it has not released. It lists them nowhere.
 const UNRELEASED: &[&str] = &["unstable.api.versions.enable", "unstable.feature.versions.enable"];
 
-/// What Kafka knows as values of a running broker alone, and describes when somebody has set them:
-/// how fast replicas may be moved. `kafka-reassign-partitions --throttle` sets them.
+/// What Kafka describes only when somebody has set it: what it knows as values of a running broker alone (how fast
+/// replicas may be moved, which `kafka-reassign-partitions --throttle` sets), and what is meant for its own tests.
 pub(crate) const ONLY_WHEN_SET: &[&str] = &[
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
+    "log.initial.task.delay.ms",
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 

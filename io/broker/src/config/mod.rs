@@ -121,11 +121,14 @@ impl Settings {
 
     /// Sets every property of a Java properties file.
     pub fn set_all(&mut self, file: &[u8]) -> Result<(), ConfigError> {
-        for properties_file::Entry { line, name, value } in
-            properties_file::parse(&properties_file::decode(file))?
-        {
-            self.set(&name, &value)
-                .map_err(|error| ConfigError::AtLine { line, error: Box::new(error) })?;
+        let entries = properties_file::parse(&properties_file::decode(file))?;
+        let providers = entries.iter().find(|entry| entry.name == "config.providers");
+        let providers = split_list(providers.map_or("", |entry| &entry.value));
+        let providers: Vec<String> = providers.map(str::to_owned).collect();
+        for properties_file::Entry { line, name, value } in &entries {
+            refuse_provided(&providers, name, value)
+                .and_then(|()| self.set(name, value))
+                .map_err(|error| ConfigError::AtLine { line: *line, error: Box::new(error) })?;
         }
         Ok(())
     }
@@ -133,11 +136,6 @@ impl Settings {
     /// Brings the settings of the start together once all are made, and checks what concerns more
     /// than one.
     pub(crate) fn complete(&mut self) -> Result<(), ConfigError> {
-        let invalid = |name: &str, value: &str, reason: &str| ConfigError::Invalid {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            reason: reason.to_owned(),
-        };
         // Either name of the node's id stands for both, as in Kafka.
         for (given, other) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
             let Some(id) = self.at_start.get(given).cloned() else { continue };
@@ -163,12 +161,8 @@ impl Settings {
                           that is meant";
             return Err(invalid("authorizer.class.name", &config.authorizer_class_name, reason));
         }
-        for provider in &config.config_providers {
-            let place = format!("${{{provider}:");
-            if let Some((name, value)) = self.at_start.iter().find(|(_, v)| v.contains(&place)) {
-                let reason = "no config provider is served; write the value itself";
-                return Err(invalid(name, value, reason));
-            }
+        for (name, value) in &self.at_start {
+            refuse_provided(&config.config_providers, name, value)?;
         }
         Ok(())
     }
@@ -293,6 +287,23 @@ pub(crate) fn unknown(name: &str) -> ConfigError {
     }
 }
 
+/// Refuses a value of the form `${provider:key}` as what it is, and not for being no number.
+fn refuse_provided(providers: &[String], name: &str, value: &str) -> Result<(), ConfigError> {
+    if providers.iter().any(|provider| value.contains(&format!("${{{provider}:"))) {
+        let reason = "no config provider is served; write the value itself";
+        return Err(invalid(name, value, reason));
+    }
+    Ok(())
+}
+
+fn invalid(name: &str, value: &str, reason: &str) -> ConfigError {
+    ConfigError::Invalid {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,8 +361,21 @@ mod tests {
             "queued.max.request.bytes=1000\nsocket.request.max.bytes=1001",
         ] {
             let mut settings = Settings::default();
-            settings.set_all(file.as_bytes()).unwrap();
-            assert!(settings.complete().is_err(), "{file}");
+            let said = settings.set_all(file.as_bytes()).and_then(|()| settings.complete());
+            assert!(said.is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_value_from_a_config_provider_is_refused_as_such_whatever_its_type() {
+        for file in ["num.partitions=${env:N}\nconfig.providers=file,env", "log.dirs=${env:D}"] {
+            let mut settings = Settings::default();
+            let said = settings.set_all(file.as_bytes()).and_then(|()| {
+                settings.set("config.providers", "env")?;
+                settings.complete()
+            });
+            let said = said.unwrap_err().to_string();
+            assert!(said.contains("no config provider is served"), "{said}");
         }
     }
 

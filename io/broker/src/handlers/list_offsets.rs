@@ -66,7 +66,10 @@ fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsets
                     }
                     let found = found.as_ref().ok().and_then(|topic| topic.partition(index));
                     let answer = match found {
-                        Some(partition) => find(node, partition, &wanted, version),
+                        _ if !is_known(wanted.timestamp, version) => {
+                            Err(ErrorCode::UNSUPPORTED_VERSION)
+                        }
+                        Some(partition) => find(node, partition, &wanted),
                         None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     };
                     Some(respond(index, answer))
@@ -82,11 +85,22 @@ fn answer(node: &Node, request: ListOffsetsRequest, version: i16) -> ListOffsets
 /// An offset, its record's timestamp or -1, and its leader epoch or -1.
 type Found = (i64, i64, i32);
 
+/// Whether a version has the number that stands for what is wanted; looked at before the partition, as in Kafka.
+fn is_known(timestamp: i64, version: i16) -> bool {
+    let lowest_version = match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    };
+    version >= lowest_version && timestamp >= EARLIEST_PENDING_UPLOAD
+}
+
 fn find(
     node: &Node,
     partition: &Partition,
     wanted: &ListOffsetsPartition,
-    version: i16,
 ) -> Result<Option<Found>, ErrorCode> {
     partition.check_epoch(wanted.current_leader_epoch)?;
     let log = &partition.log;
@@ -94,16 +108,6 @@ fn find(
         node.tell_unreadable(log, &error);
         error.code()
     };
-    let lowest_version = match wanted.timestamp {
-        MAX_TIMESTAMP => 7,
-        EARLIEST_LOCAL => 8,
-        LATEST_TIERED => 9,
-        EARLIEST_PENDING_UPLOAD => 11,
-        _ => 0,
-    };
-    if version < lowest_version || wanted.timestamp < EARLIEST_PENDING_UPLOAD {
-        return Err(ErrorCode::UNSUPPORTED_VERSION);
-    }
     match wanted.timestamp {
         LATEST => Ok(Some((log.high_watermark(), -1, log.leader_epoch()))),
         EARLIEST | EARLIEST_LOCAL => {

@@ -12,8 +12,8 @@
 //! | WARN | it moves on, and its lag has not become less between any two commits |
 //! | OK | otherwise |
 //!
-//! The group has the worst of them, but NO MEMBERS explains all. FLAPPING, when it rebalances again and again,
-//! is told besides: it may explain the other, or hide it. Each comes with a sentence that says what it was seen
+//! The group has the worst of them, but NO MEMBERS, when it is empty, explains all. FLAPPING, when it rebalances
+//! again and again, is told besides: it may explain the other, or hide it. Each comes with a sentence that says what it was seen
 //! by. Burrow: `core/internal/evaluator/caching.go`.
 
 use std::fmt;
@@ -123,19 +123,19 @@ pub(crate) struct Judgement {
 
 /// Judges a group: returns what is to be said of it, of which there is always something.
 pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
-    if facts.members == 0 && !facts.partitions.is_empty() {
-        let there = |it: &&PartitionFacts| it.waiting != Waiting::Nothing;
-        let lag: i64 = facts.partitions.iter().filter(there).filter_map(|it| it.lag).sum();
-        let evidence = format!("nobody is in the group, and {lag} records wait");
-        return vec![Judgement { verdict: Verdict::NoMembers, evidence }];
-    }
     let mut judged = Vec::new();
+    if facts.members == 0 {
+        judged.push(Judgement { verdict: Verdict::NoMembers, evidence: nobody_reads(facts) });
+    }
     let recent = |at: &&i64| facts.now_ms - **at <= FLAPPING_WITHIN_MS;
     let rebalances = facts.rebalances_ms.iter().filter(recent).count();
     if rebalances >= FLAPPING {
         let minutes = FLAPPING_WITHIN_MS / 60_000;
         let evidence = format!("{rebalances} rebalances in the last {minutes} minutes");
         judged.push(Judgement { verdict: Verdict::Flapping, evidence });
+    }
+    if facts.members == 0 {
+        return judged;
     }
     let partitions = facts.partitions.iter();
     let partitions = partitions.map(|partition| judge_partition(facts, partition));
@@ -147,6 +147,15 @@ pub(crate) fn judge(facts: &GroupFacts) -> Vec<Judgement> {
         judged.push(worst);
     }
     judged
+}
+
+fn nobody_reads(facts: &GroupFacts) -> String {
+    if facts.partitions.is_empty() {
+        return "nobody is in the group, and nothing is committed".to_owned();
+    }
+    let there = |it: &&PartitionFacts| it.waiting != Waiting::Nothing;
+    let lag: i64 = facts.partitions.iter().filter(there).filter_map(|it| it.lag).sum();
+    format!("nobody is in the group, and {lag} records wait")
 }
 
 /// Judges one partition of a group.
@@ -405,8 +414,11 @@ mod tests {
         assert_eq!(verdicts(&group), [Verdict::Flapping]);
         group = GroupFacts { members: 0, partitions, ..group };
         assert_eq!(judge(&group)[0].evidence, "nobody is in the group, and 18 records wait");
+        assert_eq!(verdicts(&group), [Verdict::NoMembers, Verdict::Flapping]);
         group.partitions.clear();
         group.rebalances_ms.clear();
+        assert_eq!(verdicts(&group), [Verdict::NoMembers]);
+        group.members = 1;
         assert_eq!(verdicts(&group), [Verdict::Ok]);
     }
 }
