@@ -13,6 +13,7 @@
 mod assignor;
 mod classic;
 mod consumer;
+mod echo;
 mod large;
 mod many;
 mod peer;
@@ -94,6 +95,14 @@ const CASES: &[Case] = &[
             Measure::new("one leaves: stable", "s", AtMost(3.5)),
         ],
         run: |column, places| large::classics(column, places, 300),
+    },
+    Case {
+        word: "echo-1000",
+        measures: &[
+            Measure::new("CPU of a bare echo, 1000 classic members' pace", "us", Less),
+            Measure::new("and at that of 1000 of the new protocol", "us", Less),
+        ],
+        run: echo::echoes,
     },
     Case {
         word: "assignor",
