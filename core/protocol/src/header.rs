@@ -50,7 +50,7 @@ impl RequestHeader {
             correlation_id: reader.read_i32()?,
             client_id: None,
         };
-        header.client_id = reader.read_string()?;
+        header.client_id = reader.read_label()?;
         if header.header_version() >= 2 {
             reader.skip_tagged_fields()?;
         }

@@ -156,17 +156,26 @@ impl<'a> Reader<'a> {
 
     /// Reads a nullable string.
     pub fn read_string(&mut self) -> Result<Option<String>, DecodeError> {
+        let Some(bytes) = self.string_bytes()? else { return Ok(None) };
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| DecodeError::from(DecodeErrorKind::NotUtf8))?;
+        Ok(Some(text.to_owned()))
+    }
+
+    /// Reads a nullable string that only names somebody: what is not UTF-8 becomes U+FFFD, as in Kafka.
+    pub fn read_label(&mut self) -> Result<Option<String>, DecodeError> {
+        let bytes = self.string_bytes()?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn string_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         let length = if self.flexible {
             self.compact_length()?
         } else {
             let length = self.read_i16()?;
             self.length(i64::from(length))?
         };
-        let Some(length) = length else { return Ok(None) };
-        let bytes = self.slice(length)?;
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| DecodeError::from(DecodeErrorKind::NotUtf8))?;
-        Ok(Some(text.to_owned()))
+        length.map(|length| self.slice(length)).transpose()
     }
 
     /// Reads a nullable byte string as a slice of the frame.

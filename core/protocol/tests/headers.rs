@@ -33,6 +33,19 @@ fn api_versions_responses_never_have_tagged_fields_in_their_header() {
 }
 
 #[test]
+fn a_client_id_that_is_not_utf_8_is_read_as_well_as_it_can_be() {
+    for version in [0, 9] {
+        let mut frame = vec![0, 3, 0, version, 0, 0, 0, 5, 0, 5, b'c', b'a', b'f', 0xe9, b'1'];
+        frame.extend(if version == 9 { &[0][..] } else { &[] });
+        let frame = Bytes::from(frame);
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader).unwrap();
+        assert_eq!(header.client_id.as_deref(), Some("caf\u{fffd}1"));
+        reader.expect_end().unwrap();
+    }
+}
+
+#[test]
 fn a_request_comes_out_of_its_frame_as_it_went_in() {
     for (version, client_id) in [(8, Some("c")), (9, Some("c")), (9, None)] {
         let frame = encode_request(&MetadataRequest::default(), version, 5, client_id).unwrap();
