@@ -160,6 +160,33 @@ async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
+async fn a_connection_nobody_holds_ends_after_its_last_answer() {
+    let (ended, at_end) = tokio::sync::oneshot::channel();
+    let ended = Mutex::new(Some(ended));
+    let port = listen(move |_, mut stream| {
+        let answer = || {
+            std::thread::sleep(Duration::from_millis(50));
+            Some(cluster_of(&[(1, 9092)]))
+        };
+        let _ = serve(&mut stream, answer);
+        let _ = ended.lock().unwrap().take().map(|ended| ended.send(()));
+    });
+    let driver = Driver::start("test").unwrap();
+    let work = async move {
+        let options = ConnectionOptions::default();
+        let connection = BrokerConnection::open("127.0.0.1", port, options).await?;
+        let (version, request) = (MetadataRequest::VERSIONS.max, MetadataRequest::default());
+        let first = connection.start(version, &request, PATIENCE)?;
+        let second = connection.start(version, &request, PATIENCE)?;
+        drop(connection);
+        Ok::<_, NetError>([first.await?, second.await?])
+    };
+    let answers = driver.run(work).await.unwrap().unwrap();
+    assert!(answers.iter().all(|answer| answer.brokers.len() == 1), "{answers:?}");
+    tokio::time::timeout(PATIENCE, at_end).await.expect("the socket is closed").unwrap();
+}
+
+#[tokio::test]
 async fn a_broker_that_takes_a_connection_and_says_nothing_is_given_up() {
     let port = listen(|_, mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());

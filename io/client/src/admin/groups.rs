@@ -174,7 +174,7 @@ impl Session {
         group_ids: Vec<String>,
         described: &mut BTreeMap<String, Result<GroupDescription, AdminError>>,
     ) -> Result<Vec<String>, AdminError> {
-        let connection = self.cluster.connection_to(broker, Purpose::Coordinator).await?;
+        let connection = self.cluster.connection_to(broker, Purpose::General).await?;
         if connection.version::<ConsumerGroupDescribeRequest>().is_err() {
             return Ok(group_ids);
         }
@@ -237,7 +237,7 @@ impl Session {
         broker: &Broker,
         request: &R,
     ) -> Result<R::Response, AdminError> {
-        let connection = self.cluster.connection_to(broker, Purpose::Coordinator).await?;
+        let connection = self.cluster.connection_to(broker, Purpose::General).await?;
         Ok(connection.send(request).await?)
     }
 }

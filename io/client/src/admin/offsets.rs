@@ -190,7 +190,7 @@ impl Session {
         group: String,
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, AdminError> {
         let broker = self.coordinator(&group).await?;
-        let connection = self.cluster.connection_to(&broker, Purpose::Coordinator).await?;
+        let connection = self.cluster.connection_to(&broker, Purpose::General).await?;
         let version = connection.version_within::<OffsetFetchRequest>(BY_NAME)?;
         let request = OffsetFetchRequest {
             group_id: group.clone(),
@@ -240,7 +240,7 @@ impl Session {
         offsets: BTreeMap<TopicPartition, CommittedOffset>,
     ) -> Result<BTreeMap<TopicPartition, Result<(), AdminError>>, AdminError> {
         let broker = self.coordinator(&group).await?;
-        let connection = self.cluster.connection_to(&broker, Purpose::Coordinator).await?;
+        let connection = self.cluster.connection_to(&broker, Purpose::General).await?;
         let version = connection.version_within::<OffsetCommitRequest>(BY_NAME)?;
         let partition =
             |(partition_index, committed): (i32, CommittedOffset)| OffsetCommitRequestPartition {

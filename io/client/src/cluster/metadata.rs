@@ -453,10 +453,12 @@ impl Refresher {
             Topics::All => MetadataScope::AllTopics,
         };
         let (next, errors) = self.view.borrow().merge(response, scope);
-        // The bootstrap server is one of the nodes: keep its connection under its new name.
-        let same = next.brokers().find(|it| it.host == from.host && it.port == from.port);
-        if let Some(node) = same.filter(|node| node.id != from.id) {
-            self.pool.rename(from.id, node.id);
+        // Bootstrap servers are some of the nodes: keep the connections to them under their new names.
+        for old in bootstrap_view(&self.bootstrap).brokers().chain([from]) {
+            let same = next.brokers().find(|it| it.host == old.host && it.port == old.port);
+            if let Some(node) = same.filter(|node| node.id != old.id) {
+                self.pool.rename(old.id, node.id);
+            }
         }
         self.pool.retain(|id| next.broker(id).is_some());
         let settled = errors.topics.iter().all(|(_, code)| !code.is_retriable());

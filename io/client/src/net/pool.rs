@@ -107,7 +107,7 @@ impl Pool {
                 state.not_before = None;
                 state.failure = None;
                 if let Some(old) = state.connection.replace(connection.clone()) {
-                    old.close();
+                    part_with(old, purpose);
                 }
                 Ok(connection)
             }
@@ -165,15 +165,28 @@ impl Pool {
         }
     }
 
-    /// Closes the connections to nodes that `keep` refuses.
+    /// Parts with the connections to nodes that `keep` refuses, because metadata no longer names them.
     pub fn retain(&self, keep: impl Fn(i32) -> bool) {
-        self.inner.slots.lock().retain(|(node, _), slot| {
+        self.inner.slots.lock().retain(|(node, purpose), slot| {
             let keep = keep(*node);
             if let Some(connection) = slot.state.lock().connection.take_if(|_| !keep) {
-                connection.close();
+                part_with(connection, *purpose);
             }
             keep
         });
+    }
+}
+
+/// Lets go of a connection that metadata has no use for. That says nothing of what is under way over it: the
+/// broker may be at work, and a request that is cut off is sent again, which creates a topic twice.
+/// So it ends by itself, after its last answer or when its time is up.
+///
+/// Fetches and joins are cut off. They change nothing that asking again would not, and a broker that
+/// is dead would hold them for as long as they may take, while another could answer.
+fn part_with(connection: BrokerConnection, purpose: Purpose) {
+    match purpose {
+        Purpose::General => drop(connection),
+        Purpose::Fetch | Purpose::Coordinator => connection.close(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod brokers;
 pub mod certificates;
 mod consumers;
+pub mod nodes;
 mod scripted;
 pub mod secured;
 
