@@ -26,7 +26,7 @@ fn slow(call: &Call) -> Vec<u8> {
     std::thread::sleep(Duration::from_millis(if call.api == ApiKey::Metadata { 10 } else { 50 }));
     match call.api {
         ApiKey::CreateTopics => {
-            let topics = vec![CreatableTopicResult::default()];
+            let topics = vec![CreatableTopicResult { name: "t".to_owned(), ..Default::default() }];
             call.answer(&CreateTopicsResponse { topics, ..Default::default() })
         }
         ApiKey::IncrementalAlterConfigs => altered(call),

@@ -6,8 +6,7 @@ use kohort_protocol::messages::create_acls::{AclCreation, CreateAclsRequest};
 use kohort_protocol::messages::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use kohort_protocol::messages::describe_acls::DescribeAclsRequest;
 
-use super::error::check;
-use super::topics::unanswered;
+use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
 
 /// Declares an enum that is a number on the wire, with a variant for numbers of later versions.

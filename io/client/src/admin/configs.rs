@@ -8,8 +8,7 @@ use kohort_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
-use super::error::check;
-use super::topics::unanswered;
+use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
 
 /// What has a configuration.

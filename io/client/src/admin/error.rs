@@ -87,6 +87,26 @@ impl AdminError {
         }
     }
 
+    /// Whether the broker says that it did nothing, and somebody will soon.
+    pub(super) fn was_not_begun(&self) -> bool {
+        let codes = [ErrorCode::NOT_CONTROLLER, ErrorCode::THROTTLING_QUOTA_EXCEEDED];
+        matches!(self, Self::Refused { code, .. } if codes.contains(code))
+    }
+
+    /// Returns the same error for another object. What only a client's start can meet has no copy.
+    pub(super) fn copied(&self) -> Option<Self> {
+        Some(match self {
+            Self::Cluster(error) => Self::Cluster(error.clone()),
+            Self::Refused { what, code, message } => {
+                Self::Refused { what: what.clone(), code: *code, message: message.clone() }
+            }
+            Self::TimedOut { timeout, last } => {
+                Self::TimedOut { timeout: *timeout, last: Box::new(last.copied()?) }
+            }
+            _ => return None,
+        })
+    }
+
     /// Returns Kafka's error where the broker gave one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -116,6 +136,10 @@ pub(super) fn check(
     }
     let message = message.filter(|text| !text.is_empty());
     Err(AdminError::Refused { what: what(), code, message })
+}
+
+pub(super) fn unanswered(what: String) -> AdminError {
+    AdminError::Unanswered { what }
 }
 
 /// Whether a broker that answers this will soon answer otherwise, without anybody's help. A topic

@@ -12,10 +12,9 @@ use kohort_protocol::messages::describe_groups::{
 };
 use kohort_protocol::messages::list_groups::{ListGroupsRequest, ListedGroup};
 use kohort_protocol::{ErrorCode, Request, TopicPartition};
-use parking_lot::Mutex;
 
-use super::error::check;
-use super::topics::unanswered;
+use super::changes::{Changes, Rules};
+use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
 use crate::cluster::CoordinatorKind;
 use crate::net::Purpose;
@@ -103,30 +102,12 @@ impl Admin {
         &self,
         groups: Vec<String>,
     ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        // What was deleted stays so: only the groups that failed in passing are tried again.
-        let progress = Arc::new(Mutex::new((groups, BTreeMap::new())));
-        let ended = progress.clone();
-        self.run(move |session| {
-            let progress = progress.clone();
-            async move {
-                let remaining = progress.lock().0.clone();
-                let mut passing = None;
-                for (group, result) in session.delete_groups(remaining).await? {
-                    let mut progress = progress.lock();
-                    match result {
-                        Err(error) if error.is_retriable() => passing = Some(error),
-                        result => {
-                            progress.0.retain(|name| *name != group);
-                            progress.1.insert(group, result);
-                        }
-                    }
-                }
-                passing.map_or(Ok(()), Err)
-            }
+        let rules =
+            Rules { what: |group: &String| group_named(group), passes: AdminError::is_retriable };
+        self.change(groups, rules, |session, changes| async move {
+            session.delete_groups(&changes).await
         })
-        .await?;
-        let deleted = std::mem::take(&mut ended.lock().1);
-        Ok(deleted)
+        .await
     }
 }
 
@@ -181,7 +162,7 @@ impl Session {
         let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
         let mut others = Vec::new();
         for group in connection.send(&request).await?.groups {
-            let what = || format!("group `{}`", group.group_id);
+            let what = || group_named(&group.group_id);
             match check(group.error_code, group.error_message.clone(), what) {
                 Ok(()) => {
                     let description = consumer_group(broker, group);
@@ -195,20 +176,16 @@ impl Session {
         Ok(others)
     }
 
-    async fn delete_groups(
-        &self,
-        groups: Vec<String>,
-    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        let mut deleted = all_unanswered(&groups);
-        for (broker, groups_names) in self.coordinators(&groups).await? {
+    async fn delete_groups(&self, changes: &Changes<String, ()>) -> Result<(), AdminError> {
+        for (broker, groups_names) in self.coordinators(&changes.remaining()).await? {
             let request = DeleteGroupsRequest { groups_names };
             for group in self.ask_coordinator(&broker, &request).await?.results {
-                let result =
-                    check(group.error_code, None, || format!("group `{}`", group.group_id));
-                deleted.insert(group.group_id, result);
+                let what = || group_named(&group.group_id);
+                let result = check(group.error_code, None, what);
+                changes.note(group.group_id, result);
             }
         }
-        Ok(deleted)
+        Ok(())
     }
 
     /// Sorts groups by the broker that coordinates them.
@@ -243,14 +220,18 @@ impl Session {
 }
 
 fn all_unanswered<T>(groups: &[String]) -> BTreeMap<String, Result<T, AdminError>> {
-    groups.iter().map(|g| (g.clone(), Err(unanswered(format!("group `{g}`"))))).collect()
+    groups.iter().map(|group| (group.clone(), Err(unanswered(group_named(group))))).collect()
+}
+
+fn group_named(group: &str) -> String {
+    format!("group `{group}`")
 }
 
 fn describe(
     coordinator: &Broker,
     group: DescribedGroup,
 ) -> (String, Result<GroupDescription, AdminError>) {
-    let what = || format!("group `{}`", group.group_id);
+    let what = || group_named(&group.group_id);
     // Up to version 5 a missing group is answered as a dead one, without an error.
     let missing = group.error_code.is_ok() && group.group_state == "Dead";
     let code = if missing { ErrorCode::GROUP_ID_NOT_FOUND } else { group.error_code };

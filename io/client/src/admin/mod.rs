@@ -15,12 +15,13 @@
 //! ```
 //!
 //! Each function sends one request to each broker concerned, not one for each object, and repeats
-//! what failed in passing (a coordinator that moves or loads, a lost connection) until
+//! what failed in passing (a controller or coordinator that moves or loads, a lost connection) until
 //! `default.api.timeout.ms` is over. An object that is refused fails alone: functions over many
 //! objects return a result for each. All futures may be dropped at any time; whether the broker
 //! acted is then unknown.
 
 mod acls;
+mod changes;
 mod configs;
 mod error;
 mod groups;
@@ -40,7 +41,7 @@ use kohort_client_core::backoff::{Backoff, Jitter};
 use kohort_protocol::Request;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterError, ClusterOptions};
 use crate::config::{AdminConfig, Properties as _};
 use crate::net::{Driver, Purpose, after};
 
@@ -123,6 +124,10 @@ impl Session {
             match result {
                 Err(error) if error.is_retriable() && failures <= self.config.retries => {
                     tracing::debug!(%error, failures, "the request is repeated");
+                    if matches!(error, AdminError::Cluster(ClusterError::Net(_))) {
+                        // Whom we asked may be gone, and another be what it was: the controller, say.
+                        self.cluster.refresh_soon();
+                    }
                     last = Some(error);
                 }
                 done => return done,
@@ -138,7 +143,14 @@ impl Session {
         Err(AdminError::TimedOut { timeout, last: Box::new(last) })
     }
 
-    /// Asks any broker: in KRaft each one forwards to the controller what only it can do.
+    /// Asks the controller for what only it does: to make and delete topics and partitions, and to change
+    /// users' credentials. Kafka with ZooKeeper answers NOT_CONTROLLER anywhere else; in KRaft metadata
+    /// names one of the brokers, each of which forwards to the real one.
+    async fn ask_controller<R: Request>(&self, request: &R) -> Result<R::Response, AdminError> {
+        Ok(self.cluster.controller_connection().await?.send(request).await?)
+    }
+
+    /// Asks any broker: what each one knows, or passes on to whoever must do it.
     async fn ask_any<R: Request>(&self, request: &R) -> Result<R::Response, AdminError> {
         Ok(self.cluster.any_connection().await?.send(request).await?)
     }

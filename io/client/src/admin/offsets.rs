@@ -15,9 +15,8 @@ use kohort_protocol::messages::offset_delete::{
 use kohort_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 use kohort_protocol::{ErrorCode, Message as _, TopicPartition, VersionRange};
 
-use super::error::check;
+use super::error::{check, unanswered};
 use super::groups::by_topic;
-use super::topics::unanswered;
 use super::{Admin, AdminError, Session};
 use crate::net::Purpose;
 

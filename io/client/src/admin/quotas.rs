@@ -11,8 +11,7 @@ use kohort_protocol::messages::describe_client_quotas::{
     ComponentData, DescribeClientQuotasRequest,
 };
 
-use super::error::check;
-use super::topics::unanswered;
+use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
 
 /// Whom a quota is for: a user, a client id, both, or an address. A part without a name is the

@@ -7,9 +7,8 @@ use kohort_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 
-use super::error::check;
+use super::error::{check, unanswered};
 use super::groups::by_topic;
-use super::topics::unanswered;
 use super::{Admin, AdminError, Session};
 use crate::net::Purpose;
 

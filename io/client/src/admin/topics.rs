@@ -1,6 +1,7 @@
 //! Topics and the cluster itself.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView, TopicView};
@@ -14,7 +15,8 @@ use kohort_protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsReq
 use kohort_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::error::check;
+use super::changes::{Changes, Rules};
+use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
 
 /// A topic to create.
@@ -94,9 +96,10 @@ impl Admin {
     /// `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`, `INVALID_PARTITIONS`,
     /// `INVALID_REPLICATION_FACTOR` and `INVALID_CONFIG` as [`AdminError::Refused`].
     pub async fn create_topic(&self, topic: NewTopic) -> Result<CreatedTopic, AdminError> {
-        self.run(move |session| {
+        let name = topic.name.clone();
+        self.change_topic(name, move |session, changes| {
             let topic = topic.clone();
-            async move { session.create_topic(topic).await }
+            async move { session.create_topic(topic, &changes).await }
         })
         .await
     }
@@ -106,9 +109,8 @@ impl Admin {
         &self,
         names: Vec<String>,
     ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        self.run(move |session| {
-            let names = names.clone();
-            async move { session.delete_topics(names).await }
+        self.change(names, TOPICS, |session, changes| async move {
+            session.delete_topics(&changes).await
         })
         .await
     }
@@ -119,11 +121,22 @@ impl Admin {
     /// `INVALID_PARTITIONS` if it has as many already.
     pub async fn create_partitions(&self, topic: &str, total: i32) -> Result<(), AdminError> {
         let topic = topic.to_owned();
-        self.run(move |session| {
+        self.change_topic(topic.clone(), move |session, changes| {
             let topic = topic.clone();
-            async move { session.create_partitions(topic, total).await }
+            async move { session.create_partitions(topic, total, &changes).await }
         })
         .await
+    }
+
+    /// Has one topic changed.
+    async fn change_topic<T, F, A>(&self, name: String, attempt: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: Fn(Session, Arc<TopicChanges<T>>) -> A + Send + 'static,
+        A: Future<Output = Result<(), AdminError>> + Send + 'static,
+    {
+        let mut done = self.change([name.clone()], TOPICS, attempt).await?;
+        done.remove(&name).unwrap_or_else(|| Err(unanswered(topic_named(&name))))
     }
 
     /// Lists all topics by name, the broker's own among them.
@@ -151,7 +164,7 @@ impl Admin {
             })
             .await?;
         let describe = |name: String| {
-            let what = || format!("topic `{name}`");
+            let what = || topic_named(&name);
             let result = match (errors.get(&name), view.topic(&name)) {
                 (Some(code), _) => check(*code, None, what).and(Err(unanswered(what()))),
                 (None, Some(topic)) => Ok(topic.clone()),
@@ -180,8 +193,11 @@ impl Admin {
 }
 
 impl Session {
-    async fn create_topic(&self, topic: NewTopic) -> Result<CreatedTopic, AdminError> {
-        let what = format!("topic `{}`", topic.name);
+    async fn create_topic(
+        &self,
+        topic: NewTopic,
+        changes: &TopicChanges<CreatedTopic>,
+    ) -> Result<(), AdminError> {
         let config = |(name, value)| CreatableTopicConfig { name, value: Some(value) };
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
@@ -194,49 +210,50 @@ impl Session {
             timeout_ms: self.broker_timeout_ms(),
             validate_only: false,
         };
-        let mut answer = self.ask_any(&request).await?;
-        let result = answer.topics.pop().ok_or_else(|| unanswered(what.clone()))?;
-        check(result.error_code, result.error_message, || what)?;
-        Ok(CreatedTopic { topic_id: result.topic_id, partitions: result.num_partitions })
+        for topic in self.ask_controller(&request).await?.topics {
+            let created =
+                CreatedTopic { topic_id: topic.topic_id, partitions: topic.num_partitions };
+            let what = || topic_named(&topic.name);
+            let result = check(topic.error_code, topic.error_message, what).map(|()| created);
+            changes.note(topic.name, result);
+        }
+        Ok(())
     }
 
-    async fn delete_topics(
-        &self,
-        names: Vec<String>,
-    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
+    async fn delete_topics(&self, changes: &TopicChanges<()>) -> Result<(), AdminError> {
+        let names = changes.remaining();
         let state =
             |name: &String| DeleteTopicState { name: Some(name.clone()), ..Default::default() };
         let request = DeleteTopicsRequest {
             topics: names.iter().map(state).collect(),
-            topic_names: names.clone(),
+            topic_names: names,
             timeout_ms: self.broker_timeout_ms(),
         };
-        let answer = self.ask_any(&request).await?;
-        let mut results: BTreeMap<String, Result<(), AdminError>> = names
-            .into_iter()
-            .map(|name| {
-                let missing = unanswered(format!("topic `{name}`"));
-                (name, Err(missing))
-            })
-            .collect();
-        for topic in answer.responses {
+        for topic in self.ask_controller(&request).await?.responses {
             let name = topic.name.unwrap_or_default();
-            let result = check(topic.error_code, topic.error_message, || format!("topic `{name}`"));
-            results.insert(name, result);
+            let result = check(topic.error_code, topic.error_message, || topic_named(&name));
+            changes.note(name, result);
         }
-        Ok(results)
+        Ok(())
     }
 
-    async fn create_partitions(&self, topic: String, total: i32) -> Result<(), AdminError> {
-        let what = format!("topic `{topic}`");
+    async fn create_partitions(
+        &self,
+        name: String,
+        count: i32,
+        changes: &TopicChanges<()>,
+    ) -> Result<(), AdminError> {
         let request = CreatePartitionsRequest {
-            topics: vec![CreatePartitionsTopic { name: topic, count: total, assignments: None }],
+            topics: vec![CreatePartitionsTopic { name, count, assignments: None }],
             timeout_ms: self.broker_timeout_ms(),
             validate_only: false,
         };
-        let mut answer = self.ask_any(&request).await?;
-        let result = answer.results.pop().ok_or_else(|| unanswered(what.clone()))?;
-        check(result.error_code, result.error_message, || what)
+        for topic in self.ask_controller(&request).await?.results {
+            let what = || topic_named(&topic.name);
+            let result = check(topic.error_code, topic.error_message, what);
+            changes.note(topic.name, result);
+        }
+        Ok(())
     }
 
     /// Asks for metadata of all topics (`None`) or of some; never creates one.
@@ -258,6 +275,13 @@ impl Session {
     }
 }
 
-pub(super) fn unanswered(what: String) -> AdminError {
-    AdminError::Unanswered { what }
+type TopicChanges<T> = Changes<String, T>;
+
+/// A topic that took too long may be there, or gone, all the same: that is told and not tried again, as
+/// by Kafka's own client.
+const TOPICS: Rules<String> =
+    Rules { what: |name| topic_named(name), passes: AdminError::was_not_begun };
+
+fn topic_named(name: &str) -> String {
+    format!("topic `{name}`")
 }

@@ -11,8 +11,8 @@ use kohort_protocol::messages::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, UserName,
 };
 
+use super::changes::{Changes, Rules};
 use super::error::check;
-use super::topics::unanswered;
 use super::{Admin, AdminError, Session};
 use crate::config::Secret;
 use crate::net::NetError;
@@ -72,13 +72,14 @@ impl Admin {
         &self,
         changes: BTreeMap<String, CredentialChange>,
     ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        let names: Vec<String> = changes.keys().cloned().collect();
+        let users: Vec<String> = changes.keys().cloned().collect();
         // Deriving takes its time on purpose, and attempts need not repeat it.
         let derive = async { tokio::task::spawn_blocking(move || request(changes)).await };
         let request = self.driver.run(derive).await?.map_err(|_| NetError::DriverGone)?;
-        self.run(move |session| {
-            let (names, request) = (names.clone(), request.clone());
-            async move { session.alter_user_credentials(names, request).await }
+        let rules = Rules { what: |user: &String| what(user), passes: AdminError::was_not_begun };
+        self.change(users, rules, move |session, changes| {
+            let request = request.clone();
+            async move { session.alter_user_credentials(request, &changes).await }
         })
         .await
     }
@@ -110,19 +111,17 @@ impl Session {
 
     async fn alter_user_credentials(
         &self,
-        names: Vec<String>,
-        request: AlterUserScramCredentialsRequest,
-    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        let missing = |name: String| {
-            let error = unanswered(what(&name));
-            (name, Err(error))
-        };
-        let mut results: BTreeMap<_, _> = names.into_iter().map(missing).collect();
-        for result in self.ask_any(&request).await?.results {
+        mut request: AlterUserScramCredentialsRequest,
+        changes: &Changes<String, ()>,
+    ) -> Result<(), AdminError> {
+        let remaining = changes.remaining();
+        request.deletions.retain(|it| remaining.contains(&it.name));
+        request.upsertions.retain(|it| remaining.contains(&it.name));
+        for result in self.ask_controller(&request).await?.results {
             let outcome = check(result.error_code, result.error_message, || what(&result.user));
-            results.insert(result.user, outcome);
+            changes.note(result.user, outcome);
         }
-        Ok(results)
+        Ok(())
     }
 }
 

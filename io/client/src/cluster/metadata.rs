@@ -142,7 +142,7 @@ impl Refresher {
             wanted: Mutex::new(Wanted {
                 topics: Topics::Some(BTreeSet::new()),
                 held: BTreeMap::new(),
-                requests: 1,
+                requests: FIRST_REQUEST,
                 at_once: true,
                 jitter: Jitter::seeded(seed.rotate_left(17)),
             }),
@@ -239,8 +239,21 @@ impl Refresher {
     }
 
     pub(super) async fn refresh(&self) -> Result<Arc<MetadataView>, ClusterError> {
+        self.answer_to(self.request(true)).await
+    }
+
+    /// The picture, once a server has described the cluster.
+    pub(super) async fn described(&self) -> Result<Arc<MetadataView>, ClusterError> {
+        let view = self.view();
+        if view.brokers().any(|broker| broker.id >= 0) {
+            return Ok(view);
+        }
+        let first = self.completed.borrow().attempt == 0;
+        self.answer_to(if first { FIRST_REQUEST } else { self.request(true) }).await
+    }
+
+    async fn answer_to(&self, number: u64) -> Result<Arc<MetadataView>, ClusterError> {
         let mut completed = self.completed.subscribe();
-        let number = self.request(true);
         let outcome = completed.wait_for(|it| it.requests >= number).await;
         match outcome.map_err(|_| NetError::DriverGone)?.error.clone() {
             Some(error) => Err(error),
@@ -508,6 +521,9 @@ impl Refresher {
         ranked.into_iter().map(|(_, _, _, broker)| broker.clone()).collect()
     }
 }
+
+/// Every client asks once on its own.
+const FIRST_REQUEST: u64 = 1;
 
 fn bootstrap_view(servers: &[HostPort]) -> MetadataView {
     MetadataView::bootstrap(servers.iter().map(|server| (server.host.clone(), server.port)))

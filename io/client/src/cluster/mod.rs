@@ -315,6 +315,15 @@ impl Cluster {
         self.refresher.any_connection().await
     }
 
+    /// Returns a connection to the node that metadata names as the controller, or to any while it names none.
+    pub(crate) async fn controller_connection(&self) -> Result<BrokerConnection, ClusterError> {
+        let view = self.refresher.described().await?;
+        match view.broker(view.controller_id) {
+            Some(broker) => self.connection_to(broker, Purpose::General).await,
+            None => self.any_connection().await,
+        }
+    }
+
     /// Finds the coordinator of one group or transactional id, in one attempt.
     pub async fn find_coordinator(
         &self,

@@ -38,7 +38,8 @@ pub struct Call {
 }
 
 impl Nodes {
-    /// Starts so many; `answer` says what is sent for each request but ApiVersions.
+    /// Starts so many; `answer` says what is sent for each request but ApiVersions. Where it is nothing, the
+    /// node hangs up.
     pub fn start(count: usize, answer: impl Fn(&Call) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = |_| TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners: Vec<_> = (0..count).map(listener).collect();
@@ -61,7 +62,7 @@ impl Nodes {
                                     answer(&call)
                                 }
                             };
-                            if stream.write_all(&frame).is_err() {
+                            if frame.is_empty() || stream.write_all(&frame).is_err() {
                                 return;
                             }
                         }
