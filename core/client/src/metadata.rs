@@ -9,6 +9,9 @@
 //! 3. A topic an answer does not mention keeps its place, unless the answer was for all topics.
 //! 4. An answer without brokers changes nothing: a broker that starts says so for a moment.
 //! 5. What is wrong with a topic stays known until an answer describes it or it is not wanted any more.
+//! 6. An epoch that cannot be relied on is none, and an answer without one is taken as it is: brokers
+//!    before 2.4 tell an old epoch for as long as a reassignment runs, and then refuse whoever names it
+//!    (KAFKA-9212).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +72,7 @@ pub struct PartitionView {
     pub index: i32,
     /// The node that leads it, or -1 while none does.
     pub leader: i32,
-    /// The leader's epoch, or -1 from a broker that tells none.
+    /// The leader's epoch, or -1 where none is known that can be relied on.
     pub leader_epoch: i32,
     /// The nodes that hold a copy.
     pub replicas: Vec<i32>,
@@ -107,10 +110,11 @@ pub struct MetadataErrors {
 }
 
 impl MetadataView {
-    /// Returns the picture after `response`, and the errors it carried.
+    /// Returns the picture after `response`, which came in this version, and the errors it carried.
     pub fn merge(
         &self,
         response: &MetadataResponse,
+        version: i16,
         scope: MetadataScope,
     ) -> (MetadataView, MetadataErrors) {
         let mut errors = MetadataErrors::default();
@@ -140,7 +144,8 @@ impl MetadataView {
                 continue;
             }
             next.errors.remove(name);
-            let view = topic_of(topic, self.topics.get(name).map(Arc::as_ref));
+            let reliable = version >= RELIABLE_EPOCHS_FROM;
+            let view = topic_of(topic, reliable, self.topics.get(name).map(Arc::as_ref));
             errors.leaderless |= view.partitions.iter().any(|partition| partition.leader < 0);
             next.insert(Arc::new(view));
         }
@@ -301,14 +306,14 @@ fn brokers_of(response: &MetadataResponse) -> BTreeMap<i32, Broker> {
     response.brokers.iter().filter_map(broker).collect()
 }
 
-fn topic_of(topic: &MetadataResponseTopic, known: Option<&TopicView>) -> TopicView {
+fn topic_of(topic: &MetadataResponseTopic, reliable: bool, known: Option<&TopicView>) -> TopicView {
     let same_topic = known.filter(|known| known.id == topic.topic_id);
     let mut partitions: Vec<PartitionView> = topic
         .partitions
         .iter()
         .map(|answer| {
             let known = same_topic.and_then(|topic| topic.partition(answer.partition_index));
-            partition_of(answer, known)
+            partition_of(answer, reliable, known)
         })
         .collect();
     partitions.sort_by_key(|partition| partition.index);
@@ -325,15 +330,19 @@ fn topic_of(topic: &MetadataResponseTopic, known: Option<&TopicView>) -> TopicVi
 
 fn partition_of(
     answer: &MetadataResponsePartition,
+    reliable: bool,
     known: Option<&PartitionView>,
 ) -> PartitionView {
-    if let Some(known) = known.filter(|known| known.leader_epoch > answer.leader_epoch) {
+    let leader_epoch = if reliable { answer.leader_epoch } else { NO_EPOCH };
+    // Without an epoch there is nothing to compare: such an answer would never be taken again.
+    let newer = |known: &&PartitionView| leader_epoch >= 0 && known.leader_epoch > leader_epoch;
+    if let Some(known) = known.filter(newer) {
         return known.clone();
     }
     PartitionView {
         index: answer.partition_index,
         leader: answer.leader_id,
-        leader_epoch: answer.leader_epoch,
+        leader_epoch,
         replicas: answer.replica_nodes.clone(),
         in_sync_replicas: answer.isr_nodes.clone(),
         offline_replicas: answer.offline_replicas.clone(),
@@ -344,106 +353,10 @@ fn partition_mut(partitions: &mut [PartitionView], index: i32) -> Option<&mut Pa
     partitions.get_mut(usize::try_from(index).ok()?)
 }
 
+/// No leader epoch.
+const NO_EPOCH: i32 = -1;
+/// The first version of a Metadata answer whose leader epochs hold while partitions are reassigned.
+const RELIABLE_EPOCHS_FROM: i16 = 9;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kohort_protocol::messages::metadata::MetadataResponseBroker;
-
-    fn answer(topics: Vec<MetadataResponseTopic>) -> MetadataResponse {
-        let broker = |node_id| MetadataResponseBroker {
-            node_id,
-            host: format!("host-{node_id}"),
-            port: 9092,
-            ..MetadataResponseBroker::default()
-        };
-        MetadataResponse {
-            brokers: vec![broker(1), broker(2)],
-            controller_id: 1,
-            cluster_id: Some("cluster".to_owned()),
-            topics,
-            ..MetadataResponse::default()
-        }
-    }
-
-    fn topic(name: &str, id: u8, leaders: &[(i32, i32)]) -> MetadataResponseTopic {
-        let partition =
-            |(index, (leader_id, leader_epoch)): (i32, &(i32, i32))| MetadataResponsePartition {
-                partition_index: index,
-                leader_id: *leader_id,
-                leader_epoch: *leader_epoch,
-                ..MetadataResponsePartition::default()
-            };
-        MetadataResponseTopic {
-            name: Some(name.to_owned()),
-            topic_id: Uuid([id; 16]),
-            partitions: (0..).zip(leaders).map(partition).collect(),
-            ..MetadataResponseTopic::default()
-        }
-    }
-
-    fn merge(view: &MetadataView, topics: Vec<MetadataResponseTopic>) -> MetadataView {
-        view.merge(&answer(topics), MetadataScope::SomeTopics).0
-    }
-
-    fn leader(view: &MetadataView, partition: i32) -> (i32, i32) {
-        let partition = view.partition("t", partition).expect("the partition is known");
-        (partition.leader, partition.leader_epoch)
-    }
-
-    #[test]
-    fn leader_epoch_never_goes_back_within_a_topic_id() {
-        let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5), (1, 5)])]);
-        let view = merge(&view, vec![topic("t", 1, &[(2, 4), (2, 6)])]);
-        assert_eq!((leader(&view, 0), leader(&view, 1)), ((1, 5), (2, 6)));
-    }
-
-    #[test]
-    fn a_recreated_topic_starts_its_epochs_over() {
-        let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5)])]);
-        let view = merge(&view, vec![topic("t", 2, &[(2, 0)])]);
-        assert_eq!(leader(&view, 0), (2, 0));
-        assert!(view.topic_by_id(Uuid([1; 16])).is_none());
-        assert!(view.topic_by_id(Uuid([2; 16])).is_some());
-    }
-
-    #[test]
-    fn only_an_answer_for_all_topics_removes_those_it_does_not_mention() {
-        let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 0)])]);
-        let some = merge(&view, vec![topic("u", 2, &[(1, 0)])]);
-        assert!(some.topic("t").is_some() && some.topic("u").is_some());
-        let all = some.merge(&answer(vec![topic("u", 2, &[(1, 0)])]), MetadataScope::AllTopics).0;
-        assert!(all.topic("t").is_none() && all.topic("u").is_some());
-    }
-
-    #[test]
-    fn a_retriable_topic_error_keeps_what_is_known_and_a_final_one_forgets_it() {
-        let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 0)])]);
-        let failed = |error_code| vec![MetadataResponseTopic { error_code, ..topic("t", 0, &[]) }];
-        let kept = merge(&view, failed(ErrorCode::LEADER_NOT_AVAILABLE));
-        assert!(kept.topic("t").is_some());
-        assert_eq!(kept.topic_error("t"), Some(ErrorCode::LEADER_NOT_AVAILABLE));
-        assert!(merge(&kept, vec![topic("t", 1, &[(1, 0)])]).topic_error("t").is_none());
-        let all = answer(failed(ErrorCode::LEADER_NOT_AVAILABLE));
-        assert!(view.merge(&all, MetadataScope::AllTopics).0.topic("t").is_some());
-        for last in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION] {
-            let gone = merge(&view, failed(last));
-            assert!(gone.topic("t").is_none());
-        }
-    }
-
-    #[test]
-    fn an_answer_without_brokers_keeps_the_known_ones() {
-        let view = merge(&MetadataView::default(), vec![]);
-        let empty = MetadataResponse::default();
-        let (next, _) = view.merge(&empty, MetadataScope::SomeTopics);
-        assert_eq!(next.brokers().count(), 2);
-    }
-
-    #[test]
-    fn a_leader_told_by_an_answer_is_taken_only_with_a_newer_epoch() {
-        let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5)])]);
-        assert_eq!(leader(&view.with_leader("t", 0, 2, 5), 0), (1, 5));
-        assert_eq!(leader(&view.with_leader("t", 0, 2, 6), 0), (2, 6));
-        assert_eq!(leader(&view.with_leader("t", 9, 2, 6), 0), (1, 5));
-    }
-}
+mod tests;

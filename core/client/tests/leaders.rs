@@ -68,7 +68,7 @@ fn fetches(world: &mut World) -> Vec<FetchPlan> {
 
 fn fetched(world: &mut World, plan: &FetchPlan, data: PartitionData, nodes: Vec<NodeEndpoint>) {
     let topic_id = plan.request.topics[0].topic_id;
-    let topic = FetchableTopicResponse { topic_id, partitions: vec![data], ..Default::default() };
+    let topic = FetchableTopicResponse { topic: "t".to_owned(), topic_id, partitions: vec![data] };
     let answer =
         FetchResponse { responses: vec![topic], node_endpoints: nodes, ..Default::default() };
     let actions =
@@ -184,6 +184,56 @@ fn a_question_that_fails_is_asked_again_and_an_older_leaders_answer_does_not_cou
     let actions = world.machine.handle_epoch_ends(world.now, id, unsupported, &POLLING);
     world.run(actions);
     assert_eq!(status(&world), FetchStatus::InFlight);
+}
+
+/// Makes the next pictures of the cluster those of a broker before 2.4, whose epochs are not reliable.
+fn forget_epochs(world: &mut World) {
+    world.metadata_version = 8;
+    world.refresh_some(&["t"]);
+}
+
+#[test]
+fn without_reliable_epochs_none_is_named_nothing_is_checked_and_a_new_leader_is_read() {
+    let mut world = World::new(OffsetReset::Earliest).topic("t", Topic::new(0, 1));
+    world.committed.insert(zero(), 42);
+    world.committed_epoch = 3;
+    forget_epochs(&mut world);
+    world.assign(&[zero()]);
+    let named = |plan: &FetchPlan| {
+        let it = &plan.request.topics[0].partitions[0];
+        (plan.node, it.fetch_offset, it.current_leader_epoch)
+    };
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(named(&plan), (1, 42, -1));
+    fetched(&mut world, &plan, failed(ErrorCode::NOT_LEADER_OR_FOLLOWER), Vec::new());
+    assert!(world.done.contains(&Action::RefreshMetadata));
+    move_leader(&mut world, 2, 4);
+    world.pass(1_000);
+    assert_eq!(status(&world), FetchStatus::InFlight, "nobody is asked first");
+    assert_eq!(named(&fetches(&mut world)[0]), (2, 42, -1));
+}
+
+#[test]
+fn a_position_that_was_checked_is_read_on_when_epochs_are_not_known_any_more() {
+    // While brokers are upgraded, some tell epochs and some do not.
+    let (mut world, plan) = reading();
+    forget_epochs(&mut world);
+    let delivered = |it: &Action| matches!(it, Action::Deliver(_));
+    fetched(&mut world, &plan, PartitionData::default(), Vec::new());
+    assert!(world.done.iter().any(delivered), "the answer counts");
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(plan.request.topics[0].partitions[0].current_leader_epoch, -1);
+    fetched(&mut world, &plan, PartitionData::default(), Vec::new());
+    assert!(world.done.iter().any(delivered), "and so does the next");
+    assert_eq!(status(&world), FetchStatus::InFlight);
+    // Whoever was to be asked is not asked any more.
+    let mut world = moved(OffsetReset::None);
+    let (id, ..) = asked(&mut world).remove(0);
+    forget_epochs(&mut world);
+    assert_eq!(asked(&mut world), []);
+    assert_ne!(status(&world), FetchStatus::Validating);
+    answer(&mut world, id, end(5, 1), &POLLING);
+    assert!(starts(&world.done).is_empty(), "that answer is late");
 }
 
 /// A consumer at offset 42 whose position has no epoch, and the fetch it has under way.

@@ -169,7 +169,7 @@ mod tests {
         let name = Some("t".to_owned());
         let topic = MetadataResponseTopic { name, error_code, partitions, ..Default::default() };
         let answer = MetadataResponse { topics: vec![topic], ..Default::default() };
-        view.merge(&answer, MetadataScope::SomeTopics).0
+        view.merge(&answer, 13, MetadataScope::SomeTopics).0
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct World {
     pub consumer_error: Option<ErrorCode>,
     /// What a search for the coordinator is refused with.
     pub coordinator_error: Option<ErrorCode>,
+    /// The version the picture of the cluster comes in.
+    pub metadata_version: i16,
     subscribed: Vec<String>,
     view: MetadataView,
     generation: i32,
@@ -161,6 +163,7 @@ impl World {
             kept_assignment: None,
             consumer_error: None,
             coordinator_error: None,
+            metadata_version: 13,
             subscribed: Vec::new(),
             view: MetadataView::default(),
             generation: 0,
@@ -231,7 +234,7 @@ impl World {
             topics: topics.collect(),
             ..Default::default()
         };
-        self.view = self.view.merge(&response, scope).0;
+        self.view = self.view.merge(&response, self.metadata_version, scope).0;
         let view = Arc::new(self.view.clone());
         let actions = self.machine.handle_metadata(self.now, view);
         self.run(actions);

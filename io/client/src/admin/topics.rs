@@ -267,9 +267,12 @@ impl Session {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
-        let answer = self.ask_any(&request).await?;
+        let connection = self.cluster.any_connection().await?;
+        let version = connection.version::<MetadataRequest>()?;
+        let answer = connection.send(&request).await?;
         check(answer.error_code, None, || "the cluster's metadata".to_owned())?;
-        let (view, errors) = MetadataView::default().merge(&answer, MetadataScope::SomeTopics);
+        let scope = MetadataScope::SomeTopics;
+        let (view, errors) = MetadataView::default().merge(&answer, version, scope);
         let errors = errors.topics.into_iter().map(|(name, code)| (name.to_string(), code));
         Ok((view, errors.collect()))
     }

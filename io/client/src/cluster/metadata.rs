@@ -418,10 +418,10 @@ impl Refresher {
                     asked.await
                 };
                 match answer {
-                    Ok(response) if response.error_code == ErrorCode::NONE => {
-                        return Ok(self.take(&broker, &response, topics));
+                    Ok((version, response)) if response.error_code == ErrorCode::NONE => {
+                        return Ok(self.take(&broker, &response, version, topics));
                     }
-                    Ok(response) => {
+                    Ok((_, response)) => {
                         tracing::info!(node = broker.id, code = %response.error_code, "no metadata");
                         failed.refused = Some(response.error_code);
                         if response.error_code == ErrorCode::REBOOTSTRAP_REQUIRED && rebootstraps {
@@ -443,7 +443,12 @@ impl Refresher {
         }
     }
 
-    async fn ask(&self, broker: &Broker, topics: &Topics) -> Result<MetadataResponse, NetError> {
+    /// Returns a node's answer and the version it came in.
+    async fn ask(
+        &self,
+        broker: &Broker,
+        topics: &Topics,
+    ) -> Result<(i16, MetadataResponse), NetError> {
         let connection = self.pool.connection(broker, Purpose::General).await?;
         let named = |name: &Arc<str>| MetadataRequestTopic {
             name: Some(name.to_string()),
@@ -457,15 +462,21 @@ impl Refresher {
             allow_auto_topic_creation: self.allow_auto_create,
             ..MetadataRequest::default()
         };
-        connection.send(&request).await
+        Ok((connection.version::<MetadataRequest>()?, connection.send(&request).await?))
     }
 
-    fn take(&self, from: &Broker, response: &MetadataResponse, asked: &Topics) -> bool {
+    fn take(
+        &self,
+        from: &Broker,
+        response: &MetadataResponse,
+        version: i16,
+        asked: &Topics,
+    ) -> bool {
         let scope = match asked {
             Topics::Some(_) => MetadataScope::SomeTopics,
             Topics::All => MetadataScope::AllTopics,
         };
-        let (next, errors) = self.view.borrow().merge(response, scope);
+        let (next, errors) = self.view.borrow().merge(response, version, scope);
         // Bootstrap servers are some of the nodes: keep the connections to them under their new names.
         for old in bootstrap_view(&self.bootstrap).brokers().chain([from]) {
             let same = next.brokers().find(|it| it.host == old.host && it.port == old.port);

@@ -57,12 +57,13 @@ async fn list_topics(
 ) -> Result<BTreeMap<Arc<str>, Vec<PartitionView>>, ConsumerError> {
     let connection = cluster.any_connection().await?;
     let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    let version = connection.version::<MetadataRequest>().map_err(ClusterError::from)?;
     let answer = connection.send(&request).await.map_err(ClusterError::from)?;
     if !answer.error_code.is_ok() {
         let (what, code) = ("the cluster's metadata".to_owned(), answer.error_code);
         return Err(ClusterError::Refused { what, code, message: None }.into());
     }
-    let (view, _) = MetadataView::default().merge(&answer, MetadataScope::AllTopics);
+    let (view, _) = MetadataView::default().merge(&answer, version, MetadataScope::AllTopics);
     let partitions = |topic: &Arc<TopicView>| (topic.name.clone(), topic.partitions.clone());
     Ok(view.topics().map(partitions).collect())
 }

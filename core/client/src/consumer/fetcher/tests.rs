@@ -188,7 +188,7 @@ fn an_answer_of_the_old_leader_and_one_of_the_new_deliver_the_records_once() {
         ..Default::default()
     };
     let brokers = MetadataResponse { brokers: vec![broker(1), broker(2)], ..Default::default() };
-    let (moved, _) = view().merge(&brokers, MetadataScope::SomeTopics);
+    let (moved, _) = view().merge(&brokers, 13, MetadataScope::SomeTopics);
     let moved = moved.with_leader("t", 0, 2, 6);
     let new = fetcher.plan(1, &positions, &moved, &|_| 0, &memory(0, 0)).fetches.remove(0);
     assert_eq!((old.node, new.node), (1, 2));

@@ -34,7 +34,7 @@ fn view_led_by(leader_id: i32) -> MetadataView {
         }],
         ..Default::default()
     };
-    MetadataView::default().merge(&response, MetadataScope::AllTopics).0
+    MetadataView::default().merge(&response, 13, MetadataScope::AllTopics).0
 }
 
 fn positions(reset: OffsetReset) -> Positions {

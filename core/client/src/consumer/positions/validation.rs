@@ -5,7 +5,8 @@
 //! skip what is written there next, or read it as if nothing had happened. So a position keeps the epoch
 //! of the record before it, and when the partition has a newer leader epoch than that, the leader is
 //! asked where the old epoch ended. At the position or after it: all is well. Before it: the log was cut,
-//! and the records from there on are others.
+//! and the records from there on are others. While no leader epoch is known that can be relied on, there
+//! is nothing to compare, and nobody is asked.
 
 use kohort_protocol::ErrorCode;
 
@@ -55,7 +56,9 @@ impl Positions {
             let Some(known) = view.partition(&partition.topic, partition.partition) else {
                 continue;
             };
-            if known.leader < 0 || known.leader_epoch <= slot.checked_epoch {
+            // An epoch can be a lower one, or none, where brokers do not tell reliable ones or a topic has
+            // no id. What comes from that leader counts then: answers are held against the epoch noted here.
+            if known.leader < 0 || known.leader_epoch == slot.checked_epoch {
                 continue;
             }
             // A leader does not cut what was written in its own epoch.
@@ -70,12 +73,15 @@ impl Positions {
                         slot.state = State::Unchecked(position);
                     }
                 }
-                // The answer under way is of a leader that has been replaced.
-                State::Checking(_, position) => {
+                // An answer under way is of a leader that has been replaced.
+                State::Checking(_, position) | State::Unchecked(position) => {
                     slot.checked_epoch = known.leader_epoch;
-                    slot.state = State::Unchecked(position);
+                    slot.state = if older(position) {
+                        State::Unchecked(position)
+                    } else {
+                        State::Ready(position)
+                    };
                 }
-                State::Unchecked(_) => slot.checked_epoch = known.leader_epoch,
                 _ => {}
             }
         }

@@ -17,7 +17,7 @@ fn view() -> MetadataView {
         MetadataResponseBroker { node_id: 1, host: "127.0.0.1".into(), port: 1, rack: None };
     let answer =
         MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() };
-    MetadataView::default().merge(&answer, MetadataScope::SomeTopics).0
+    MetadataView::default().merge(&answer, 13, MetadataScope::SomeTopics).0
 }
 
 #[tokio::test]

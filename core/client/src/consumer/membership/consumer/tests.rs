@@ -69,7 +69,7 @@ impl World {
         };
         let topics = topics.iter().map(topic).collect();
         let response = MetadataResponse { topics, ..Default::default() };
-        let view = MetadataView::default().merge(&response, MetadataScope::AllTopics).0;
+        let view = MetadataView::default().merge(&response, 13, MetadataScope::AllTopics).0;
         let actions = self.member.handle_metadata(self.now, &Arc::new(view));
         self.actions.extend(actions);
     }

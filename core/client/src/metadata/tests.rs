@@ -1,0 +1,120 @@
+use super::*;
+use kohort_protocol::messages::metadata::MetadataResponseBroker;
+
+/// A version that tells everything.
+const LATEST: i16 = 13;
+
+fn answer(topics: Vec<MetadataResponseTopic>) -> MetadataResponse {
+    let broker = |node_id| MetadataResponseBroker {
+        node_id,
+        host: format!("host-{node_id}"),
+        port: 9092,
+        ..MetadataResponseBroker::default()
+    };
+    MetadataResponse {
+        brokers: vec![broker(1), broker(2)],
+        controller_id: 1,
+        cluster_id: Some("cluster".to_owned()),
+        topics,
+        ..MetadataResponse::default()
+    }
+}
+
+fn topic(name: &str, id: u8, leaders: &[(i32, i32)]) -> MetadataResponseTopic {
+    let partition =
+        |(index, (leader_id, leader_epoch)): (i32, &(i32, i32))| MetadataResponsePartition {
+            partition_index: index,
+            leader_id: *leader_id,
+            leader_epoch: *leader_epoch,
+            ..MetadataResponsePartition::default()
+        };
+    MetadataResponseTopic {
+        name: Some(name.to_owned()),
+        topic_id: Uuid([id; 16]),
+        partitions: (0..).zip(leaders).map(partition).collect(),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn merge(view: &MetadataView, topics: Vec<MetadataResponseTopic>) -> MetadataView {
+    view.merge(&answer(topics), LATEST, MetadataScope::SomeTopics).0
+}
+
+fn leader(view: &MetadataView, partition: i32) -> (i32, i32) {
+    let partition = view.partition("t", partition).expect("the partition is known");
+    (partition.leader, partition.leader_epoch)
+}
+
+#[test]
+fn leader_epoch_never_goes_back_within_a_topic_id() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5), (1, 5)])]);
+    let view = merge(&view, vec![topic("t", 1, &[(2, 4), (2, 6)])]);
+    assert_eq!((leader(&view, 0), leader(&view, 1)), ((1, 5), (2, 6)));
+}
+
+#[test]
+fn epochs_of_brokers_before_2_4_are_none_and_their_leaders_are_taken() {
+    let old = |view: &MetadataView, leader| {
+        let answer = answer(vec![topic("t", 0, &[leader])]);
+        view.merge(&answer, 8, MetadataScope::SomeTopics).0
+    };
+    let view = old(&MetadataView::default(), (1, 5));
+    assert_eq!(leader(&view, 0), (1, -1));
+    let view = old(&view, (2, 4));
+    assert_eq!(leader(&view, 0), (2, -1), "a new leader is noticed");
+    // While brokers are upgraded, either kind answers.
+    let view = merge(&view, vec![topic("t", 0, &[(1, 6)])]);
+    assert_eq!(leader(&view, 0), (1, 6));
+    assert_eq!(leader(&old(&view, (2, 6)), 0), (2, -1));
+}
+
+#[test]
+fn a_recreated_topic_starts_its_epochs_over() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5)])]);
+    let view = merge(&view, vec![topic("t", 2, &[(2, 0)])]);
+    assert_eq!(leader(&view, 0), (2, 0));
+    assert!(view.topic_by_id(Uuid([1; 16])).is_none());
+    assert!(view.topic_by_id(Uuid([2; 16])).is_some());
+}
+
+#[test]
+fn only_an_answer_for_all_topics_removes_those_it_does_not_mention() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 0)])]);
+    let some = merge(&view, vec![topic("u", 2, &[(1, 0)])]);
+    assert!(some.topic("t").is_some() && some.topic("u").is_some());
+    let all =
+        some.merge(&answer(vec![topic("u", 2, &[(1, 0)])]), LATEST, MetadataScope::AllTopics).0;
+    assert!(all.topic("t").is_none() && all.topic("u").is_some());
+}
+
+#[test]
+fn a_retriable_topic_error_keeps_what_is_known_and_a_final_one_forgets_it() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 0)])]);
+    let failed = |error_code| vec![MetadataResponseTopic { error_code, ..topic("t", 0, &[]) }];
+    let kept = merge(&view, failed(ErrorCode::LEADER_NOT_AVAILABLE));
+    assert!(kept.topic("t").is_some());
+    assert_eq!(kept.topic_error("t"), Some(ErrorCode::LEADER_NOT_AVAILABLE));
+    assert!(merge(&kept, vec![topic("t", 1, &[(1, 0)])]).topic_error("t").is_none());
+    let all = answer(failed(ErrorCode::LEADER_NOT_AVAILABLE));
+    assert!(view.merge(&all, LATEST, MetadataScope::AllTopics).0.topic("t").is_some());
+    for last in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION] {
+        let gone = merge(&view, failed(last));
+        assert!(gone.topic("t").is_none());
+    }
+}
+
+#[test]
+fn an_answer_without_brokers_keeps_the_known_ones() {
+    let view = merge(&MetadataView::default(), vec![]);
+    let empty = MetadataResponse::default();
+    let (next, _) = view.merge(&empty, LATEST, MetadataScope::SomeTopics);
+    assert_eq!(next.brokers().count(), 2);
+}
+
+#[test]
+fn a_leader_told_by_an_answer_is_taken_only_with_a_newer_epoch() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5)])]);
+    assert_eq!(leader(&view.with_leader("t", 0, 2, 5), 0), (1, 5));
+    assert_eq!(leader(&view.with_leader("t", 0, 2, 6), 0), (2, 6));
+    assert_eq!(leader(&view.with_leader("t", 9, 2, 6), 0), (1, 5));
+}
