@@ -5,7 +5,8 @@
 //!
 //! 1. A partition's leader epoch never goes back while the topic keeps its id: an answer from a
 //!    broker that lags behind keeps the leader already known (KIP-320).
-//! 2. A new topic id is a new topic: its epochs start over (KIP-516).
+//! 2. A new topic id is a new topic: its epochs start over (KIP-516). Where topics have no ids, they
+//!    start over once the leader known has denied being it ([`MetadataView::with_leader`]).
 //! 3. A topic an answer does not mention keeps its place, unless the answer was for all topics.
 //! 4. An answer without brokers changes nothing: a broker that starts says so for a moment.
 //! 5. What is wrong with a topic stays known until an answer describes it or it is not wanted any more.
@@ -154,13 +155,27 @@ impl MetadataView {
 
     /// Returns the picture with one partition's leader changed, as a Produce or Fetch answer told
     /// it (KIP-951); the same picture if the epoch is not newer.
+    ///
+    /// With [`DENIED`] instead of an epoch, `leader` was asked and said that it is not the leader. If it
+    /// is the one known and the topic has no id, its epoch is forgotten, so that the next answer decides.
+    /// A topic that was deleted and created again starts its epochs at 0, and no id tells it from an
+    /// answer of a broker that lags behind: a client that did not ask meanwhile would keep the old leader
+    /// for ever. A broker that lags is believed only where the leader known is of no use anyway; to
+    /// believe what is only said often enough would let one that is cut off send us to an old leader,
+    /// which loses what it takes with `acks=1`.
     #[must_use]
     pub fn with_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) -> Self {
         let mut next = self.clone();
         let Some(view) = next.topics.get_mut(topic) else { return next };
-        let newer = |known: &PartitionView| epoch > known.leader_epoch;
+        let newer = |known: &PartitionView| match epoch {
+            DENIED => view.id == Uuid::ZERO && known.leader == leader && known.leader_epoch >= 0,
+            epoch => epoch > known.leader_epoch,
+        };
+        if !view.partition(partition).is_some_and(newer) {
+            return next;
+        }
         let view = Arc::make_mut(view);
-        if let Some(known) = partition_mut(&mut view.partitions, partition).filter(|it| newer(it)) {
+        if let Some(known) = partition_mut(&mut view.partitions, partition) {
             known.leader = leader;
             known.leader_epoch = epoch;
             next.version += 1;
@@ -286,6 +301,13 @@ impl Broker {
     }
 }
 
+/// Whether a leader that answers `error` says that it is not the leader, or not the one it was taken for:
+/// it does not know the topic, or has not got to the epoch that it was asked under.
+pub fn denies_leadership(error: ErrorCode) -> bool {
+    let others = [ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::UNKNOWN_LEADER_EPOCH];
+    is_unknown(error) || others.contains(&error)
+}
+
 /// Whether a topic that answers `error` is expected to be as it was after a moment. An unknown one
 /// is retriable for whoever just created it, but what is known of it is worth nothing.
 fn may_return(error: ErrorCode) -> bool {
@@ -353,6 +375,8 @@ fn partition_mut(partitions: &mut [PartitionView], index: i32) -> Option<&mut Pa
     partitions.get_mut(usize::try_from(index).ok()?)
 }
 
+/// Instead of an epoch: the leader asked has denied being it; see [`MetadataView::with_leader`].
+pub const DENIED: i32 = -1;
 /// No leader epoch.
 const NO_EPOCH: i32 = -1;
 /// The first version of a Metadata answer whose leader epochs hold while partitions are reassigned.

@@ -6,6 +6,7 @@ mod support;
 use kohort_client_core::consumer::fetcher::{FetchPlan, FetchStatus};
 use kohort_client_core::consumer::machine::{Application, Fault, GroupEvent};
 use kohort_client_core::consumer::{Action, OffsetReset, Position, RequestId, TopicPartition};
+use kohort_client_core::metadata::DENIED;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::fetch::{
     FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -270,6 +271,29 @@ fn a_leader_that_is_no_news_makes_the_partition_wait_for_metadata() {
         (status(&world), fetches(&mut world)),
         (FetchStatus::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER), vec![])
     );
+}
+
+#[test]
+fn a_topic_recreated_without_an_id_is_read_from_its_new_leader_and_listed_there() {
+    // Ready to fetch from the leader of epoch 5, and still to ask it for the log's end.
+    for (reset, committed) in [(OffsetReset::None, Some(0)), (OffsetReset::Latest, None)] {
+        let mut world = World::new(reset).topic("t", Topic::new(0, 1));
+        world.list_error = Some(ErrorCode::UNKNOWN_LEADER_EPOCH).filter(|_| committed.is_none());
+        world.refresh_some(&["t"]);
+        world.committed.extend(committed.map(|offset| (zero(), offset)));
+        world.assign(&[zero()]);
+        if committed.is_some() {
+            let plan = fetches(&mut world).remove(0);
+            fetched(&mut world, &plan, failed(ErrorCode::NOT_LEADER_OR_FOLLOWER), Vec::new());
+        }
+        let denied = Action::LeaderLearnt { partition: zero(), node: 1, epoch: DENIED };
+        assert!(world.done.contains(&denied), "{:?}", world.done);
+        world.list_error = None;
+        world.done.clear();
+        move_leader(&mut world, 2, 0);
+        world.pass(1_000);
+        assert_eq!(fetches(&mut world)[0].node, 2, "{reset:?}");
+    }
 }
 
 #[test]

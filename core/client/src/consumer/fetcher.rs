@@ -28,7 +28,7 @@ use super::types::{
     TopicName, TopicPartition,
 };
 use super::walk::walk_batches;
-use crate::metadata::Broker;
+use crate::metadata::{Broker, denies_leadership};
 use pace::Pace;
 use session::{FetchSession, Named};
 
@@ -99,6 +99,8 @@ pub struct FetchOutcome {
     pub errors: Vec<(TopicPartition, ErrorCode)>,
     /// Newer leaders the answer names (KIP-951): partition, node and epoch.
     pub leaders: Vec<(TopicPartition, i32, i32)>,
+    /// Partitions that the node is not the leader of, by its own word.
+    pub denied: Vec<TopicPartition>,
     /// Where nodes the answer names are.
     pub brokers: Vec<Broker>,
     /// Whether the cluster's picture is too old.
@@ -327,6 +329,9 @@ impl Fetcher {
                     let (node, epoch) = (leader.leader_id, leader.leader_epoch);
                     outcome.leaders.push((partition, node, epoch));
                     return;
+                }
+                if denies_leadership(code) {
+                    outcome.denied.push(partition.clone());
                 }
                 positions.back_off(now, &partition);
                 outcome.refresh_metadata = true;

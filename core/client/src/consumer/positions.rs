@@ -81,6 +81,13 @@ pub enum PositionAction {
         /// Whether reading goes on by itself, or the application has to seek.
         goes_on: bool,
     },
+    /// The leader that was asked says that it is not the leader.
+    LeaderDenied {
+        /// The partition.
+        partition: TopicPartition,
+        /// The node that was asked.
+        node: i32,
+    },
     /// The cluster's picture is too old to go on.
     RefreshMetadata,
     /// Reading starts here: discard what is buffered of an earlier position epoch.
@@ -134,6 +141,8 @@ pub struct Slot {
     topic_id: Uuid,
     /// The leader epoch the position was last held against.
     checked_epoch: i32,
+    /// The leader that was last asked where to read.
+    asked: i32,
     /// The replica the leader sent us to, and until when (KIP-392).
     preferred: Option<(i32, Timestamp)>,
     /// Whether a stream of its own reads it, at its own pace.
@@ -416,6 +425,7 @@ impl Slot {
             revoking: false,
             topic_id: Uuid::ZERO,
             checked_epoch: NO_EPOCH,
+            asked: -1,
             preferred: None,
             state: State::Unknown,
             apart: false,

@@ -69,6 +69,29 @@ fn epochs_of_brokers_before_2_4_are_none_and_their_leaders_are_taken() {
 }
 
 #[test]
+fn a_topic_recreated_without_an_id_is_seen_once_its_old_leader_denies() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 0, &[(2, 5)])]);
+    let again = vec![topic("t", 0, &[(1, 0)])];
+    let lagging = merge(&merge(&view, again.clone()), again.clone());
+    assert_eq!(leader(&lagging, 0), (2, 5), "however often a broker says it");
+    let other = lagging.with_leader("t", 0, 1, DENIED);
+    assert_eq!(leader(&merge(&other, again.clone()), 0), (2, 5), "that was not the leader");
+    let denied = lagging.with_leader("t", 0, 2, DENIED);
+    assert_eq!((leader(&denied, 0), denied.version), ((2, -1), lagging.version + 1));
+    let view = merge(&denied, again);
+    assert_eq!(leader(&view, 0), (1, 0));
+    let view = merge(&view, vec![topic("t", 0, &[(2, 1)])]);
+    assert_eq!(leader(&view, 0), (2, 1), "from there on epochs count again");
+}
+
+#[test]
+fn a_denial_changes_nothing_where_an_id_tells_a_recreated_topic() {
+    let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(2, 5)])]);
+    let denied = view.with_leader("t", 0, 2, DENIED);
+    assert_eq!((leader(&denied, 0), denied.version), ((2, 5), view.version));
+}
+
+#[test]
 fn a_recreated_topic_starts_its_epochs_over() {
     let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(1, 5)])]);
     let view = merge(&view, vec![topic("t", 2, &[(2, 0)])]);

@@ -109,6 +109,8 @@ pub struct World {
     pub coordinator_error: Option<ErrorCode>,
     /// The version the picture of the cluster comes in.
     pub metadata_version: i16,
+    /// What a question for offsets by time is refused with.
+    pub list_error: Option<ErrorCode>,
     subscribed: Vec<String>,
     view: MetadataView,
     generation: i32,
@@ -164,6 +166,7 @@ impl World {
             consumer_error: None,
             coordinator_error: None,
             metadata_version: 13,
+            list_error: None,
             subscribed: Vec::new(),
             view: MetadataView::default(),
             generation: 0,
@@ -271,6 +274,11 @@ impl World {
     fn answer(&mut self, action: &Action) -> Option<Vec<Action>> {
         let now = self.now;
         Some(match action {
+            Action::LeaderLearnt { partition, node, epoch } => {
+                let (topic, index) = (&partition.topic, partition.partition);
+                self.view = self.view.with_leader(topic, index, *node, *epoch);
+                return None;
+            }
             Action::FindCoordinator(id) => {
                 let found = self.coordinator_error.map_or(Ok(1), Err);
                 self.machine.handle_coordinator(now, *id, found)
@@ -316,6 +324,7 @@ impl World {
                         |it: &kohort_protocol::messages::list_offsets::ListOffsetsPartition| {
                             ListOffsetsPartitionResponse {
                                 partition_index: it.partition_index,
+                                error_code: self.list_error.unwrap_or(ErrorCode::NONE),
                                 // The end is at 100, and what is asked for by time at half of it.
                                 offset: match it.timestamp {
                                     -2 => 0,

@@ -10,6 +10,7 @@ use kohort_client_core::consumer::offsets::{
 };
 pub(super) use kohort_client_core::consumer::positions::{EARLIEST, LATEST};
 use kohort_client_core::consumer::{IsolationLevel, OffsetAndMetadata, TopicPartition};
+use kohort_client_core::metadata::{DENIED, denies_leadership};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -223,6 +224,10 @@ async fn list_offsets(
                 }
                 Ok(None) => {}
                 Err(code) => {
+                    if denies_leadership(code) {
+                        let (topic, index) = (&partition.topic, partition.partition);
+                        cluster.learn_leader(topic, index, node, DENIED);
+                    }
                     cluster.refresh_soon();
                     return Err(ConsumerError::Partition { partition, code });
                 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::metadata::Broker;
+use kohort_client_core::metadata::{Broker, DENIED, denies_leadership};
 use kohort_client_core::panics::caught;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
 use kohort_client_core::producer::{Failure, OutBatch, Payload, Room, SendRequest, Verdict};
@@ -261,13 +261,18 @@ impl Sender {
                 if let Some(count) = self.in_flight.get_mut(&node) {
                     *count -= 1;
                 }
-                self.settle(sent, answer);
+                self.settle(node, sent, answer);
             }
         }
     }
 
     /// Tells the accumulator how each batch of a request fared, and their senders what is final.
-    fn settle(&mut self, sent: Vec<SentBatch>, answer: Result<ProduceResponse, NetError>) {
+    fn settle(
+        &mut self,
+        node: i32,
+        sent: Vec<SentBatch>,
+        answer: Result<ProduceResponse, NetError>,
+    ) {
         let mut answers: BTreeMap<(&str, i32), &PartitionProduceResponse> = BTreeMap::new();
         let (answer, words) = match &answer {
             Ok(answer) => (Some(answer), Words::default()),
@@ -307,7 +312,7 @@ impl Sender {
         }
         let mut stale = false;
         for (batch, answer) in &failed {
-            stale |= self.settle_failed(batch, *answer, &words);
+            stale |= self.settle_failed(node, batch, *answer, &words);
         }
         if stale {
             self.shared.cluster.refresh_soon();
@@ -349,12 +354,16 @@ impl Sender {
     /// Returns whether the batch's failure says that our metadata is old.
     fn settle_failed(
         &mut self,
+        node: i32,
         batch: &SentBatch,
         answer: Option<&PartitionProduceResponse>,
         words: &Words,
     ) -> bool {
         let Shared { state, cluster, config, .. } = &*self.shared;
         let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
+        if denies_leadership(code) {
+            cluster.learn_leader(&batch.topic, batch.partition, node, DENIED);
+        }
         if let Some(leader) = answer.map(|it| &it.current_leader).filter(|it| it.leader_id >= 0) {
             let (id, epoch) = (leader.leader_id, leader.leader_epoch);
             cluster.learn_leader(&batch.topic, batch.partition, id, epoch);

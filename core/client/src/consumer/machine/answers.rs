@@ -171,6 +171,9 @@ impl ConsumerMachine {
             self.view = Arc::new(self.view.with_leader(topic, index, node, epoch));
             actions.push(Action::LeaderLearnt { partition, node, epoch });
         }
+        for partition in outcome.denied {
+            self.take_denial(partition, node, &mut actions);
+        }
         for (partition, epoch) in outcome.out_of_range {
             // A reset would drop what was fetched before and still waits: that is read first.
             if application.buffered(&partition) > 0 {

@@ -8,8 +8,8 @@ use kohort_protocol::ErrorCode;
 use super::{Action, ConsumerMachine, Fault, GroupEvent};
 use crate::consumer::membership::{Membership, MembershipError, Wanted};
 use crate::consumer::subscription::{AssignedFor, Pattern, Subscription};
-use crate::consumer::types::{Timestamp, TopicName};
-use crate::metadata::{MetadataView, Topics};
+use crate::consumer::types::{Timestamp, TopicName, TopicPartition};
+use crate::metadata::{DENIED, MetadataView, Topics};
 
 impl ConsumerMachine {
     /// Takes a new picture of the cluster.
@@ -23,6 +23,21 @@ impl ConsumerMachine {
         actions.extend(self.with_group(now, |membership| membership.handle_metadata(now, &view)));
         self.watch_counts(now, &mut actions);
         actions
+    }
+
+    /// Takes that a node that was asked as a partition's leader says that it is not: here at once, and the
+    /// shell has to know before it takes the next picture.
+    pub(super) fn take_denial(
+        &mut self,
+        partition: TopicPartition,
+        node: i32,
+        actions: &mut Vec<Action>,
+    ) {
+        let next = self.view.with_leader(&partition.topic, partition.partition, node, DENIED);
+        if next.version != self.view.version {
+            self.view = Arc::new(next);
+            actions.push(Action::LeaderLearnt { partition, node, epoch: DENIED });
+        }
     }
 
     /// Tells the application of wanted topics that asking again will not bring: each time one gets a

@@ -144,6 +144,9 @@ impl ConsumerMachine {
                         Action::Fault(Fault::Truncated { partition, offset, diverges_at })
                     });
                 }
+                PositionAction::LeaderDenied { partition, node } => {
+                    self.take_denial(partition, node, actions);
+                }
                 PositionAction::RefreshMetadata => self.want_metadata(now, actions),
                 PositionAction::Start { partition, position_epoch, position, .. } => {
                     actions.push(Action::Start { partition, position_epoch, position });

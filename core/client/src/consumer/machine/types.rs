@@ -131,13 +131,14 @@ pub enum Action {
     RefreshMetadata,
     /// The topics the picture has to cover.
     WantTopics(Topics),
-    /// A leader was named by another answer (KIP-951).
+    /// A leader was named by another answer (KIP-951), or denied being it: for
+    /// [`with_leader`](crate::metadata::MetadataView::with_leader).
     LeaderLearnt {
         /// The partition.
         partition: TopicPartition,
-        /// The new leader.
+        /// The leader.
         node: i32,
-        /// Its epoch.
+        /// Its epoch, or [`DENIED`](crate::metadata::DENIED).
         epoch: i32,
     },
     /// Brokers were named by another answer (KIP-951).

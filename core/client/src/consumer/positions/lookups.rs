@@ -6,7 +6,7 @@ use kohort_protocol::ErrorCode;
 
 use super::{CommittedAnswer, LATEST, ListedAnswer, PositionAction, Positions, State};
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition, is_about_membership};
-use crate::metadata::MetadataView;
+use crate::metadata::{MetadataView, denies_leadership};
 
 /// What a partition gets that an answer leaves out, as it does when its topic's id is not known at
 /// the moment: it is asked for again, and nothing is worth telling.
@@ -139,6 +139,7 @@ impl Positions {
                 if let Some(slot) = self.slots.get_mut(partition) {
                     slot.state = State::Listing(id, *time);
                     slot.checked_epoch = *leader_epoch;
+                    slot.asked = node;
                 }
             }
             actions.push(PositionAction::ListOffsets { id, node, partitions });
@@ -217,16 +218,25 @@ impl Positions {
         }
     }
 
-    /// Goes back to `state`, to ask again after a while; tells of an error that waiting will not mend.
+    /// Goes back to `state`, to ask again after a while; tells of an error that waiting will not mend, and
+    /// of a leader that is none.
     pub(super) fn ask_again(
         &mut self,
         now: Timestamp,
         partition: TopicPartition,
         state: State,
         code: ErrorCode,
-    ) -> Option<PositionAction> {
+    ) -> Vec<PositionAction> {
         self.set_state(&partition, state);
         self.back_off(now, &partition);
-        (!code.is_retriable()).then_some(PositionAction::Failed { partition, code })
+        let mut actions = Vec::new();
+        let asked = self.slots.get(&partition).map(|slot| slot.asked);
+        if let (Some(node), true) = (asked, denies_leadership(code)) {
+            actions.push(PositionAction::LeaderDenied { partition: partition.clone(), node });
+        }
+        if !code.is_retriable() {
+            actions.push(PositionAction::Failed { partition, code });
+        }
+        actions
     }
 }

@@ -43,6 +43,7 @@ impl Positions {
                     && let State::Unchecked(position) = slot.state
                 {
                     slot.state = State::Checking(id, position);
+                    slot.asked = node;
                 }
             }
             actions.push(PositionAction::AskEpochEnds { id, node, partitions });
