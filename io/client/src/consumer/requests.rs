@@ -180,8 +180,9 @@ impl Requests {
                 let leader = view.broker(node).ok_or(ErrorCode::BROKER_NOT_AVAILABLE)?;
                 let connected = cluster.connection_to(leader, Purpose::General).await;
                 let connection = connected.map_err(|_| ErrorCode::NETWORK_EXCEPTION)?;
+                let wanted = since::<OffsetForLeaderEpochRequest>(EPOCH_ENDS_FROM);
                 let version = connection
-                    .version::<OffsetForLeaderEpochRequest>()
+                    .version_within::<OffsetForLeaderEpochRequest>(wanted)
                     .map_err(|_| ErrorCode::UNSUPPORTED_VERSION)?;
                 let answer = connection.send_at(version, &request, timeout).await;
                 answer.map_err(|_| ErrorCode::NETWORK_EXCEPTION)
@@ -277,6 +278,9 @@ async fn consumer_heartbeat(
 
 /// How long the end of a fetch session may take: the broker forgets it in any case, only later.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// The version of OffsetForLeaderEpoch that a consumer may ask in: for those before, brokers want the right
+/// to act for the cluster, and refuse whoever has only the right to read.
+const EPOCH_ENDS_FROM: i16 = 3;
 /// The version of ConsumerGroupHeartbeat that brought expressions.
 const REGEX_FROM: i16 = 1;
 
@@ -318,4 +322,9 @@ async fn ask_within<R: Request>(
 fn versions<R: Request>(by_name: bool) -> VersionRange {
     let max = if by_name { R::VERSIONS.max.min(9) } else { R::VERSIONS.max };
     VersionRange::new(R::VERSIONS.min, max)
+}
+
+/// Returns the versions of a request from this one on.
+fn since<R: Request>(min: i16) -> VersionRange {
+    VersionRange::new(min, R::VERSIONS.max)
 }

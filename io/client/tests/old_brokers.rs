@@ -1,0 +1,58 @@
+//! What a client does with a broker that lacks what the client would like to ask.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kohort::consumer::{Consumer, ConsumerBuilder, TopicPartition};
+use kohort_protocol::messages::offset_fetch::{
+    OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use kohort_protocol::{ApiKey, frame};
+use support::OldBroker;
+
+/// How long a state may take to come about before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn consumer(broker: &OldBroker) -> ConsumerBuilder {
+    Consumer::builder().bootstrap_servers(&broker.servers()).group_id("g")
+}
+
+#[tokio::test]
+async fn a_position_is_not_validated_by_a_broker_that_wants_more_than_the_right_to_read() {
+    // Others of its cluster may tell epochs. In version 2 the question where one ended needs the right to
+    // act for the cluster.
+    let apis = [
+        (ApiKey::OffsetForLeaderEpoch, 2),
+        (ApiKey::ListOffsets, 5),
+        (ApiKey::Fetch, 10),
+        (ApiKey::OffsetFetch, 5),
+    ];
+    let broker = OldBroker::start(
+        9,
+        &apis,
+        Arc::new(|api, version, id, _| {
+            let partition = OffsetFetchResponsePartition {
+                committed_offset: 42,
+                committed_leader_epoch: 5,
+                ..Default::default()
+            };
+            let topic =
+                OffsetFetchResponseTopic { name: "t".to_owned(), partitions: vec![partition] };
+            let answer = OffsetFetchResponse { topics: vec![topic], ..Default::default() };
+            (api == ApiKey::OffsetFetch)
+                .then(|| frame::encode_response(&answer, version, id).unwrap())
+        }),
+    );
+    let consumer = consumer(&broker).build().unwrap();
+    consumer.assign([TopicPartition::new("t", 0)]).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !broker.has_seen(ApiKey::Fetch) {
+        assert!(Instant::now() < deadline, "{:?}: {:?}", broker.seen(), consumer.health().await);
+        let _ = consumer.poll(Duration::from_millis(50)).await;
+    }
+    assert!(!broker.has_seen(ApiKey::OffsetForLeaderEpoch), "{:?}", broker.seen());
+    drop(consumer);
+}
