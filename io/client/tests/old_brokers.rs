@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kohort::consumer::{Consumer, ConsumerBuilder, TopicPartition};
+use kohort::consumer::{Consumer, ConsumerBuilder, MembershipError, PollError, TopicPartition};
 use kohort_protocol::messages::offset_fetch::{
     OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
@@ -18,6 +18,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn consumer(broker: &OldBroker) -> ConsumerBuilder {
     Consumer::builder().bootstrap_servers(&broker.servers()).group_id("g")
+}
+
+#[tokio::test]
+async fn a_static_member_is_told_that_the_broker_knows_none_and_does_not_join() {
+    // As Kafka 2.2 is: it would leave the name out and take the member for a dynamic one.
+    let apis = [
+        (ApiKey::JoinGroup, 4),
+        (ApiKey::SyncGroup, 2),
+        (ApiKey::Heartbeat, 2),
+        (ApiKey::LeaveGroup, 2),
+        (ApiKey::OffsetCommit, 6),
+        (ApiKey::OffsetFetch, 5),
+    ];
+    let broker = OldBroker::start(7, &apis, Arc::new(|_, _, _, _| None));
+    let consumer = consumer(&broker).set("group.instance.id", "i").build().unwrap();
+    consumer.subscribe(["t"]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let told = loop {
+        assert!(Instant::now() < deadline, "{:?}", broker.seen());
+        if let Err(told) = consumer.poll(Duration::from_millis(100)).await {
+            break told;
+        }
+    };
+    let PollError::Group(why @ MembershipError::InstanceIdUnsupported { .. }) = &told else {
+        panic!("{told:?}");
+    };
+    assert!(why.is_final() && told.to_string().contains("group.instance.id"), "{told}");
+    assert!(consumer.close(PATIENCE).await);
+    let asked = |api: &ApiKey| broker.has_seen(*api);
+    assert!(![ApiKey::JoinGroup, ApiKey::LeaveGroup].iter().any(asked), "{:?}", broker.seen());
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use coordinator::Coordinator;
 pub use either::Membership;
 pub use types::{
     GroupAction, GroupIdentity, GroupProtocol, GroupRequest, GroupResponse, LostReason,
-    MembershipConfig, MembershipError,
+    MembershipConfig, MembershipError, STATIC_MEMBERS_FROM,
 };
 
 /// See the [module](self).

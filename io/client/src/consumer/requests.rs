@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use kohort_client_core::consumer::RequestId;
 use kohort_client_core::consumer::fetcher::FetchPlan;
-use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse};
+use kohort_client_core::consumer::membership::{GroupRequest, GroupResponse, STATIC_MEMBERS_FROM};
 use kohort_client_core::metadata::Broker;
 use kohort_protocol::messages::api_versions::ApiVersionsRequest;
 use kohort_protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 use kohort_protocol::messages::fetch::{FetchRequest, FetchResponse};
-use kohort_protocol::messages::join_group::JoinGroupResponseMember;
+use kohort_protocol::messages::join_group::{
+    JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember,
+};
 use kohort_protocol::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use kohort_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
 use kohort_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
@@ -91,9 +93,9 @@ impl Requests {
         self.reply_with(async move {
             let parked = Purpose::Coordinator;
             let answer = match request {
-                GroupRequest::Join(join) => ask(&cluster, coordinator, parked, &join, patient)
-                    .await
-                    .map(GroupResponse::Join),
+                GroupRequest::Join(request) => {
+                    join(&cluster, coordinator, &request, patient).await.map(GroupResponse::Join)
+                }
                 GroupRequest::Sync(sync) => ask(&cluster, coordinator, parked, &sync, patient)
                     .await
                     .map(GroupResponse::Sync),
@@ -246,6 +248,32 @@ impl Drop for Replies {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _ = self.0.send(Reply::Panicked);
+        }
+    }
+}
+
+/// Joins a classic group. A broker without static members refuses one as it were: what it does not know is
+/// left out of its request, and it would take the member for a dynamic one.
+async fn join(
+    cluster: &Cluster,
+    coordinator: Option<Broker>,
+    request: &JoinGroupRequest,
+    timeout: Duration,
+) -> Option<JoinGroupResponse> {
+    let connection = cluster.connection_to(&coordinator?, Purpose::Coordinator).await.ok()?;
+    let is_static = request.group_instance_id.is_some();
+    match connection.version::<JoinGroupRequest>() {
+        Ok(version) if is_static && version < STATIC_MEMBERS_FROM => Some(JoinGroupResponse {
+            error_code: ErrorCode::UNSUPPORTED_VERSION,
+            ..JoinGroupResponse::default()
+        }),
+        Ok(version) => {
+            let answer = connection.send_at(version, request, timeout).await;
+            answer.inspect_err(|error| tracing::debug!(%error, "no answer to a join")).ok()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no join");
+            None
         }
     }
 }

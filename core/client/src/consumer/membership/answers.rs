@@ -10,7 +10,7 @@ use kohort_protocol::messages::sync_group::{
 
 use super::{
     After, ClassicMembership, GroupAction, GroupRequest, Heartbeat, LostReason, MembershipError,
-    NO_GENERATION, PROTOCOL_TYPE, State,
+    NO_GENERATION, PROTOCOL_TYPE, STATIC_MEMBERS_FROM, State,
 };
 use crate::consumer::group_protocol::{decode_assignment, tell};
 use crate::consumer::types::{RequestId, Timestamp};
@@ -187,6 +187,14 @@ impl ClassicMembership {
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 self.state = State::Ready;
                 self.retry_at = now;
+            }
+            ErrorCode::UNSUPPORTED_VERSION if self.config.group_instance_id.is_some() => {
+                let error = MembershipError::InstanceIdUnsupported {
+                    group_id: self.config.group_id.clone(),
+                    instance_id: self.config.group_instance_id.clone().unwrap_or_default(),
+                    needed: STATIC_MEMBERS_FROM,
+                };
+                self.fail(now, error, actions);
             }
             code if code.is_retriable() => self.retry_join(now, reason),
             code => {

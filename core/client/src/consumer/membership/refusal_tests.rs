@@ -120,3 +120,30 @@ fn whoever_is_refused_while_it_leaves_has_left() {
     assert_eq!(actions.last(), Some(&GroupAction::Left), "{actions:?}");
     assert_eq!((member.is_idle(), member.handle_timeout(60_000)), (true, Vec::new()));
 }
+
+#[test]
+fn a_static_member_without_a_coordinator_for_it_is_told_what_it_needs_and_joins_no_more() {
+    let config = config(Box::new(kohort_assignor::RangeAssignor));
+    let named = MembershipConfig { group_instance_id: Some("i".to_owned()), ..config };
+    let mut member = ClassicMembership::new(named);
+    let join = start(&mut member, 0);
+    let unsupported = join_error(ErrorCode::UNSUPPORTED_VERSION);
+    let error = MembershipError::InstanceIdUnsupported {
+        group_id: "g".to_owned(),
+        instance_id: "i".to_owned(),
+        needed: 5,
+    };
+    assert!(error.is_final());
+    assert_eq!(
+        error.to_string(),
+        "instance `i` cannot join group `g`: group.instance.id needs brokers of Kafka 2.3 or later (JoinGroup version 5)"
+    );
+    let actions = member.handle_response(0, join, unsupported.clone());
+    assert_eq!(actions, [GroupAction::Failed(error.clone())]);
+    assert_eq!((member.refusal(), member.poll_timeout()), (Some(&error), None));
+    // Of a dynamic member it is what the coordinator says of it, like anything else.
+    let mut member = eager();
+    let join = start(&mut member, 0);
+    let actions = member.handle_response(0, join, unsupported);
+    assert_eq!(actions, [refused(ErrorCode::UNSUPPORTED_VERSION)]);
+}

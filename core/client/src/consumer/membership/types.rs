@@ -80,7 +80,9 @@ const SLACK_MS: i64 = 1_000;
 /// A request to the group's coordinator.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupRequest {
-    /// Joins the group; parked by the coordinator until all members have joined.
+    /// Joins the group; parked by the coordinator until all members have joined. A static member needs a
+    /// coordinator with version [`STATIC_MEMBERS_FROM`]: one without it counts as one that answers
+    /// `UNSUPPORTED_VERSION`, as newer ones do that are told to speak to their peers as an older one.
     Join(JoinGroupRequest),
     /// Asks for this generation's assignment; the leader brings it along.
     Sync(SyncGroupRequest),
@@ -142,6 +144,19 @@ pub enum MembershipError {
         /// The instance both processes claim.
         instance_id: String,
     },
+    /// The coordinator does not know static members. One that joined it by another name could not be told from
+    /// a dynamic one, and would stay in the group for a session after it has gone.
+    #[error(
+        "instance `{instance_id}` cannot join group `{group_id}`: group.instance.id needs brokers of Kafka 2.3 or later (JoinGroup version {needed})"
+    )]
+    InstanceIdUnsupported {
+        /// The group.
+        group_id: String,
+        /// The instance's name.
+        instance_id: String,
+        /// The version of JoinGroup that brought static members.
+        needed: i16,
+    },
     /// The coordinator refused the member.
     #[error("group `{group_id}` refused this member: {code}")]
     Refused {
@@ -170,10 +185,10 @@ pub enum MembershipError {
 
 impl MembershipError {
     /// Whether the membership ended with it. Another process has a fenced instance's name, and joining again
-    /// would throw that one out; the others are about what the application asked for.
+    /// would throw that one out; the others are about what the application asked for, which it can take back.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::InstanceFenced { .. } => true,
+            Self::InstanceFenced { .. } | Self::InstanceIdUnsupported { .. } => true,
             Self::Refused { code, .. } => FINAL.contains(code),
             Self::BadAssignment { .. } | Self::Assignor { .. } => false,
         }
@@ -186,6 +201,10 @@ const FINAL: [ErrorCode; 3] = [
     ErrorCode::INVALID_REQUEST,
     ErrorCode::INVALID_REGULAR_EXPRESSION,
 ];
+
+/// The version of JoinGroup that brought static members (KIP-345), to Kafka 2.3. The same release brought them
+/// to SyncGroup, Heartbeat, LeaveGroup and OffsetCommit, which are asked of the broker that was joined.
+pub const STATIC_MEMBERS_FROM: i16 = 5;
 
 /// What the shell, or the machine around this one, has to do.
 #[derive(Debug, Clone, PartialEq)]
