@@ -6,11 +6,16 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kohort::cluster::ClusterError;
 use kohort::consumer::{Consumer, ConsumerBuilder, MembershipError, PollError, TopicPartition};
+use kohort::producer::{Producer, ProducerRecord, SendError};
 use kohort_protocol::messages::offset_fetch::{
     OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
-use kohort_protocol::{ApiKey, frame};
+use kohort_protocol::messages::produce::{
+    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use kohort_protocol::{ApiKey, ErrorCode, frame};
 use support::OldBroker;
 
 /// How long a state may take to come about before the test fails.
@@ -85,4 +90,48 @@ async fn a_position_is_not_validated_by_a_broker_that_wants_more_than_the_right_
     }
     assert!(!broker.has_seen(ApiKey::OffsetForLeaderEpoch), "{:?}", broker.seen());
     drop(consumer);
+}
+
+#[tokio::test]
+async fn a_send_that_times_out_tells_what_the_leader_kept_answering() {
+    let broker = OldBroker::start(
+        9,
+        &[(ApiKey::Produce, 8)],
+        Arc::new(|_, version, id, _| {
+            let partition = PartitionProduceResponse {
+                error_code: ErrorCode::NOT_ENOUGH_REPLICAS,
+                error_message: Some("one is not two".to_owned()),
+                ..Default::default()
+            };
+            let topic = TopicProduceResponse {
+                name: "t".to_owned(),
+                partition_responses: vec![partition],
+                ..Default::default()
+            };
+            let answer = ProduceResponse { responses: vec![topic], ..Default::default() };
+            Some(frame::encode_response(&answer, version, id).unwrap())
+        }),
+    );
+    let producer = Producer::builder()
+        .set("bootstrap.servers", &broker.servers())
+        .set("enable.idempotence", "false")
+        .set("request.timeout.ms", "500")
+        .set("delivery.timeout.ms", "700")
+        .build()
+        .unwrap();
+    let first = producer.send(ProducerRecord::to("t").value("x")).await.unwrap();
+    // Behind it, and never sent.
+    let second = producer.send(ProducerRecord::to("t").value("y")).await.unwrap();
+    for delivery in [first, second] {
+        let error = delivery.await.unwrap_err();
+        let SendError::Timeout { cause: Some(cause), .. } = &error else { panic!("{error}") };
+        let ClusterError::Refused { code: ErrorCode::NOT_ENOUGH_REPLICAS, .. } = **cause else {
+            panic!("{cause}");
+        };
+        assert_eq!(
+            error.to_string(),
+            "`t-0` was not written within 700ms (`delivery.timeout.ms`): \
+         the last answer of its leader: NOT_ENOUGH_REPLICAS (one is not two)"
+        );
+    }
 }

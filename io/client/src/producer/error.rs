@@ -96,7 +96,8 @@ pub enum SendError {
         partition: i32,
         /// The time it had.
         waited: Duration,
-        /// Why no server can be reached, if none can.
+        /// Why no server can be reached, if none can; else what the last attempt for its partition met in
+        /// the time it had: [`ClusterError::Refused`] with the leader's code and words, if it answered.
         cause: Option<Arc<ClusterError>>,
     },
     /// The connection was lost and no retries were left. The record may have been written or not.

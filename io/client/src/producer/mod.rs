@@ -26,6 +26,7 @@
 //!
 //! Left out: transactions.
 
+mod attempts;
 mod builder;
 mod deliveries;
 mod delivery;

@@ -24,6 +24,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::attempts::Attempts;
 use super::delivery::{Completion, Words};
 use super::requests::{
     SentBatch, ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
@@ -55,6 +56,7 @@ pub(super) struct Sender {
     identifying: bool,
     /// Records refused for their size, by topic, until it is known what the topic takes.
     too_large: BTreeMap<Arc<str>, Vec<(Arc<Completion>, usize)>>,
+    attempts: Attempts,
     views: watch::Receiver<Arc<kohort_client_core::metadata::MetadataView>>,
 }
 
@@ -82,6 +84,7 @@ impl Sender {
             connecting: BTreeSet::new(),
             identifying: false,
             too_large: BTreeMap::new(),
+            attempts: Attempts::default(),
             views,
         }
     }
@@ -151,9 +154,12 @@ impl Sender {
             self.shared.caught_up.notify_waiters();
         }
         if !polled.expired.is_empty() {
-            let words = Words::because(cluster.trouble());
+            let trouble = cluster.trouble().map(Arc::new);
+            let waited = clock::ms(self.shared.config.time_to_deliver());
+            self.attempts.forget_before(clock::now_ms().saturating_sub(waited));
             for (completion, failure) in polled.expired {
-                completion.fail(failure, words.clone(), &self.shared.config);
+                let cause = trouble.clone().or_else(|| self.attempts.met(&completion));
+                completion.fail(failure, Words { message: None, cause }, &self.shared.config);
             }
             self.shared.released();
         }
@@ -331,6 +337,7 @@ impl Sender {
         let held = {
             let State { accumulator, .. } = &mut *self.shared.state.lock();
             for (batch, answer) in written {
+                self.attempts.succeeded(&batch);
                 let completion = accumulator.complete(&batch.topic, batch.partition, batch.id);
                 completed.extend(completion.zip(answer));
                 if !batch.bytes.is_unique() {
@@ -381,6 +388,7 @@ impl Sender {
         match verdict {
             Verdict::Retry { metadata } => {
                 tracing::debug!(topic = %batch.topic, batch.partition, ?failure, "will retry");
+                self.attempts.failed(clock::now_ms(), batch, answer, words);
                 metadata
             }
             Verdict::Duplicate(completion) => {
