@@ -51,6 +51,12 @@ impl EpochCache {
         after.checked_sub(1).map(|at| self.entries[at].epoch)
     }
 
+    /// Returns the greatest epoch that a record at `offset` can have. Below the first offset that is known
+    /// it is that one's: epochs never fall. Nothing if no epoch is known.
+    pub fn greatest_until(&self, offset: i64) -> Option<i32> {
+        self.epoch_of(offset).or_else(|| self.entries.first().map(|entry| entry.epoch))
+    }
+
     /// Answers OffsetForLeaderEpoch: the largest epoch not above `requested`, and the offset after
     /// its last record. `current` is the epoch of the leader now and `log_end` the end of its log.
     pub fn end_offset(&self, requested: i32, current: i32, log_end: i64) -> Option<(i32, i64)> {
@@ -137,6 +143,13 @@ mod tests {
         assert_eq!(cache().epoch_of(9), Some(0));
         assert_eq!(cache().epoch_of(10), Some(2));
         assert_eq!(EpochCache::default().epoch_of(0), None);
+        let mut cut = cache();
+        cut.truncate_front(15);
+        assert_eq!((cut.greatest_until(3), cut.greatest_until(19)), (Some(2), Some(2)));
+        assert_eq!(
+            (cut.greatest_until(20), EpochCache::default().greatest_until(0)),
+            (Some(3), None)
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! * [`validator`]: what a broker accepts of a Produce request, and what it rewrites.
 //! * [`producer_state`]: idempotence: sequences, epochs, duplicates answered with the old offset.
+//! * [`batch_order`]: which batches of a segment are not where they belong.
 //! * [`epoch_cache`]: which leader epoch began where (KIP-101, KIP-320).
 //! * [`sparse_index`]: from an offset or a time to a place in a segment.
 //! * [`roll`]: when a segment is full.
@@ -15,6 +16,7 @@
 //! `io/storage` carries the decisions out. Left out until they are needed: the transaction index and
 //! the last stable offset.
 
+pub mod batch_order;
 pub mod cleaner;
 pub mod config;
 pub mod epoch_cache;
