@@ -39,6 +39,13 @@ pub struct Repaired {
     pub metadata: MetadataReport,
 }
 
+impl Repaired {
+    /// Tells whether there was nothing to mend.
+    pub fn is_nothing(&self) -> bool {
+        self.log.is_nothing() && self.metadata == MetadataReport::default()
+    }
+}
+
 /// Reads everything in a folder and reports what is damaged, and whether a broker could start on it.
 /// Changes nothing.
 pub fn verify(folder: &Path) -> Result<VerifyReport, OpenError> {

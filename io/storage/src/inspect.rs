@@ -3,42 +3,24 @@
 //! be running, since what it is writing would look like damage.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef, batches};
+use kohort_protocol::records::{BatchRef, batches};
 
-use crate::checkpoint::{Checkpoint, decode};
-use crate::disk::{DirLock, Disk, LockError, read_file};
+use crate::disk::{Disk, read_file};
 use crate::error::{OpenError, io_at};
-use crate::lost_end::{self, lost_end};
-use crate::names::{CHECKPOINT_FILE, LOCK, PARTITIONS, WAL};
+use crate::mend::{Mend, Surveyed};
+use crate::names::{CHECKPOINT_FILE, PARTITIONS, WAL};
+use crate::offline::{UNLOCKED, load_checkpoint, lock_to_read};
 use crate::partition_log::{PartitionId, Restored, dir_name};
-use crate::recovery::lock_folder;
 use crate::segment::records_path;
 use crate::strays::list_strays;
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
 use crate::wal::frame::FRAME_HEADER;
-use crate::wal::reader::{ReadFrame, find_files, read_log};
-
-/// Something that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file.
-    pub path: PathBuf,
-    /// Where in it.
-    pub position: u64,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.path.display(), self.position, self.reason)
-    }
-}
+use crate::wal::reader::{find_files, read_log};
+use crate::walk::{Problem, walk_segment};
 
 /// What looking through a folder found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,88 +42,21 @@ pub struct VerifyReport {
     pub unlocked: bool,
 }
 
-/// Reads everything in a folder and reports what is damaged. Changes nothing.
+/// Reads everything in a folder and reports what is damaged: what [`repair`](crate::repair()) takes out.
+/// Changes nothing.
 pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<VerifyReport, OpenError> {
     let lock = lock_to_read(&**disk, folder)?;
     let set_aside = list_strays(&**disk, folder).unwrap_or_default();
-    let mut report =
-        VerifyReport { unlocked: lock.is_none(), set_aside, ..VerifyReport::default() };
-    let checkpoint = match load_checkpoint(&**disk, folder)? {
-        Ok(checkpoint) => checkpoint,
-        Err(problem) => {
-            report.problems.push(problem);
-            return Ok(report);
-        }
-    };
-    report.partitions = checkpoint.partitions.len();
-    for (id, restored) in &checkpoint.partitions {
-        let problems_before = report.problems.len();
-        let dir = folder.join(PARTITIONS).join(dir_name(id));
-        let mut sound_end = None;
-        for (&base, meta) in &restored.state.segments {
-            let path = records_path(&dir, meta.name(base));
-            let content = match read_file(&**disk, &path) {
-                Ok(content) => content,
-                Err(error) => {
-                    let reason = format!("the segment is gone: {error}");
-                    report.problems.push(Problem { path, position: 0, reason });
-                    continue;
-                }
-            };
-            let segment = walk_segment(&path, &content, base, Some(meta.bytes));
-            sound_end = segment.batches.last().map(|(_, last)| last.next_offset()).or(sound_end);
-            report.batches += segment.batches.len() as u64;
-            report.problems.extend(segment.problems);
-        }
-        if let Some(lost) = lost_end(restored, sound_end)
-            && report.problems.len() == problems_before
-        {
-            let reason = lost_end::describe(lost);
-            report.problems.push(Problem { path: dir, position: 0, reason });
-        }
-    }
-    let wal = folder.join(WAL);
-    let head = checkpoint.head;
-    let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
-    let end = read_log::<OpenError>(&**disk, &files, head.salt, head.wal, |frame| {
-        report.problems.extend(bad_entry(&frame));
-        Ok(())
-    })?;
-    match end {
-        None => {
-            let reason = format!("the log's file number {} is missing", head.wal.file_number);
-            report.problems.push(Problem { path: wal, position: 0, reason });
-        }
-        Some(end) => {
-            report.commits = end.frames;
-            report.torn = end.torn && end.later.is_none() && end.shortened.is_none();
-            if let Some((path, position, reason)) = end.shortened {
-                report.problems.push(Problem { path, position, reason });
-            }
-            if let Some(later) = end.later.filter(|_| end.synced) {
-                report.problems.push(Problem {
-                    path: end.path,
-                    position: end.next.position,
-                    reason: format!(
-                        "commit {} is missing or damaged, commit {} is intact",
-                        end.next.sequence, later.sequence
-                    ),
-                });
-            }
-        }
-    }
-    Ok(report)
-}
-
-/// Looks for an entry that makes no sense although its commit's checksum is right.
-fn bad_entry(frame: &ReadFrame<'_>) -> Option<Problem> {
-    let end = FRAME_HEADER + frame.header.payload;
-    let bad =
-        for_each_entry::<BadEntry>(frame.bytes, FRAME_HEADER, end, |_| Ok(())).err()?.position;
-    Some(Problem {
-        path: frame.path.to_owned(),
-        position: frame.position + bad as u64,
-        reason: "an entry makes no sense".to_owned(),
+    let mut look = Mend::look(&**disk, folder);
+    let Surveyed { partitions, log, .. } = look.survey()?;
+    Ok(VerifyReport {
+        problems: look.problems,
+        partitions: partitions.len(),
+        batches: look.batches,
+        commits: log.frames.len() as u64,
+        torn: log.torn,
+        set_aside,
+        unlocked: lock.is_none(),
     })
 }
 
@@ -165,7 +80,7 @@ pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<
     )
     .map_err(&at)?;
     for (id, restored) in &checkpoint.partitions {
-        dump_partition(&**disk, folder, id, restored, out)?;
+        dump_partition(&**disk, folder, (id, restored), head.leader_epoch, out)?;
     }
     let wal = folder.join(WAL);
     let files = find_files(&**disk, &wal, Some(head.salt)).map_err(io_at(&wal))?;
@@ -195,8 +110,8 @@ pub fn dump(disk: &Arc<dyn Disk>, folder: &Path, out: &mut dyn Write) -> Result<
 fn dump_partition(
     disk: &dyn Disk,
     folder: &Path,
-    id: &PartitionId,
-    restored: &Restored,
+    (id, restored): (&PartitionId, &Restored),
+    leader_epoch: i32,
     out: &mut dyn Write,
 ) -> Result<(), OpenError> {
     let at = io_at(folder);
@@ -215,7 +130,8 @@ fn dump_partition(
         let path = records_path(&dir, meta.name(base));
         writeln!(out, "  {}: {} bytes", path.display(), meta.bytes).map_err(&at)?;
         let Ok(content) = read_file(disk, &path) else { continue };
-        let segment = walk_segment(&path, &content, base, Some(meta.bytes));
+        let limits = restored.limits(base, leader_epoch);
+        let segment = walk_segment(&path, &content, Some(meta.bytes), &limits);
         for (position, header) in &segment.batches {
             writeln!(
                 out,
@@ -276,8 +192,9 @@ pub fn read_topic(
         for (&base, meta) in &restored.state.segments {
             let path = records_path(&dir, meta.name(base));
             let Ok(content) = read_file(&**disk, &path) else { continue };
-            for (position, header) in walk_segment(&path, &content, base, Some(meta.bytes)).batches
-            {
+            let limits = restored.limits(base, checkpoint.head.leader_epoch);
+            let walked = walk_segment(&path, &content, Some(meta.bytes), &limits);
+            for (position, header) in walked.batches {
                 if header.next_offset() > restored.log_start
                     && let Ok(batch) = BatchRef::parse(&content[position..])
                 {
@@ -335,117 +252,4 @@ impl From<BadEntry> for LogError {
     fn from(_: BadEntry) -> LogError {
         LogError::BadEntry
     }
-}
-
-/// What is said where a folder can only be read.
-const UNLOCKED: &str =
-    "the folder cannot be written to, so it is not locked: no broker must be running on it";
-
-/// Takes the lock of a folder that holds a log. One that does not exist is not made.
-pub(crate) fn lock_existing(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn DirLock>, OpenError> {
-    check_is_log(disk, folder)?;
-    lock_folder(disk, folder)
-}
-
-/// Does the same for who changes nothing, also where nothing can be changed. Returns nothing if there
-/// is no lock to be had.
-fn lock_to_read(disk: &dyn Disk, folder: &Path) -> Result<Option<Box<dyn DirLock>>, OpenError> {
-    check_is_log(disk, folder)?;
-    match lock_folder(disk, folder) {
-        Err(OpenError::Io { source, .. })
-            if matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-            ) => {}
-        locked => return locked.map(Some),
-    }
-    match disk.lock_shared(&folder.join(LOCK)) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held { owner }) => Err(OpenError::Locked { path: folder.to_owned(), owner }),
-        Err(LockError::Io(_)) => Ok(None),
-    }
-}
-
-fn check_is_log(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
-    let names = disk.list(folder).map_err(io_at(folder))?;
-    if !names.iter().any(|name| [CHECKPOINT_FILE, WAL, PARTITIONS].contains(&name.as_str())) {
-        let reason = format!("there is no file `{CHECKPOINT_FILE}`");
-        return Err(OpenError::NotALog { path: folder.to_owned(), reason });
-    }
-    Ok(())
-}
-
-/// The batches of a segment, and what lies between them.
-pub(crate) struct WalkedSegment {
-    pub(crate) batches: Vec<(usize, BatchHeader)>,
-    pub(crate) problems: Vec<Problem>,
-}
-
-/// Walks over a segment. `known` is how long it must be; without that it ends where nothing sound
-/// follows.
-pub(crate) fn walk_segment(
-    path: &Path,
-    content: &[u8],
-    base: i64,
-    known: Option<u32>,
-) -> WalkedSegment {
-    let mut walked = WalkedSegment { batches: Vec::new(), problems: Vec::new() };
-    let mut problem = |position: usize, reason: String| {
-        walked.problems.push(Problem { path: path.to_owned(), position: position as u64, reason });
-    };
-    let end = known.map_or(content.len(), |bytes| bytes as usize);
-    if content.len() < end {
-        problem(content.len(), format!("the segment must have {end} bytes"));
-    }
-    let content = &content[..end.min(content.len())];
-    let mut at = 0;
-    let mut next_offset = base;
-    while at < content.len() {
-        match sound_batch(&content[at..], next_offset) {
-            Ok(header) => {
-                walked.batches.push((at, header));
-                next_offset = header.next_offset();
-                at += header.size_in_bytes();
-            }
-            Err(reason) => {
-                let found =
-                    (at + 1..content.len().saturating_sub(BATCH_HEADER_BYTES)).find(|&later| {
-                        // The format's number, before anything dearer.
-                        content[later + 16] == 2
-                            && sound_batch(&content[later..], next_offset).is_ok()
-                    });
-                if found.is_some() || known.is_some() {
-                    problem(at, reason);
-                }
-                at = found.unwrap_or(content.len());
-            }
-        }
-    }
-    walked
-}
-
-fn sound_batch(bytes: &[u8], next_offset: i64) -> Result<BatchHeader, String> {
-    let batch = BatchRef::parse(bytes).map_err(|error| error.to_string())?;
-    let header = *batch.header();
-    if header.base_offset < next_offset || header.base_offset - next_offset > i64::from(i32::MAX) {
-        return Err(format!("offset {} where {next_offset} follows", header.base_offset));
-    }
-    batch.verify_crc().map_err(|error| error.to_string())?;
-    Ok(header)
-}
-
-/// Returns a folder's checkpoint, or what is wrong with it. Fails if it is of another version.
-pub(crate) fn load_checkpoint(
-    disk: &dyn Disk,
-    folder: &Path,
-) -> Result<Result<Checkpoint, Problem>, OpenError> {
-    let path = folder.join(CHECKPOINT_FILE);
-    let reason = match read_file(disk, &path) {
-        Err(error) => error.to_string(),
-        Ok(content) => match decode(&content) {
-            Ok(checkpoint) => return Ok(Ok(checkpoint)),
-            Err(bad) => bad.reason(&path)?,
-        },
-    };
-    Ok(Err(Problem { path, position: 0, reason }))
 }

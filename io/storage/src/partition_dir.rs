@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kohort_protocol::Uuid;
+
 use crate::broken::named;
 use crate::disk::{DiskFile, OpenMode};
 use crate::failure::FlushError;
@@ -30,4 +32,16 @@ pub(crate) fn create_dir(
 pub(crate) fn partition_file(id: &PartitionId) -> String {
     let PartitionId { topic, index, topic_id } = id;
     format!("kohort-partition 1\ntopic {topic}\nindex {index}\ntopic-id {topic_id}\n")
+}
+
+/// Reads such a file.
+pub(crate) fn parse_partition_file(content: &str) -> Option<PartitionId> {
+    let mut lines = content.lines();
+    if lines.next()? != "kohort-partition 1" {
+        return None;
+    }
+    let topic: &str = lines.next()?.strip_prefix("topic ")?;
+    let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
+    let topic_id: Uuid = lines.next()?.strip_prefix("topic-id ")?.parse().ok()?;
+    Some(PartitionId { topic_id, topic: Arc::from(topic), index })
 }

@@ -566,7 +566,7 @@ pub(crate) struct ReplayGap {
 }
 
 /// Returns the bytes of a batch that lie outside its checksum.
-fn batch_head(header: &BatchHeader) -> [u8; BATCH_HEAD] {
+pub(crate) fn batch_head(header: &BatchHeader) -> [u8; BATCH_HEAD] {
     let mut head = [0; BATCH_HEAD];
     head[0..8].copy_from_slice(&header.base_offset.to_be_bytes());
     head[8..12].copy_from_slice(&header.batch_length.to_be_bytes());

@@ -75,7 +75,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Repair { folder, yes: true } => {
             let report = data_folder::repair(&folder.data)?;
-            print(&repaired(&folder.data, &report))?;
+            if report.is_nothing() {
+                eprintln!("there is nothing to repair");
+            } else {
+                print(&repaired(&folder.data, &report))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,0 +1,176 @@
+//! First offsets and leader epochs lie outside a batch's checksum. What is wrong with them is found all
+//! the same, told of the batch that is wrong, and mended; and looking tells what mending takes out.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kohort_storage::{Disk, LogDir, PartitionConfig, PartitionLog, Problem, repair, verify};
+use support::folder::{Folder, append_alone, partition};
+use support::{append, batch, id, read_all};
+
+/// Where in a batch its first offset ends, and its leader epoch.
+const OFFSET: usize = 7;
+const EPOCH: usize = 15;
+
+/// A folder with the records `v0` to `v3` in one segment of partition 0, each in a batch of its own, and
+/// what to read them by.
+fn with_four_batches() -> (Folder, PathBuf, usize) {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = whole(&dir);
+    for number in 0..4 {
+        let (_, done) = append(&log, batch(&[format!("v{number}").as_bytes()])).unwrap();
+        dir.step_commit();
+        done.try_recv().unwrap().unwrap();
+    }
+    folder.close(dir);
+    let segment = folder.partition_dir(0).join("00000000000000000000.log");
+    (folder, segment, batch(&[b"v0"]).len())
+}
+
+/// Partition 0 with all in one segment.
+fn whole(dir: &LogDir) -> Arc<PartitionLog> {
+    dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap()
+}
+
+fn values(log: &PartitionLog) -> Vec<(i64, String)> {
+    let text = |(offset, value)| (offset, String::from_utf8(value).unwrap());
+    read_all(log, 0, 10_000).into_iter().map(text).collect()
+}
+
+fn problems(folder: &Folder) -> Vec<Problem> {
+    verify(&folder.disk(), &folder.config.path).unwrap().problems
+}
+
+#[test]
+fn batch_with_a_wrong_first_offset_or_epoch_is_named_and_mended_without_loss() {
+    type Case = (usize, usize, u8, &'static str);
+    let cases: [Case; 7] = [
+        (1, OFFSET, 2, "offset 3 where 1 follows"),
+        (3, OFFSET, 4, "offset 7 where 3 follows"),
+        (3, OFFSET, 2, "offset 1 where 3 follows"),
+        (0, OFFSET, 1, "offset 1 where 0 follows"),
+        (2, 0, 128, "offset -9223372036854775806 where 2 follows"),
+        (1, EPOCH, 4, "leader epoch 4 where 0 was in force"),
+        (3, EPOCH - 3, 128, "leader epoch -2147483648 where 0 was in force"),
+    ];
+    for (number, byte, bit, reason) in cases {
+        let (folder, segment, size) = with_four_batches();
+        folder.disk.damage(&segment, |bytes| bytes[number * size + byte] ^= bit);
+        let position = (number * size) as u64;
+        let expected = Problem { path: segment, position, reason: reason.to_owned() };
+        assert_eq!(problems(&folder), [expected], "{reason}");
+        repair(&folder.disk(), &folder.config).unwrap();
+        assert_eq!(problems(&folder), [], "{reason}");
+        let dir = folder.open().unwrap();
+        let log = whole(&dir);
+        let all = [0, 1, 2, 3].map(|offset| (offset, format!("v{offset}")));
+        assert_eq!(values(&log), all, "{reason}");
+        assert_eq!(log.epoch_of(3), 0);
+        append_alone(&dir, &log);
+        assert_eq!(log.high_watermark(), 5);
+    }
+}
+
+#[test]
+fn wrong_first_offset_without_a_checkpoint_costs_no_other_batch() {
+    let (folder, segment, size) = with_four_batches();
+    folder.disk.damage(&segment, |bytes| bytes[size + OFFSET] ^= 2);
+    folder.disk.damage(Path::new("/data/checkpoint"), |bytes| bytes[60] ^= 1);
+    assert_eq!(problems(&folder).len(), 2);
+    repair(&folder.disk(), &folder.config).unwrap();
+    let dir = folder.open().unwrap();
+    let all = [0, 1, 2, 3].map(|offset| (offset, format!("v{offset}")));
+    assert_eq!(values(&whole(&dir)), all);
+}
+
+/// Damage, and what it is done to: the folder, a segment of two batches in partition 0, the folder of
+/// partition 1.
+type Damage = fn(&Folder, &Path, &Path);
+
+#[test]
+fn looking_tells_exactly_what_mending_takes_out() {
+    const CHECKPOINT: &str = "/data/checkpoint";
+    let cases: [(&str, usize, Damage); 12] = [
+        ("nothing", 0, |_, _, _| {}),
+        ("checkpoint", 1, |folder, _, _| {
+            folder.disk.damage(Path::new(CHECKPOINT), |bytes| bytes[60] ^= 1);
+        }),
+        ("no checkpoint", 1, |folder, _, _| {
+            folder.disk.remove_file(Path::new(CHECKPOINT)).unwrap();
+        }),
+        ("segment", 1, |folder, segment, _| folder.disk.damage(segment, |b| b[100] ^= 1)),
+        ("checkpoint and segment", 2, |folder, segment, _| {
+            folder.disk.damage(Path::new(CHECKPOINT), |bytes| bytes[60] ^= 1);
+            folder.disk.damage(segment, |bytes| bytes[100] ^= 1);
+        }),
+        ("segment cut short", 2, |folder, segment, _| {
+            folder.disk.damage(segment, |bytes| bytes.truncate(bytes.len() - 100));
+        }),
+        ("segment gone", 1, |folder, segment, _| folder.disk.remove_file(segment).unwrap()),
+        ("partition's folder gone", 3, |folder, _, dir| folder.disk.remove_dir_all(dir).unwrap()),
+        ("first offset", 1, |folder, segment, _| folder.disk.damage(segment, |b| b[OFFSET] ^= 4)),
+        ("commit of the log", 1, |folder, _, _| {
+            folder.disk.damage(&folder.wal_file(), |bytes| bytes[LATER_COMMIT + 200] ^= 1);
+        }),
+        ("log's file cut short", 1, |folder, _, _| {
+            folder.disk.damage(&folder.wal_file(), |bytes| bytes.truncate(LATER_COMMIT + 100));
+        }),
+        ("log's file gone", 1, |folder, _, _| {
+            folder.disk.remove_file(&folder.wal_file()).unwrap();
+        }),
+    ];
+    for (name, count, damage) in cases {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        let logs = [partition(&dir, 0), partition(&dir, 1)];
+        for _ in 0..5 {
+            for log in &logs {
+                append_alone(&dir, log);
+            }
+        }
+        dir.checkpoint().unwrap();
+        for _ in 0..4 {
+            append_alone(&dir, &logs[0]);
+        }
+        folder.kill(dir);
+        let segment = folder.partition_dir(0).join("00000000000000000002.log");
+        damage(&folder, &segment, &folder.partition_dir(1));
+        let before = folder.disk.operations();
+        let found = problems(&folder);
+        assert_eq!(folder.disk.operations(), before, "{name}: looking changes nothing");
+        assert_eq!(found.len(), count, "{name}: {found:?}");
+        let report = repair(&folder.disk(), &folder.config).unwrap();
+        assert_eq!(report.problems, found, "{name}");
+        assert_eq!(problems(&folder), [], "{name}");
+        folder.open().unwrap();
+    }
+}
+
+/// Where the twelfth commit of the log begins: each takes a block, after one of the file's own.
+const LATER_COMMIT: usize = 12 * 4096;
+
+#[test]
+fn repair_of_a_sound_folder_changes_nothing() {
+    for closed in [false, true] {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        for _ in 0..5 {
+            append_alone(&dir, &partition(&dir, 0));
+        }
+        if closed {
+            dir.shutdown().unwrap();
+        }
+        folder.kill(dir);
+        let before = folder.disk.operations();
+        for _ in 0..3 {
+            let report = repair(&folder.disk(), &folder.config).unwrap();
+            assert!(report.is_nothing() && report.kept_in.is_none(), "{report:?}");
+        }
+        assert_eq!(folder.disk.operations(), before);
+        assert_eq!(partition(&folder.open().unwrap(), 0).leader_epoch(), 0);
+    }
+}
