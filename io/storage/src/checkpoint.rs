@@ -33,7 +33,7 @@ use crate::error::OpenError;
 use crate::failure::is_no_space;
 use crate::names::CHECKPOINT_FILE;
 use crate::partition_log::{PartitionId, PartitionLog, PartitionState, Restored};
-use crate::segment::{CHECKED_MAX, SegmentMeta};
+use crate::segment::{CHECKED_MAX, Density, SegmentMeta};
 use crate::wal::entry::PartitionKey;
 use crate::wal::position::WalPosition;
 
@@ -259,6 +259,7 @@ fn decode_partition(
             maybe_longer: true,
             written_from: bytes,
             checked: [(0, 0); CHECKED_MAX],
+            density: Density::Unknown,
         };
         state.segments.insert(base, segment);
     }

@@ -330,7 +330,9 @@ impl Plan {
     fn scan(&self, base: i64, meta: SegmentMeta) -> Result<SegmentScan, RoundError> {
         let partition = &self.partition;
         let name = meta.name(base);
-        let scan = SegmentScan::open(&*partition.shared.disk, &partition.dir(), name, meta.bytes);
+        let end = partition.state.lock().segment_end(base);
+        let disk = &*partition.shared.disk;
+        let scan = SegmentScan::open(disk, &partition.dir(), name, meta.bytes, end);
         scan.map_err(|damage| {
             let listed = partition.state.lock().has_segment(name);
             if listed { RoundError::Damaged(damage) } else { RoundError::Overtaken }

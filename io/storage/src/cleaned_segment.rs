@@ -4,6 +4,7 @@
 //! Files are opened past the cache: a round touches each once, and would push out what readers use.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use kohort_log::sparse_index::ENTRY_BYTES;
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
 
 use crate::active_segment::Active;
+use crate::dense::locate;
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use crate::failure::FlushError;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
@@ -39,7 +41,20 @@ pub(crate) struct SegmentScan {
     buffer: Vec<u8>,
     /// Where in the buffer the next batch begins.
     at: usize,
+    base: i64,
     next_offset: i64,
+    order: Order,
+}
+
+/// What a walk over a segment asks of first offsets.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// Nothing.
+    Any,
+    /// They ascend, and stay below this one.
+    Ascending(i64),
+    /// None is missing up to this one, unless some are missing for good.
+    Dense(i64),
 }
 
 impl SegmentScan {
@@ -48,6 +63,7 @@ impl SegmentScan {
         dir: &Path,
         name: SegmentName,
         bytes: u32,
+        end: i64,
     ) -> Result<SegmentScan, Damage> {
         let path = records_path(dir, name);
         match disk.open(&path, OpenMode::Read) {
@@ -59,8 +75,28 @@ impl SegmentScan {
                 buffer: Vec::new(),
                 at: 0,
                 next_offset: name.base_offset,
+                base: name.base_offset,
+                order: match name.generation {
+                    0 => Order::Dense(end),
+                    _ => Order::Ascending(end),
+                },
             }),
             Err(error) => Err(Damage { path, position: 0, reason: error.to_string() }),
+        }
+    }
+
+    /// Walks over a file whose batches' first offsets nobody trusts.
+    pub(crate) fn of_file(path: &Path, file: Arc<dyn DiskFile>, bytes: u32) -> SegmentScan {
+        SegmentScan {
+            path: path.to_owned(),
+            file,
+            end: bytes,
+            start: 0,
+            buffer: Vec::new(),
+            at: 0,
+            base: 0,
+            next_offset: 0,
+            order: Order::Any,
         }
     }
 
@@ -89,11 +125,8 @@ impl SegmentScan {
             }
         }
         let header = self.header()?;
-        let (from, next_offset) = (self.at, self.next_offset);
-        if header.base_offset < next_offset {
-            let found = header.base_offset;
-            return Err(self.damage(format!("offset {found} where {next_offset} follows")));
-        }
+        let from = self.at;
+        self.check_order(&header)?;
         let checked = BatchRef::parse(&self.buffer[from..]).and_then(|batch| batch.verify_crc());
         if let Err(error) = checked {
             return Err(self.damage(error.to_string()));
@@ -101,6 +134,29 @@ impl SegmentScan {
         self.at += header.size_in_bytes();
         self.next_offset = header.next_offset();
         Ok(Some(BatchRef::parse(&self.buffer[from..]).expect("it was parsed just now")))
+    }
+
+    fn check_order(&mut self, header: &BatchHeader) -> Result<(), Damage> {
+        let (found, follows) = (header.base_offset, self.next_offset);
+        let fits = match self.order {
+            Order::Any => true,
+            Order::Ascending(end) => found >= follows && header.next_offset() <= end,
+            Order::Dense(_) if found == follows => true,
+            // What is written anew has a place of its own, and its damage could not be told any more.
+            Order::Dense(end) => {
+                let offsets = self.base..end;
+                let last = |_, offsets: Range<i64>| offsets.end == end;
+                if locate((&self.path, &self.file), self.end, offsets, last).is_none() {
+                    self.order = Order::Ascending(end);
+                    return self.check_order(header);
+                }
+                false
+            }
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(self.damage(format!("offset {found} where {follows} follows")))
     }
 
     fn header(&self) -> Result<BatchHeader, Damage> {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kohort_protocol::records::BatchHeader;
 
+use crate::dense::Located;
 use crate::disk::{DiskFile, read_exact_at};
 use crate::error::ReadError;
 use crate::open_segment::OpenSegment;
@@ -162,6 +163,7 @@ impl Drop for Lent {
 /// Where a segment's batches for a reader lie.
 struct Stretch {
     from: u32,
+    first: i64,
     to: u32,
     /// The first offset of the batch after them, if there is one in the segment.
     next_offset: Option<i64>,
@@ -181,7 +183,7 @@ impl PartitionLog {
         let Some(stretch) = open.stretch(hint, offset, max_bytes, min_one_message)? else {
             return Ok(None);
         };
-        let Stretch { from, mut to, mut next_offset } = stretch;
+        let Stretch { from, first, mut to, mut next_offset } = stretch;
         let length = (to - from) as usize;
         let Some(cached) = open.file.is_cached(u64::from(from), length) else { return Ok(None) };
         // What is lent keeps its file open, and there are only so many descriptors.
@@ -192,7 +194,7 @@ impl PartitionLog {
         // Before the check, which takes its time.
         let seen = Instant::now();
         if !(cached && self.state.lock().is_checked(open, from..to)) {
-            let sound = open.check(from..to)?;
+            let sound = open.check(from..to, first)?;
             self.state.lock().note_checked(open, from..sound.to);
             if sound.to < to {
                 (to, next_offset) = (sound.to, Some(sound.next_offset));
@@ -225,30 +227,33 @@ impl OpenSegment {
         if max_bytes < FILE_RECORDS_MIN || self.file.fd().is_none() {
             return Ok(None);
         }
-        let mut from = match hint {
-            Some(position) => position,
+        let Located { position: mut from, offset: follows } = match hint {
+            Some(position) => Located { position, offset },
             None => self.position_for_offset(offset)?,
         };
         if ((end - from) as usize) < FILE_RECORDS_MIN {
             return Ok(None);
         }
-        let Some(first) = self.batch_of(&mut from, offset) else { return Ok(None) };
+        let Some(first) = self.batch_of(&mut from, offset, follows) else { return Ok(None) };
         let Some((to, next_offset)) = self.end_within(from, &first, max_bytes, min_one_message)
         else {
             return Ok(None);
         };
         let is_large = (to - from) as usize >= FILE_RECORDS_MIN;
-        Ok(is_large.then_some(Stretch { from, to, next_offset }))
+        let first = first.base_offset;
+        Ok(is_large.then_some(Stretch { from, first, to, next_offset }))
     }
 
     /// Moves `position` to the batch that holds `offset`, or the first one after it.
-    fn batch_of(&self, position: &mut u32, offset: i64) -> Option<BatchHeader> {
+    fn batch_of(&self, position: &mut u32, offset: i64, mut follows: i64) -> Option<BatchHeader> {
         for _ in 0..HEADERS_MAX {
             // What is not sound is found again, and told, when it is read.
             let header = self.header(*position).ok()??;
             if header.last_offset() >= offset {
-                return Some(header);
+                // That goes for its first offset, too.
+                return Some(header).filter(|header| !self.is_odd(header, follows));
             }
+            follows = header.next_offset();
             *position += header.size_in_bytes() as u32;
         }
         None
@@ -278,9 +283,9 @@ impl OpenSegment {
         (next.base_offset == expected).then_some((entry.position, Some(expected)))
     }
 
-    /// Reads batches and verifies them. Fails if the first one is damaged.
-    fn check(&self, stretch: Range<u32>) -> Result<Sound, ReadError> {
-        let mut sound = Sound { to: stretch.start, next_offset: self.base };
+    /// Reads batches and verifies them: the first has the offset `first`. Fails if it is damaged.
+    fn check(&self, stretch: Range<u32>, first: i64) -> Result<Sound, ReadError> {
+        let mut sound = Sound { to: stretch.start, next_offset: first };
         let mut wanted = CHECK_WINDOW;
         while sound.to < stretch.end {
             let from = sound.to;

@@ -22,7 +22,7 @@ use crate::failure::FlushError;
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_dir::create_dir;
 use crate::partition_log::{Chunk, PartitionLog};
-use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
+use crate::segment::{Density, SegmentMeta, SegmentName, index_path, records_path};
 
 /// So much is written before it is taken note of. On a disk that fills up meanwhile, what was written
 /// until then counts, and the log need not keep it.
@@ -75,6 +75,11 @@ fn flush_slice(partition: &PartitionLog) -> Result<bool, FlushError> {
             // Readers went on checking meanwhile.
             if let Some(known) = state.segments.get(&base) {
                 meta.checked = known.checked;
+                // Offsets that are missing stay so; what was added may have left out more.
+                meta.density = match known.density {
+                    Density::Gaps => Density::Gaps,
+                    Density::Whole | Density::Unknown => Density::Unknown,
+                };
             }
             state.segments.insert(base, meta);
         }

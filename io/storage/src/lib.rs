@@ -40,6 +40,7 @@ mod cleaner;
 mod commit;
 mod commit_frame;
 mod config;
+mod dense;
 mod disk;
 mod durations;
 mod error;

@@ -10,7 +10,9 @@ use kohort_log::Timestamp;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::records::{BatchHeader, BatchRef, TimestampType};
 
+use crate::dense::Located;
 use crate::error::{ReadError, StorageError};
+use crate::open_segment::OpenSegment;
 use crate::partition_log::PartitionLog;
 use crate::segment::SegmentMeta;
 
@@ -83,7 +85,7 @@ impl PartitionLog {
                 // It was retired and removed meanwhile.
                 return self.greatest_timestamp();
             };
-            let mut position = open.position_for_offset(log_start)?;
+            let mut position = open.position_for_offset(log_start)?.position;
             while let Some(header) = open.header(position)? {
                 if header.last_offset() >= log_start {
                     let batch = || {
@@ -112,19 +114,22 @@ impl PartitionLog {
             if segment.max_timestamp < not_before {
                 continue;
             }
-            let Some(open) = self.open_segment(base, segment)? else {
+            let Some(mut open) = self.open_segment(base, segment)? else {
                 // It was retired and removed meanwhile.
                 return self.find(possible, not_before, wanted);
             };
-            let mut position = open.position_for_time(not_before)?;
+            let Located { mut position, offset: mut follows } =
+                open.position_for_time(not_before)?;
             while let Some(header) = open.header(position)? {
                 if header.last_offset() >= log_start && possible(header.max_timestamp) {
                     let batch = open.read_batch(position)?;
+                    self.check_place(&mut open, position, &header, follows)?;
                     if let Some(found) = first_record(batch.as_slice(), log_start, &wanted) {
                         return Ok(Some(found));
                     }
                 }
                 position += header.size_in_bytes() as u32;
+                follows = header.next_offset();
             }
         }
         for bytes in tail {
@@ -138,6 +143,23 @@ impl PartitionLog {
             }
         }
         Ok(None)
+    }
+
+    /// What is found has the offset that its batch tells, which is covered by no checksum.
+    fn check_place(
+        &self,
+        open: &mut OpenSegment,
+        position: u32,
+        header: &BatchHeader,
+        follows: i64,
+    ) -> Result<(), ReadError> {
+        if open.is_odd(header, follows)
+            && let Some(right) = self.locate(open, |at, _| at == position)
+            && right.offset != header.base_offset
+        {
+            return Err(open.misplaced(position, header.base_offset, right.offset));
+        }
+        open.check_limits(position, header)
     }
 
     /// Returns the segments, and the committed records that are not in them.

@@ -1,6 +1,7 @@
 //! A segment open to read: finding a place in it by its index, and checking what is there.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,18 +9,23 @@ use kohort_log::sparse_index::IndexEntry;
 use kohort_protocol::records::{BatchError, BatchHeader, BatchRef};
 
 use crate::buffers::{BufferPool, PooledBuf};
+use crate::dense::{Located, locate};
 use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_log::PartitionLog;
 use crate::segment::{
-    SegmentMeta, SegmentName, index_entry, index_path, read_header, records_path,
+    Density, SegmentMeta, SegmentName, index_entry, index_path, read_header, records_path,
 };
 
 /// A segment's files, open to read.
 pub(crate) struct OpenSegment {
     pub(crate) base: i64,
     pub(crate) segment: SegmentMeta,
+    /// The offset after all it holds.
+    pub(crate) end: i64,
+    /// The greatest leader epoch its batches can have.
+    epoch_max: i32,
     path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
     index: Option<Arc<dyn DiskFile>>,
@@ -32,39 +38,72 @@ impl OpenSegment {
         self.segment.name(self.base)
     }
 
-    /// Returns a position at or before the batch that holds `offset`.
-    pub(crate) fn position_for_offset(&self, offset: i64) -> Result<u32, ReadError> {
+    /// Returns a batch at or before the one that holds `offset`.
+    pub(crate) fn position_for_offset(&self, offset: i64) -> Result<Located, ReadError> {
         let relative = u32::try_from(offset - self.base).unwrap_or(u32::MAX);
-        let position = self.lookup(|entry| entry.relative_offset <= relative);
-        self.checked(position, |header| header.base_offset <= offset)
+        self.checked(self.lookup(|entry| entry.relative_offset <= relative))
     }
 
-    /// Returns a position before which every record is older than `timestamp`.
-    pub(crate) fn position_for_time(&self, timestamp: i64) -> Result<u32, ReadError> {
-        let position = self.lookup(|entry| entry.max_timestamp_before < timestamp);
-        self.checked(position, |_| true)
+    /// Returns a batch before which every record is older than `timestamp`.
+    pub(crate) fn position_for_time(&self, timestamp: i64) -> Result<Located, ReadError> {
+        self.checked(self.lookup(|entry| entry.max_timestamp_before < timestamp))
     }
 
-    fn lookup(&self, not_after: impl Fn(&IndexEntry) -> bool) -> u32 {
-        let Some(index) = &self.index else { return 0 };
-        let found = index_entry(&**index, self.segment.index_entries, not_after);
-        found.ok().flatten().map_or(0, |entry| entry.position)
+    fn lookup(&self, not_after: impl Fn(&IndexEntry) -> bool) -> Option<IndexEntry> {
+        let index = self.index.as_ref()?;
+        index_entry(&**index, self.segment.index_entries, not_after).ok()?
     }
 
-    /// The index is not trusted: what it points at must be a batch that fits.
-    fn checked(
-        &self,
-        position: u32,
-        fits: impl Fn(&BatchHeader) -> bool,
-    ) -> Result<u32, ReadError> {
-        if position == 0 {
-            return Ok(0);
-        }
+    /// The index is not trusted: what it points at must be a batch of the offset it tells.
+    fn checked(&self, entry: Option<IndexEntry>) -> Result<Located, ReadError> {
+        let first = Located { position: 0, offset: self.base };
+        let Some(IndexEntry { position, relative_offset, .. }) = entry else { return Ok(first) };
         let header = read_header(&*self.file, position, self.segment.bytes)
             .map_err(|error| damaged(&self.path, position, &error))?;
-        let plausible =
-            header.is_some_and(|header| header.base_offset >= self.base && fits(&header));
-        Ok(if plausible { position } else { 0 })
+        let offset = self.base + i64::from(relative_offset);
+        let agrees = header.is_some_and(|header| header.base_offset == offset);
+        Ok(if agrees { Located { position, offset } } else { first })
+    }
+
+    /// Tells whether no offset may be missing, as far as is known: nothing wrote it anew.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.segment.generation == 0 && self.segment.density != Density::Gaps
+    }
+
+    /// Tells whether a batch does not begin where the one before ends, although it should.
+    pub(crate) fn is_odd(&self, header: &BatchHeader, follows: i64) -> bool {
+        self.is_strict() && header.base_offset != follows
+    }
+
+    /// Finds the batch that is `wanted`, if no offset is missing. Reads all of the segment.
+    pub(crate) fn locate(&self, wanted: impl Fn(u32, Range<i64>) -> bool) -> Option<Located> {
+        let offsets = self.base..self.end;
+        locate((&self.path, &self.file), self.segment.bytes, offsets, wanted)
+    }
+
+    /// Checks what lies outside a batch's checksum against what is known of the segment.
+    pub(crate) fn check_limits(
+        &self,
+        position: u32,
+        header: &BatchHeader,
+    ) -> Result<(), ReadError> {
+        let (first, last) = (header.base_offset, header.last_offset());
+        if first < self.base || last >= self.end {
+            let (base, end) = (self.base, self.end - 1);
+            let reason = format!("offsets {first} to {last} in a segment of {base} to {end}");
+            return Err(self.damaged(position, reason));
+        }
+        let (epoch, max) = (header.partition_leader_epoch, self.epoch_max);
+        if !(0..=max).contains(&epoch) {
+            let reason = format!("leader epoch {epoch} where it is at most {max}");
+            return Err(self.damaged(position, reason));
+        }
+        Ok(())
+    }
+
+    /// Returns the error for a batch with another first offset than it must have.
+    pub(crate) fn misplaced(&self, position: u32, found: i64, follows: i64) -> ReadError {
+        self.damaged(position, format!("offset {found} where {follows} follows"))
     }
 
     /// Returns how many bytes from `position` on a reader of `offset` gets, if that can be told from
@@ -103,23 +142,22 @@ impl OpenSegment {
         index_entry(&**index, self.segment.index_entries, not_beyond).ok()?
     }
 
-    /// Checks what was read at `position`. Offsets lie outside the batches' checksums, so that they
-    /// ascend is checked as well.
+    /// Checks what was read at `position`. Offsets and epochs lie outside the batches' checksums, so that
+    /// they fit what comes before is checked as well.
     pub(crate) fn verify(
         &self,
         position: u32,
         batch: Result<BatchRef<'_>, BatchError>,
-        not_before: i64,
+        follows: i64,
     ) -> Result<BatchHeader, ReadError> {
         let batch = batch
             .and_then(|batch| batch.verify_crc().map(|()| batch))
             .map_err(|error| self.damaged(position, error.to_string()))?;
         let header = *batch.header();
-        if header.base_offset < not_before {
-            let found = header.base_offset;
-            let reason = format!("offset {found} where {not_before} follows");
-            return Err(self.damaged(position, reason));
+        if header.base_offset < follows || self.is_odd(&header, follows) {
+            return Err(self.misplaced(position, header.base_offset, follows));
         }
+        self.check_limits(position, &header)?;
         Ok(header)
     }
 
@@ -169,15 +207,23 @@ fn damaged(path: &std::path::Path, position: u32, error: &io::Error) -> ReadErro
 }
 
 impl PartitionLog {
-    /// Opens a segment; nothing if it was retired since the list was looked at, and its files are
-    /// removed.
+    /// Opens a segment as it is now; nothing if it was retired since the list was looked at.
     pub(crate) fn open_segment(
         &self,
         base: i64,
         segment: SegmentMeta,
     ) -> Result<Option<OpenSegment>, ReadError> {
-        let dir = self.dir();
         let name = segment.name(base);
+        let (segment, end, epoch_max) = {
+            let state = self.state.lock();
+            let listed = state.segments.get(&base).filter(|now| now.name(base) == name);
+            let Some(&now) = listed else { return Ok(None) };
+            // Both of one moment: what is added to the segment moves its end.
+            let end = state.segment_end(base);
+            let epoch = state.epochs.greatest_until(end - 1).unwrap_or(i32::MAX);
+            (now, end, epoch.min(self.leader_epoch()))
+        };
+        let dir = self.dir();
         let path = records_path(&dir, name);
         let file = match self.open_file(name, FileKind::Records, &path) {
             Ok(file) => file,
@@ -188,7 +234,7 @@ impl PartitionLog {
         // A lost index only makes the search longer.
         let index = self.open_file(name, FileKind::Index, &index).ok();
         let buffers = Arc::clone(&self.shared.buffers);
-        Ok(Some(OpenSegment { base, segment, path, file, index, buffers }))
+        Ok(Some(OpenSegment { base, segment, end, epoch_max, path, file, index, buffers }))
     }
 
     fn open_file(

@@ -10,10 +10,12 @@ use kohort_protocol::records::{
 };
 use parking_lot::MutexGuard;
 
+use crate::dense::Located;
 use crate::error::{ReadError, StorageError};
 use crate::file_records::Records;
+use crate::open_segment::OpenSegment;
 use crate::partition_log::{Chunk, PartitionLog, PartitionState};
-use crate::segment::{SegmentMeta, SegmentName};
+use crate::segment::{Density, SegmentMeta, SegmentName};
 
 /// Which records a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -166,17 +168,19 @@ impl PartitionLog {
         ask: Ask,
     ) -> Result<Option<Records>, ReadError> {
         let Ask { offset, max_bytes, min_one_message, may_lend } = ask;
-        let Some(open) = self.open_segment(base, segment)? else { return Ok(None) };
+        let Some(mut open) = self.open_segment(base, segment)? else { return Ok(None) };
         if may_lend
             && let Some(file) =
                 self.lend_segment(&open, hint, offset, max_bytes, min_one_message)?
         {
             return Ok(Some(Records::File(file)));
         }
-        let end = segment.bytes;
-        let (mut start, mut slack) = match hint {
-            Some(position) => (position, 0),
-            None => (open.position_for_offset(offset)?, INDEX_SLACK),
+        let end = open.segment.bytes;
+        let (mut start, mut follows, mut slack) = if let Some(position) = hint {
+            (position, offset, 0)
+        } else {
+            let found = open.position_for_offset(offset)?;
+            (found.position, found.offset, INDEX_SLACK)
         };
         let mut ahead = open.large_batches(start, offset, max_bytes, min_one_message);
         if ahead == Some(0) {
@@ -188,16 +192,26 @@ impl PartitionLog {
                 .take()
                 .unwrap_or_else(|| max_bytes.max(BATCH_HEADER_BYTES).saturating_add(slack));
             let buffer = open.read(start, wanted.min((end - start) as usize))?;
-            let passed = match skip_to(buffer.as_slice(), offset) {
-                Ok(Skipped::To(at, header)) => break (buffer, at, header),
-                Ok(Skipped::Past(passed)) => passed,
+            let found = match skip_to(buffer.as_slice(), offset, &mut follows) {
+                Ok(Skipped::To(at, header)) if !open.is_odd(&header, follows) => {
+                    break (buffer, at, header);
+                }
+                Ok(Skipped::To(at, header)) => Some((at, header)),
+                Ok(Skipped::Past(passed)) => {
+                    start = start.saturating_add(passed as u32);
+                    slack = INDEX_SLACK;
+                    if start < end {
+                        continue;
+                    }
+                    None
+                }
                 Err((at, error)) => return Err(open.damaged(start + at as u32, error.to_string())),
             };
-            start = start.saturating_add(passed as u32);
-            if start >= end {
-                return Ok(None);
+            match (self.place_in_whole(&mut open, hint, offset)?, found) {
+                (Some(right), _) => (start, follows, slack) = (right.position, right.offset, 0),
+                (None, Some((at, header))) => break (buffer, at, header),
+                (None, None) => return Ok(None),
             }
-            slack = INDEX_SLACK;
         };
         let position = start + at as u32;
         let first = header.size_in_bytes();
@@ -211,7 +225,7 @@ impl PartitionLog {
             buffer = open.read(position, first)?;
             at = 0;
         }
-        let mut next_offset = base;
+        let mut next_offset = header.base_offset;
         let mut sound = 0;
         let walked: Result<usize, ReadError> =
             whole_batches(&buffer.as_slice()[at..], max_bytes.max(first), |from, batch| {
@@ -231,6 +245,36 @@ impl PartitionLog {
             self.state.lock().remember(segment.name(base), next_offset, end_position);
         }
         Ok(Some(Records::Memory(vec![records])))
+    }
+
+    /// Where a search among headers came to no batch that follows from the one before: returns where
+    /// the batch is that holds `offset`, if no offset is missing in the segment. Fails if that batch is
+    /// the one that is wrong.
+    fn place_in_whole(
+        &self,
+        open: &mut OpenSegment,
+        hint: Option<u32>,
+        offset: i64,
+    ) -> Result<Option<Located>, ReadError> {
+        let offset = offset.max(open.base);
+        if offset >= open.end {
+            return Ok(None);
+        }
+        let known = hint.filter(|_| open.segment.density == Density::Whole);
+        let right = match known {
+            // A reader that tries again does not have all of the segment read again.
+            Some(position) => Some(Located { position, offset }),
+            None => self.locate(open, |_, offsets| offsets.contains(&offset)),
+        };
+        let Some(right) = right else { return Ok(None) };
+        let found = open.header(right.position)?.map_or(-1, |header| header.base_offset);
+        if found == right.offset {
+            return Ok(Some(right));
+        }
+        if right.offset == offset {
+            self.state.lock().remember(open.name(), offset, right.position);
+        }
+        Err(open.misplaced(right.position, found, right.offset))
     }
 }
 
@@ -310,9 +354,9 @@ enum Skipped {
     Past(usize),
 }
 
-/// Looks for the batch that holds `offset`. `bytes` begin with a batch. Fails with the place where
-/// there should be a batch and is none.
-fn skip_to(bytes: &[u8], offset: i64) -> Result<Skipped, (usize, BatchError)> {
+/// Looks for the batch that holds `offset`. `bytes` begin with a batch; `follows` goes along, the offset
+/// after the batch before. Fails with the place where there should be a batch and is none.
+fn skip_to(bytes: &[u8], offset: i64, follows: &mut i64) -> Result<Skipped, (usize, BatchError)> {
     let mut at = 0;
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
@@ -323,6 +367,7 @@ fn skip_to(bytes: &[u8], offset: i64) -> Result<Skipped, (usize, BatchError)> {
         if header.last_offset() >= offset {
             return Ok(Skipped::To(at, header));
         }
+        *follows = header.next_offset();
         at += header.size_in_bytes();
     }
 }

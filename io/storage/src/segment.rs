@@ -23,6 +23,18 @@ use crate::disk::{DiskFile, read_exact_at};
 /// Stretches of a segment that are remembered as sound.
 pub(crate) const CHECKED_MAX: usize = 3;
 
+/// Whether offsets are missing between a segment's batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Density {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// None is.
+    Whole,
+    /// It cannot be told from damage where some are.
+    Gaps,
+}
+
 /// What is known of a segment without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentMeta {
@@ -51,6 +63,8 @@ pub(crate) struct SegmentMeta {
     /// Stretches that were read since the start and found sound, for a few readers at different
     /// places.
     pub(crate) checked: [(u32, u32); CHECKED_MAX],
+    /// What was found out since the start.
+    pub(crate) density: Density,
 }
 
 impl SegmentMeta {
@@ -73,6 +87,7 @@ impl SegmentMeta {
             maybe_longer: true,
             written_from: 0,
             checked: [(0, 0); CHECKED_MAX],
+            density: Density::Unknown,
         }
     }
 

@@ -58,7 +58,7 @@ impl PartitionLog {
         let mut place = self.state.lock().place_of(offset);
         while let Some((base, segment, _)) = place {
             if let Some(open) = self.open_segment(base, segment)? {
-                let mut position = open.position_for_offset(offset.max(base))?;
+                let mut position = open.position_for_offset(offset.max(base))?.position;
                 while let Some(header) = open.header(position)? {
                     // Compaction leaves batches without records.
                     if header.last_offset() >= offset && header.record_count > 0 {

@@ -126,30 +126,45 @@ fn offsets(header: &BatchHeader) -> i64 {
     i64::from(header.last_offset_delta) + 1
 }
 
-/// Finds the next sound batch behind a damaged one. Where the damaged one says that it ends comes first:
-/// its records may be batches themselves, copied from elsewhere.
+/// Finds the next sound batch behind a damaged one.
+///
+/// Where the damaged one says that it ends comes first: its records may hold batches themselves, copied
+/// from elsewhere. Unless it is its length that is wrong, and batches that follow one another fill all
+/// of the place up to there.
 fn next_sound(
     content: &[u8],
     damaged: usize,
     not_before: i64,
     limits: &Limits<'_>,
 ) -> Option<usize> {
-    let told = BatchHeader::parse(&content[damaged..]).ok();
-    let told = told.map(|header| damaged + header.size_in_bytes());
-    if let Some(told) = told.filter(|&told| told < content.len())
-        && sound_batch(&content[told..]).is_ok()
-    {
-        return Some(told);
-    }
     let fits = |header: &BatchHeader| {
         header.base_offset >= not_before
             && limits.end.is_none_or(|end| header.next_offset() <= end)
             && header.base_offset - not_before <= i64::from(i32::MAX)
     };
-    (damaged + 1..content.len().saturating_sub(BATCH_HEADER_BYTES)).find(|&later| {
+    let is_sound = |at: usize| {
         // The format's number, before anything dearer.
-        content[later + 16] == 2 && sound_batch(&content[later..]).is_ok_and(|header| fits(&header))
-    })
+        content[at + 16] == 2 && sound_batch(&content[at..]).is_ok_and(|header| fits(&header))
+    };
+    let searched = content.len().saturating_sub(BATCH_HEADER_BYTES);
+    let told = BatchHeader::parse(&content[damaged..]).ok();
+    let told = told.map(|header| damaged + header.size_in_bytes());
+    if let Some(told) = told.filter(|&told| told < content.len())
+        && sound_batch(&content[told..]).is_ok()
+    {
+        let reaches = |at: usize| {
+            let mut at = at;
+            while at < told
+                && let Ok(header) = sound_batch(&content[at..])
+            {
+                at += header.size_in_bytes();
+            }
+            at == told
+        };
+        let between = (damaged + 1..told.min(searched)).find(|&at| is_sound(at) && reaches(at));
+        return between.or(Some(told));
+    }
+    (damaged + 1..searched).find(|&at| is_sound(at))
 }
 
 fn sound_batch(bytes: &[u8]) -> Result<BatchHeader, String> {

@@ -110,26 +110,34 @@ fn sequential_reader_of_lent_records_sees_every_record_once() {
 
 #[test]
 fn rot_that_came_while_the_broker_was_away_is_not_lent() {
-    let folder = tempfile::tempdir().unwrap();
-    let (dir, log) = filled(folder.path());
-    let before = content(log.lend(0, 1 << 20, true, Isolation::ReadUncommitted).unwrap().records);
-    assert!(before.1);
-    dir.shutdown().unwrap();
-    drop((dir, log));
-    let path = segment(folder.path());
-    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    // The batches of this size are the fifth, tenth, ...: this is inside the tenth.
-    let tenth = batches(&before.0).take(9).map(|batch| batch.unwrap().header().size_in_bytes());
-    let position = tenth.sum::<usize>() as u64 + 1000;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, position).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], position).unwrap();
-    let (dir, log) = open(folder.path());
-    let lend = |offset| log.lend(offset, 1 << 20, true, Isolation::ReadUncommitted);
-    let (bytes, from_file) = content(lend(0).unwrap().records);
-    assert!(from_file);
-    assert_eq!(batches(&bytes).count(), 9, "what is sound before the damage can be had");
-    assert_eq!(lend(9).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
-    assert!(content(lend(10).unwrap().records).1, "and what is sound behind it");
-    dir.shutdown().unwrap();
+    // Inside its records, in its first offset, in its leader epoch.
+    for within in [1000, 7, 15] {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, log) = filled(folder.path());
+        let before =
+            content(log.lend(0, 1 << 20, true, Isolation::ReadUncommitted).unwrap().records);
+        assert!(before.1);
+        dir.shutdown().unwrap();
+        drop((dir, log));
+        let path = segment(folder.path());
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        // The batches of this size are the fifth, tenth, ...: this is the tenth.
+        let tenth = batches(&before.0).take(9).map(|batch| batch.unwrap().header().size_in_bytes());
+        let position = tenth.sum::<usize>() as u64 + within;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, position).unwrap();
+        file.write_all_at(&[byte[0] ^ 64], position).unwrap();
+        let (dir, log) = open(folder.path());
+        let lend = |offset| log.lend(offset, 1 << 20, true, Isolation::ReadUncommitted);
+        let (bytes, from_file) = content(lend(0).unwrap().records);
+        assert!(from_file);
+        assert_eq!(batches(&bytes).count(), 9, "what is sound before the damage can be had");
+        assert_eq!(lend(9).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
+        let behind = content(lend(10).unwrap().records).0;
+        let behind = batches(&behind).map(|batch| batch.unwrap().header().base_offset);
+        let expected: Vec<i64> = (10..).take(behind.clone().count()).collect();
+        assert!(expected.len() > 9, "and what is sound behind it");
+        assert_eq!(behind.collect::<Vec<_>>(), expected);
+        dir.shutdown().unwrap();
+    }
 }

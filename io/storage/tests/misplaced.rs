@@ -7,9 +7,13 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kohort_storage::{Disk, LogDir, PartitionConfig, PartitionLog, Problem, repair, verify};
+use kohort_protocol::ErrorCode;
+use kohort_protocol::records::{BatchOptions, batches};
+use kohort_storage::{
+    Disk, Isolation, LogDir, PartitionConfig, PartitionLog, Problem, repair, verify,
+};
 use support::folder::{Folder, append_alone, partition};
-use support::{append, batch, id, read_all};
+use support::{NOW, append, batch, batch_of, id, read_all};
 
 /// Where in a batch its first offset ends, and its leader epoch.
 const OFFSET: usize = 7;
@@ -85,6 +89,31 @@ fn wrong_first_offset_without_a_checkpoint_costs_no_other_batch() {
     let dir = folder.open().unwrap();
     let all = [0, 1, 2, 3].map(|offset| (offset, format!("v{offset}")));
     assert_eq!(values(&whole(&dir)), all);
+}
+
+#[test]
+fn wrong_length_that_ends_where_another_batch_does_costs_no_sound_batch() {
+    // The length of the record takes a byte more than that of an empty one.
+    let value = vec![b'v'; 127 - batch(&[b""]).len()];
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = whole(&dir);
+    for _ in 0..6 {
+        let _ = append(&log, batch(&[&value])).unwrap();
+        dir.step_commit();
+    }
+    folder.close(dir);
+    let segment = folder.partition_dir(0).join("00000000000000000000.log");
+    folder.disk.damage(&segment, |bytes| {
+        assert_eq!(bytes.len(), 6 * 128);
+        // The length 116, and what is before it, make 128: now they make 384.
+        bytes[128 + 10] ^= 1;
+    });
+    assert_eq!(problems(&folder).len(), 1);
+    repair(&folder.disk(), &folder.config).unwrap();
+    let log = whole(&folder.open().unwrap());
+    let offsets: Vec<i64> = read_all(&log, 0, 10_000).iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, [0, 2, 3, 4, 5]);
 }
 
 /// Damage, and what it is done to: the folder, a segment of two batches in partition 0, the folder of
@@ -172,5 +201,127 @@ fn repair_of_a_sound_folder_changes_nothing() {
         }
         assert_eq!(folder.disk.operations(), before);
         assert_eq!(partition(&folder.open().unwrap(), 0).leader_epoch(), 0);
+    }
+}
+
+/// Reads the batch at `offset` alone.
+fn value_at(log: &PartitionLog, offset: i64, size: usize) -> Result<(i64, String), ErrorCode> {
+    let info =
+        log.read(offset, size, true, Isolation::ReadUncommitted).map_err(|error| error.code())?;
+    let batch = batches(&info.records).next().unwrap().unwrap();
+    let value = batch.payload()[batch.payload().len() - 3..][..2].to_vec();
+    Ok((batch.header().base_offset, String::from_utf8(value).unwrap()))
+}
+
+#[test]
+fn misplaced_batch_fails_its_own_reads_and_no_others() {
+    let failed = Err(ErrorCode::KAFKA_STORAGE_ERROR);
+    for (number, byte, bit) in [
+        (1, OFFSET, 2),
+        (1, OFFSET, 64),
+        (3, OFFSET, 4),
+        (3, OFFSET, 2),
+        (0, OFFSET, 1),
+        (2, 0, 128),
+        (1, EPOCH, 4),
+        (2, EPOCH - 3, 128),
+    ] {
+        let (folder, segment, size) = with_four_batches();
+        folder.disk.damage(&segment, |bytes| bytes[number * size + byte] ^= bit);
+        let dir = folder.open().unwrap();
+        let log = whole(&dir);
+        // Twice, since what is found out is remembered.
+        for offset in (0..4).chain((0..4).rev()) {
+            let found = value_at(&log, offset, size);
+            let expected = if offset == number as i64 {
+                failed.clone()
+            } else {
+                Ok((offset, format!("v{offset}")))
+            };
+            assert_eq!(found, expected, "{offset} of {number} {byte} {bit}");
+        }
+        let sound = log.read(0, 10_000, true, Isolation::ReadUncommitted);
+        let sound = sound.map_or(0, |info| info.records.len() / size);
+        assert_eq!(sound, number, "what comes before the damage is served");
+        for _ in 0..4 {
+            append_alone(&dir, &log);
+        }
+        dir.step_flush().unwrap();
+        dir.checkpoint().unwrap();
+        folder.close(dir);
+        let dir = folder.open().unwrap();
+        let log = whole(&dir);
+        assert_eq!(value_at(&log, number as i64, size), failed, "{number}: after more came");
+        assert_eq!(read_all(&log, 4, 10_000).len(), 4);
+    }
+}
+
+#[test]
+fn search_by_time_finds_no_record_of_a_misplaced_batch() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = whole(&dir);
+    for number in 0..4 {
+        let batch = batch_of(&[b"v"], &BatchOptions::default(), NOW + number * 1000);
+        let (_, done) = append(&log, batch).unwrap();
+        dir.step_commit();
+        done.try_recv().unwrap().unwrap();
+    }
+    folder.close(dir);
+    let segment = folder.partition_dir(0).join("00000000000000000000.log");
+    folder.disk.damage(&segment, |bytes| {
+        let size = bytes.len() / 4;
+        bytes[size + OFFSET] ^= 2;
+    });
+    let log = whole(&folder.open().unwrap());
+    let offset = |number: i64| log.offset_for_timestamp(NOW + number * 1000);
+    assert_eq!(offset(1).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
+    for number in [0, 2, 3] {
+        assert_eq!(offset(number).unwrap().unwrap().offset, number);
+    }
+}
+
+/// 1. Records are in a segment. 2. Others come, and all are deleted before they are written there.
+/// 3. More come, and go to the same segment.
+#[test]
+fn offsets_that_were_deleted_before_they_were_written_are_no_damage() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = whole(&dir);
+    for _ in 0..3 {
+        append_alone(&dir, &log);
+    }
+    dir.step_flush().unwrap();
+    for _ in 0..3 {
+        append_alone(&dir, &log);
+    }
+    log.advance_log_start(5, drop).unwrap();
+    dir.step_commit();
+    for _ in 0..3 {
+        append_alone(&dir, &log);
+    }
+    dir.step_flush().unwrap();
+    folder.close(dir);
+    assert_eq!(problems(&folder), []);
+    let dir = folder.open().unwrap();
+    let log = whole(&dir);
+    assert_eq!(read_all(&log, 5, 10_000).len(), 4);
+    assert_eq!(log.counters().segments, 1, "3 and 4 are missing in it");
+}
+
+#[test]
+fn gaps_that_repair_left_are_read_over_and_are_no_damage() {
+    let (folder, segment, size) = with_four_batches();
+    folder.disk.damage(&segment, |bytes| bytes[size + 65] ^= 1);
+    assert_eq!(repair(&folder.disk(), &folder.config).unwrap().problems.len(), 1);
+    for _ in 0..2 {
+        assert_eq!(problems(&folder), []);
+        let dir = folder.open().unwrap();
+        let log = whole(&dir);
+        for (offset, found) in [(0, 0), (1, 2), (2, 2), (3, 3)] {
+            assert_eq!(value_at(&log, offset, size), Ok((found, format!("v{found}"))));
+        }
+        append_alone(&dir, &log);
+        folder.close(dir);
     }
 }

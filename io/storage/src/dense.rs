@@ -1,0 +1,76 @@
+//! Whether offsets are missing in a segment, told by its batches themselves.
+//!
+//! How many offsets a batch takes is covered by its checksum, its first offset is not. If the batches of a
+//! segment take all offsets there are from its first to its end, none is missing, and each batch begins
+//! where the one before ends, whatever its header says.
+//!
+//! To find out, all of the segment is read. So nobody asks unless a header does not follow from the one
+//! before. In a segment as it was first written that is damage, or what repair took out, or what was
+//! deleted before it was written there; that it is not damage is remembered.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cleaned_segment::SegmentScan;
+use crate::disk::DiskFile;
+use crate::open_segment::OpenSegment;
+use crate::partition_log::PartitionLog;
+use crate::segment::Density;
+
+/// Where a batch is, and where its offsets begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located {
+    pub(crate) position: u32,
+    pub(crate) offset: i64,
+}
+
+/// Finds a batch of a segment in which no offset is missing. Nothing if one may be.
+pub(crate) fn locate(
+    file: (&Path, &Arc<dyn DiskFile>),
+    bytes: u32,
+    offsets: Range<i64>,
+    wanted: impl Fn(u32, Range<i64>) -> bool,
+) -> Option<Located> {
+    let mut scan = SegmentScan::of_file(file.0, Arc::clone(file.1), bytes);
+    let mut found = None;
+    let mut offset = offsets.start;
+    loop {
+        let position = scan.position();
+        // Of a batch that is damaged nobody knows how many offsets it takes.
+        let Some(batch) = scan.next().ok()? else { break };
+        let next = offset + i64::from(batch.header().last_offset_delta) + 1;
+        if wanted(position, offset..next) {
+            found = Some(Located { position, offset });
+        }
+        offset = next;
+    }
+    found.filter(|_| offset == offsets.end)
+}
+
+impl PartitionLog {
+    /// Finds the batch that is `wanted`, by its position and the offsets it must have, in a segment of
+    /// which a header does not follow from the one before. Nothing if offsets may be missing.
+    pub(crate) fn locate(
+        &self,
+        open: &mut OpenSegment,
+        wanted: impl Fn(u32, Range<i64>) -> bool,
+    ) -> Option<Located> {
+        if !open.is_strict() {
+            return None;
+        }
+        let located = open.locate(wanted);
+        let density = if located.is_some() { Density::Whole } else { Density::Gaps };
+        open.segment.density = density;
+        let mut state = self.state.lock();
+        let known = state.segments.get_mut(&open.base);
+        // What was added meanwhile may have left offsets out.
+        let same = known.filter(|known| {
+            known.name(open.base) == open.name() && known.bytes == open.segment.bytes
+        });
+        if let Some(known) = same {
+            known.density = density;
+        }
+        located
+    }
+}
