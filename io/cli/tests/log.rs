@@ -129,6 +129,22 @@ fn a_damaged_commit_stops_the_start_until_it_is_repaired() {
 }
 
 #[test]
+fn a_sound_folder_is_left_as_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path(), &[]);
+    broker.stdout(&["topic", "create", "orders"], "");
+    broker.stdout(&["produce", "orders"], "value\n");
+    assert_eq!(broker.terminate(), Some(0));
+    let before = content(data.path());
+    for more in [&["--yes"][..], &[]] {
+        let repaired = log_command("repair", data.path(), more);
+        assert_eq!(repaired.status.code(), Some(0), "{}", words(&repaired));
+        assert!(words(&repaired).contains("there is nothing to repair"), "{}", words(&repaired));
+        assert!(content(data.path()) == before, "{more:?}");
+    }
+}
+
+#[test]
 fn a_damaged_segment_fails_only_reads_of_that_part() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(data.path(), &["log.segment.bytes=1048576"]);
