@@ -322,7 +322,8 @@ impl<'a> Mend<'a> {
             let (base, meta) = self.end_segment(&dir, &restored, &found)?;
             restored.state.segments.insert(base, meta);
         }
-        self.mend_dir(id, &dir, &mut restored)?;
+        let is_whole = self.problems.len() == problems_before;
+        self.mend_dir(id, &dir, &mut restored, is_whole)?;
         Ok(restored)
     }
 
@@ -344,16 +345,23 @@ impl<'a> Mend<'a> {
 
     /// Sees to it that a partition that needs its folder has one that tells whose it is.
     fn mend_dir(
-        &self,
+        &mut self,
         id: &PartitionId,
         dir: &Path,
         restored: &mut Restored,
+        is_whole: bool,
     ) -> Result<(), OpenError> {
         let state = &mut restored.state;
         // Without it, or a segment, it is made when there is something to put into it.
         state.has_dir = state.has_dir && self.disk.list(dir).is_ok() || !state.segments.is_empty();
-        let content = read_file(self.disk, &dir.join(PARTITION_FILE)).unwrap_or_default();
+        let path = dir.join(PARTITION_FILE);
+        let content = read_file(self.disk, &path).unwrap_or_default();
         if state.has_dir && content != partition_file(id).as_bytes() {
+            if is_whole {
+                self.keep(&path)?;
+                let reason = "it does not tell whose folder this is".to_owned();
+                self.problems.push(Problem { path, position: 0, reason });
+            }
             self.make_dir(id, dir)?;
         }
         Ok(())

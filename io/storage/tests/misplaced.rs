@@ -123,7 +123,7 @@ type Damage = fn(&Folder, &Path, &Path);
 #[test]
 fn looking_tells_exactly_what_mending_takes_out() {
     const CHECKPOINT: &str = "/data/checkpoint";
-    let cases: [(&str, usize, Damage); 12] = [
+    let cases: [(&str, usize, Damage); 14] = [
         ("nothing", 0, |_, _, _| {}),
         ("checkpoint", 1, |folder, _, _| {
             folder.disk.damage(Path::new(CHECKPOINT), |bytes| bytes[60] ^= 1);
@@ -141,6 +141,12 @@ fn looking_tells_exactly_what_mending_takes_out() {
         }),
         ("segment gone", 1, |folder, segment, _| folder.disk.remove_file(segment).unwrap()),
         ("partition's folder gone", 3, |folder, _, dir| folder.disk.remove_dir_all(dir).unwrap()),
+        ("partition's file", 1, |folder, _, dir| {
+            folder.disk.damage(&dir.join("partition"), |bytes| bytes[20] ^= 1);
+        }),
+        ("partition's file gone", 1, |folder, _, dir| {
+            folder.disk.remove_file(&dir.join("partition")).unwrap();
+        }),
         ("first offset", 1, |folder, segment, _| folder.disk.damage(segment, |b| b[OFFSET] ^= 4)),
         ("commit of the log", 1, |folder, _, _| {
             folder.disk.damage(&folder.wal_file(), |bytes| bytes[LATER_COMMIT + 200] ^= 1);

@@ -141,7 +141,7 @@ fn repaired(folder: &Path, report: &Repaired) -> String {
     let Repaired { log: report, metadata } = report;
     let mut text = problems(&report.problems);
     text.push_str(&format!(
-        "{} is repaired: {} damaged parts taken out, {} commits of the write-ahead log applied, \
+        "{} is repaired: {} damaged parts taken out or set right, {} commits of the write-ahead log applied, \
          leader epoch {} begins\n",
         folder.display(),
         report.problems.len(),
