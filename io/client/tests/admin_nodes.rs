@@ -10,6 +10,12 @@ use kohort::admin::{Admin, AdminError, ConfigChange, ConfigResource, NewTopic};
 use kohort::config::{AdminConfig, Properties as _};
 use kohort_protocol::ApiKey;
 use kohort_protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsResponse};
+use kohort_protocol::messages::delete_groups::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
+};
+use kohort_protocol::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
 use kohort_protocol::messages::incremental_alter_configs::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
@@ -81,4 +87,36 @@ async fn what_a_broker_was_asked_before_it_left_the_cluster_is_not_asked_twice()
         assert!(matches!(refreshed, Err(AdminError::UnknownBroker { broker: 99 })));
         assert_eq!(nodes.asked(ApiKey::IncrementalAlterConfigs), vec![2; round]);
     }
+}
+
+#[tokio::test]
+async fn groups_that_are_deleted_stay_so_when_the_coordinator_of_others_is_lost() {
+    let lost = AtomicBool::new(false);
+    let nodes = Nodes::start(2, move |call| match (call.api, call.node) {
+        (ApiKey::FindCoordinator, _) => coordinators(call),
+        (ApiKey::DeleteGroups, 2) if !lost.swap(true, Ordering::SeqCst) => Vec::new(),
+        (ApiKey::DeleteGroups, _) => {
+            let group = |group_id| DeletableGroupResult { group_id, ..Default::default() };
+            let asked = call.request::<DeleteGroupsRequest>().groups_names.into_iter();
+            let results = asked.map(group).collect();
+            call.answer(&DeleteGroupsResponse { results, ..Default::default() })
+        }
+        _ => call.metadata(&[1, 2], 1),
+    });
+    let groups = vec!["1".to_owned(), "2".to_owned()];
+    let deleted = admin(nodes.servers()).delete_groups(groups).await.unwrap();
+    assert!(deleted.len() == 2 && deleted.values().all(Result::is_ok), "{deleted:?}");
+    assert_eq!(nodes.asked(ApiKey::DeleteGroups), [1, 2, 2]);
+}
+
+/// A group is coordinated by the node it is named after.
+fn coordinators(call: &Call) -> Vec<u8> {
+    let coordinator = |key: String| {
+        let node_id = key.parse().unwrap();
+        let (host, port) = ("127.0.0.1".to_owned(), call.port(node_id));
+        Coordinator { key, node_id, host, port, ..Default::default() }
+    };
+    let asked = call.request::<FindCoordinatorRequest>().coordinator_keys.into_iter();
+    let coordinators = asked.map(coordinator).collect();
+    call.answer(&FindCoordinatorResponse { coordinators, ..Default::default() })
 }

@@ -12,8 +12,10 @@ use kohort_protocol::messages::api_versions::{
 };
 use kohort_protocol::messages::create_partitions::CreatePartitionsRequest;
 use kohort_protocol::messages::create_topics::CreateTopicsRequest;
+use kohort_protocol::messages::delete_groups::DeleteGroupsRequest;
 use kohort_protocol::messages::delete_topics::DeleteTopicsRequest;
 use kohort_protocol::messages::describe_configs::DescribeConfigsRequest;
+use kohort_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use kohort_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use kohort_protocol::messages::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker,
@@ -115,12 +117,17 @@ impl Call {
         frame::encode_response(answer, self.version, self.id).unwrap().to_vec()
     }
 
+    /// Returns the port of a node, as metadata has it.
+    pub fn port(&self, node: i32) -> i32 {
+        i32::from(self.ports[usize::try_from(node - 1).unwrap()])
+    }
+
     /// Returns metadata that names these nodes and a controller.
     pub fn metadata(&self, nodes: &[i32], controller_id: i32) -> Vec<u8> {
         let broker = |node_id: &i32| MetadataResponseBroker {
             node_id: *node_id,
             host: "127.0.0.1".to_owned(),
-            port: i32::from(self.ports[usize::try_from(*node_id - 1).unwrap()]),
+            port: self.port(*node_id),
             ..Default::default()
         };
         let brokers = nodes.iter().map(broker).collect();
@@ -142,6 +149,8 @@ fn versions() -> ApiVersionsResponse {
         api::<AlterUserScramCredentialsRequest>(),
         api::<DescribeConfigsRequest>(),
         api::<IncrementalAlterConfigsRequest>(),
+        api::<FindCoordinatorRequest>(),
+        api::<DeleteGroupsRequest>(),
     ];
     ApiVersionsResponse { api_keys, ..Default::default() }
 }
