@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kohort::cluster::ClusterError;
 use kohort::consumer::{Consumer, ConsumerBuilder, MembershipError, PollError, TopicPartition};
 use kohort::producer::{Producer, ProducerRecord, SendError};
+use kohort_protocol::messages::metadata::MetadataResponseBroker;
 use kohort_protocol::messages::offset_fetch::{
     OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
@@ -16,7 +17,7 @@ use kohort_protocol::messages::produce::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use kohort_protocol::{ApiKey, ErrorCode, frame};
-use support::OldBroker;
+use support::{Answers, OldBroker};
 
 /// How long a state may take to come about before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,26 +93,26 @@ async fn a_position_is_not_validated_by_a_broker_that_wants_more_than_the_right_
     drop(consumer);
 }
 
+/// Answers every Produce with this code.
+fn produced(error_code: ErrorCode) -> Answers {
+    Arc::new(move |_, version, id, _| {
+        let error_message = (!error_code.is_ok()).then(|| "one is not two".to_owned());
+        let partition =
+            PartitionProduceResponse { error_code, error_message, ..Default::default() };
+        let topic = TopicProduceResponse {
+            name: "t".to_owned(),
+            partition_responses: vec![partition],
+            ..Default::default()
+        };
+        let answer = ProduceResponse { responses: vec![topic], ..Default::default() };
+        Some(frame::encode_response(&answer, version, id).unwrap())
+    })
+}
+
 #[tokio::test]
 async fn a_send_that_times_out_tells_what_the_leader_kept_answering() {
-    let broker = OldBroker::start(
-        9,
-        &[(ApiKey::Produce, 8)],
-        Arc::new(|_, version, id, _| {
-            let partition = PartitionProduceResponse {
-                error_code: ErrorCode::NOT_ENOUGH_REPLICAS,
-                error_message: Some("one is not two".to_owned()),
-                ..Default::default()
-            };
-            let topic = TopicProduceResponse {
-                name: "t".to_owned(),
-                partition_responses: vec![partition],
-                ..Default::default()
-            };
-            let answer = ProduceResponse { responses: vec![topic], ..Default::default() };
-            Some(frame::encode_response(&answer, version, id).unwrap())
-        }),
-    );
+    let broker =
+        OldBroker::start(9, &[(ApiKey::Produce, 8)], produced(ErrorCode::NOT_ENOUGH_REPLICAS));
     let producer = Producer::builder()
         .set("bootstrap.servers", &broker.servers())
         .set("enable.idempotence", "false")
@@ -134,4 +135,31 @@ async fn a_send_that_times_out_tells_what_the_leader_kept_answering() {
          the last answer of its leader: NOT_ENOUGH_REPLICAS (one is not two)"
         );
     }
+}
+
+#[tokio::test]
+async fn a_topic_recreated_without_an_id_is_written_to_on_its_new_leader() {
+    let apis = [(ApiKey::Produce, 8)];
+    let old = OldBroker::start(9, &apis, produced(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    let new = OldBroker::start(9, &apis, produced(ErrorCode::NONE));
+    let producer = Producer::builder()
+        .set("bootstrap.servers", &old.servers())
+        .set("enable.idempotence", "false")
+        .build()
+        .unwrap();
+    // The topic is known before it is created anew: with its first leader, of epoch 6.
+    assert_eq!(producer.partitions("t").await.unwrap(), 1);
+    let mut cluster = old.cluster.lock().clone();
+    let other = MetadataResponseBroker { node_id: 2, ..new.cluster.lock().brokers[0].clone() };
+    cluster.brokers.push(other);
+    let partition = &mut cluster.topics[0].partitions[0];
+    (partition.leader_id, partition.leader_epoch) = (2, 0);
+    *new.cluster.lock() = cluster.clone();
+    *old.cluster.lock() = cluster;
+    let sent = producer.send(ProducerRecord::to("t").value("x").partition(0)).await.unwrap();
+    let written = tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| {
+        panic!("{:?} {:?}", old.seen(), new.seen());
+    });
+    assert_eq!(written.unwrap().partition, 0);
+    assert!(old.has_seen(ApiKey::Produce) && new.has_seen(ApiKey::Produce));
 }

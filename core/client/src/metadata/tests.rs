@@ -1,3 +1,5 @@
+//! The rules of the picture, one by one.
+
 use super::*;
 use kohort_protocol::messages::metadata::MetadataResponseBroker;
 

@@ -27,7 +27,7 @@ pub use self::consumers::{
     PATIENCE, SHORT_SESSION, cooperative_member, member, member_with_session, own, partitions,
     poll_until, produce, read_until, shared_out, values,
 };
-pub use self::old::OldBroker;
+pub use self::old::{Answers, OldBroker};
 pub use self::scripted::Scripted;
 
 /// Returns a topic name no other test uses.

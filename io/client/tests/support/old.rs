@@ -22,6 +22,8 @@ pub type Answers = Arc<dyn Fn(ApiKey, i16, i32, &Bytes) -> Option<Bytes> + Send 
 /// A cluster of one node, which has the topic `t` with one partition. It lives as long as the process.
 pub struct OldBroker {
     pub port: u16,
+    /// What it answers about the cluster.
+    pub cluster: Arc<Mutex<MetadataResponse>>,
     seen: Arc<Mutex<Vec<(ApiKey, i16)>>>,
 }
 
@@ -44,7 +46,8 @@ impl OldBroker {
         });
         let versions = ApiVersionsResponse { api_keys: api_keys.collect(), ..Default::default() };
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let noted = seen.clone();
+        let cluster = Arc::new(Mutex::new(itself(port)));
+        let (noted, described) = (seen.clone(), cluster.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
@@ -52,11 +55,12 @@ impl OldBroker {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
                     let (versions, noted) = (versions.clone(), noted.clone());
-                    tokio::spawn(serve(stream, port, versions, answers.clone(), noted));
+                    let (described, answers) = (described.clone(), answers.clone());
+                    tokio::spawn(serve(stream, versions, described, answers, noted));
                 }
             });
         });
-        Self { port, seen }
+        Self { port, cluster, seen }
     }
 
     pub fn servers(&self) -> String {
@@ -75,8 +79,8 @@ impl OldBroker {
 
 async fn serve(
     mut stream: TcpStream,
-    port: u16,
     versions: ApiVersionsResponse,
+    cluster: Arc<Mutex<MetadataResponse>>,
     answers: Answers,
     seen: Arc<Mutex<Vec<(ApiKey, i16)>>>,
 ) -> Option<()> {
@@ -91,9 +95,13 @@ async fn serve(
         seen.lock().push((api, version));
         let answer = match api {
             ApiKey::ApiVersions => frame::encode_response(&versions, version, id).ok()?,
-            ApiKey::Metadata => frame::encode_response(&cluster(port), version, id).ok()?,
+            ApiKey::Metadata => {
+                let described = cluster.lock().clone();
+                frame::encode_response(&described, version, id).ok()?
+            }
             ApiKey::FindCoordinator => {
-                let (host, port) = ("127.0.0.1".to_owned(), i32::from(port));
+                let node = cluster.lock().brokers[0].clone();
+                let (host, port) = (node.host, node.port);
                 let found =
                     FindCoordinatorResponse { node_id: 1, host, port, ..Default::default() };
                 frame::encode_response(&found, version, id).ok()?
@@ -104,7 +112,7 @@ async fn serve(
     }
 }
 
-fn cluster(port: u16) -> MetadataResponse {
+fn itself(port: u16) -> MetadataResponse {
     let broker = MetadataResponseBroker {
         node_id: 1,
         host: "127.0.0.1".to_owned(),
