@@ -8,11 +8,12 @@
 //! Calls that arrive together are decided one after another and appended as one batch: the more there
 //! is to do, the less each costs. Several batches may be on their way to the disk; replies leave in
 //! order, once the batch they depend on is durable. A batch that fails takes the shard with it: what
-//! waits is refused, and a new shard is loaded from the log, or from a snapshot and what follows it.
+//! waits is refused, and a new shard is [loaded](loading) from the log, or from a snapshot and what follows it.
 
 mod announce;
 mod batch;
 mod load;
+mod loading;
 mod message;
 mod refusal;
 mod shared;
@@ -25,7 +26,6 @@ use crate::config::{LiveConfig, group_config};
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::quiet::{Gate, Quiet};
-use crate::random;
 use crate::stopping::stopped;
 use announce::announce;
 use batch::BatchWriter;
@@ -35,17 +35,14 @@ use kohort_coordinator::{
 };
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::ErrorCode;
-use refusal::{refuse_queued, refusing};
+use refusal::refuse_queued;
 use snapshots::{Snapshots, Step};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use timer::Timer;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 use tracing::error;
 
 pub use load::ShardLoad;
@@ -61,10 +58,6 @@ const RECORDS_PER_BATCH: usize = 1024;
 /// Batches on their way to the disk. While one is written the next ones gather; more would only
 /// hold more replies back.
 const BATCHES_IN_FLIGHT: usize = 4;
-/// How long a shard rests before it is loaded again after its log could not be read: at first, and at most,
-/// since each time is twice as long as the one before.
-const RELOAD_REST: Duration = Duration::from_secs(1);
-const RELOAD_REST_MAX: Duration = Duration::from_secs(64);
 
 /// Replies and effects that leave when the batch they depend on is durable.
 #[derive(Debug, Default)]
@@ -142,12 +135,10 @@ impl ShardTask {
         mut stopping: watch::Receiver<bool>,
     ) {
         loop {
-            let loading = self.metrics.groups.loading.begin();
             let Some(mut shard) = self.load(&mut calls, &mut surveys, &mut stopping).await else {
                 refuse_queued(&mut calls);
                 return;
             };
-            drop(loading);
             match self.serve(&mut shard, &mut calls, &mut surveys, &mut stopping).await {
                 End::Stopping => {
                     self.settle().await;
@@ -169,49 +160,6 @@ impl ShardTask {
                 }
             }
         }
-    }
-
-    /// Loads a shard from the log; meanwhile callers are told so. `None` when the broker stops.
-    async fn load(
-        &mut self,
-        calls: &mut mpsc::Receiver<ShardMessage>,
-        surveys: &mut mpsc::Receiver<Survey>,
-        stopping: &mut watch::Receiver<bool>,
-    ) -> Option<GroupShard> {
-        let mut rest = RELOAD_REST;
-        loop {
-            let partition = Arc::clone(&self.partition);
-            let config = group_config(&self.config);
-            self.end = partition.log.log_end_offset();
-            if self.end == partition.log.log_start_offset() {
-                let _ = spawn_blocking(move || load::begin_empty(&partition)).await;
-                self.snapshots = self.snapshots_after(0, 0);
-                return Some(GroupShard::new(config, random::word()));
-            }
-            let loading = spawn_blocking(move || load::load(&partition, &config));
-            let loaded = refusing(calls, surveys, stopping, loading).await?;
-            match loaded {
-                Ok(Ok(loaded)) => {
-                    self.end = loaded.end;
-                    self.snapshots = self.snapshots_after(loaded.snapshot_bytes, loaded.log_bytes);
-                    self.shared.note_load(loaded.load);
-                    return Some(loaded.shard);
-                }
-                Ok(Err(error)) => {
-                    error!(partition = self.partition.index, %error, again_in = ?rest, "a group coordinator's log could not be loaded; its groups wait until it can");
-                }
-                Err(error) => {
-                    error!(partition = self.partition.index, %error, again_in = ?rest, "loading a group coordinator's log failed; its groups wait until it succeeds");
-                }
-            }
-            refusing(calls, surveys, stopping, sleep(rest)).await?;
-            rest = (rest * 2).min(RELOAD_REST_MAX);
-        }
-    }
-
-    fn snapshots_after(&self, snapshot_bytes: u64, log_bytes: u64) -> Snapshots {
-        let turns = self.shared.turns.clone();
-        Snapshots::new(Arc::clone(&self.partition), turns, snapshot_bytes, log_bytes)
     }
 
     async fn serve(

@@ -34,7 +34,7 @@ impl Member {
             member_id: joined.member_id.clone(),
             ..SyncGroupRequest::default()
         };
-        let response = client.call(&request, 5).await;
+        let response = client.call(&request, 4).await;
         assert!(response.error_code.is_ok(), "{response:?}");
         Self { client, group, id: joined.member_id, generation: joined.generation_id }
     }

@@ -65,7 +65,7 @@ async fn take_all(client: &mut Client, joined: &JoinGroupResponse, partitions: i
         }],
         ..SyncGroupRequest::default()
     };
-    let response = client.call(&request, 5).await;
+    let response = client.call(&request, 4).await;
     assert!(response.error_code.is_ok(), "{response:?}");
     assert_eq!(response.assignment, assignment.to_bytes(1).unwrap());
 }

@@ -253,6 +253,7 @@ const HEALTH: &str = "
 |---|---|---|
 | `starting` | the data folder is being opened | yes |
 | `loading-groups` | group coordinators read their logs; their groups answer COORDINATOR_LOAD_IN_PROGRESS meanwhile | yes |
+| `damaged-groups` | a partition of `__consumer_offsets` cannot be read: the message names it and the file; its groups answer NOT_COORDINATOR, all others work | yes |
 | `disk-full` | producers are refused for want of space, and topics are not created; everything else works | yes |
 | `out-of-file-handles` | producers are refused because too many files are open: raise the limit (`ulimit -n`) | yes |
 | `stopping` | the broker was told to stop and answers what is in flight | yes |

@@ -234,6 +234,11 @@ impl ReadError {
             ReadError::Storage(error) => error.code(),
         }
     }
+
+    /// Tells whether the same read may succeed later although nobody mends anything.
+    pub fn passes(&self) -> bool {
+        matches!(self, ReadError::Storage(StorageError::Io { .. }))
+    }
 }
 
 impl From<io::Error> for OpenError {

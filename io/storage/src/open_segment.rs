@@ -11,7 +11,8 @@ use kohort_protocol::records::{BatchError, BatchHeader, BatchRef};
 use crate::buffers::{BufferPool, PooledBuf};
 use crate::dense::{Located, locate};
 use crate::disk::DiskFile;
-use crate::error::ReadError;
+use crate::error::{ReadError, StorageError};
+use crate::failure::is_out_of_handles;
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_log::PartitionLog;
 use crate::segment::{
@@ -59,7 +60,7 @@ impl OpenSegment {
         let first = Located { position: 0, offset: self.base };
         let Some(IndexEntry { position, relative_offset, .. }) = entry else { return Ok(first) };
         let header = read_header(&*self.file, position, self.segment.bytes)
-            .map_err(|error| damaged(&self.path, position, &error))?;
+            .map_err(|error| damaged(&self.path, position, error))?;
         let offset = self.base + i64::from(relative_offset);
         let agrees = header.is_some_and(|header| header.base_offset == offset);
         Ok(if agrees { Located { position, offset } } else { first })
@@ -166,7 +167,7 @@ impl OpenSegment {
         let mut buffer = self.buffers.take(length);
         buffer.set_len(length);
         crate::disk::read_exact_at(&*self.file, buffer.as_mut_slice(), u64::from(position))
-            .map_err(|error| damaged(&self.path, position, &error))?;
+            .map_err(|error| damaged(&self.path, position, error))?;
         Ok(buffer)
     }
 
@@ -174,7 +175,7 @@ impl OpenSegment {
     pub(crate) fn read_batch(&self, position: u32) -> Result<PooledBuf, ReadError> {
         let end = self.segment.bytes;
         let header = read_header(&*self.file, position, end)
-            .map_err(|error| damaged(&self.path, position, &error))?
+            .map_err(|error| damaged(&self.path, position, error))?
             .ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))?;
         let batch = self.read(position, header.size_in_bytes())?;
         BatchRef::parse(batch.as_slice())
@@ -189,7 +190,7 @@ impl OpenSegment {
             return Ok(None);
         }
         let header = read_header(&*self.file, position, self.segment.bytes)
-            .map_err(|error| damaged(&self.path, position, &error))?;
+            .map_err(|error| damaged(&self.path, position, error))?;
         header.map(Some).ok_or_else(|| self.damaged(position, "no batch begins here".to_owned()))
     }
 
@@ -198,7 +199,11 @@ impl OpenSegment {
     }
 }
 
-fn damaged(path: &std::path::Path, position: u32, error: &io::Error) -> ReadError {
+/// Says that a file cannot be read: for want of a handle now, and otherwise until somebody mends it.
+fn damaged(path: &std::path::Path, position: u32, error: io::Error) -> ReadError {
+    if is_out_of_handles(&error) {
+        return StorageError::Io { path: path.to_owned(), source: Arc::new(error) }.into();
+    }
     ReadError::Damaged {
         path: path.to_owned(),
         position: u64::from(position),
@@ -228,7 +233,7 @@ impl PartitionLog {
         let file = match self.open_file(name, FileKind::Records, &path) {
             Ok(file) => file,
             Err(_) if !self.state.lock().has_segment(name) => return Ok(None),
-            Err(error) => return Err(damaged(&path, 0, &error)),
+            Err(error) => return Err(damaged(&path, 0, error)),
         };
         let index = index_path(&dir, name);
         // A lost index only makes the search longer.

@@ -36,6 +36,8 @@ pub struct LoadError {
     pub offset: i64,
     /// Why.
     pub reason: String,
+    /// Whether it may pass by itself, such as a want of file handles. Damage does not.
+    pub passes: bool,
 }
 
 /// Replays the metadata log and puts its topics into service.
@@ -83,7 +85,7 @@ impl LoadError {
         } else {
             format!("the log of {id}")
         };
-        Self { log, offset, reason }
+        Self { log, offset, reason, passes: false }
     }
 }
 
@@ -156,7 +158,7 @@ pub(crate) fn read_records(
         let failed = |reason: String| LoadError::at(log, offset, reason);
         let read = log
             .read(offset, READ_BYTES, true, Isolation::ReadUncommitted)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| LoadError { passes: error.passes(), ..failed(error.to_string()) })?;
         let next = each_record(&read.records, from, &mut decompressor, &mut unpacked, &mut each)
             .map_err(failed)?;
         read_to.end = next

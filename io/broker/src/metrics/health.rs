@@ -17,6 +17,8 @@ pub(crate) enum Trouble {
     Stopping,
     /// So many group coordinators read their logs still.
     LoadingGroups(usize),
+    /// A group coordinator's log is damaged, which says so.
+    DamagedGroups(String),
     /// Producers are refused for want of space.
     DiskFull,
     /// Producers are refused for want of file handles.
@@ -32,6 +34,7 @@ impl Trouble {
             Trouble::Starting => "starting",
             Trouble::Stopping => "stopping",
             Trouble::LoadingGroups(_) => "loading-groups",
+            Trouble::DamagedGroups(_) => "damaged-groups",
             Trouble::DiskFull => "disk-full",
             Trouble::OutOfHandles => "out-of-file-handles",
             Trouble::StorageFailed(_) => "storage-failed",
@@ -45,6 +48,9 @@ impl Trouble {
             Trouble::Stopping => "the broker is stopping".to_owned(),
             Trouble::LoadingGroups(shards) => {
                 format!("{shards} partitions of __consumer_offsets are being loaded")
+            }
+            Trouble::DamagedGroups(damage) => {
+                format!("{damage}. Its groups are refused until then; the others are served")
             }
             Trouble::DiskFull => {
                 "no space is left for the log: producers are refused until there is".to_owned()
@@ -80,8 +86,13 @@ pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     if loading > 0 {
         troubles.push(Trouble::LoadingGroups(loading));
     }
+    let damaged = node.metrics.groups.damaged.lock();
+    troubles.extend(damaged.values().take(DAMAGED_TOLD_MAX).cloned().map(Trouble::DamagedGroups));
     troubles
 }
+
+/// How many damaged partitions are told one by one. The log has all of them, and the metrics their number.
+const DAMAGED_TOLD_MAX: usize = 16;
 
 /// Tells whether a broker in that trouble should be left running.
 pub(crate) fn is_alive(troubles: &[Trouble]) -> bool {
@@ -132,6 +143,7 @@ mod tests {
 
     #[test]
     fn only_a_failed_data_folder_asks_for_a_new_start() {
+        assert!(is_alive(&[Trouble::DamagedGroups(String::new())]));
         assert!(is_alive(&[Trouble::Starting, Trouble::DiskFull, Trouble::LoadingGroups(3)]));
         assert!(!is_alive(&[Trouble::StorageFailed(String::new())]));
         assert_eq!(troubles(None), [Trouble::Starting]);

@@ -103,6 +103,7 @@ fn write_counts(
     page.single(&table::GROUPS_COMPLETING, in_state("CompletingRebalance"));
     page.single(&table::GROUPS_STABLE, in_state("Stable"));
     page.single(&table::GROUPS_LOADING, counters.loading.count());
+    page.single(&table::GROUPS_DAMAGED, counters.damaged.lock().len());
     page.single(&table::REBALANCES, counters.rebalances.get());
     page.single(&table::OFFSET_COMMITS, counters.commits.get());
     page.single(&table::MEMBERS_EXPIRED, counters.expired_members.get());

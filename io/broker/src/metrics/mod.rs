@@ -30,7 +30,7 @@ use crate::partition_counters::PartitionCounters;
 use kohort_protocol::Uuid;
 use kohort_storage::RecordTime;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Everything a broker counts for its operator, but what its partitions count themselves.
 #[derive(Debug, Default)]
@@ -79,6 +79,8 @@ impl ConnectionMetrics {
 pub(crate) struct GroupMetrics {
     /// Shards that read their log.
     pub(crate) loading: Gauge,
+    /// Shards whose log is damaged, by partition: what is wrong with it.
+    pub(crate) damaged: Mutex<BTreeMap<i32, String>>,
     pub(crate) rebalances: Counter,
     pub(crate) commits: Counter,
     pub(crate) expired_members: Counter,

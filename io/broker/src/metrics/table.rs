@@ -155,6 +155,8 @@ metrics! {
     GROUPS_STABLE: Gauge "kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "groups", [];
     /// Partitions of __consumer_offsets being loaded; their groups are in none of the numbers here meanwhile.
     GROUPS_LOADING: Gauge "kohort_group_partitions_loading", "partitions", [];
+    /// Partitions of __consumer_offsets whose log is damaged; their groups are refused, and are in none of the numbers here.
+    GROUPS_DAMAGED: Gauge "kohort_group_partitions_damaged", "partitions", [];
     /// Rebalances that ended.
     REBALANCES: Counter "kafka_server_group_coordinator_metrics_group_completed_rebalance_count", "rebalances", [];
     /// Offsets committed.

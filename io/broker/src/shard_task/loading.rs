@@ -1,0 +1,93 @@
+//! How a shard comes to serve: it reads its log, and tries again when it could not.
+//!
+//! | the last attempt | the shard is | its groups are told | the next attempt |
+//! |---|---|---|---|
+//! | there was none, or what kept it from reading passes | loading | COORDINATOR_LOAD_IN_PROGRESS | after 1 s, 2 s, 4 s, ... |
+//! | found damage | failed | NOT_COORDINATOR | after a minute |
+//!
+//! A log that is damaged stays so until somebody mends it, and a file can be put in order while the broker
+//! runs: so attempts go on, and seldom. The other shards do not wait for it: a list of groups leaves a
+//! failed one out, as Kafka's does ([`refusal`](super::refusal)).
+
+use super::refusal::{Unready, refusing};
+use super::{ShardMessage, ShardTask, Snapshots, Survey, load};
+use crate::config::group_config;
+use crate::random;
+use kohort_coordinator::GroupShard;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{error, info};
+
+/// How long a shard rests before it is loaded again after something that may pass kept it from reading its
+/// log: at first, and at most, since each time is twice as long as the one before.
+const RELOAD_REST: Duration = Duration::from_secs(1);
+const RELOAD_REST_MAX: Duration = Duration::from_secs(64);
+
+impl ShardTask {
+    /// Loads a shard from the log; meanwhile callers are told so. `None` when the broker stops.
+    pub(super) async fn load(
+        &mut self,
+        calls: &mut mpsc::Receiver<ShardMessage>,
+        surveys: &mut mpsc::Receiver<Survey>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Option<GroupShard> {
+        let metrics = Arc::clone(&self.metrics);
+        let index = self.partition.index;
+        let mut loading = Some(metrics.groups.loading.begin());
+        let mut unready = Unready::Loading;
+        let mut rest = RELOAD_REST;
+        loop {
+            let partition = Arc::clone(&self.partition);
+            let config = group_config(&self.config);
+            self.end = partition.log.log_end_offset();
+            let loaded = if self.end == partition.log.log_start_offset() {
+                // Deleting its records is one way to get rid of damage.
+                let _ = spawn_blocking(move || load::begin_empty(&partition)).await;
+                self.snapshots = self.snapshots_after(0, 0);
+                Ok(GroupShard::new(config, random::word()))
+            } else {
+                let load = spawn_blocking(move || load::load(&partition, &config));
+                match refusing(calls, surveys, stopping, unready, load).await? {
+                    Ok(Ok(loaded)) => {
+                        self.end = loaded.end;
+                        self.snapshots =
+                            self.snapshots_after(loaded.snapshot_bytes, loaded.log_bytes);
+                        self.shared.note_load(loaded.load);
+                        Ok(loaded.shard)
+                    }
+                    Ok(Err(error)) => Err((error.to_string(), error.passes)),
+                    // The same records would end the next attempt in the same way.
+                    Err(error) => Err((format!("loading partition {index}: {error}"), false)),
+                }
+            };
+            let (reason, passes) = match loaded {
+                Ok(shard) => {
+                    if metrics.groups.damaged.lock().remove(&index).is_some() {
+                        info!(partition = index, "a group coordinator's log can be read again");
+                    }
+                    return Some(shard);
+                }
+                Err(failed) => failed,
+            };
+            if passes && unready == Unready::Loading {
+                error!(partition = index, error = reason, again_in = ?rest, "a group coordinator's log could not be loaded; its groups wait until it can");
+            } else {
+                rest = RELOAD_REST_MAX;
+                unready = Unready::Failed;
+                error!(partition = index, error = reason, again_in = ?rest, "a group coordinator's log is damaged; its groups are refused until it is mended");
+                metrics.groups.damaged.lock().insert(index, reason);
+                drop(loading.take());
+            }
+            refusing(calls, surveys, stopping, unready, sleep(rest)).await?;
+            rest = (rest * 2).min(RELOAD_REST_MAX);
+        }
+    }
+
+    fn snapshots_after(&self, snapshot_bytes: u64, log_bytes: u64) -> Snapshots {
+        let turns = self.shared.turns.clone();
+        Snapshots::new(Arc::clone(&self.partition), turns, snapshot_bytes, log_bytes)
+    }
+}
