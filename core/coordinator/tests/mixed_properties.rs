@@ -287,8 +287,8 @@ impl World {
     fn context(index: usize, request: &GroupRequest) -> RequestContext {
         let api_version = match request {
             GroupRequest::JoinGroup(_) => 9,
-            GroupRequest::SyncGroup(_) | GroupRequest::LeaveGroup(_) => 5,
-            GroupRequest::Heartbeat(_) => 4,
+            GroupRequest::LeaveGroup(_) => 5,
+            GroupRequest::SyncGroup(_) | GroupRequest::Heartbeat(_) => 4,
             _ => 1,
         };
         RequestContext {

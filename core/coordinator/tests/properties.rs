@@ -315,7 +315,7 @@ impl World {
             assignments: members.into_iter().map(assign).collect(),
             ..SyncGroupRequest::default()
         };
-        self.send(client, 5, request);
+        self.send(client, 4, request);
     }
 
     fn commit(&mut self, client: usize, behind: i32) {

@@ -45,12 +45,20 @@ pub(super) fn join(
     }
 }
 
+/// From version 5 on a member says what it believes the group to speak (KIP-559). Who leaves it out is told so
+/// whatever there is of the group, as in Kafka.
 pub(super) fn sync(
     groups: &mut Groups,
     turn: &mut Turn<'_>,
     from: ReplyTo,
+    version: i16,
     request: &SyncGroupRequest,
 ) {
+    let names_its_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if version >= FIRST_VERSION_THAT_NAMES_THE_PROTOCOL && !names_its_protocol {
+        turn.reply(from, sync_error(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+        return;
+    }
     match find(groups, &request.group_id).map(|entry| &mut entry.group) {
         Ok(Group::Classic(group)) => group.sync(turn, from, request),
         Ok(Group::Consumer(group)) => {
@@ -125,3 +133,5 @@ fn find<'a>(groups: &'a mut Groups, group_id: &str) -> Result<&'a mut GroupEntry
     check_group_id(group_id)?;
     groups.get_mut(group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
 }
+
+const FIRST_VERSION_THAT_NAMES_THE_PROTOCOL: i16 = 5;

@@ -197,7 +197,7 @@ impl Shard for GroupShard {
         }
         self.turn_of(connection, now, &mut outcome, |groups, turn, _| match request {
             GroupRequest::JoinGroup(request) => join(groups, turn, from, context, request),
-            GroupRequest::SyncGroup(request) => sync(groups, turn, from, request),
+            GroupRequest::SyncGroup(request) => sync(groups, turn, from, version, request),
             GroupRequest::Heartbeat(request) => {
                 heartbeat(groups, turn, from, request);
             }

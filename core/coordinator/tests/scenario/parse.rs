@@ -7,7 +7,7 @@
 //! join a v5 member=a-1 topics=t           JoinGroup by client `a`; v, session, rebalance, type,
 //!                                         protocols, metadata, note, instance, reason, group may follow,
 //!                                         and owned=t/0,t/1 for what it claims to have
-//! sync a gen=1 member=a-1 assign=a-1:A,b-1:B
+//! sync a gen=1 member=a-1 assign=a-1:A,b-1:B   type and protocol may follow, null for none
 //! heartbeat a gen=1 member=a-1            hold=3s may follow
 //! leave a member=a-1 | leave a a-1 @i     by field (v2), or a list of member, member@instance
 //! commit a gen=1 member=a-1 t/0=42 t/1=43:text
@@ -227,6 +227,10 @@ fn join(words: &Words<'_>) -> Parsed<GroupRequest> {
 }
 
 fn sync(words: &Words<'_>) -> Parsed<GroupRequest> {
+    let spoken = |key: &str, default: &str| {
+        let word = words.option(key).unwrap_or(default);
+        (word != "null").then(|| word.to_owned())
+    };
     let assign = |item: String| {
         let (member, assignment) = item.split_once(':').ok_or("an assignment is member:text")?;
         let assignment = match assignment.strip_prefix('@') {
@@ -240,8 +244,8 @@ fn sync(words: &Words<'_>) -> Parsed<GroupRequest> {
         generation_id: words.number("gen", -1)?,
         member_id: words.member(),
         group_instance_id: words.instance(),
-        protocol_type: words.option("type").map(str::to_owned),
-        protocol_name: words.option("protocol").map(str::to_owned),
+        protocol_type: spoken("type", "consumer"),
+        protocol_name: spoken("protocol", "range"),
         assignments: words.list("assign").into_iter().map(assign).collect::<Parsed<_>>()?,
     }
     .into())
