@@ -143,12 +143,12 @@ pub enum CauseKind {
         /// Why, in the client's words (KIP-800).
         reason: Option<Arc<str>>,
     },
-    /// A static member was removed by its instance id, as administrators do.
+    /// A member was removed by somebody else: an administrator.
     MemberRemoved {
         /// Who.
         member: Arc<str>,
-        /// Its instance id.
-        instance: Arc<str>,
+        /// Its instance id, if it was removed by that.
+        instance: Option<Arc<str>>,
         /// Why, in the administrator's words.
         reason: Option<Arc<str>>,
     },
@@ -314,7 +314,9 @@ impl fmt::Display for CauseKind {
                 write!(f, "member {member} left{}", because(reason.as_deref()))
             }
             Self::MemberRemoved { member, instance, reason } => {
-                write!(f, "member {member} ({instance}) was removed{}", because(reason.as_deref()))
+                let instance = instance.as_deref();
+                let instance = instance.map_or_else(String::new, |it| format!(" ({it})"));
+                write!(f, "member {member}{instance} was removed{}", because(reason.as_deref()))
             }
             Self::MemberExpired { member, .. } => {
                 write!(f, "member {member} was silent for longer than its session timeout")

@@ -106,9 +106,10 @@ pub(super) fn let_go(groups: &mut Groups, turn: &mut Turn<'_>) {
 pub(super) fn leave(
     groups: &mut Groups,
     turn: &mut Turn<'_>,
-    version: i16,
+    context: &RequestContext,
     request: &LeaveGroupRequest,
 ) -> LeaveGroupResponse {
+    let version = context.api_version;
     let leaving = classic::leaving_members(version, request);
     let refuse = |error| {
         let refuse = |identity| classic::member_response(identity, error);
@@ -116,8 +117,8 @@ pub(super) fn leave(
     };
     let results = match find(groups, &request.group_id) {
         Ok(entry) => match &mut entry.group {
-            Group::Classic(group) => group.leave(turn, &leaving),
-            Group::Consumer(_) => consumer::classic_leave(entry, turn, &leaving),
+            Group::Classic(group) => group.leave(turn, context, &leaving),
+            Group::Consumer(_) => consumer::classic_leave(entry, turn, context, &leaving),
             Group::Simple => refuse(ErrorCode::UNKNOWN_MEMBER_ID),
         },
         Err(error @ ErrorCode::UNKNOWN_MEMBER_ID) => refuse(error),

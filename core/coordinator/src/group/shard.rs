@@ -202,7 +202,7 @@ impl Shard for GroupShard {
                 heartbeat(groups, turn, from, request);
             }
             GroupRequest::LeaveGroup(request) => {
-                let response = leave(groups, turn, version, request);
+                let response = leave(groups, turn, context, request);
                 turn.reply(from, response);
             }
             GroupRequest::OffsetCommit(request) => {

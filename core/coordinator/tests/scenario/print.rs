@@ -206,7 +206,9 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         None => line,
     };
     let line = match &cause.kind {
-        CauseKind::MemberRemoved { instance, .. } => line.text("instance", instance),
+        CauseKind::MemberRemoved { instance: Some(instance), .. } => {
+            line.text("instance", instance)
+        }
         CauseKind::StaticMemberReplaced { instance, old, .. } => {
             line.text("instance", instance).text("old", &names.short(old))
         }

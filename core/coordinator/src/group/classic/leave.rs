@@ -14,6 +14,7 @@ use kohort_protocol::messages::leave_group::{
 
 use super::state::ClassicGroup;
 use crate::group::event::CauseKind;
+use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
 use crate::shard::Timestamp;
 
@@ -22,12 +23,13 @@ impl ClassicGroup {
     pub(crate) fn leave(
         &mut self,
         turn: &mut Turn<'_>,
+        context: &RequestContext,
         leaving: &[MemberIdentity],
     ) -> Vec<MemberResponse> {
         let mut rebalance = false;
         let mut results = Vec::with_capacity(leaving.len());
         for identity in leaving {
-            let result = self.leave_one(turn, identity);
+            let result = self.leave_one(turn, context, identity);
             let error_code = result.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
             results.push(member_response(identity, error_code));
             if let Ok(Some((cause, lost))) = result {
@@ -48,28 +50,52 @@ impl ClassicGroup {
     fn leave_one(
         &mut self,
         turn: &mut Turn<'_>,
+        context: &RequestContext,
         identity: &MemberIdentity,
     ) -> Result<Option<(CauseKind, Option<Timestamp>)>, ErrorCode> {
         let member_id = identity.member_id.as_str();
         let instance_id = identity.group_instance_id.as_deref();
-        let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty());
-        let reason = reason.map(Arc::from);
-        let cause = if member_id.is_empty() {
+        let member: Arc<str> = if member_id.is_empty() {
             let instance_id = instance_id.unwrap_or_default();
-            let found = self.static_members.get_key_value(instance_id);
-            let (instance, member) = found.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-            CauseKind::MemberRemoved { member: member.clone(), instance: instance.clone(), reason }
+            let member = self.static_members.get(instance_id);
+            member.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?.clone()
         } else if self.pending.contains_key(member_id) {
             self.remove(turn, member_id, ErrorCode::UNKNOWN_MEMBER_ID);
             return Ok(None);
         } else {
             self.check_member(member_id, instance_id)?;
-            CauseKind::MemberLeft { member: member_id.into(), reason }
+            member_id.into()
         };
-        let gone = cause.member_gone().cloned();
-        let lost = gone.and_then(|gone| self.remove(turn, &gone, ErrorCode::UNKNOWN_MEMBER_ID));
+        let client_id = self.members.get(&member).map(|member| member.client_id.clone());
+        let cause = cause_of_leave(context, identity, &member, &client_id.unwrap_or_default());
+        let lost = self.remove(turn, &member, ErrorCode::UNKNOWN_MEMBER_ID);
         let lost = lost.filter(|_| matches!(cause, CauseKind::MemberRemoved { .. }));
         Ok(Some((cause, lost)))
+    }
+}
+
+/// Says why a member goes that a LeaveGroup names: it left, or an administrator removed it.
+///
+/// A request does not say who sends it, and which connection it comes over tells nothing: a client may leave over
+/// another than it joined by. But it has one client id, and it knows its member id. So who asks under
+/// another name, or for an instance whatever its id, is somebody else; and Java's Admin says so itself.
+pub(crate) fn cause_of_leave(
+    context: &RequestContext,
+    identity: &MemberIdentity,
+    member: &Arc<str>,
+    client_id: &str,
+) -> CauseKind {
+    let member = member.clone();
+    let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty());
+    let by_admin = identity.member_id.is_empty()
+        || *context.client_id != *client_id
+        || reason.is_some_and(|reason| reason.starts_with(REASON_OF_JAVAS_ADMIN));
+    let reason = reason.map(Arc::from);
+    if by_admin {
+        let instance = identity.group_instance_id.as_deref().map(Arc::from);
+        CauseKind::MemberRemoved { member, instance, reason }
+    } else {
+        CauseKind::MemberLeft { member, reason }
     }
 }
 
@@ -101,4 +127,6 @@ pub(crate) fn member_response(identity: &MemberIdentity, error_code: ErrorCode) 
     }
 }
 
+/// What `Admin.removeMembersFromConsumerGroup` begins every reason with (KIP-800).
+const REASON_OF_JAVAS_ADMIN: &str = "member was removed by an admin";
 const FIRST_VERSION_FOR_SEVERAL_MEMBERS: i16 = 3;

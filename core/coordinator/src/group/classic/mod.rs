@@ -22,5 +22,5 @@ mod sync;
 
 pub(crate) use convert::{ConvertedMember, HandedOver};
 pub(crate) use join::check_join;
-pub(crate) use leave::{leave_response, leaving_members, member_response};
+pub(crate) use leave::{cause_of_leave, leave_response, leaving_members, member_response};
 pub(crate) use state::{ClassicGroup, ClassicState};

@@ -32,7 +32,7 @@ use super::migrate::{downgrade, encode_assignment, read_subscription};
 use super::record::{ClassicSubscription, MemberMetadata, MemberState};
 use super::state::Member;
 use crate::config::GroupConfig;
-use crate::group::classic::member_response;
+use crate::group::classic::{cause_of_leave, member_response};
 use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
 use crate::group::own::own;
@@ -218,6 +218,7 @@ pub(crate) fn heartbeat(
 pub(crate) fn leave(
     entry: &mut GroupEntry,
     turn: &mut Turn<'_>,
+    context: &RequestContext,
     leaving: &[MemberIdentity],
 ) -> Vec<MemberResponse> {
     let Group::Consumer(group) = &entry.group else {
@@ -225,7 +226,7 @@ pub(crate) fn leave(
     };
     let (mut results, mut gone) = (Vec::with_capacity(leaving.len()), Vec::new());
     for identity in leaving {
-        let result = group.leaving(identity);
+        let result = group.leaving(context, identity);
         let error = result.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
         results.push(member_response(identity, error));
         if let Ok((member, cause)) = result
@@ -289,26 +290,21 @@ impl ConsumerGroup {
     }
 
     /// Finds who leaves, and says why.
-    fn leaving(&self, identity: &MemberIdentity) -> Result<(Arc<str>, CauseKind), ErrorCode> {
-        let reason = identity.reason.as_deref().filter(|reason| !reason.is_empty()).map(Arc::from);
-        let Some(instance) = identity.group_instance_id.as_deref() else {
-            let member = self.state.member(&identity.member_id);
-            let member = member.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?.id;
-            return Ok((member.clone(), CauseKind::MemberLeft { member, reason }));
+    fn leaving(
+        &self,
+        context: &RequestContext,
+        identity: &MemberIdentity,
+    ) -> Result<(Arc<str>, CauseKind), ErrorCode> {
+        let found = match identity.group_instance_id.as_deref() {
+            None => self.state.member(&identity.member_id),
+            Some(instance) => self.state.static_member(instance),
         };
-        let member = self.state.static_member(instance).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?.id;
-        if identity.member_id.is_empty() {
-            let cause = CauseKind::MemberRemoved {
-                member: member.clone(),
-                instance: instance.into(),
-                reason,
-            };
-            Ok((member, cause))
-        } else if *member == *identity.member_id {
-            Ok((member.clone(), CauseKind::MemberLeft { member, reason }))
-        } else {
-            Err(ErrorCode::FENCED_INSTANCE_ID)
+        let member = found.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if !identity.member_id.is_empty() && *member.id != *identity.member_id {
+            return Err(ErrorCode::FENCED_INSTANCE_ID);
         }
+        let cause = cause_of_leave(context, identity, &member.id, &member.metadata.client_id);
+        Ok((member.id, cause))
     }
 }
 
