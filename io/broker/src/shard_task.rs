@@ -395,7 +395,8 @@ impl ShardTask {
                 |cause: &&RebalanceCause| matches!(cause.kind, CauseKind::MemberExpired { .. });
             let expired = rebalance.causes.iter().filter(expired).count();
             // Of one that is told in parts what only ends it is no other.
-            let is_one = !rebalance.continues || !rebalance.causes.is_empty();
+            let is_one =
+                (!rebalance.continues || !rebalance.causes.is_empty()) && !rebalance.is_take_over;
             self.metrics.groups.rebalances.add(u64::from(is_one));
             self.metrics.groups.expired_members.add(expired as u64);
             let disconnected = |cause: &&RebalanceCause| {

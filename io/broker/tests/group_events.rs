@@ -262,3 +262,33 @@ async fn a_broker_that_is_told_so_tells_nothing() {
     let topic = client.describe(TOPIC, false).await;
     assert_eq!(topic.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
+
+/// Nobody rebalances, and the group has another member than before.
+#[tokio::test]
+async fn a_static_member_that_takes_over_is_told_with_the_time_nobody_read_its_partitions() {
+    let running = start().await;
+    let mut first = running.client().await.named("first");
+    first.create_topic("t", 1).await;
+    let request = JoinGroupRequest { group_instance_id: Some("i".to_owned()), ..join_request("") };
+    let joined = first.call(&request, 9).await;
+    take_all(&mut first, &joined, 1).await;
+    drop(first);
+    let mut second = running.client().await.named("second");
+    let heir = second.call(&request, 9).await;
+    assert_eq!((heir.generation_id, heir.error_code), (1, ErrorCode::NONE), "{heir:?}");
+    events(&running, 2).await;
+    second.fetch("t", 0, 0).await;
+    let events = events(&running, 3).await;
+
+    let taken = rebalance(&events[1]);
+    assert!(taken.take_over && !rebalance(&events[0]).take_over, "{events:?}");
+    assert_eq!((taken.generation, &*taken.causes[0].what), (1, "static-member-replaced"));
+    assert_eq!(taken.members_before, [joined.member_id.as_str()]);
+    assert_eq!(taken.members_after, [heir.member_id.as_str()]);
+    let moved = &taken.moved[0];
+    assert_eq!(moved.from.as_deref(), Some(joined.member_id.as_str()));
+    assert_eq!(moved.to.as_deref(), Some(heir.member_id.as_str()));
+    let served = handover(&events[2]);
+    assert_eq!((served.generation, served.served.len()), (1, 1));
+    assert_eq!(served.served[0].to.as_deref(), Some(heir.member_id.as_str()));
+}

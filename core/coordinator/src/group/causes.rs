@@ -40,6 +40,17 @@ impl Causes {
         Self { noted: Vec::new(), omitted: 0, started }
     }
 
+    /// Tells whether nothing happened but that static members came back, which by itself asks nobody to
+    /// rebalance.
+    pub(crate) fn are_of_a_take_over(&self) -> bool {
+        let came_back =
+            |it: &RebalanceCause| matches!(it.kind, CauseKind::StaticMemberReplaced { .. });
+        let goes_with_it =
+            |it: &RebalanceCause| matches!(it.kind, CauseKind::ProtocolChanged { .. });
+        self.noted.iter().any(came_back)
+            && self.noted.iter().all(|it| came_back(it) || goes_with_it(it))
+    }
+
     /// Adds one, or counts it if there are too many.
     pub(crate) fn add(&mut self, at: Timestamp, kind: CauseKind) {
         if self.noted.len() < Rebalance::MAX_CAUSES {

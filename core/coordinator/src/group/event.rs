@@ -68,6 +68,9 @@ pub struct Rebalance {
     pub continues: bool,
     /// Members were still on their way when it was told; the next one goes on with it.
     pub unfinished: bool,
+    /// It is none: a static member came back and took over what it had under another id. Nobody else did
+    /// anything, and the generation is the one before.
+    pub is_take_over: bool,
 }
 
 /// What somebody was given in a rebalance that goes on. It is told with the rebalance; whoever watches for first
@@ -219,7 +222,7 @@ pub enum CauseKind {
         /// The topics that changed.
         topics: Vec<Arc<str>>,
     },
-    /// A static member came back under a new member id at a moment that needs a new assignment.
+    /// A static member came back under a new member id.
     StaticMemberReplaced {
         /// Its instance id.
         instance: Arc<str>,

@@ -28,6 +28,7 @@ fn rebalance(generation: i32, ended: Timestamp, partitions: &[i32]) -> Rebalance
         omitted_moves: 0,
         continues: false,
         unfinished: false,
+        is_take_over: false,
     }
 }
 

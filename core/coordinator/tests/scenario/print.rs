@@ -153,7 +153,8 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
         .option("leader", leader.as_deref())
         .field("omitted", rebalance.omitted_causes, 0)
         .field("continues", rebalance.continues, false)
-        .field("unfinished", rebalance.unfinished, false);
+        .field("unfinished", rebalance.unfinished, false)
+        .field("take-over", rebalance.is_take_over, false);
     let moves: Vec<_> = rebalance.moves.iter().map(|one| moved(names, one)).collect();
     std::iter::once(line.0).chain(causes).chain(moves).collect()
 }

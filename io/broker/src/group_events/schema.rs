@@ -61,6 +61,9 @@ pub struct RebalanceEvent {
     /// Whether members were still on their way when it was told.
     #[serde(default)]
     pub unfinished: bool,
+    /// Whether nobody rebalanced: a static member took over what it had under another id.
+    #[serde(default)]
+    pub take_over: bool,
 }
 
 /// One cause of a rebalance.
@@ -170,6 +173,7 @@ impl From<&Rebalance> for GroupEvent {
             omitted_moves: rebalance.omitted_moves,
             continues: rebalance.continues,
             unfinished: rebalance.unfinished,
+            take_over: rebalance.is_take_over,
         })
     }
 }

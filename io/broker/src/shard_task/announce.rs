@@ -15,14 +15,16 @@ pub(super) fn announce(effect: &GroupEffect) {
         // As strings, which are quoted: clients choose them, and a line break in one must not look like
         // a line of the log.
         let cause = format!("{}{more}", causes.join(", "));
+        let what = if rebalance.is_take_over { "member replaced" } else { "group rebalanced" };
         info!(
             group = shortened(&rebalance.group),
             generation = rebalance.generation,
             members = rebalance.members_after.len(),
             unfinished = rebalance.unfinished,
+            take_over = rebalance.is_take_over,
             took_ms = rebalance.ended - rebalance.started,
             cause = shortened(&cause),
-            "group rebalanced"
+            "{what}"
         );
     }
 }

@@ -119,6 +119,7 @@ impl Epochs {
             omitted_moves: 0,
             continues: false,
             unfinished: false,
+            take_over: false,
             members_before: before.members.iter().cloned().collect(),
             members_after: after.members.iter().cloned().collect(),
             leader: None,

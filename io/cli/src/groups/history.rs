@@ -155,6 +155,7 @@ fn compare(
         omitted_moves: 0,
         continues: false,
         unfinished: false,
+        take_over: false,
         members_before: old.into_iter().collect(),
         members_after: new.into_iter().collect(),
         leader: after.leader.clone().filter(|leader| !leader.is_empty()),

@@ -189,6 +189,7 @@ mod tests {
             omitted_moves: 0,
             continues: false,
             unfinished: false,
+            take_over: false,
         };
         assert_eq!(
             tell(&GroupEvent::Rebalance(event.clone())),

@@ -4,9 +4,10 @@ use kohort_broker::group_events::RebalanceEvent;
 
 /// Tells whether a rebalance speaks of unrest. A group that only grows is none: its members are started one after
 /// another. Nor is a cooperative rebalance two, though it takes two generations: in the first some give up
-/// what others are given in the next. The end of one that was told in parts is no other.
+/// what others are given in the next. The end of one that was told in parts is no other, and a static member
+/// that takes over what it had disturbs nobody.
 pub(crate) fn unsettles(event: &RebalanceEvent) -> bool {
-    if event.causes.is_empty() && event.continues {
+    if event.take_over || (event.causes.is_empty() && event.continues) {
         return false;
     }
     if event.causes.is_empty() {
@@ -61,6 +62,7 @@ mod tests {
             omitted_moves: 0,
             continues: false,
             unfinished: false,
+            take_over: false,
         };
         let quiet = [event(&["joined"], &[Some("a")]), event(&["gave-up-partitions"; 2], &[None])];
         assert!(quiet.iter().all(|event| !unsettles(event)));
@@ -70,6 +72,9 @@ mod tests {
             assert!(unsettles(&event(unrest, &[])), "{unrest:?}");
         }
         assert!(!unsettles(&RebalanceEvent { continues: true, ..event(&[], &[]) }));
+        let replaced = event(&["static-member-replaced"], &[Some("a")]);
+        assert!(unsettles(&replaced), "with a new assignment");
+        assert!(!unsettles(&RebalanceEvent { take_over: true, ..replaced }));
         assert!(unsettles(&event(&[], &[])), "a leader that rejoins, on another Kafka");
     }
 }

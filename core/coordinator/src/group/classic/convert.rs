@@ -65,13 +65,15 @@ impl ClassicGroup {
     }
 
     /// Returns the group that members of the classic protocol are left with when the last one of the
-    /// other is gone, and writes it to the log. It is stable, and rebalances if there is a cause.
+    /// other is gone, and writes it to the log. It is stable, and `rebalances` unless everybody keeps what they
+    /// have. Either is told with its causes.
     pub(crate) fn of_converted(
         turn: &mut Turn<'_>,
         id: Arc<str>,
         generation: i32,
         handed_over: HandedOver,
         causes: impl IntoIterator<Item = CauseKind>,
+        rebalances: bool,
     ) -> Self {
         let HandedOver { members, unfinished, owners, gone } = handed_over;
         let mut group = Self::new(id);
@@ -99,26 +101,27 @@ impl ClassicGroup {
         group.protocol = group.select_protocol();
         group.enter(turn.now, ClassicState::Stable { pending_sync: BTreeSet::new() });
         group.update_subscribed(turn);
-        group.persist(turn, |member| {
+        let assignment = |member: &ClassicMember| {
             let found = assignments.iter().find(|(id, _)| *id == member.id);
             found.map(|(_, assignment)| assignment.clone()).unwrap_or_default()
-        });
+        };
+        group.persist(turn, assignment);
         for (member, _) in &assignments {
             group.refresh_session(turn, member);
         }
-        let mut rebalances = false;
         for cause in causes {
-            rebalances = true;
             group.note_cause(turn.now, cause);
         }
+        group.note_cause(turn.now, CauseKind::ProtocolChanged { to: "classic" });
+        let before = Before { members: unfinished.members_before, owners };
+        group.begin_before(unfinished.causes, before, unfinished.continues);
+        for (member, since) in gone {
+            group.note_given_up(&member, Some(since));
+        }
         if rebalances {
-            group.note_cause(turn.now, CauseKind::ProtocolChanged { to: "classic" });
-            let before = Before { members: unfinished.members_before, owners };
-            group.begin_before(unfinished.causes, before, unfinished.continues);
-            for (member, since) in gone {
-                group.note_given_up(&member, Some(since));
-            }
             group.advance_rebalance(turn);
+        } else {
+            group.finish_rebalance(turn, assignment);
         }
         group
     }

@@ -346,8 +346,8 @@ impl ClassicGroup {
         self.prepare(turn);
     }
 
-    /// Tells the story of the rebalance that just ended. To be called before its record is made,
-    /// when the log still knows the members before.
+    /// Tells the story of the rebalance that just ended, or of a take-over if the group is stable. To be called
+    /// before its record is made, when the log still knows the members before.
     pub(super) fn finish_rebalance(
         &mut self,
         turn: &mut Turn<'_>,
@@ -361,6 +361,9 @@ impl ClassicGroup {
         let before = before.unwrap_or_else(|| self.logged());
         let (moves, omitted_moves) = self.moves(turn.now, &given_up, before.owners, assignment);
         let joined = if self.is_empty() { turn.now } else { joined };
+        let is_take_over = matches!(self.state, ClassicState::Stable { .. })
+            && !continues
+            && causes.are_of_a_take_over();
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
             group: self.id.clone(),
             group_type: "classic",
@@ -378,6 +381,7 @@ impl ClassicGroup {
             omitted_moves,
             continues,
             unfinished: false,
+            is_take_over,
         })));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The member gets a new id, and whoever still uses the old one is fenced. In a stable group
 //! nothing else need change: the new id goes to the log with the old assignment, and the member is
-//! told the generation it missed.
+//! told the generation it missed. It is no rebalance, but the members of the group change and with them
+//! whose its partitions are: so an event tells of it ([`Rebalance::is_take_over`](crate::group::Rebalance::is_take_over)).
 //!
 //! - A leader that comes back this way is told the members but asked not to assign
 //!   (`skip_assignment`, version 9, KIP-814). Older versions have no such field; they are told the
@@ -14,7 +15,7 @@
 //!   open). We compare topics, not bytes: the bytes also list owned partitions, which a restart
 //!   always changes, and which would undo what static membership is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
@@ -50,27 +51,28 @@ impl ClassicGroup {
         self.hear(turn, &new);
         self.refresh_session(turn, &new);
         let same_protocol = self.select_protocol() == self.protocol;
+        let cause =
+            CauseKind::StaticMemberReplaced { instance, old: old.clone(), new: new.clone() };
+        self.note_cause(turn.now, cause);
+        self.note_given_up(&old, silent_since);
         match self.state {
             ClassicState::Stable { .. } if same_protocol && !resubscribed => {
                 turn.reply(joining.from, self.resume_response(&joining, &new, old_leader));
                 // What the log has under the old id is found by the instance.
-                self.persist(turn, |member| self.assignment(member));
+                let assignments =
+                    self.members.values().map(|it| (it.id.clone(), self.assignment(it)));
+                let assignments: BTreeMap<_, _> = assignments.collect();
+                let assignment = |id: &str| assignments.get(id).cloned().unwrap_or_default();
+                self.finish_rebalance(turn, |member| assignment(&member.id));
+                self.persist(turn, |member| assignment(&member.id));
             }
             ClassicState::PreparingRebalance { .. } => {
                 self.park(turn, &new, joining.parked());
-                self.note_given_up(&old, silent_since);
                 self.note_joined(turn.now, &new);
                 self.maybe_complete_join(turn);
             }
             _ => {
                 self.park(turn, &new, joining.parked());
-                let cause = CauseKind::StaticMemberReplaced {
-                    instance,
-                    old: old.clone(),
-                    new: new.clone(),
-                };
-                self.note_cause(turn.now, cause);
-                self.note_given_up(&old, silent_since);
                 self.note_joined(turn.now, &new);
                 self.advance_rebalance(turn);
             }

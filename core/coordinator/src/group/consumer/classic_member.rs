@@ -134,12 +134,16 @@ pub(crate) fn join(
     group.topics_may_have_changed = false;
     let member = before.id.clone();
     let reason = request.reason.as_deref().filter(|reason| !reason.is_empty()).map(Arc::from);
+    let replaced = replaced.filter(|old| old.id != before.id);
+    if let Some(old) = &replaced {
+        group.note_replaced(turn.now, old, &before.id, &metadata);
+    }
     if changed && is_new {
         group.note_cause(turn.now, CauseKind::MemberJoined { member, reason });
     } else if changed {
         group.note_cause(turn.now, CauseKind::SubscriptionChanged { member, reason });
     }
-    if let Some(old) = replaced.filter(|old| old.id != before.id) {
+    if let Some(old) = replaced {
         group.forget_timers(turn, &old.id);
     }
     group.note_step(turn.now, &before.id, &metadata, &before.current, &after);
@@ -324,13 +328,10 @@ fn join_by_downgrade(
     };
     let (id, metadata) = (member.id.clone(), member.metadata.clone());
     let instance = metadata.instance_id.clone().unwrap_or_default();
-    let cause = (resubscribes || unassigned).then(|| CauseKind::StaticMemberReplaced {
-        instance,
-        old: old.id.clone(),
-        new: id.clone(),
-    });
+    let cause = CauseKind::StaticMemberReplaced { instance, old: old.id.clone(), new: id.clone() };
     let gone = since.map(|since| (old.id.clone(), since)).into_iter().collect();
-    let group = downgrade(entry, turn, gone, Some((&old.id, member)), cause);
+    let rebalances = resubscribes || unassigned;
+    let group = downgrade(entry, turn, gone, Some((&old.id, member)), [cause], rebalances);
     let generation = group.map_or(0, |group| group.generation());
     join_response(context, &id, generation, &metadata)
 }

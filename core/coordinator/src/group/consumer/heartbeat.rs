@@ -276,6 +276,9 @@ impl ConsumerGroup {
                 self.static_member(&mut draft, beat, instance, member_id, owned.as_ref())?
             }
         };
+        let instance = request.instance_id.as_deref();
+        let replaced = instance.and_then(|instance| self.state.static_member(instance));
+        let replaced = replaced.filter(|old| old.id != before.id);
         let is_new = before.metadata == Arc::default();
         let metadata = beat.metadata(&before.metadata);
         self.check_regex(&before.metadata, &metadata)?;
@@ -296,6 +299,9 @@ impl ConsumerGroup {
         let decision = draft.into_decision();
 
         self.topics_may_have_changed = false;
+        if let Some(old) = &replaced {
+            self.note_replaced(turn.now, old, &before.id, &metadata);
+        }
         let member: Arc<str> = before.id.clone();
         if changed && is_new {
             self.note_cause(turn.now, CauseKind::MemberJoined { member, reason: None });

@@ -87,7 +87,7 @@ pub(super) fn remove(
             (id.clone(), group.gone_since(id, cause, turn.now))
         };
         let gone = members.iter().map(since).collect();
-        downgrade(entry, turn, gone, None, causes);
+        downgrade(entry, turn, gone, None, causes, true);
         return;
     }
     group.remove_members(turn, members);

@@ -145,6 +145,7 @@ pub(super) fn downgrade<'a>(
     gone: Vec<(Arc<str>, Timestamp)>,
     instead: Option<(&Arc<str>, Member)>,
     causes: impl IntoIterator<Item = CauseKind>,
+    rebalances: bool,
 ) -> Option<&'a mut ClassicGroup> {
     let Group::Consumer(group) = &mut entry.group else {
         return None;
@@ -188,8 +189,14 @@ pub(super) fn downgrade<'a>(
     turn.outcome.records.extend(group.tombstones());
     group.refuse_all_held(turn, ErrorCode::UNKNOWN_MEMBER_ID);
     group.disarm_all(turn.timers, turn.heard, turn.holders);
-    let classic =
-        ClassicGroup::of_converted(turn, entry.id.clone(), generation, handed_over, causes);
+    let classic = ClassicGroup::of_converted(
+        turn,
+        entry.id.clone(),
+        generation,
+        handed_over,
+        causes,
+        rebalances,
+    );
     entry.group = Group::Classic(Box::new(classic));
     entry.classic_mut()
 }

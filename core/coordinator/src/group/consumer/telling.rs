@@ -8,6 +8,7 @@ use super::draft::Decision;
 use super::group::ConsumerGroup;
 use super::interval::heartbeat_interval_ms;
 use super::record::{CurrentAssignment, MemberMetadata};
+use super::state::Member;
 use super::story::{Moved, Story};
 use crate::group::causes::{Place, Unfinished};
 use crate::group::event::{CauseKind, Given, GroupEffect, Owner, Rebalance};
@@ -117,6 +118,27 @@ impl ConsumerGroup {
         }
     }
 
+    /// Notes that a static member came back under another id, with what it had. Nobody has worked on that since
+    /// there was no sign of it. To be called before the old one's timers are forgotten.
+    pub(super) fn note_replaced(
+        &mut self,
+        now: Timestamp,
+        old: &Member,
+        new: &Arc<str>,
+        metadata: &MemberMetadata,
+    ) {
+        let since = self.silent_since(&old.id).unwrap_or(now);
+        let instance = old.metadata.instance_id.clone().unwrap_or_default();
+        let (old_id, new_id) = (old.id.clone(), new.clone());
+        self.note_cause(
+            now,
+            CauseKind::StaticMemberReplaced { instance, old: old_id, new: new_id },
+        );
+        let nothing = CurrentAssignment::default();
+        self.note_step(since, &old.id, &old.metadata, &old.current, &nothing);
+        self.note_step(now, new, metadata, &nothing, &old.current);
+    }
+
     /// Goes on with the story: says what somebody was given meanwhile, and sees to it that it is told in time.
     pub(super) fn go_on_with_story(&mut self, turn: &mut Turn<'_>) {
         let Some(story) = &mut self.story else {
@@ -150,12 +172,8 @@ impl ConsumerGroup {
         };
         let members: Vec<_> = self.state.member_ids().cloned().collect();
         self.story = Some(Box::new(story.next_part(turn.now, members.clone())));
-        let told = Rebalance {
-            generation: self.state.epoch(),
-            members_after: members,
-            unfinished: true,
-            ..self.told(turn, *story)
-        };
+        let told = self.told(turn, *story, self.state.epoch(), members);
+        let told = Rebalance { unfinished: true, is_take_over: false, ..told };
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
     }
 
@@ -166,22 +184,27 @@ impl ConsumerGroup {
             return;
         };
         story.note_news(turn.now);
-        let told = Rebalance {
-            generation: decision.epoch,
-            last_to_join: decision.stepped.clone().map(|member| (member, turn.now)),
-            members_after: decision.members_after(&self.state),
-            ..self.told(turn, *story)
-        };
+        let members = decision.members_after(&self.state);
+        let told = self.told(turn, *story, decision.epoch, members);
+        let last = decision.stepped.clone().map(|member| (member, turn.now));
+        let told = Rebalance { last_to_join: last.filter(|_| !told.is_take_over), ..told };
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
     }
 
-    /// Returns what both a part and the end of a story tell.
-    fn told(&self, turn: &Turn<'_>, story: Story) -> Rebalance {
+    /// Returns a story as it is told when it ends.
+    fn told(
+        &self,
+        turn: &Turn<'_>,
+        story: Story,
+        epoch: i32,
+        members_after: Vec<Arc<str>>,
+    ) -> Rebalance {
         let (moves, omitted_moves) = story.told_moves(turn.image);
         Rebalance {
             group: self.id.clone(),
             group_type: "consumer",
-            generation: 0,
+            generation: epoch,
+            is_take_over: !story.continues && story.causes.are_of_a_take_over(),
             causes: story.causes.noted,
             omitted_causes: story.causes.omitted,
             started: story.causes.started,
@@ -189,7 +212,7 @@ impl ConsumerGroup {
             ended: turn.now,
             last_to_join: None,
             members_before: story.members_before,
-            members_after: Vec::new(),
+            members_after,
             leader: None,
             moves,
             omitted_moves,
