@@ -185,7 +185,12 @@ pub enum CauseKind {
         member: Arc<str>,
     },
     /// Topics that the group subscribes to appeared, went away or grew.
-    SubscribedTopicsChanged,
+    SubscribedTopicsChanged {
+        /// Which, as far as is known: of what changed while the coordinator was away it is not.
+        topics: Vec<Arc<str>>,
+        /// How many more.
+        omitted: usize,
+    },
     /// A member subscribed to other topics.
     SubscriptionChanged {
         /// Who.
@@ -255,7 +260,7 @@ impl CauseKind {
             Self::MemberDidNotRejoin { .. } => "did-not-rejoin",
             Self::MemberDidNotSync { .. } => "did-not-sync",
             Self::MemberDidNotRevoke { .. } => "did-not-revoke",
-            Self::SubscribedTopicsChanged => "subscribed-topics-changed",
+            Self::SubscribedTopicsChanged { .. } => "subscribed-topics-changed",
             Self::SubscriptionChanged { .. } => "subscription-changed",
             Self::GaveUpPartitions { .. } => "gave-up-partitions",
             Self::MetadataChanged { .. } => "metadata-changed",
@@ -277,7 +282,9 @@ impl CauseKind {
             | Self::LeaderRejoined { member, .. }
             | Self::TopicsChanged { member, .. } => Some(member),
             Self::StaticMemberReplaced { new, .. } => Some(new),
-            Self::ProtocolChanged { .. } | Self::OverCapacity { .. } => None,
+            Self::SubscribedTopicsChanged { .. }
+            | Self::ProtocolChanged { .. }
+            | Self::OverCapacity { .. } => None,
             _ => self.member_gone(),
         }
     }
@@ -336,7 +343,13 @@ impl fmt::Display for CauseKind {
             Self::MemberDidNotRevoke { member } => {
                 write!(f, "member {member} did not give its partitions up in time")
             }
-            Self::SubscribedTopicsChanged => write!(f, "subscribed topics changed"),
+            Self::SubscribedTopicsChanged { topics, .. } if topics.is_empty() => {
+                write!(f, "subscribed topics changed")
+            }
+            Self::SubscribedTopicsChanged { topics, omitted } => {
+                write!(f, "subscribed topics changed: {}", topics.join(" "))?;
+                if *omitted > 0 { write!(f, " and {omitted} more") } else { Ok(()) }
+            }
             Self::SubscriptionChanged { member, reason } => {
                 write!(f, "member {member} changed its subscription{}", because(reason.as_deref()))
             }
@@ -392,5 +405,12 @@ mod tests {
         let topics = vec!["a".into(), "b".into()];
         let changed = CauseKind::TopicsChanged { member: "m-1".into(), topics };
         assert_eq!(changed.to_string(), "topics changed: a b");
+        let subscribed = |topics: &[&str], omitted| {
+            let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+            CauseKind::SubscribedTopicsChanged { topics, omitted }.to_string()
+        };
+        assert_eq!(subscribed(&[], 0), "subscribed topics changed");
+        assert_eq!(subscribed(&["a", "b"], 0), "subscribed topics changed: a b");
+        assert_eq!(subscribed(&["a"], 7), "subscribed topics changed: a and 7 more");
     }
 }

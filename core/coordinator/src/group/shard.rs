@@ -333,7 +333,7 @@ impl Shard for GroupShard {
             };
             let consumers = groups.values_mut().filter_map(GroupEntry::consumer_mut);
             for group in consumers.filter(concerned) {
-                group.handle_topics(turn);
+                group.handle_topics(turn, old.as_ref().zip(changed.as_ref()));
             }
             housekeeping.delete_offsets(groups, turn);
         });

@@ -196,7 +196,7 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         CauseKind::TopicsChanged { member, .. } => ("topics-changed", Some(member), None),
         CauseKind::StaticMemberReplaced { new, .. } => ("static-member-replaced", Some(new), None),
         CauseKind::MemberDidNotRevoke { member } => ("did-not-revoke", Some(member), None),
-        CauseKind::SubscribedTopicsChanged => ("subscribed-topics-changed", None, None),
+        CauseKind::SubscribedTopicsChanged { .. } => ("subscribed-topics-changed", None, None),
         CauseKind::OverCapacity { .. } => ("over-capacity", None, None),
         CauseKind::ProtocolChanged { .. } => ("protocol-changed", None, None),
         _ => ("?", None, None),
@@ -213,7 +213,10 @@ fn cause(names: &mut Names, cause: &RebalanceCause) -> String {
         CauseKind::StaticMemberReplaced { instance, old, .. } => {
             line.text("instance", instance).text("old", &names.short(old))
         }
-        CauseKind::TopicsChanged { topics, .. } => line.text("topics", &topics.join(",")),
+        CauseKind::TopicsChanged { topics, .. }
+        | CauseKind::SubscribedTopicsChanged { topics, .. } => {
+            line.text("topics", &topics.join(","))
+        }
         CauseKind::ProtocolChanged { to } => line.text("to", to),
         CauseKind::OverCapacity { members } => line.word(format!("members={members}")),
         _ => line,

@@ -131,7 +131,7 @@ pub(crate) fn join(
     let after = after.map_err(|_| refuse(ErrorCode::UNKNOWN_MEMBER_ID))?;
     let decision = draft.into_decision();
 
-    group.topics_may_have_changed = false;
+    group.note_topics_seen();
     let member = before.id.clone();
     let reason = request.reason.as_deref().filter(|reason| !reason.is_empty()).map(Arc::from);
     let replaced = replaced.filter(|old| old.id != before.id);

@@ -344,7 +344,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Returns the topics that any member wants, be they there or not.
-    fn subscribed_topics(&self) -> BTreeSet<Arc<str>> {
+    pub(super) fn subscribed_topics(&self) -> BTreeSet<Arc<str>> {
         let mut counts = self.state.topics().clone();
         let (gone, come) = self.difference();
         for topic in gone.iter().flat_map(|metadata| &metadata.topics) {

@@ -7,6 +7,7 @@ use super::member_timers::MemberTimers;
 use super::record::ConsumerRecord;
 use super::state::ConsumerState;
 use super::story::Story;
+use super::topic_changes::TopicChanges;
 use crate::group::record::{ClassicMetadata, GroupRecord};
 use crate::shard::Timestamp;
 use crate::timers::Alarm;
@@ -25,6 +26,8 @@ pub(crate) struct ConsumerGroup {
     pub(super) assignment: Alarm,
     /// Topics changed since the group looked at them.
     pub(super) topics_may_have_changed: bool,
+    /// Which did, to tell it.
+    pub(super) topic_changes: TopicChanges,
     /// Until then a member whose connection closed may turn out to be gone.
     pub(super) member_in_doubt_until: Timestamp,
     /// The rebalance under way.
@@ -42,6 +45,7 @@ impl ConsumerGroup {
             timers: BTreeMap::new(),
             assignment: Alarm::default(),
             topics_may_have_changed: false,
+            topic_changes: TopicChanges::default(),
             member_in_doubt_until: Timestamp::MIN,
             story: None,
             part: Alarm::default(),

@@ -298,7 +298,7 @@ impl ConsumerGroup {
         let after = draft.reconcile(owned.as_ref(), changed).map_err(fenced)?;
         let decision = draft.into_decision();
 
-        self.topics_may_have_changed = false;
+        self.note_topics_seen();
         if let Some(old) = &replaced {
             self.note_replaced(turn.now, old, &before.id, &metadata);
         }

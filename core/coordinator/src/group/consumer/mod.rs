@@ -41,6 +41,7 @@ mod story;
 mod target;
 mod telling;
 mod timers;
+mod topic_changes;
 
 pub(crate) use self::classic_member::{
     heartbeat as classic_heartbeat, join, leave as classic_leave, sync,

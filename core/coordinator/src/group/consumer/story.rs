@@ -6,14 +6,14 @@
 //!
 //! It is soft state: after a restart the rest of a rebalance goes untold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_assignor::server::PartitionId;
+use kohort_protocol::Uuid;
 
 use crate::group::causes::Causes;
 use crate::group::event::{Move, Owner, Rebalance};
-use crate::metadata::MetadataImage;
 use crate::shard::Timestamp;
 
 /// A rebalance that has not ended, as it will be told when it has.
@@ -42,6 +42,9 @@ pub(super) struct Moved {
     /// It is told already that it has no owner.
     pub(super) is_told: bool,
 }
+
+/// Tells how a topic is or was called.
+pub(super) type NameOf<'a> = &'a dyn Fn(Uuid) -> Option<Arc<str>>;
 
 impl Story {
     pub(super) fn new(now: Timestamp, members_before: Vec<Arc<str>>) -> Self {
@@ -74,18 +77,21 @@ impl Story {
     }
 
     /// Returns what was given just now and somebody had before.
-    pub(super) fn take_given(&mut self, image: &MetadataImage) -> Vec<Move> {
+    pub(super) fn take_given(&mut self, name_of: NameOf<'_>) -> Vec<Move> {
         let given = std::mem::take(&mut self.given).into_iter();
-        let moved = given.filter_map(|place| self.moved.get(&place)?.told(place, image));
+        let moved = given.filter_map(|place| self.moved.get(&place)?.told(place, name_of));
         moved.filter(|moved| moved.from.is_some()).take(Rebalance::MAX_MOVES).collect()
     }
 
-    /// Returns the moves as they are told, and how many more there were.
-    pub(super) fn told_moves(&self, image: &MetadataImage) -> (Vec<Move>, usize) {
+    /// Returns the moves as they are told, and how many more there were. A topic that was created anew under
+    /// its old name is told as the one that somebody was given, and not besides as the one that went.
+    pub(super) fn told_moves(&self, name_of: NameOf<'_>) -> (Vec<Move>, usize) {
         let moved = self.moved.iter();
         let mut moves: Vec<_> =
-            moved.filter_map(|(partition, moved)| moved.told(*partition, image)).collect();
+            moved.filter_map(|(partition, moved)| moved.told(*partition, name_of)).collect();
         moves.sort_by_key(|one| one.to.is_none());
+        let mut told = BTreeSet::new();
+        moves.retain(|one| told.insert((one.topic.clone(), one.partition)));
         let omitted = moves.len().saturating_sub(Rebalance::MAX_MOVES);
         moves.truncate(Rebalance::MAX_MOVES);
         (moves, omitted)
@@ -93,10 +99,10 @@ impl Story {
 }
 
 impl Moved {
-    /// Returns the move as it is told; `None` if the partition is where it was, its topic is gone, or it
-    /// is known.
-    fn told(&self, partition: PartitionId, image: &MetadataImage) -> Option<Move> {
-        let topic = image.topic_by_id(partition.topic)?.name.clone();
+    /// Returns the move as it is told; `None` if the partition is where it was, nobody knows its topic's name any
+    /// more, or it is known.
+    fn told(&self, partition: PartitionId, name_of: NameOf<'_>) -> Option<Move> {
+        let topic = name_of(partition.topic)?;
         let (from, unserved_since) = self.from.clone().unzip();
         let same = self.to.as_ref().is_some_and(|to| from.as_ref() == Some(&to.member));
         let to = self.to.clone();

@@ -144,7 +144,8 @@ impl ConsumerGroup {
         let Some(story) = &mut self.story else {
             return;
         };
-        let moves = story.take_given(turn.image);
+        let changes = &self.topic_changes;
+        let moves = story.take_given(&|topic| changes.name(turn.image, topic).cloned());
         if !moves.is_empty() {
             let given = Given { group: self.id.clone(), at: turn.now, moves };
             turn.outcome.effects.push(GroupEffect::Given(Box::new(given)));
@@ -180,12 +181,20 @@ impl ConsumerGroup {
     /// Tells the story of the rebalance that ends with this decision, if one was under way.
     pub(super) fn finish_story(&mut self, turn: &mut Turn<'_>, decision: &Decision) {
         turn.timers.disarm(&mut self.part);
-        let Some(mut story) = self.story.take() else {
-            return;
-        };
+        let story = self.story.take();
+        if let Some(story) = story {
+            self.tell_end(turn, decision, *story);
+        }
+        // Whoever had a partition of a topic that is gone has given it up, unless nobody was asked to yet.
+        if !self.topics_may_have_changed {
+            self.topic_changes.forget_gone();
+        }
+    }
+
+    fn tell_end(&mut self, turn: &mut Turn<'_>, decision: &Decision, mut story: Story) {
         story.note_news(turn.now);
         let members = decision.members_after(&self.state);
-        let told = self.told(turn, *story, decision.epoch, members);
+        let told = self.told(turn, story, decision.epoch, members);
         let last = decision.stepped.clone().map(|member| (member, turn.now));
         let told = Rebalance { last_to_join: last.filter(|_| !told.is_take_over), ..told };
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
@@ -199,7 +208,8 @@ impl ConsumerGroup {
         epoch: i32,
         members_after: Vec<Arc<str>>,
     ) -> Rebalance {
-        let (moves, omitted_moves) = story.told_moves(turn.image);
+        let name_of = |topic| self.topic_changes.name(turn.image, topic).cloned();
+        let (moves, omitted_moves) = story.told_moves(&name_of);
         Rebalance {
             group: self.id.clone(),
             group_type: "consumer",
