@@ -64,9 +64,10 @@ impl PartitionLog {
         open.segment.density = density;
         let mut state = self.state.lock();
         let known = state.segments.get_mut(&open.base);
-        // What was added meanwhile may have left offsets out.
+        // Gaps stay when more is added. What is added may leave offsets out where none were missing.
         let same = known.filter(|known| {
-            known.name(open.base) == open.name() && known.bytes == open.segment.bytes
+            known.name(open.base) == open.name()
+                && (density == Density::Gaps || known.bytes == open.segment.bytes)
         });
         if let Some(known) = same {
             known.density = density;
