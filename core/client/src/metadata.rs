@@ -155,25 +155,41 @@ impl MetadataView {
 
     /// Returns the picture with one partition's leader changed, as a Produce or Fetch answer told
     /// it (KIP-951); the same picture if the epoch is not newer.
-    ///
-    /// With [`DENIED`] instead of an epoch, `leader` was asked and said that it is not the leader. If it
+    #[must_use]
+    pub fn with_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) -> Self {
+        self.with_partition(topic, partition, |_, known| {
+            (epoch > known.leader_epoch).then_some((leader, epoch))
+        })
+    }
+
+    /// Returns the picture after `node` was asked as a partition's leader and said that it is not. If it
     /// is the one known and the topic has no id, its epoch is forgotten, so that the next answer decides.
+    ///
     /// A topic that was deleted and created again starts its epochs at 0, and no id tells it from an
     /// answer of a broker that lags behind: a client that did not ask meanwhile would keep the old leader
     /// for ever. A broker that lags is believed only where the leader known is of no use anyway; to
     /// believe what is only said often enough would let one that is cut off send us to an old leader,
     /// which loses what it takes with `acks=1`.
     #[must_use]
-    pub fn with_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) -> Self {
+    pub fn with_denial(&self, topic: &str, partition: i32, node: i32) -> Self {
+        self.with_partition(topic, partition, |topic, known| {
+            let forgotten =
+                topic.id == Uuid::ZERO && known.leader == node && known.leader_epoch >= 0;
+            forgotten.then_some((node, NO_EPOCH))
+        })
+    }
+
+    /// Returns the picture with the leader and epoch that `change` gives a partition, if any.
+    fn with_partition(
+        &self,
+        topic: &str,
+        partition: i32,
+        change: impl FnOnce(&TopicView, &PartitionView) -> Option<(i32, i32)>,
+    ) -> Self {
         let mut next = self.clone();
         let Some(view) = next.topics.get_mut(topic) else { return next };
-        let newer = |known: &PartitionView| match epoch {
-            DENIED => view.id == Uuid::ZERO && known.leader == leader && known.leader_epoch >= 0,
-            epoch => epoch > known.leader_epoch,
-        };
-        if !view.partition(partition).is_some_and(newer) {
-            return next;
-        }
+        let changed = view.partition(partition).and_then(|known| change(view, known));
+        let Some((leader, epoch)) = changed else { return next };
         let view = Arc::make_mut(view);
         if let Some(known) = partition_mut(&mut view.partitions, partition) {
             known.leader = leader;
@@ -375,8 +391,6 @@ fn partition_mut(partitions: &mut [PartitionView], index: i32) -> Option<&mut Pa
     partitions.get_mut(usize::try_from(index).ok()?)
 }
 
-/// Instead of an epoch: the leader asked has denied being it; see [`MetadataView::with_leader`].
-pub const DENIED: i32 = -1;
 /// No leader epoch.
 const NO_EPOCH: i32 = -1;
 /// The first version of a Metadata answer whose leader epochs hold while partitions are reassigned.

@@ -6,7 +6,6 @@ mod support;
 use kohort_client_core::consumer::fetcher::{FetchPlan, FetchStatus};
 use kohort_client_core::consumer::machine::{Application, Fault, GroupEvent};
 use kohort_client_core::consumer::{Action, OffsetReset, Position, RequestId, TopicPartition};
-use kohort_client_core::metadata::DENIED;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::fetch::{
     FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -286,7 +285,7 @@ fn a_topic_recreated_without_an_id_is_read_from_its_new_leader_and_listed_there(
             let plan = fetches(&mut world).remove(0);
             fetched(&mut world, &plan, failed(ErrorCode::NOT_LEADER_OR_FOLLOWER), Vec::new());
         }
-        let denied = Action::LeaderLearnt { partition: zero(), node: 1, epoch: DENIED };
+        let denied = Action::LeaderDenied { partition: zero(), node: 1 };
         assert!(world.done.contains(&denied), "{:?}", world.done);
         world.list_error = None;
         world.done.clear();

@@ -76,9 +76,9 @@ fn a_topic_recreated_without_an_id_is_seen_once_its_old_leader_denies() {
     let again = vec![topic("t", 0, &[(1, 0)])];
     let lagging = merge(&merge(&view, again.clone()), again.clone());
     assert_eq!(leader(&lagging, 0), (2, 5), "however often a broker says it");
-    let other = lagging.with_leader("t", 0, 1, DENIED);
+    let other = lagging.with_denial("t", 0, 1);
     assert_eq!(leader(&merge(&other, again.clone()), 0), (2, 5), "that was not the leader");
-    let denied = lagging.with_leader("t", 0, 2, DENIED);
+    let denied = lagging.with_denial("t", 0, 2);
     assert_eq!((leader(&denied, 0), denied.version), ((2, -1), lagging.version + 1));
     let view = merge(&denied, again);
     assert_eq!(leader(&view, 0), (1, 0));
@@ -89,7 +89,7 @@ fn a_topic_recreated_without_an_id_is_seen_once_its_old_leader_denies() {
 #[test]
 fn a_denial_changes_nothing_where_an_id_tells_a_recreated_topic() {
     let view = merge(&MetadataView::default(), vec![topic("t", 1, &[(2, 5)])]);
-    let denied = view.with_leader("t", 0, 2, DENIED);
+    let denied = view.with_denial("t", 0, 2);
     assert_eq!((leader(&denied, 0), denied.version), ((2, 5), view.version));
 }
 

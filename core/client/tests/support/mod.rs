@@ -279,6 +279,11 @@ impl World {
                 self.view = self.view.with_leader(topic, index, *node, *epoch);
                 return None;
             }
+            Action::LeaderDenied { partition, node } => {
+                let (topic, index) = (&partition.topic, partition.partition);
+                self.view = self.view.with_denial(topic, index, *node);
+                return None;
+            }
             Action::FindCoordinator(id) => {
                 let found = self.coordinator_error.map_or(Ok(1), Err);
                 self.machine.handle_coordinator(now, *id, found)

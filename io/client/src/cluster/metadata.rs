@@ -304,19 +304,21 @@ impl Refresher {
     }
 
     pub(super) fn learn_brokers(&self, brokers: &[Broker]) {
-        self.view.send_if_modified(|view| {
-            let next = view.with_brokers(brokers);
-            let newer = next.version > view.version;
-            if newer {
-                *view = Arc::new(next);
-            }
-            newer
-        });
+        self.learn(|view| view.with_brokers(brokers));
     }
 
     pub(super) fn learn_leader(&self, topic: &str, partition: i32, leader: i32, epoch: i32) {
+        self.learn(|view| view.with_leader(topic, partition, leader, epoch));
+    }
+
+    pub(super) fn deny_leader(&self, topic: &str, partition: i32, node: i32) {
+        self.learn(|view| view.with_denial(topic, partition, node));
+    }
+
+    /// Takes over a newer picture that another answer than one for metadata led to.
+    fn learn(&self, next: impl FnOnce(&MetadataView) -> MetadataView) {
         self.view.send_if_modified(|view| {
-            let next = view.with_leader(topic, partition, leader, epoch);
+            let next = next(view);
             let newer = next.version > view.version;
             if newer {
                 *view = Arc::new(next);

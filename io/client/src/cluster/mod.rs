@@ -278,6 +278,11 @@ impl Cluster {
         self.refresher.learn_leader(topic, partition, leader, epoch);
     }
 
+    /// Takes over that a node that was asked as a partition's leader says that it is not.
+    pub fn deny_leader(&self, topic: &str, partition: i32, node: i32) {
+        self.refresher.deny_leader(topic, partition, node);
+    }
+
     /// Returns a connection to a node of the current picture, opening it if need be.
     pub async fn connection(
         &self,

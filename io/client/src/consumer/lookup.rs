@@ -10,7 +10,7 @@ use kohort_client_core::consumer::offsets::{
 };
 pub(super) use kohort_client_core::consumer::positions::{EARLIEST, LATEST};
 use kohort_client_core::consumer::{IsolationLevel, OffsetAndMetadata, TopicPartition};
-use kohort_client_core::metadata::{DENIED, denies_leadership};
+use kohort_client_core::metadata::denies_leadership;
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -226,7 +226,7 @@ async fn list_offsets(
                 Err(code) => {
                     if denies_leadership(code) {
                         let (topic, index) = (&partition.topic, partition.partition);
-                        cluster.learn_leader(topic, index, node, DENIED);
+                        cluster.deny_leader(topic, index, node);
                     }
                     cluster.refresh_soon();
                     return Err(ConsumerError::Partition { partition, code });

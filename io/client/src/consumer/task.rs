@@ -297,6 +297,9 @@ impl Task {
                 Action::LeaderLearnt { partition, node, epoch } => {
                     self.cluster.learn_leader(&partition.topic, partition.partition, node, epoch);
                 }
+                Action::LeaderDenied { partition, node } => {
+                    self.cluster.deny_leader(&partition.topic, partition.partition, node);
+                }
                 Action::Own(partitions) => {
                     let mut buffer = self.shared.buffer.lock();
                     for (partition, epoch) in partitions {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::metadata::{Broker, DENIED, denies_leadership};
+use kohort_client_core::metadata::{Broker, denies_leadership};
 use kohort_client_core::panics::caught;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
 use kohort_client_core::producer::{Failure, OutBatch, Payload, Room, SendRequest, Verdict};
@@ -369,7 +369,7 @@ impl Sender {
         let Shared { state, cluster, config, .. } = &*self.shared;
         let code = answer.map_or(ErrorCode::NONE, |answer| answer.error_code);
         if denies_leadership(code) {
-            cluster.learn_leader(&batch.topic, batch.partition, node, DENIED);
+            cluster.deny_leader(&batch.topic, batch.partition, node);
         }
         if let Some(leader) = answer.map(|it| &it.current_leader).filter(|it| it.leader_id >= 0) {
             let (id, epoch) = (leader.leader_id, leader.leader_epoch);

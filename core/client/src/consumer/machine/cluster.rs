@@ -9,7 +9,7 @@ use super::{Action, ConsumerMachine, Fault, GroupEvent};
 use crate::consumer::membership::{Membership, MembershipError, Wanted};
 use crate::consumer::subscription::{AssignedFor, Pattern, Subscription};
 use crate::consumer::types::{Timestamp, TopicName, TopicPartition};
-use crate::metadata::{DENIED, MetadataView, Topics};
+use crate::metadata::{MetadataView, Topics};
 
 impl ConsumerMachine {
     /// Takes a new picture of the cluster.
@@ -33,10 +33,10 @@ impl ConsumerMachine {
         node: i32,
         actions: &mut Vec<Action>,
     ) {
-        let next = self.view.with_leader(&partition.topic, partition.partition, node, DENIED);
+        let next = self.view.with_denial(&partition.topic, partition.partition, node);
         if next.version != self.view.version {
             self.view = Arc::new(next);
-            actions.push(Action::LeaderLearnt { partition, node, epoch: DENIED });
+            actions.push(Action::LeaderDenied { partition, node });
         }
     }
 

@@ -131,15 +131,21 @@ pub enum Action {
     RefreshMetadata,
     /// The topics the picture has to cover.
     WantTopics(Topics),
-    /// A leader was named by another answer (KIP-951), or denied being it: for
-    /// [`with_leader`](crate::metadata::MetadataView::with_leader).
+    /// A leader was named by another answer (KIP-951).
     LeaderLearnt {
         /// The partition.
         partition: TopicPartition,
-        /// The leader.
+        /// The new leader.
         node: i32,
-        /// Its epoch, or [`DENIED`](crate::metadata::DENIED).
+        /// Its epoch.
         epoch: i32,
+    },
+    /// A node that was asked as the leader says that it is not.
+    LeaderDenied {
+        /// The partition.
+        partition: TopicPartition,
+        /// The node.
+        node: i32,
     },
     /// Brokers were named by another answer (KIP-951).
     BrokersLearnt(Vec<Broker>),
