@@ -12,7 +12,7 @@ use kohort_protocol::records::{BatchOptions, batches};
 use kohort_storage::{
     Disk, Isolation, LogDir, PartitionConfig, PartitionLog, Problem, repair, verify,
 };
-use support::folder::{Folder, append_alone, partition};
+use support::folder::{Folder, append_alone, partition, two_partitions};
 use support::{NOW, append, batch, batch_of, id, read_all};
 
 /// Where in a batch its first offset ends, and its leader epoch.
@@ -161,12 +161,7 @@ fn looking_tells_exactly_what_mending_takes_out() {
     for (name, count, damage) in cases {
         let folder = Folder::new();
         let dir = folder.open().unwrap();
-        let logs = [partition(&dir, 0), partition(&dir, 1)];
-        for _ in 0..5 {
-            for log in &logs {
-                append_alone(&dir, log);
-            }
-        }
+        let logs = two_partitions(&dir);
         dir.checkpoint().unwrap();
         for _ in 0..4 {
             append_alone(&dir, &logs[0]);

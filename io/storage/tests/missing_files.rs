@@ -11,19 +11,14 @@ use kohort_storage::{
     AppendError, Disk, Isolation, LogDir, OpenError, PartitionLog, StorageError, dump, repair,
     verify,
 };
-use support::folder::{Folder, VALUE, append_alone, partition};
+use support::folder::{Folder, VALUE, append_alone, partition, two_partitions};
 use support::{append, batch, read_all};
 
 /// A folder with five records in each of two partitions.
 fn with_two_partitions() -> Folder {
     let folder = Folder::new();
     let dir = folder.open().unwrap();
-    let logs = [partition(&dir, 0), partition(&dir, 1)];
-    for _ in 0..5 {
-        for log in &logs {
-            append_alone(&dir, log);
-        }
-    }
+    two_partitions(&dir);
     folder.close(dir);
     folder
 }

@@ -75,6 +75,17 @@ pub fn partition(dir: &LogDir, index: i32) -> Arc<PartitionLog> {
     dir.create_partition(id("t", index), config).unwrap()
 }
 
+/// Returns the first two partitions, with five records in each.
+pub fn two_partitions(dir: &LogDir) -> [Arc<PartitionLog>; 2] {
+    let logs = [partition(dir, 0), partition(dir, 1)];
+    for _ in 0..5 {
+        for log in &logs {
+            append_alone(dir, log);
+        }
+    }
+    logs
+}
+
 /// Appends one record and commits it on its own.
 pub fn append_alone(dir: &LogDir, partition: &PartitionLog) {
     let (_, done) = append(partition, batch(&[&VALUE])).unwrap();
