@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::failure::FlushError;
 use crate::flush::flush_partition;
+use crate::partition_log::Shared;
 use crate::partitions::Partitions;
-use crate::shared::Shared;
 
 /// Committed records wait this long for more before they are written to segments.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);

@@ -6,13 +6,10 @@
 //! segment of its own, in a folder that is made again if need be, and the write-ahead log need not be
 //! kept for it. Reads go on wherever records are.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use crate::error::StorageError;
-use crate::failure::is_no_space;
-use crate::partition_log::{PartitionId, PartitionLog};
+use crate::partition_id::PartitionId;
 
 /// What a partition's appends are refused for.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,38 +27,4 @@ impl Broken {
             reason: self.reason.clone(),
         }
     }
-}
-
-impl PartitionLog {
-    /// Refuses appends from now on. The first reason stays, and is told once.
-    pub(crate) fn fail_alone(&self, path: &Path, reason: String) {
-        let mut state = self.state.lock();
-        if state.broken.is_none() && !state.deleted {
-            let broken = Arc::new(Broken { path: path.to_owned(), reason });
-            state.broken = Some(Arc::clone(&broken));
-            drop(state);
-            let error = broken.refusal(self.id());
-            tracing::error!(%error, "a partition is damaged: the others go on");
-        }
-    }
-}
-
-/// Tells whether what could not be opened is gone or not to be used, and not the disk at fault.
-pub(crate) fn is_lost(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::NotADirectory
-    )
-}
-
-/// Puts the path into what the system said, unless that says that there is no room, which passes and is
-/// told from other errors by its number.
-pub(crate) fn named(path: &Path, error: io::Error) -> io::Error {
-    if is_no_space(&error) {
-        return error;
-    }
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

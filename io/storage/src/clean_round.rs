@@ -21,10 +21,11 @@ use kohort_log::cleaner::{
 };
 use kohort_protocol::records::RecordError;
 
-use crate::cleaned_segment::{CleanedSegment, Damage, SegmentScan};
+use crate::cleaned_segment::CleanedSegment;
 use crate::failure::FlushError;
 use crate::partition_log::PartitionLog;
 use crate::segment::SegmentMeta;
+use crate::segment_scan::{Damage, SegmentScan};
 
 /// A partition and what is to be cleaned of it.
 pub(crate) struct Plan {

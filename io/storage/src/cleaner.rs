@@ -8,115 +8,19 @@
 //! Kafka runs `log.cleaner.threads` of them; one is enough where one disk and a few cores serve all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kohort_log::Timestamp;
 use kohort_log::cleaner::OffsetMap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::clean_round::{Cleaned, Means, Plan, RoundError};
-use crate::config::CleanerConfig;
+use crate::cleaning::{CleanerStats, Cleaning};
 use crate::failure::FlushError;
-use crate::partition_log::PartitionLog;
+use crate::partition_log::{PartitionLog, Shared};
 use crate::partitions::Partitions;
 use crate::random::random;
-use crate::shared::Shared;
-
-/// What the cleaner did since the folder was opened, and what it has before it.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct CleanerStats {
-    /// Rounds that ended well.
-    pub rounds: u64,
-    /// Bytes of batches they read.
-    pub bytes_read: u64,
-    /// Bytes of batches they left.
-    pub bytes_kept: u64,
-    /// Records they read.
-    pub records_read: u64,
-    /// Records they left.
-    pub records_kept: u64,
-    /// The dirty share of the dirtiest log at the last look, from 0 to 1.
-    pub max_dirty_ratio: f64,
-    /// Partitions that are not cleaned any more because a segment of theirs is damaged.
-    pub uncleanable_partitions: usize,
-    /// Their bytes.
-    pub uncleanable_bytes: u64,
-    /// How long ago the cleaner last looked for work. Zero while there can be none for it.
-    pub since_last_run: Duration,
-}
-
-/// What the rest of the folder tells the cleaner, and asks it.
-#[derive(Debug)]
-pub(crate) struct Cleaning {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    config: CleanerConfig,
-    stop: bool,
-    /// Something may have become cleanable since the last look.
-    wanted: bool,
-    /// Whether the thread sleeps until something is wanted.
-    waiting: bool,
-    last_look: Option<Instant>,
-    /// The folder of the partition that is being cleaned.
-    busy: Option<PathBuf>,
-    /// Partitions whose folders are to be removed when it is left.
-    remove_after: Vec<Arc<PartitionLog>>,
-    totals: CleanerStats,
-}
-
-impl Cleaning {
-    pub(crate) fn new(config: CleanerConfig) -> Cleaning {
-        let state = State {
-            config,
-            stop: false,
-            wanted: false,
-            waiting: false,
-            last_look: None,
-            busy: None,
-            remove_after: Vec::new(),
-            totals: CleanerStats::default(),
-        };
-        Cleaning { state: Mutex::new(state), wake: Condvar::new() }
-    }
-
-    /// Something may have become cleanable.
-    pub(crate) fn want(&self) {
-        let mut state = self.state.lock();
-        state.wanted = true;
-        if std::mem::take(&mut state.waiting) {
-            self.wake.notify_all();
-        }
-    }
-
-    pub(crate) fn set_config(&self, config: CleanerConfig) {
-        let mut state = self.state.lock();
-        state.config = config;
-        state.wanted = true;
-        self.wake.notify_all();
-    }
-
-    /// Has the cleaner stop, at the next few hundred kilobytes if it is at work.
-    pub(crate) fn stop(&self) {
-        self.state.lock().stop = true;
-        self.wake.notify_all();
-    }
-
-    /// Puts off the removal of a deleted partition's folder while the cleaner is at work in it.
-    pub(crate) fn defer_removal(&self, partition: &Arc<PartitionLog>) -> bool {
-        let mut state = self.state.lock();
-        let busy = state.busy.as_deref() == Some(&*partition.dir());
-        if busy {
-            state.remove_after.push(Arc::clone(partition));
-        }
-        busy
-    }
-}
 
 /// The cleaner's part of a folder.
 #[derive(Debug)]
@@ -351,14 +255,14 @@ impl Cleaner {
 
 /// Keeps a round below a number of bytes per second.
 struct Throttle<'a> {
-    cleaning: &'a Cleaning,
+    cleaning: &'a Cleaning<PartitionLog>,
     bytes_per_second: f64,
     /// When what was read and written so far may be gone on from.
     free_at: Instant,
 }
 
 impl Throttle<'_> {
-    fn new(cleaning: &Cleaning, bytes_per_second: f64) -> Throttle<'_> {
+    fn new(cleaning: &Cleaning<PartitionLog>, bytes_per_second: f64) -> Throttle<'_> {
         Throttle { cleaning, bytes_per_second, free_at: Instant::now() }
     }
 

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use crate::buffers::PooledBuf;
 use crate::commit_frame::{Frame, Group, SMALL_FRAME, payload_max, prefix_within};
 use crate::error::{FatalError, StorageError};
+use crate::partition_log::{PartitionLog, Shared};
 use crate::queue::{Pending, PendingEntry, go_ahead};
-use crate::shared::{Hot, Shared};
+use crate::shared::Hot;
 use crate::wal::frame::FRAME_HEADER;
 use crate::wal::reserve::Urgency;
 use crate::wal::writer::{WalError, WalWriter};
@@ -35,10 +36,10 @@ const GATHERED: usize = 16;
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     wal: WalWriter,
-    taken: Vec<Pending>,
+    taken: Vec<Pending<PartitionLog>>,
     small: Option<PooledBuf>,
     /// What was taken from the queue and had no room on the disk.
-    waiting: Vec<Pending>,
+    waiting: Vec<Pending<PartitionLog>>,
     /// When the last sync began.
     sync_began: Option<Instant>,
 }
@@ -120,7 +121,7 @@ impl Committer {
     }
 
     /// Commits entries in their order; where there is no room for all, those that may go ahead.
-    fn commit_all(&mut self, mut pending: Vec<Pending>) -> CommitStep {
+    fn commit_all(&mut self, mut pending: Vec<Pending<PartitionLog>>) -> CommitStep {
         if let Some(fatal) = self.shared.fatal() {
             self.waiting = pending;
             self.refuse_all(StorageError::Fatal(fatal));
@@ -165,9 +166,9 @@ impl Committer {
     /// those that are left, and how the folder failed if it did.
     fn commit_while_room(
         &mut self,
-        mut pending: Vec<Pending>,
+        mut pending: Vec<Pending<PartitionLog>>,
         urgency: Urgency,
-    ) -> (Vec<Pending>, Result<(), Arc<FatalError>>) {
+    ) -> (Vec<Pending<PartitionLog>>, Result<(), Arc<FatalError>>) {
         while !pending.is_empty() {
             let count = match self.make_room(&pending, urgency) {
                 Ok(0) => break,
@@ -187,7 +188,11 @@ impl Committer {
     }
 
     /// Makes room for a frame; returns how many of the first entries it can hold.
-    fn make_room(&mut self, pending: &[Pending], urgency: Urgency) -> Result<usize, io::Error> {
+    fn make_room(
+        &mut self,
+        pending: &[Pending<PartitionLog>],
+        urgency: Urgency,
+    ) -> Result<usize, io::Error> {
         let count = prefix_within(pending, COMMIT_BYTES_MAX).max(1);
         let bytes = pending[..count].iter().map(payload_max).sum();
         if bytes == 0 {
@@ -212,8 +217,8 @@ impl Committer {
 
     /// Refuses appends of partitions that were deleted while they waited: their deletion is behind them,
     /// and makes the room that they wait for.
-    fn refuse_deleted(&self, pending: &mut Vec<Pending>) {
-        let is_deleted = |entry: &mut Pending| match &entry.what {
+    fn refuse_deleted(&self, pending: &mut Vec<Pending<PartitionLog>>) {
+        let is_deleted = |entry: &mut Pending<PartitionLog>| match &entry.what {
             PendingEntry::Append { partition, .. } => partition.state.lock().deleted,
             PendingEntry::Control(_) | PendingEntry::Barrier => false,
         };
@@ -226,7 +231,7 @@ impl Committer {
     }
 
     /// Builds a frame of all of `pending`, leaving it empty.
-    fn build(&mut self, pending: &mut Vec<Pending>) -> Frame {
+    fn build(&mut self, pending: &mut Vec<Pending<PartitionLog>>) -> Frame {
         let capacity = FRAME_HEADER + pending.iter().map(payload_max).sum::<usize>();
         let small = capacity <= SMALL_FRAME;
         let buffer = if small {
@@ -299,7 +304,7 @@ impl Committer {
     }
 
     /// Tells the background thread what there is to flush.
-    fn note_work(&self, groups: &[Group], hot: Vec<Hot>) {
+    fn note_work(&self, groups: &[Group], hot: Vec<Hot<PartitionLog>>) {
         let bytes: usize = hot.iter().map(|hot| hot.bytes).sum();
         self.shared.add_unflushed(bytes);
         let unflushed = self.shared.unflushed();

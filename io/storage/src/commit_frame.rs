@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::buffers::PooledBuf;
-use crate::partition_log::{Chunk, PartitionLog};
+use crate::partition_log::PartitionLog;
+use crate::partition_state::Chunk;
 use crate::queue::{Done, Pending, PendingEntry};
 use crate::shared::Hot;
 use crate::wal::entry::{APPEND_PREFIX, ENTRY_HEADER, append_prefix};
@@ -58,7 +59,7 @@ impl Frame {
     }
 
     /// Adds all of `pending`, leaving it empty.
-    pub(crate) fn fill(&mut self, pending: &mut Vec<Pending>) {
+    pub(crate) fn fill(&mut self, pending: &mut Vec<Pending<PartitionLog>>) {
         self.bytes = pending.iter().map(|p| p.what.bytes()).sum();
         sort_within_runs(pending);
         let mut at = 0;
@@ -78,7 +79,7 @@ impl Frame {
     }
 
     /// Adds the appends of one partition that stand first in `pending`; returns how many they are.
-    fn add_group(&mut self, pending: &[Pending]) -> usize {
+    fn add_group(&mut self, pending: &[Pending<PartitionLog>]) -> usize {
         let mut count = 0;
         let mut length = 0;
         let mut group: Option<Group> = None;
@@ -126,7 +127,7 @@ impl Frame {
 
 impl Group {
     /// Shows the readers the group's batches, which are durable in this file of the log.
-    pub(crate) fn commit(&self, bytes: Bytes, wal_file: u64) -> Option<Hot> {
+    pub(crate) fn commit(&self, bytes: Bytes, wal_file: u64) -> Option<Hot<PartitionLog>> {
         let Group { first_offset, next_offset, .. } = *self;
         self.partition.commit(Chunk { first_offset, next_offset, bytes, wal_file })
     }
@@ -134,7 +135,7 @@ impl Group {
 
 /// Returns the most that `pending` takes as a frame's payload: less where batches of a partition share an
 /// entry.
-pub(crate) fn payload_max(pending: &Pending) -> usize {
+pub(crate) fn payload_max(pending: &Pending<PartitionLog>) -> usize {
     match &pending.what {
         PendingEntry::Append { .. } => pending.what.bytes() + ENTRY_HEADER + APPEND_PREFIX,
         PendingEntry::Control(entry) => entry.len(),
@@ -143,7 +144,7 @@ pub(crate) fn payload_max(pending: &Pending) -> usize {
 }
 
 /// Returns how many of the first entries fit a payload of `bytes`.
-pub(crate) fn prefix_within(pending: &[Pending], bytes: usize) -> usize {
+pub(crate) fn prefix_within(pending: &[Pending<PartitionLog>], bytes: usize) -> usize {
     let mut total = 0;
     let fitting = pending.iter().take_while(|entry| {
         total += payload_max(entry);
@@ -154,8 +155,8 @@ pub(crate) fn prefix_within(pending: &[Pending], bytes: usize) -> usize {
 
 /// Brings appends of the same partition next to each other, keeping their order, and never moving one
 /// across a control entry: a partition is created before its first append and deleted after its last.
-fn sort_within_runs(pending: &mut [Pending]) {
-    let uid = |entry: &Pending| match &entry.what {
+fn sort_within_runs(pending: &mut [Pending<PartitionLog>]) {
+    let uid = |entry: &Pending<PartitionLog>| match &entry.what {
         PendingEntry::Append { partition, .. } => Some(partition.uid),
         PendingEntry::Control(_) | PendingEntry::Barrier => None,
     };

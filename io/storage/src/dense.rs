@@ -9,44 +9,11 @@
 //! deleted before it was written there; that it is not damage is remembered.
 
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::cleaned_segment::SegmentScan;
-use crate::disk::DiskFile;
 use crate::open_segment::OpenSegment;
 use crate::partition_log::PartitionLog;
 use crate::segment::Density;
-
-/// Where a batch is, and where its offsets begin.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Located {
-    pub(crate) position: u32,
-    pub(crate) offset: i64,
-}
-
-/// Finds a batch of a segment in which no offset is missing. Nothing if one may be.
-pub(crate) fn locate(
-    file: (&Path, &Arc<dyn DiskFile>),
-    bytes: u32,
-    offsets: Range<i64>,
-    wanted: impl Fn(u32, Range<i64>) -> bool,
-) -> Option<Located> {
-    let mut scan = SegmentScan::of_file(file.0, Arc::clone(file.1), bytes);
-    let mut found = None;
-    let mut offset = offsets.start;
-    loop {
-        let position = scan.position();
-        // Of a batch that is damaged nobody knows how many offsets it takes.
-        let Some(batch) = scan.next().ok()? else { break };
-        let next = offset + i64::from(batch.header().last_offset_delta) + 1;
-        if wanted(position, offset..next) {
-            found = Some(Located { position, offset });
-        }
-        offset = next;
-    }
-    found.filter(|_| offset == offsets.end)
-}
+use crate::segment_scan::Located;
 
 impl PartitionLog {
     /// Finds the batch that is `wanted`, by its position and the offsets it must have, in a segment of

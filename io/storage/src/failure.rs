@@ -1,6 +1,7 @@
 //! What a failed operation on the disk means for those who work behind appends.
 
 use std::io;
+use std::path::Path;
 
 /// Why records could not be written to segments.
 #[derive(Debug)]
@@ -42,4 +43,24 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
 /// Tells whether an error says that the process or the system has too many files open.
 pub(crate) fn is_out_of_handles(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Tells whether what could not be opened is gone or not to be used, and not the disk at fault.
+pub(crate) fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Puts the path into what the system said, unless that says that there is no room, which passes and is
+/// told from other errors by its number.
+pub(crate) fn named(path: &Path, error: io::Error) -> io::Error {
+    if is_no_space(&error) {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -12,18 +12,19 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kohort_protocol::records::BatchHeader;
 
-use crate::dense::Located;
 use crate::disk::{DiskFile, read_exact_at};
 use crate::error::ReadError;
+use crate::lending::Lent;
 use crate::open_segment::OpenSegment;
-use crate::partition_log::{PartitionLog, PartitionState};
-use crate::read::whole_batches;
+use crate::partition_log::PartitionLog;
+use crate::partition_state::PartitionState;
+use crate::segment_scan::Located;
+use crate::whole_batches::whole_batches;
 
 /// Less than this is read into memory: to hand over a file costs more than that.
 const FILE_RECORDS_MIN: usize = 16 << 10;
@@ -31,8 +32,6 @@ const FILE_RECORDS_MIN: usize = 16 << 10;
 const CHECK_WINDOW: usize = 256 << 10;
 /// How many headers after the place an index points at are looked at.
 const HEADERS_MAX: usize = 64;
-/// Places in files that may wait to be sent at once. They keep files open.
-const LENT_MAX: usize = 4096;
 
 /// Records as a reader gets them: whole batches.
 #[derive(Debug)]
@@ -136,29 +135,6 @@ const SEEN_LASTS: Duration = Duration::from_millis(100);
 
 /// The buffer for bytes that are only read to be in memory.
 const LOAD_BUFFER: usize = 128 << 10;
-
-/// Counts the places in files that wait to be sent.
-#[derive(Debug, Default)]
-pub(crate) struct Lending(Arc<AtomicUsize>);
-
-#[derive(Debug)]
-struct Lent(Arc<AtomicUsize>);
-
-impl Lending {
-    fn lend(&self) -> Option<Lent> {
-        if self.0.fetch_add(1, Ordering::Relaxed) < LENT_MAX {
-            return Some(Lent(Arc::clone(&self.0)));
-        }
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Where a segment's batches for a reader lie.
 struct Stretch {

@@ -16,12 +16,13 @@ use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::records::{BatchHeader, batches};
 
 use crate::active_segment::Active;
-use crate::broken::{is_lost, named};
 use crate::disk::DiskFile;
 use crate::failure::FlushError;
+use crate::failure::{is_lost, named};
 use crate::file_cache::{FileKey, FileKind};
 use crate::partition_dir::create_dir;
-use crate::partition_log::{Chunk, PartitionLog};
+use crate::partition_log::PartitionLog;
+use crate::partition_state::Chunk;
 use crate::segment::{Density, SegmentMeta, SegmentName, index_path, records_path};
 
 /// So much is written before it is taken note of. On a disk that fills up meanwhile, what was written

@@ -22,7 +22,8 @@ use parking_lot::Mutex;
 
 use crate::background::Background;
 use crate::buffers::BufferPool;
-use crate::cleaner::{Cleaner, CleanerStats};
+use crate::cleaner::Cleaner;
+use crate::cleaning::CleanerStats;
 use crate::commit::{CommitStep, Committer};
 use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
 use crate::disk::{DirLock, Disk, Volume};
@@ -30,12 +31,14 @@ use crate::error::{FatalError, OpenError, StorageError};
 use crate::failure::FlushError;
 use crate::file_disk::FileDisk;
 use crate::names::{METADATA_TOPIC, METADATA_TOPIC_ID};
-use crate::partition_log::{PartitionId, PartitionLog, Restored, check_topic_name};
+use crate::partition_id::{PartitionId, check_topic_name};
+use crate::partition_log::{PartitionLog, Shared};
+use crate::partition_state::Restored;
 use crate::partitions::Partitions;
 use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::retention::RetentionReport;
-use crate::shared::{Shared, Shortage};
+use crate::shared::Shortage;
 use crate::wal::entry::{Entry, encode_control};
 
 /// Buffers nobody asked for during this time are let go at the next tick.

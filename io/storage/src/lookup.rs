@@ -10,11 +10,11 @@ use kohort_log::Timestamp;
 use kohort_protocol::compression::Decompressor;
 use kohort_protocol::records::{BatchHeader, BatchRef, TimestampType};
 
-use crate::dense::Located;
 use crate::error::{ReadError, StorageError};
 use crate::open_segment::OpenSegment;
 use crate::partition_log::PartitionLog;
 use crate::segment::SegmentMeta;
+use crate::segment_scan::Located;
 
 /// A record found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

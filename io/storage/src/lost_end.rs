@@ -13,7 +13,7 @@ use kohort_protocol::records::{
 
 use bytes::Bytes;
 
-use crate::partition_log::Restored;
+use crate::partition_state::Restored;
 
 /// Returns from where to where offsets are missing at the end of segments that end at `found`.
 pub(crate) fn lost_end(restored: &Restored, found: Option<i64>) -> Option<(i64, i64)> {

@@ -23,9 +23,9 @@ use crate::lost_end::{self, lost_end};
 use crate::names::{CHECKPOINT_FILE, PARTITION_FILE, PARTITIONS, WAL};
 use crate::offline::load_checkpoint;
 use crate::partition_dir::{parse_partition_file, partition_file};
-use crate::partition_log::{
-    NAME_MAX, PartitionId, PartitionLog, PartitionState, Restored, batch_head, dir_name,
-};
+use crate::partition_id::{NAME_MAX, PartitionId, dir_name};
+use crate::partition_log::{PartitionLog, batch_head};
+use crate::partition_state::{PartitionState, Restored};
 use crate::queue::BATCH_HEAD;
 use crate::random::random;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};

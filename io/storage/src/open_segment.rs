@@ -9,7 +9,6 @@ use kohort_log::sparse_index::IndexEntry;
 use kohort_protocol::records::{BatchError, BatchHeader, BatchRef};
 
 use crate::buffers::{BufferPool, PooledBuf};
-use crate::dense::{Located, locate};
 use crate::disk::DiskFile;
 use crate::error::{ReadError, StorageError};
 use crate::failure::is_out_of_handles;
@@ -18,6 +17,7 @@ use crate::partition_log::PartitionLog;
 use crate::segment::{
     Density, SegmentMeta, SegmentName, index_entry, index_path, read_header, records_path,
 };
+use crate::segment_scan::{Located, locate};
 
 /// A segment's files, open to read.
 pub(crate) struct OpenSegment {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use kohort_protocol::Uuid;
 
-use crate::broken::named;
 use crate::disk::{DiskFile, OpenMode};
 use crate::failure::FlushError;
+use crate::failure::named;
 use crate::names::PARTITION_FILE;
-use crate::partition_log::{PartitionId, PartitionLog};
+use crate::partition_id::PartitionId;
+use crate::partition_log::PartitionLog;
 
 /// Creates a partition's folder with the file that tells whose it is. Nothing of it is durable: as long
 /// as no checkpoint says that there is a folder, it is made anew.

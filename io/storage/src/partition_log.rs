@@ -13,60 +13,28 @@
 //! it moves when the commit thread has the records on disk.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use kohort_log::epoch_cache::EpochCache;
-use kohort_log::producer_state::{ActiveProducer, ProducerStates, SequenceCheck};
+use kohort_log::producer_state::{ActiveProducer, SequenceCheck};
 use kohort_log::validator::{self, AppendOrigin, InvalidBatch, Scratch};
 use kohort_log::{PartitionConfig, Timestamp};
+use kohort_protocol::ErrorCode;
 use kohort_protocol::records::{BatchHeader, batches};
-use kohort_protocol::{ErrorCode, Uuid};
 use parking_lot::{Mutex, RwLock};
 
 use crate::broken::Broken;
 use crate::error::{AppendError, StorageError};
 use crate::names::METADATA_TOPIC_ID;
+use crate::partition_id::{PartitionId, dir_name};
+use crate::partition_state::{Chunk, PartitionState, Restored};
 use crate::queue::{BATCH_HEAD, Done, Pending, PendingEntry};
-use crate::segment::{SegmentMeta, SegmentName};
-use crate::shared::{Hot, Shared};
+use crate::shared::{Hot, SharedBy};
 use crate::wal::entry::{Entry, PartitionKey, encode_control};
 use crate::wal::reserve::Urgency;
-
-/// Which partition: the topic's id makes it unique, its name is for people.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartitionId {
-    /// The id of the topic.
-    pub topic_id: Uuid,
-    /// The name of the topic.
-    pub topic: Arc<str>,
-    /// The partition's number in the topic.
-    pub index: i32,
-}
-
-impl PartitionId {
-    /// Returns a number that differs from partition to partition.
-    pub(crate) fn seed(&self) -> u64 {
-        let (high, low) = self.topic_id.0.split_at(8);
-        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        half(high) ^ half(low).rotate_left(32) ^ u64::from(self.index.unsigned_abs()) << 40
-    }
-}
-
-impl fmt::Debug for PartitionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.topic, self.index)
-    }
-}
-
-impl fmt::Display for PartitionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.topic, self.index)
-    }
-}
 
 /// What an append was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +66,9 @@ pub struct LogCounters {
     pub segments: usize,
 }
 
+/// What the partitions of a folder share.
+pub(crate) type Shared = SharedBy<PartitionLog>;
+
 /// Called on the commit thread, without any lock, with the new high watermark.
 pub type AdvanceListener = Arc<dyn Fn(i64) + Send + Sync>;
 
@@ -116,52 +87,6 @@ pub struct PartitionLog {
     pub(crate) untidy: AtomicBool,
     listeners: RwLock<Vec<AdvanceListener>>,
     pub(crate) state: Mutex<PartitionState>,
-}
-
-/// What changes under the partition's lock.
-#[derive(Debug, Default)]
-pub(crate) struct PartitionState {
-    pub(crate) next_offset: i64,
-    /// Everything below is in segments.
-    pub(crate) flushed: i64,
-    pub(crate) producers: ProducerStates,
-    pub(crate) epochs: EpochCache,
-    pub(crate) tail: VecDeque<Chunk>,
-    pub(crate) segments: BTreeMap<i64, SegmentMeta>,
-    /// Segments that are not on the list any more, and whose files are still there.
-    pub(crate) retired: Vec<SegmentName>,
-    /// Up to where compaction came.
-    pub(crate) cleaned_to: i64,
-    /// Whether compaction met damage in it and lets it be until the next start.
-    pub(crate) uncleanable: bool,
-    /// Why it takes no appends, if its files are not what they should be.
-    pub(crate) broken: Option<Arc<Broken>>,
-    /// Whether the partition's folder exists on disk.
-    pub(crate) has_dir: bool,
-    /// Whether it was made since the last checkpoint, which has to make it durable.
-    pub(crate) new_dir: bool,
-    /// Places where sequential readers go on: (segment, offset, position).
-    pub(crate) read_hints: VecDeque<(SegmentName, i64, u32)>,
-    pub(crate) deleted: bool,
-}
-
-/// Committed batches in memory: what one commit brought for the partition.
-#[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    pub(crate) first_offset: i64,
-    pub(crate) next_offset: i64,
-    pub(crate) bytes: Bytes,
-    /// The number of the log's file that holds them.
-    pub(crate) wal_file: u64,
-}
-
-/// What recovery knows of a partition.
-#[derive(Debug, Default)]
-pub(crate) struct Restored {
-    pub(crate) log_start: i64,
-    pub(crate) state: PartitionState,
-    /// Whether there may be files that no checkpoint names.
-    pub(crate) untidy: bool,
 }
 
 thread_local! {
@@ -197,7 +122,7 @@ impl PartitionLog {
     }
 
     pub(crate) fn key(&self) -> PartitionKey {
-        (self.id.topic_id, self.id.index)
+        self.id.key()
     }
 
     /// Returns the settings in force.
@@ -426,7 +351,7 @@ impl PartitionLog {
     }
 
     /// Takes over batches that are durable now.
-    pub(crate) fn commit(&self, chunk: Chunk) -> Option<Hot> {
+    pub(crate) fn commit(&self, chunk: Chunk) -> Option<Hot<PartitionLog>> {
         let Chunk { first_offset, next_offset, .. } = chunk;
         let bytes = chunk.bytes.len();
         {
@@ -476,7 +401,7 @@ impl PartitionLog {
         chunk: Chunk,
         now: Timestamp,
         allow_gap: bool,
-    ) -> Result<Option<Hot>, ReplayGap> {
+    ) -> Result<Option<Hot<PartitionLog>>, ReplayGap> {
         let Chunk { first_offset, next_offset, .. } = chunk;
         let mut state = self.state.lock();
         if next_offset <= state.next_offset {
@@ -532,19 +457,21 @@ impl PartitionLog {
         self.shared.files.forget_partition(self.uid);
     }
 
+    /// Refuses appends from now on. The first reason stays, and is told once.
+    pub(crate) fn fail_alone(&self, path: &Path, reason: String) {
+        let mut state = self.state.lock();
+        if state.broken.is_none() && !state.deleted {
+            let broken = Arc::new(Broken { path: path.to_owned(), reason });
+            state.broken = Some(Arc::clone(&broken));
+            drop(state);
+            let error = broken.refusal(self.id());
+            tracing::error!(%error, "a partition is damaged: the others go on");
+        }
+    }
+
     /// Returns the partition's folder.
     pub(crate) fn dir(&self) -> PathBuf {
         self.shared.path().join(crate::names::PARTITIONS).join(dir_name(&self.id))
-    }
-}
-
-impl PartitionState {
-    /// Takes note of a batch with its final offsets.
-    fn note_batch(&mut self, header: &BatchHeader, now: Timestamp) {
-        if header.has_producer_id() {
-            self.producers.update(header, now);
-        }
-        self.epochs.assign(header.partition_leader_epoch, header.base_offset);
     }
 }
 
@@ -572,32 +499,4 @@ pub(crate) fn batch_head(header: &BatchHeader) -> [u8; BATCH_HEAD] {
     head[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
     head[12..16].copy_from_slice(&header.partition_leader_epoch.to_be_bytes());
     head
-}
-
-/// Characters of a topic's name in its folders' names: with index and id the name stays below the 255
-/// that file systems allow. The whole name is in the folder's `partition` file.
-pub(crate) const NAME_MAX: usize = 200;
-
-/// Returns the name of a partition's folder: `<topic>-<index>.<topic id in hex>`. The id makes it
-/// differ from that of an earlier topic of the same name; hex, because some file systems take upper
-/// and lower case for the same.
-pub(crate) fn dir_name(id: &PartitionId) -> String {
-    let topic: String = id.topic.chars().take(NAME_MAX).collect();
-    let mut name = format!("{topic}-{}.", id.index);
-    for byte in id.topic_id.0 {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
-}
-
-/// Checks that a topic name has no character that means something in a path. The broker's own check
-/// is stricter about words; this one keeps the disk safe whatever the broker does.
-pub(crate) fn check_topic_name(name: &str) -> Result<(), StorageError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let sound = !name.is_empty() && name.len() <= 249 && name.chars().all(legal);
-    if sound && name != "." && name != ".." {
-        Ok(())
-    } else {
-        Err(StorageError::InvalidTopicName { name: name.to_owned() })
-    }
 }

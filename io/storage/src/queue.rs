@@ -1,4 +1,4 @@
-//! What waits to be committed: filled by appends, emptied by the commit thread.
+//! What waits to be committed: filled by appends to partitions, of type `P`, emptied by the commit thread.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::StorageError;
-use crate::partition_log::PartitionLog;
 use crate::wal::reserve::Urgency;
 
 /// Called once, when an append is durable or will never be.
@@ -19,15 +18,15 @@ pub(crate) type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 /// leader epoch. They are kept apart so that the batch itself need not be copied to change them.
 pub(crate) const BATCH_HEAD: usize = 16;
 
-/// An append or other entry on its way to the log.
-pub(crate) struct Pending {
-    pub(crate) what: PendingEntry,
+/// An append to a partition, or another entry, on its way to the log.
+pub(crate) struct Pending<P> {
+    pub(crate) what: PendingEntry<P>,
     pub(crate) done: Option<Done>,
 }
 
-pub(crate) enum PendingEntry {
+pub(crate) enum PendingEntry<P> {
     Append {
-        partition: Arc<PartitionLog>,
+        partition: Arc<P>,
         head: [u8; BATCH_HEAD],
         /// The batch after its head.
         body: Bytes,
@@ -41,13 +40,13 @@ pub(crate) enum PendingEntry {
     Barrier,
 }
 
-impl std::fmt::Debug for Pending {
+impl<P> std::fmt::Debug for Pending<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pending({} bytes)", self.what.bytes())
     }
 }
 
-impl PendingEntry {
+impl<P> PendingEntry<P> {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             PendingEntry::Append { body, .. } => BATCH_HEAD + body.len(),
@@ -71,15 +70,18 @@ impl PendingEntry {
 /// That creations, deletions and log starts go ahead of other partitions' appends makes no difference, nor
 /// do those of the same: a creation precedes its partition's appends anyway, a log start only speaks of
 /// what is durable, and appends of a partition that is deleted are refused before.
-pub(crate) fn go_ahead(pending: Vec<Pending>, urgency: Urgency) -> (Vec<Pending>, Vec<Pending>) {
+pub(crate) fn go_ahead<P>(
+    pending: Vec<Pending<P>>,
+    urgency: Urgency,
+) -> (Vec<Pending<P>>, Vec<Pending<P>>) {
     let mut stayed = BTreeSet::new();
     let mut any_stayed = false;
     pending.into_iter().partition(|entry| {
         let goes = match &entry.what {
             PendingEntry::Append { partition, urgency: of, .. } => {
-                let goes = *of >= urgency && !stayed.contains(&partition.uid);
+                let goes = *of >= urgency && !stayed.contains(&Arc::as_ptr(partition));
                 if !goes {
-                    stayed.insert(partition.uid);
+                    stayed.insert(Arc::as_ptr(partition));
                 }
                 goes
             }
@@ -92,25 +94,30 @@ pub(crate) fn go_ahead(pending: Vec<Pending>, urgency: Urgency) -> (Vec<Pending>
 }
 
 /// The queue to the write-ahead log. Its bytes are bounded by whoever lets appends in.
-#[derive(Default)]
-pub(crate) struct CommitQueue {
-    state: Mutex<State>,
+pub(crate) struct CommitQueue<P> {
+    state: Mutex<State<P>>,
     filled: Condvar,
     /// Bytes of what is queued or being committed.
     bytes: AtomicUsize,
 }
 
-#[derive(Default)]
-struct State {
-    entries: Vec<Pending>,
+struct State<P> {
+    entries: Vec<Pending<P>>,
     /// With how many entries the commit thread, which sleeps, is to be woken; none if it is awake.
     wake_at: Option<usize>,
     closed: bool,
 }
 
-impl CommitQueue {
+impl<P> Default for CommitQueue<P> {
+    fn default() -> Self {
+        let state = State { entries: Vec::new(), wake_at: None, closed: false };
+        Self { state: Mutex::new(state), filled: Condvar::new(), bytes: AtomicUsize::new(0) }
+    }
+}
+
+impl<P> CommitQueue<P> {
     /// Adds an entry, or gives it back when the queue is closed.
-    pub(crate) fn push(&self, pending: Pending) -> Result<(), Pending> {
+    pub(crate) fn push(&self, pending: Pending<P>) -> Result<(), Pending<P>> {
         let bytes = pending.what.bytes();
         let mut state = self.state.lock();
         if state.closed {
@@ -129,7 +136,7 @@ impl CommitQueue {
 
     /// Takes everything queued into `into`, which is empty. Waits for something if `wait`. Returns
     /// false when the queue is closed and empty.
-    pub(crate) fn take(&self, into: &mut Vec<Pending>, wait: bool) -> bool {
+    pub(crate) fn take(&self, into: &mut Vec<Pending<P>>, wait: bool) -> bool {
         let mut state = self.state.lock();
         while state.entries.is_empty() {
             if state.closed || !wait {
@@ -184,11 +191,11 @@ mod tests {
 
     const FAR: Duration = Duration::from_hours(1);
 
-    fn entry(bytes: usize) -> Pending {
+    fn entry(bytes: usize) -> Pending<()> {
         Pending { what: PendingEntry::Control(vec![0; bytes]), done: None }
     }
 
-    fn queue_of(entries: usize, bytes: usize) -> CommitQueue {
+    fn queue_of(entries: usize, bytes: usize) -> CommitQueue<()> {
         let queue = CommitQueue::default();
         for _ in 0..entries {
             assert!(queue.push(entry(bytes)).is_ok());

@@ -5,17 +5,17 @@
 //! wrong records.
 
 use bytes::Bytes;
-use kohort_protocol::records::{
-    BATCH_HEADER_BYTES, BatchError, BatchHeader, BatchRef, LOG_OVERHEAD_BYTES,
-};
+use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchError, BatchHeader};
 use parking_lot::MutexGuard;
 
-use crate::dense::Located;
 use crate::error::{ReadError, StorageError};
 use crate::file_records::Records;
 use crate::open_segment::OpenSegment;
-use crate::partition_log::{Chunk, PartitionLog, PartitionState};
+use crate::partition_log::PartitionLog;
+use crate::partition_state::{Chunk, PartitionState};
 use crate::segment::{Density, SegmentMeta, SegmentName};
+use crate::segment_scan::Located;
+use crate::whole_batches::{first_batch_bytes, whole_batches};
 
 /// Which records a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -370,31 +370,6 @@ fn skip_to(bytes: &[u8], offset: i64, follows: &mut i64) -> Result<Skipped, (usi
         *follows = header.next_offset();
         at += header.size_in_bytes();
     }
-}
-
-/// Returns how many of the first bytes are whole batches within `max_bytes`, looking at each with
-/// `each(position, batch)`.
-pub(crate) fn whole_batches<E>(
-    bytes: &[u8],
-    max_bytes: usize,
-    mut each: impl FnMut(usize, Result<BatchRef<'_>, BatchError>) -> Result<(), E>,
-) -> Result<usize, E> {
-    let mut at = 0;
-    while bytes.len() - at >= LOG_OVERHEAD_BYTES {
-        let size = first_batch_bytes(&bytes[at..]);
-        if size > bytes.len() - at || at + size > max_bytes {
-            break;
-        }
-        each(at, BatchRef::parse(&bytes[at..]))?;
-        at += size;
-    }
-    Ok(at)
-}
-
-/// Returns the size of the batch at the front, as its length field tells.
-fn first_batch_bytes(bytes: &[u8]) -> usize {
-    let length = i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes"));
-    LOG_OVERHEAD_BYTES + usize::try_from(length).unwrap_or(0)
 }
 
 fn join(mut parts: Vec<Bytes>) -> Bytes {

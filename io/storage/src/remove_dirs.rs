@@ -44,7 +44,9 @@ impl Background {
                 let count = work.remove_dirs.len().min(SLICE);
                 work.remove_dirs.drain(..count).collect()
             };
-            slice.retain(|partition| !self.shared.cleaning.defer_removal(partition));
+            slice.retain(|partition| {
+                !self.shared.cleaning.defer_removal(partition, &partition.dir())
+            });
             if slice.is_empty() {
                 return Ok(());
             }

@@ -12,8 +12,10 @@ use crate::error::{OpenError, corrupt};
 use crate::failure::FlushError;
 use crate::flush::flush_partition;
 use crate::names::WAL;
-use crate::partition_log::{Chunk, PartitionId, PartitionLog, Restored};
-use crate::shared::{Hot, Shared};
+use crate::partition_id::PartitionId;
+use crate::partition_log::{PartitionLog, Shared};
+use crate::partition_state::{Chunk, Restored};
+use crate::shared::Hot;
 use crate::wal::entry::{BadEntry, Entry, PartitionKey, for_each_entry};
 use crate::wal::frame::FRAME_HEADER;
 use crate::wal::reader::ReadFrame;
@@ -230,7 +232,7 @@ impl From<BadEntry> for ReplayError {
 }
 
 /// Notes replayed records as the commit thread notes new ones.
-fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot) {
+fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot<PartitionLog>) {
     shared.add_unflushed(hot.bytes);
     let mut work = shared.work.lock();
     work.dirty.extend(partition.mark_dirty());

@@ -19,7 +19,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::file_cache::{FileKey, FileKind};
-use crate::partition_log::{PartitionLog, PartitionState};
+use crate::partition_log::PartitionLog;
+use crate::partition_state::PartitionState;
 use crate::segment::{SegmentName, index_path, records_path};
 
 impl PartitionState {

@@ -16,22 +16,23 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use crate::buffers::BufferPool;
-use crate::cleaner::Cleaning;
+use crate::cleaning::Cleaning;
 use crate::config::LogDirConfig;
+use crate::counters::Counters;
 use crate::disk::{Disk, WholeVolume};
 use crate::error::{AppendError, FatalError, StorageError};
 use crate::failure::{FlushError, is_no_space, is_out_of_handles};
 use crate::file_cache::FileCache;
-use crate::file_records::Lending;
-use crate::partition_log::PartitionLog;
+use crate::lending::Lending;
 use crate::queue::{CommitQueue, Pending};
-use crate::stats::Counters;
 use crate::wal::entry::PartitionKey;
 use crate::wal::file::FilePool;
 use crate::wal::position::WalPosition;
 use crate::wal::reserve::Urgency;
 
-pub(crate) struct Shared {
+/// What partitions of type `P` share. They know it, and it need not know more of them than that they are
+/// partitions.
+pub(crate) struct SharedBy<P> {
     pub(crate) config: LogDirConfig,
     pub(crate) disk: Arc<dyn Disk>,
     /// By what all segments can be made durable at once. Opened before any is written, since it tells of
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     /// With as many bytes of the log's files before the newest, clients' appends wait for a checkpoint.
     wal_bytes_max: u64,
     pub(crate) leader_epoch: AtomicI32,
-    pub(crate) queue: CommitQueue,
+    pub(crate) queue: CommitQueue<P>,
     room_waiters: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     /// Below zero for a moment when a partition is deleted while its records are being committed.
     unflushed_bytes: AtomicIsize,
@@ -61,39 +62,55 @@ pub(crate) struct Shared {
     /// From where the newest durable checkpoint has the log read.
     pub(crate) checkpointed: Mutex<Option<WalPosition>>,
     /// Partitions that are gone from the list, but whose folders may still be there.
-    pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<PartitionLog>>>,
-    pub(crate) work: Mutex<Work>,
+    pub(crate) deleting: Mutex<BTreeMap<PartitionKey, Arc<P>>>,
+    pub(crate) work: Mutex<Work<P>>,
     pub(crate) work_ready: Condvar,
     /// Held while a partition's folder is looked at for files that no checkpoint names.
     pub(crate) tidying: Mutex<()>,
     /// What the cleaner is asked for, and what it is at.
-    pub(crate) cleaning: Cleaning,
+    pub(crate) cleaning: Cleaning<P>,
     pub(crate) next_uid: AtomicU32,
     pub(crate) counters: Counters,
 }
 
 /// What the background thread has to do.
-#[derive(Default)]
-pub(crate) struct Work {
-    pub(crate) dirty: Vec<Arc<PartitionLog>>,
+pub(crate) struct Work<P> {
+    pub(crate) dirty: Vec<Arc<P>>,
     pub(crate) dirty_since: Option<Instant>,
     pub(crate) unsynced_since: Option<Instant>,
     /// Deleted partitions whose folders are to be removed.
-    pub(crate) remove_dirs: Vec<Arc<PartitionLog>>,
+    pub(crate) remove_dirs: Vec<Arc<P>>,
     /// Partitions whose log start moved.
-    pub(crate) trim: Vec<Arc<PartitionLog>>,
+    pub(crate) trim: Vec<Arc<P>>,
     /// Since when a checkpoint is wanted so that files can be removed.
     pub(crate) retired_since: Option<Instant>,
     /// Committed bytes in memory, oldest first, to be dropped in this order.
-    pub(crate) hot: VecDeque<Hot>,
+    pub(crate) hot: VecDeque<Hot<P>>,
     pub(crate) hot_bytes: usize,
     pub(crate) stop: bool,
     pub(crate) waiting: bool,
 }
 
+impl<P> Default for Work<P> {
+    fn default() -> Self {
+        Self {
+            dirty: Vec::new(),
+            dirty_since: None,
+            unsynced_since: None,
+            remove_dirs: Vec::new(),
+            trim: Vec::new(),
+            retired_since: None,
+            hot: VecDeque::new(),
+            hot_bytes: 0,
+            stop: false,
+            waiting: false,
+        }
+    }
+}
+
 /// A stretch of a partition's tail.
-pub(crate) struct Hot {
-    pub(crate) partition: std::sync::Weak<PartitionLog>,
+pub(crate) struct Hot<P> {
+    pub(crate) partition: std::sync::Weak<P>,
     pub(crate) next_offset: i64,
     pub(crate) bytes: usize,
 }
@@ -113,7 +130,7 @@ fn wal_bytes_max(config: &LogDirConfig, disk: &dyn Disk) -> u64 {
     config.wal_bytes_max.min(total / 8).max(config.wal_file_bytes * 3)
 }
 
-impl Shared {
+impl<P> SharedBy<P> {
     pub(crate) fn new(
         config: LogDirConfig,
         disk: Arc<dyn Disk>,
@@ -121,14 +138,14 @@ impl Shared {
         salt: u64,
         leader_epoch: i32,
         committed: WalPosition,
-    ) -> Shared {
+    ) -> Self {
         let files = FileCache::new(config.open_files_max);
         let buffers = BufferPool::new(config.buffer_bytes_max);
         let cleaning = Cleaning::new(config.cleaner);
         let wal_bytes_max = wal_bytes_max(&config, &*disk);
         // Without it files are synced one by one.
         let volume = disk.whole_volume(&config.path).ok().flatten();
-        Shared {
+        Self {
             config,
             disk,
             volume,
@@ -290,7 +307,7 @@ impl Shared {
 
     /// Puts an entry into the queue. The caller holds its partition's lock, which makes the order of
     /// a partition's entries that of its offsets.
-    pub(crate) fn enqueue(&self, pending: Pending) {
+    pub(crate) fn enqueue(&self, pending: Pending<P>) {
         if let Err(refused) = self.queue.push(pending)
             && let Some(done) = refused.done
         {
@@ -342,7 +359,7 @@ impl Shared {
     }
 
     /// Has the segments below a partition's start retired.
-    pub(crate) fn want_trim(&self, partition: &Arc<PartitionLog>) {
+    pub(crate) fn want_trim(&self, partition: &Arc<P>) {
         self.work.lock().trim.push(Arc::clone(partition));
         self.wake_background();
     }
@@ -368,7 +385,7 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl<P> std::fmt::Debug for SharedBy<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
     }

@@ -1,9 +1,8 @@
 //! What can be said of logs without reading them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use crate::durations::{DurationCounts, Durations};
+use crate::durations::DurationCounts;
 use crate::log_dir::LogDir;
 
 /// A data folder in numbers.
@@ -23,23 +22,6 @@ pub struct LogDirStats {
     pub committed_bytes: u64,
     /// How long the syncs of commits took.
     pub syncs: DurationCounts,
-}
-
-/// What the commit thread counts.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    commits: AtomicU64,
-    committed_bytes: AtomicU64,
-    syncs: Durations,
-}
-
-impl Counters {
-    /// Counts a commit.
-    pub(crate) fn commit(&self, bytes: usize, sync: Duration) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.committed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.syncs.record(sync);
-    }
 }
 
 impl LogDir {

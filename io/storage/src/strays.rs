@@ -12,18 +12,13 @@ use std::sync::Arc;
 
 use kohort_protocol::Uuid;
 
-use crate::background::Background;
 use crate::disk::{Disk, OpenMode};
-use crate::error::{OpenError, StorageError, io_at};
-use crate::failure::FlushError;
-use crate::flush::flush_partition;
-use crate::log_dir::LogDir;
+use crate::error::{OpenError, io_at};
 use crate::names::PARTITIONS;
-use crate::partition_log::{PartitionLog, dir_name};
-use crate::queue::{Done, Pending, PendingEntry};
+use crate::partition_id::dir_name;
+use crate::partition_log::PartitionLog;
 use crate::segment::SegmentName;
-use crate::unsynced::unsynced;
-use crate::wal::entry::{Entry, PartitionKey, encode_control};
+use crate::wal::entry::PartitionKey;
 
 /// What the name of a folder that was set aside ends in.
 const STRAY: &str = "-stray";
@@ -101,7 +96,7 @@ pub(crate) fn sort_folders(
 }
 
 /// Tells of a folder that was set aside, and what to do about it.
-fn tell_stray(path: &Path) {
+pub(crate) fn tell_stray(path: &Path) {
     tracing::warn!(
         path = %path.display(),
         "set aside: it holds records of a partition that nobody knows; `kohort log repair`, while no \
@@ -133,7 +128,11 @@ fn holds_records(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
 }
 
 /// Gives a folder a name that is left alone, and returns it. Nothing if it has as many already.
-fn set_name_aside(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<Option<String>> {
+pub(crate) fn set_name_aside(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+) -> io::Result<Option<String>> {
     let taken = disk.list(dir)?;
     let names = (1..=STRAYS_OF_ONE_MAX).map(|number| match number {
         1 => format!("{name}{STRAY}"),
@@ -176,66 +175,6 @@ pub(crate) fn parse_dir_name(name: &str) -> Option<(&str, PartitionKey)> {
         *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
     }
     Some((topic, (Uuid(id), index.parse().ok()?)))
-}
-
-impl Background {
-    /// Takes a partition out of the folder and keeps its records under a name that is left alone.
-    ///
-    /// 1. All that is acknowledged is made durable in its segments. 2. Its folder is renamed. 3. Its
-    ///    deletion enters the log. A start after any of them finds the records here or there.
-    fn set_aside(&self, partition: &Arc<PartitionLog>) -> Result<Option<PathBuf>, FlushError> {
-        // A checkpoint must not sync segments under their old names.
-        let _checkpointing = self.checkpointing.lock();
-        let _writing = self.writing.lock();
-        flush_partition(partition)?;
-        if let Some(unsynced) = unsynced(partition) {
-            unsynced.sync()?;
-        }
-        let disk = &*self.shared.disk;
-        let dir = self.shared.path().join(PARTITIONS);
-        let name = dir_name(partition.id());
-        let stray = if disk.list(&dir)?.contains(&name) {
-            let Some(stray) = set_name_aside(disk, &dir, &name)? else { return Ok(None) };
-            disk.sync_dir(&dir).map_err(FlushError::of_sync)?;
-            Some(dir.join(stray))
-        } else {
-            None
-        };
-        let key = partition.key();
-        {
-            let mut partitions = self.partitions.write();
-            partitions.remove(&key);
-            // A checkpoint sees it here or there.
-            self.shared.deleting.lock().insert(key, Arc::clone(partition));
-        }
-        partition.set_deleted();
-        let shared = Arc::clone(&self.shared);
-        let done: Done = Box::new(move |result| {
-            if result.is_ok() {
-                shared.deleting.lock().remove(&key);
-            }
-        });
-        let entry = encode_control(&Entry::Delete { key });
-        self.shared.enqueue(Pending { what: PendingEntry::Control(entry), done: Some(done) });
-        Ok(stray)
-    }
-}
-
-impl LogDir {
-    /// Takes a partition that nobody knows out of service, and keeps its records in a folder that is
-    /// left alone from now on. Says which; nothing if there is no such partition, or nothing to keep.
-    /// Waits for the disk.
-    pub fn set_aside(&self, topic_id: Uuid, index: i32) -> Result<Option<PathBuf>, StorageError> {
-        self.shared().alive()?;
-        let Some(partition) = self.partition(topic_id, index) else { return Ok(None) };
-        let set_aside = self.background().set_aside(&partition);
-        let stray = set_aside
-            .map_err(|error| self.shared().storage_error("setting a folder aside", error))?;
-        if let Some(path) = &stray {
-            tell_stray(path);
-        }
-        Ok(stray)
-    }
 }
 
 #[cfg(test)]

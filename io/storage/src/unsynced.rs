@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::broken::named;
 use crate::disk::OpenMode;
 use crate::failure::FlushError;
+use crate::failure::named;
 use crate::file_cache::{FileKey, FileKind};
 use crate::names::PARTITION_FILE;
 use crate::partition_log::PartitionLog;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use kohort_log::batch_order::{Limits, Misplaced, Placed, misplaced};
 use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, BatchRef};
 
-use crate::partition_log::Restored;
+use crate::partition_state::Restored;
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
