@@ -10,7 +10,7 @@ use std::time::Duration;
 use kohort_protocol::ErrorCode;
 use tokio::time::Instant;
 
-use super::ClusterError;
+use super::error::ClusterError;
 use crate::net::NetError;
 
 /// What went wrong with each of several nodes, as one error.

@@ -19,8 +19,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::error::ClusterError;
 use super::failures::{Failures, Heard, Line, Outage};
-use super::{ClusterError, ClusterOptions};
+use super::options::ClusterOptions;
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
 use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
 

@@ -21,8 +21,10 @@
 //! [`Cluster::view`] and the `follow` and `refresh_soon` functions may be called anywhere; what
 //! connects must run on the client's [`crate::net::Driver`].
 
+mod error;
 mod failures;
 mod metadata;
+mod options;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,48 +35,24 @@ use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::find_coordinator::{
     FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config::{CommonConfig, ConfigError};
 use crate::net::stream::Dialer;
 use crate::net::{
-    BrokerConnection, ConnectionOptions, Driver, FramePool, KEPT_BYTES, NetError, Pool, Purpose,
-    Security, Throttles,
+    BrokerConnection, ConnectionOptions, Driver, FramePool, Pool, Purpose, Security, Throttles,
 };
+pub use error::ClusterError;
 pub(crate) use failures::Heard;
 pub use kohort_client_core::metadata::Topics;
 pub use metadata::HeldTopics;
 use metadata::Refresher;
+pub use options::ClusterOptions;
 
 /// The cluster as one client sees it. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     refresher: Arc<Refresher>,
-}
-
-/// What differs between the kinds of clients.
-#[derive(Debug, Clone)]
-pub struct ClusterOptions {
-    /// Whether asking for a topic may create it.
-    pub allow_auto_create_topics: bool,
-    /// The largest answer to take; a consumer's fetch may be larger than the default.
-    pub response_bytes_max: usize,
-    /// How much memory of large answers, in use and for the next ones, is kept.
-    pub answers_kept_bytes: usize,
-    /// What decides the jitter of the back-off; `None` takes it from the clock.
-    pub seed: Option<u64>,
-}
-
-impl Default for ClusterOptions {
-    fn default() -> Self {
-        Self {
-            allow_auto_create_topics: false,
-            response_bytes_max: ConnectionOptions::default().response_bytes_max,
-            answers_kept_bytes: KEPT_BYTES,
-            seed: None,
-        }
-    }
 }
 
 /// What a coordinator coordinates.
@@ -85,72 +63,6 @@ pub enum CoordinatorKind {
     Group,
     /// A transactional id.
     Transaction,
-}
-
-/// Why the cluster could not be asked.
-#[derive(Debug, Clone, Error)]
-#[non_exhaustive]
-pub enum ClusterError {
-    /// The request got no answer.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// No node has this id now.
-    #[error("the cluster has no node {node}")]
-    UnknownNode {
-        /// The id.
-        node: i32,
-    },
-    /// No server could be reached; the last failure says why.
-    #[error("no server could be reached, the last of {tried}: {last}")]
-    Unreachable {
-        /// How many were tried.
-        tried: usize,
-        /// What happened with the last.
-        last: NetError,
-    },
-    /// No server has answered so far, and none has failed.
-    #[error("no answer so far from {servers}")]
-    NoAnswer {
-        /// The servers to start from.
-        servers: String,
-    },
-    /// The broker refused.
-    #[error("{what}: {code}{}", message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
-    Refused {
-        /// What was asked for.
-        what: String,
-        /// Kafka's error.
-        code: ErrorCode,
-        /// What the broker said beside it.
-        message: Option<String>,
-    },
-    /// The task that keeps the metadata panicked, which is a mistake of this library's: build another
-    /// client.
-    #[error("the client failed")]
-    Failed,
-}
-
-impl ClusterError {
-    /// Returns whether asking again may help.
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::Net(error) => error.is_retriable(),
-            Self::UnknownNode { .. } | Self::NoAnswer { .. } => true,
-            Self::Unreachable { last, .. } => !last.is_refusal(),
-            Self::Refused { code, .. } => code.is_retriable(),
-            Self::Failed => false,
-        }
-    }
-
-    /// Returns whether nothing can be asked of the cluster until somebody changes what this client
-    /// is told or the cluster is: see [`NetError::is_refusal`]. So it is once the client has failed.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Net(error) | Self::Unreachable { last: error, .. } => error.is_refusal(),
-            Self::Failed => true,
-            Self::UnknownNode { .. } | Self::NoAnswer { .. } | Self::Refused { .. } => false,
-        }
-    }
 }
 
 impl Cluster {

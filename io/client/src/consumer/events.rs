@@ -6,6 +6,7 @@
 //! finished with what it was given, and what it processed is committed if auto commit is on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use kohort_protocol::ErrorCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::command::Command;
 use super::shared::Shared;
 
 /// An event of the group.
@@ -98,9 +98,17 @@ pub struct RevocationGuard {
     pub(super) ticket: RequestId,
     pub(super) partitions: BTreeSet<TopicPartition>,
     pub(super) deadline: Instant,
-    /// Weak, so that a guard nobody drops does not keep a dropped consumer from leaving.
-    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
+    pub(super) done: GivenBack,
     pub(super) shared: Arc<Shared>,
+}
+
+/// Tells the consumer's task that the application is done.
+pub(super) struct GivenBack(pub(super) Box<dyn Fn(RequestId) + Send + Sync>);
+
+impl fmt::Debug for GivenBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GivenBack")
+    }
 }
 
 impl RevocationGuard {
@@ -121,10 +129,7 @@ impl Drop for RevocationGuard {
             // What is committed from here on leaves these partitions out.
             self.shared.buffer.lock().give_back(|it| self.partitions.contains(it));
         }
-        // Without a consumer there is nobody left to tell.
-        if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(Command::GiveBack(self.ticket));
-        }
+        (self.done.0)(self.ticket);
     }
 }
 

@@ -19,24 +19,27 @@
 //! answer, not the connection.
 
 mod options;
+mod shared;
 mod task;
 mod throttle;
 
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kohort_protocol::{ApiKey, Request, VersionRange, frame};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::shared::{Outgoing, Pending, Shared};
 use self::task::Task;
-use super::handshake::{Established, decode_body, establish};
+use super::answer::decode_body;
+use super::handshake::{Established, establish};
 use super::timers::after;
 use super::{ApiVersions, NetError};
 
@@ -62,39 +65,6 @@ struct Inner {
     shared: Arc<Shared>,
 }
 
-/// What the handles and the task share.
-#[derive(Debug)]
-struct Shared {
-    close: Notify,
-    correlation: AtomicI32,
-    /// How often we have proved who we are.
-    authentications: AtomicU32,
-    /// Why the connection ended, once it has.
-    ended: OnceLock<NetError>,
-}
-
-/// A request on its way to the writer. The queue is unbounded in type only: each holds a slot.
-#[derive(Debug)]
-struct Outgoing {
-    /// The frame, in pieces.
-    frame: Vec<Bytes>,
-    /// Whether the broker answers it at all (acks=0 does not).
-    answered: bool,
-    pending: Pending,
-}
-
-#[derive(Debug)]
-struct Pending {
-    correlation: i32,
-    api: ApiKey,
-    version: i16,
-    deadline: Instant,
-    timeout: Duration,
-    reply: oneshot::Sender<Result<Bytes, NetError>>,
-    /// None for what the task asks itself.
-    _slot: Option<OwnedSemaphorePermit>,
-}
-
 impl BrokerConnection {
     /// Connects to a broker and agrees with it on versions.
     ///
@@ -104,12 +74,7 @@ impl BrokerConnection {
         let Established { stream, versions, session } =
             establish(host, port, &address, &options).await?;
         let (queue, outgoing) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            close: Notify::new(),
-            correlation: AtomicI32::new(FIRST_CORRELATION),
-            authentications: AtomicU32::new(u32::from(options.security.sasl.is_some())),
-            ended: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(options.security.sasl.is_some()));
         let task = Task::new(address.clone(), options.clone(), versions.clone(), shared.clone());
         tokio::spawn(task.run(stream, outgoing, session));
         let slots = Arc::new(Semaphore::new(options.in_flight_max));
@@ -267,16 +232,6 @@ impl BrokerConnection {
     }
 }
 
-impl Shared {
-    fn next_correlation(&self) -> i32 {
-        self.correlation.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn reason(&self, address: &Arc<str>) -> NetError {
-        self.ended.get().cloned().unwrap_or_else(|| NetError::Closed { address: address.clone() })
-    }
-}
-
 /// A request that was queued, as the future of its answer.
 #[derive(Debug)]
 pub struct InFlight<R> {
@@ -303,6 +258,3 @@ impl<R: Request> Future for InFlight<R> {
         }))
     }
 }
-
-/// The handshake has used 0.
-const FIRST_CORRELATION: i32 = 1;

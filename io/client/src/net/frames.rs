@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::handshake::TRUSTED_BYTES;
+use super::answer::TRUSTED_BYTES;
 use crate::kept::KeptMemory;
 
 /// Answers from this size on are read into pooled memory.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kohort_protocol::header::decode_response_header;
 use kohort_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use kohort_protocol::{ApiKey, DecodeError, ErrorCode, Message, Reader, Request, frame};
+use kohort_protocol::{ApiKey, DecodeError, ErrorCode, Message, Request, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::answer::{decode_body, wanted};
 use super::security::{Ask, authenticate};
 use super::stream::{Stream, is_end};
 use super::{ApiVersions, ConnectionOptions, NetError, TlsFailure};
@@ -203,31 +203,8 @@ async fn ask_versions(bare: &mut Bare<'_>, version: i16) -> Result<ApiVersionsRe
     decode_body(&frame, answered_in).map_err(|reason| bare.malformed(ApiKey::ApiVersions, reason))
 }
 
-/// Reads an answer's header and body.
-pub(super) fn decode_body<M: Message>(frame: &Bytes, version: i16) -> Result<M, DecodeError> {
-    let mut reader = Reader::new(frame);
-    decode_response_header(&mut reader, M::API_KEY, version)?;
-    M::decode(&mut reader, version)
-}
-
-/// How much room the rest of the frame at hand deserves: all of it up to [`TRUSTED_BYTES`], then
-/// as much again as has arrived, so that a length alone never claims memory.
-pub(super) fn wanted(received: &BytesMut) -> usize {
-    let Some(prefix) = received.first_chunk::<{ frame::LENGTH_BYTES }>() else {
-        return READ_BYTES;
-    };
-    let length = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
-    let missing = (length + frame::LENGTH_BYTES).saturating_sub(received.len());
-    missing.clamp(1, TRUSTED_BYTES.max(received.len()))
-}
-
 /// The correlation id of everything before the connection's task counts its own.
 const HANDSHAKE_CORRELATION: i32 = 0;
-/// What one read asks for while the size of the next frame is not known.
-const READ_BYTES: usize = 16 * 1024;
-/// The part of a frame whose room is taken on the peer's word: one partition's fetch.
-pub(super) const TRUSTED_BYTES: usize = 1024 * 1024;
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};

@@ -31,6 +31,7 @@
 //!
 //! [`security`] secures what is opened, and says in words what to do when that fails.
 
+mod answer;
 mod api_versions;
 mod connection;
 mod driver;

@@ -29,7 +29,7 @@ use super::delivery::{Completion, Words};
 use super::requests::{
     SentBatch, ask_size_limit, identify, produce_request, produce_version, unknown_offsets,
 };
-use super::{Shared, State};
+use super::shared::{Shared, State};
 use crate::clock;
 use crate::cluster::ClusterError;
 use crate::config::{Acks, Codec, ConfigError, ProducerConfig};

@@ -8,8 +8,9 @@ use kohort_client_core::consumer::{AssignmentEpoch, RequestId, TopicPartition};
 use tokio::time::Instant;
 
 use super::Task;
+use crate::consumer::command::Command;
 use crate::consumer::credits::Hold;
-use crate::consumer::events::{RebalanceEvent, RevocationGuard, UNDELIVERED};
+use crate::consumer::events::{GivenBack, RebalanceEvent, RevocationGuard, UNDELIVERED};
 use crate::consumer::shared::Clock;
 use crate::net::after;
 
@@ -32,9 +33,16 @@ impl Task {
         };
         if let Some(listener) = &self.listener {
             let deadline = after(Instant::now(), clock.until(deadline));
+            // Weak, so that a guard nobody drops does not keep a dropped consumer from leaving.
             let commands = self.command_sender.clone();
+            let done = GivenBack(Box::new(move |ticket| {
+                // Without a consumer there is nobody left to tell.
+                if let Some(commands) = commands.upgrade() {
+                    let _ = commands.send(Command::GiveBack(ticket));
+                }
+            }));
             let shared = self.shared.clone();
-            let guard = RevocationGuard { ticket, partitions, deadline, commands, shared };
+            let guard = RevocationGuard { ticket, partitions, deadline, done, shared };
             match listener.try_send(RebalanceEvent::Revoking(guard)) {
                 // A guard that could not be delivered gives back by being dropped; but nobody has
                 // finished with anything yet, so its word does not count.

@@ -13,10 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::options::ConnectionOptions;
+use super::shared::{Outgoing, Pending, Shared};
 use super::throttle::throttle_time;
-use super::{ConnectionOptions, Outgoing, Pending, Shared};
+use crate::net::answer::{decode_body, wanted};
 use crate::net::frames::LARGE_BYTES;
-use crate::net::handshake::{decode_body, wanted};
 use crate::net::security::{Ask, authenticate};
 use crate::net::stream::Stream;
 use crate::net::timers::after;

@@ -17,7 +17,7 @@ use kohort_protocol::{ApiKey, DecodeError, Reader};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::net::handshake::decode_body;
+use crate::net::answer::decode_body;
 use crate::net::timers::after;
 
 /// How often and for how long brokers throttled answers to one API.

@@ -16,6 +16,7 @@ mod credentials;
 mod failure;
 mod pem;
 mod tls;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ use crate::config::{CommonConfig, ConfigError, SecurityProtocol};
 
 pub(super) use authenticate::{Ask, authenticate};
 pub(crate) use credentials::Sasl;
-pub use credentials::{TokenError, TokenProvider, UnsecuredTokens};
 pub use failure::TlsFailure;
+pub use tokens::{TokenError, TokenProvider, UnsecuredTokens};
 
 /// How connections are secured. Clones share certificates and secrets.
 #[derive(Debug, Clone, Default)]
