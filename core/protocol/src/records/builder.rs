@@ -397,6 +397,7 @@ impl BatchBuilder {
     }
 
     /// Returns the size of a record without the length in front of it.
+    #[inline]
     fn body_len(&self, record: &NewRecord<'_>, offset_delta: i32) -> usize {
         let timestamp_delta = match (self.is_empty(), self.fixed_base_timestamp) {
             (true, None) => 0,

@@ -92,7 +92,13 @@ impl<'a> Cursor<'a> {
 /// Appends a zigzag varint; 32-bit values have the same form as 64-bit ones.
 #[inline]
 pub(super) fn put_varint(output: &mut Vec<u8>, value: i64) {
-    let mut raw = zigzag(value);
+    match zigzag(value) {
+        raw @ ..0x80 => output.push(raw as u8),
+        raw => put_long(output, raw),
+    }
+}
+
+fn put_long(output: &mut Vec<u8>, mut raw: u64) {
     while raw >= 0x80 {
         output.push(raw as u8 | 0x80);
         raw >>= 7;
@@ -115,8 +121,10 @@ pub(super) fn put_nullable(output: &mut Vec<u8>, bytes: Option<&[u8]>) {
 /// Returns how many bytes [`put_varint`] writes.
 #[inline]
 pub(super) const fn varint_len(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    match zigzag(value) {
+        ..0x80 => 1,
+        raw => (64 - raw.leading_zeros() as usize).div_ceil(7),
+    }
 }
 
 /// Returns how many bytes [`put_nullable`] writes.
