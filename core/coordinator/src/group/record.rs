@@ -242,10 +242,13 @@ impl CommittedOffset {
             out.extend_from_slice(&OffsetCommitValue::from(self).to_bytes(EXPIRING_VERSION)?);
             return Ok(());
         }
+        // Neighbouring fields of fixed size go together: each piece has to be given room of its own.
+        let mut head = [0; 14];
+        head[..2].copy_from_slice(&OFFSET_VALUE_VERSION.to_be_bytes());
+        head[2..10].copy_from_slice(&self.offset.to_be_bytes());
+        head[10..].copy_from_slice(&self.leader_epoch.to_be_bytes());
+        out.extend_from_slice(&head);
         let text = self.metadata.as_deref().unwrap_or_default();
-        out.extend_from_slice(&OFFSET_VALUE_VERSION.to_be_bytes());
-        out.extend_from_slice(&self.offset.to_be_bytes());
-        out.extend_from_slice(&self.leader_epoch.to_be_bytes());
         let mut length = text.len() + 1;
         while length >= 0x80 {
             out.push(length as u8 | 0x80);
@@ -253,13 +256,16 @@ impl CommittedOffset {
         }
         out.push(length as u8);
         out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(&self.commit_timestamp.to_be_bytes());
+        let mut tail = [0; 27];
+        tail[..8].copy_from_slice(&self.commit_timestamp.to_be_bytes());
         if self.topic_id.is_zero() {
-            out.push(0);
+            // No tagged field.
+            out.extend_from_slice(&tail[..9]);
         } else {
-            // One tagged field: tag 0, of 16 bytes.
-            out.extend_from_slice(&[1, 0, 16]);
-            out.extend_from_slice(&self.topic_id.0);
+            // One: tag 0, of 16 bytes.
+            tail[8..11].copy_from_slice(&[1, 0, 16]);
+            tail[11..].copy_from_slice(&self.topic_id.0);
+            out.extend_from_slice(&tail);
         }
         Ok(())
     }
