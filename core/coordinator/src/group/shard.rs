@@ -163,11 +163,17 @@ impl GroupShard {
         outcome: &mut GroupOutcome,
         handler: impl FnOnce(&mut Groups, &mut Turn<'_>, &mut Housekeeping) -> T,
     ) -> T {
-        let no_topics = MetadataImage::default();
+        let no_topics;
+        let image = if let Some(image) = &self.image {
+            image
+        } else {
+            no_topics = MetadataImage::default();
+            &no_topics
+        };
         let mut turn = Turn {
             now,
             config: &self.config,
-            image: self.image.as_ref().unwrap_or(&no_topics),
+            image,
             own_consumer_members: &mut self.consumer_members,
             consumer_members_elsewhere: self.consumer_members_elsewhere,
             timers: &mut self.timers,
