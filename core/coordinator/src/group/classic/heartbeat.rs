@@ -83,8 +83,11 @@ impl ClassicGroup {
         if request.generation_id != self.generation {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         }
-        self.refresh_session(turn, member_id);
-        self.hear(turn, member_id);
+        // Found once for both: in a large group, the way to a member is most of what is done here.
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.refresh_session(turn, &self.id);
+            member.presence.hear(turn, Whose { group: &self.id, member: &member.id });
+        }
         match self.state {
             ClassicState::PreparingRebalance { .. } => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             _ => Ok(()),

@@ -1,6 +1,8 @@
 //! The members of a classic group coming and going, with all that hangs on them: who leads, who can
 //! speak what, whose request is parked, whose session runs out when.
 
+use std::sync::Arc;
+
 use kohort_protocol::ErrorCode;
 
 use super::member::{ClassicMember, Parked, Protocols};
@@ -144,18 +146,26 @@ impl ClassicGroup {
     /// Gives a member a whole session from now.
     pub(super) fn refresh_session(&mut self, turn: &mut Turn<'_>, member_id: &str) {
         if let Some(member) = self.members.get_mut(member_id) {
-            member.presence.note_sign(turn.now);
-            let timeout_ms = member.session_timeout_ms.into();
-            self.arm_session(turn, member_id, timeout_ms);
+            member.refresh_session(turn, &self.id);
         }
     }
 
     pub(super) fn arm_session(&mut self, turn: &mut Turn<'_>, member_id: &str, timeout_ms: i64) {
-        let Some(member) = self.members.get_mut(member_id) else {
-            return;
-        };
-        let (group, id) = (&self.id, &member.id);
-        turn.timers
-            .arm(&mut member.session, turn.now + timeout_ms, || TimerKey::session(group, id));
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.arm_session(turn, &self.id, timeout_ms);
+        }
+    }
+}
+
+impl ClassicMember {
+    /// Gives the member of `group` a whole session from now.
+    pub(super) fn refresh_session(&mut self, turn: &mut Turn<'_>, group: &Arc<str>) {
+        self.presence.note_sign(turn.now);
+        self.arm_session(turn, group, self.session_timeout_ms.into());
+    }
+
+    fn arm_session(&mut self, turn: &mut Turn<'_>, group: &Arc<str>, timeout_ms: i64) {
+        let key = || TimerKey::session(group, &self.id);
+        turn.timers.arm(&mut self.session, turn.now + timeout_ms, key);
     }
 }
