@@ -249,7 +249,7 @@ impl ShardTask {
             if let Err(code) = self.commit(round) {
                 return End::Failed(code);
             }
-            self.snapshots.begin_if_due(self.clock.now(), self.end);
+            self.snapshots.begin_if_due(&self.clock, self.end);
         }
     }
 

@@ -11,7 +11,7 @@
 //! the state, a restart reads a few times the live state at most, and an idle shard writes nothing.
 
 use super::batch::BatchWriter;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::partition::Partition;
 use kohort_coordinator::{GroupRecord, GroupShard, SnapshotPosition};
 use kohort_storage::StorageError;
@@ -111,13 +111,13 @@ impl Snapshots {
 
     /// Begins a snapshot if one is due and none is under way. `end` is the end of the log as the
     /// shard knows it.
-    pub(super) fn begin_if_due(&mut self, now: Timestamp, end: i64) {
+    pub(super) fn begin_if_due(&mut self, clock: &Clock, end: i64) {
         if self.to_replay < self.due_at || self.taking.is_some() || self.incomplete {
             return;
         }
         // If others are at it, this one stays due.
         if let Ok(permit) = Arc::clone(&self.turns.0).try_acquire_owned() {
-            self.begin(now, end, permit);
+            self.begin(clock.now(), end, permit);
         }
     }
 
