@@ -56,6 +56,13 @@ impl Gate {
         }
         answer
     }
+
+    /// Has it asked again: it was changed from outside.
+    pub(crate) fn open(&self) {
+        if let Some((bell, _)) = &self.0 {
+            bell.rung.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A future behind a gate.
@@ -142,6 +149,27 @@ mod tests {
         assert_eq!(next().await, Some(3));
         assert_eq!(next().await, None);
         late.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_from_outside_is_asked_again() {
+        let mut gate = Gate::default();
+        let mut asked = 0;
+        for changed in [false, false, true, false] {
+            if changed {
+                gate.open();
+            }
+            poll_fn(|context| {
+                let answer: Poll<()> = gate.poll(context, |_| {
+                    asked += 1;
+                    Poll::Pending
+                });
+                assert!(answer.is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        assert_eq!(asked, 2);
     }
 
     #[tokio::test]

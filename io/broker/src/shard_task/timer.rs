@@ -1,7 +1,8 @@
 //! The shard's next deadline as something to wait for.
 
 use crate::clock::{Clock, Timestamp};
-use std::future::pending;
+use crate::quiet::Gate;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Timer {
     due: Option<Timestamp>,
     sleep: Option<Pin<Box<Sleep>>>,
+    gate: Gate,
 }
 
 impl Timer {
@@ -28,14 +30,44 @@ impl Timer {
             Some(sleep) => sleep.as_mut().reset(at),
             None => self.sleep = Some(Box::pin(sleep_until(at))),
         }
+        self.gate.open();
     }
 
     /// Waits until the deadline. Whatever comes of it, it must be set anew. Cancel-safe.
     pub(super) async fn rings(&mut self) {
         match &mut self.sleep {
-            Some(sleep) if self.due.is_some() => sleep.as_mut().await,
+            Some(sleep) if self.due.is_some() => {
+                poll_fn(|context| self.gate.poll(context, |inner| sleep.as_mut().poll(inner)))
+                    .await;
+            }
             _ => pending().await,
         }
         self.due = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn a_deadline_that_moves_while_somebody_waits_is_kept() {
+        let clock = Clock::default();
+        let mut timer = Timer::default();
+        for hours in [3, 1, 2] {
+            timer.set(Some(clock.now() + hours * 3_600_000), &clock);
+            poll_fn(|context| {
+                assert!(pin!(timer.rings()).poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let soon = clock.now() + 5;
+        timer.set(Some(soon), &clock);
+        timer.rings().await;
+        assert!(clock.now() >= soon);
+        assert_eq!(timer.due, None);
     }
 }
