@@ -101,7 +101,7 @@ impl PendingAnswer {
 #[derive(Debug)]
 pub(crate) struct Unsent {
     sent: Vec<PendingAnswer>,
-    rest: Vec<(i32, ShardCall, PendingAnswer)>,
+    rest: Vec<(i32, Box<ShardCall>, PendingAnswer)>,
 }
 
 /// Returns what committed offsets' topic is made with.
@@ -219,7 +219,7 @@ impl Groups {
     }
 
     /// Hands a call to a shard, or gives it back if its queue is full.
-    fn try_send(&self, topic: &Topic, index: i32, call: ShardCall) -> Option<ShardCall> {
+    fn try_send(&self, topic: &Topic, index: i32, call: Box<ShardCall>) -> Option<Box<ShardCall>> {
         let shards = self.shards.read();
         let sent = if let Some(shard) = shards.get(&index) {
             shard.calls.try_send(call.into())
@@ -372,8 +372,12 @@ impl Groups {
 }
 
 /// Makes the call of a request, and its answer to come.
-fn call(context: RequestContext, request: GroupRequest, shows: bool) -> (ShardCall, PendingAnswer) {
+fn call(
+    context: RequestContext,
+    request: GroupRequest,
+    shows: bool,
+) -> (Box<ShardCall>, PendingAnswer) {
     let (reply, receiver) = oneshot::channel();
     let call = GroupCall { context, request };
-    (ShardCall { call, reply, shows }, PendingAnswer(receiver))
+    (Box::new(ShardCall { call, reply, shows }), PendingAnswer(receiver))
 }

@@ -274,15 +274,16 @@ impl ShardTask {
                 return;
             }
         };
+        let ShardCall { call, reply, shows } = *call;
         let from = ReplyTo(self.next_caller);
         self.next_caller += 1;
-        self.callers.insert(from.0, call.reply);
-        let shown = call.shows.then(|| {
-            let GroupCall { context, request } = &call.call;
+        self.callers.insert(from.0, reply);
+        let shown = shows.then(|| {
+            let GroupCall { context, request } = &call;
             let member = request.member_id().to_owned();
             (context.connection, member, request.begins_a_membership())
         });
-        self.take(round, shard, |shard| shard.handle(now, from, call.call));
+        self.take(round, shard, |shard| shard.handle(now, from, call));
         // After the shard has heard it: a connection must not stop being a sign of its member before
         // the member is back.
         if let Some((connection, member, begins)) = shown {

@@ -25,9 +25,9 @@ impl ShardCall {
 
 /// What reaches a shard by its queue.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly all are calls, and a queue holds few")]
 pub(crate) enum ShardMessage {
-    Call(ShardCall),
+    /// In a box, since it passes through many hands: a call is some 300 bytes.
+    Call(Box<ShardCall>),
     /// The peer closed a connection, after what it had sent over it.
     ConnectionClosed(ConnectionId),
 }
@@ -40,7 +40,7 @@ impl ShardMessage {
         }
     }
 
-    pub(crate) fn into_call(self) -> Option<ShardCall> {
+    pub(crate) fn into_call(self) -> Option<Box<ShardCall>> {
         match self {
             Self::Call(call) => Some(call),
             Self::ConnectionClosed(_) => None,
@@ -48,8 +48,8 @@ impl ShardMessage {
     }
 }
 
-impl From<ShardCall> for ShardMessage {
-    fn from(call: ShardCall) -> Self {
+impl From<Box<ShardCall>> for ShardMessage {
+    fn from(call: Box<ShardCall>) -> Self {
         Self::Call(call)
     }
 }
