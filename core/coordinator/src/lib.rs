@@ -76,6 +76,7 @@ mod losses;
 mod member_ids;
 mod metadata;
 mod outcome;
+mod patience;
 mod shard;
 mod timers;
 
@@ -92,4 +93,5 @@ pub use group::{
 pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};
 pub use outcome::{Outcome, ReplyTo, error_for_failed_append};
+pub use patience::Patience;
 pub use shard::{Shard, Timestamp};

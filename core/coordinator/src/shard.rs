@@ -10,7 +10,8 @@ use kohort_protocol::ErrorCode;
 use crate::metadata::MetadataImage;
 use crate::outcome::{Outcome, ReplyTo};
 
-/// A point in time: milliseconds since the Unix epoch, never going backwards within a shard.
+/// A point in time: milliseconds since the Unix epoch. Within a shard it neither goes backwards nor jumps, even if
+/// the system's clock is set.
 pub type Timestamp = i64;
 
 /// One replayable state machine that decides for one partition of a coordinator's log.

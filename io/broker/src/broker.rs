@@ -230,7 +230,7 @@ impl BrokerBuilder {
         let log_dir = open_log_dir(&data_dir, &typed, &clock, fail).await?;
         let config = Arc::new(LiveConfig::new(self.settings));
         let log = log_dir.metadata_log()?;
-        let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.now()).await?;
+        let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.wall()).await?;
         let stored = metadata.state.read().node_id;
         if let Some(of) = stored.filter(|of| *of != typed.node_id) {
             return Err(StartError::OtherNode { path: data_dir, of, given: typed.node_id });
@@ -358,7 +358,7 @@ async fn open_log_dir(
         cleaner: cleaner_config(config),
         clock: kohort_storage::Clock::new({
             let clock = Arc::clone(clock);
-            move || clock.now()
+            move || clock.wall()
         }),
         ..LogDirConfig::new(path)
     };

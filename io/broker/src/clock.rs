@@ -1,40 +1,49 @@
-//! The broker's clock: Unix milliseconds that never go backwards.
+//! The broker's two clocks, both in milliseconds since 1970.
+//!
+//! *Wall time* is the system's, and jumps when somebody sets that. Records are stamped with it, and what
+//! is kept for so long is as old as it says. *Steady time* began at wall time when the broker started and never
+//! jumps: sessions, graces, delays and quotas go by it, since a member is not silent for an hour because the
+//! clock was put forward.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970.
 pub(crate) type Timestamp = i64;
 
-/// Reads the system's clock, and repeats its latest answer while the system's clock lags behind it.
-#[derive(Debug, Default)]
+/// Tells both times.
+#[derive(Debug)]
 pub(crate) struct Clock {
-    latest: AtomicI64,
+    begun: Instant,
+    begun_at: Timestamp,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { begun: Instant::now(), begun_at: wall() }
+    }
 }
 
 impl Clock {
-    /// Returns the time.
-    pub(crate) fn now(&self) -> Timestamp {
-        let system = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_millis() as Timestamp);
-        let latest = self.latest.load(Ordering::Relaxed);
-        // Mostly the millisecond has been seen before, and nothing need be written that others read.
-        if latest >= system {
-            return latest;
-        }
-        self.latest.fetch_max(system, Ordering::Relaxed).max(system)
+    /// Returns wall time. It may be less than it was.
+    #[expect(clippy::unused_self, reason = "whoever tells the time was given a clock")]
+    pub(crate) fn wall(&self) -> Timestamp {
+        wall()
+    }
+
+    /// Returns steady time.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.begun_at + self.begun.elapsed().as_millis() as Timestamp
+    }
+
+    /// Returns steady time, and how far wall time is ahead of it: less than zero if it is behind.
+    pub(crate) fn steady_and_ahead(&self) -> (Timestamp, i64) {
+        let steady = self.steady();
+        (steady, wall() - steady)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_stands_still_until_the_system_has_caught_up() {
-        let ahead = Clock::default().now() + 3_600_000;
-        let clock = Clock { latest: AtomicI64::new(ahead) };
-        assert_eq!([clock.now(), clock.now()], [ahead; 2]);
-    }
+fn wall() -> Timestamp {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_millis() as Timestamp)
 }

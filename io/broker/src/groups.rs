@@ -275,7 +275,7 @@ impl Groups {
     pub(crate) fn caller_named(&self, caller: &Caller, client_id: Option<&str>, host: IpAddr) {
         caller.make_known(|| {
             let (id, host) = (client_id.unwrap_or_default(), client_host(host));
-            self.shared.clients.lock().opened(self.clock.now(), caller.connection, id, &host);
+            self.shared.clients.lock().opened(self.clock.steady(), caller.connection, id, &host);
         });
     }
 
@@ -285,7 +285,8 @@ impl Groups {
         if !caller.is_known() {
             return;
         }
-        let ended = self.shared.clients.lock().closed(self.clock.now(), caller.connection, closing);
+        let ended =
+            self.shared.clients.lock().closed(self.clock.steady(), caller.connection, closing);
         // A broker that stops ends its connections itself, and those it has not yet ended do not matter.
         if *self.stopping.borrow() {
             return;

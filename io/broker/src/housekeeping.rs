@@ -50,7 +50,7 @@ pub(crate) async fn run(
         // All are cancel-safe: nothing is lost with a timer or a look at a flag.
         tokio::select! {
             () = sleep_until(producers_at) => {
-                log_dir.tick(clock.now());
+                log_dir.tick(clock.wall());
                 producers_at = Instant::now() + PRODUCER_CHECK;
             }
             () = sleep_until(retention_at) => {
@@ -64,7 +64,7 @@ pub(crate) async fn run(
 
 /// Deletes old segments. That may wait for the disk, so it has a thread of its own.
 async fn enforce_retention(log_dir: &Arc<LogDir>, clock: &Clock) {
-    let (log_dir, now) = (Arc::clone(log_dir), clock.now());
+    let (log_dir, now) = (Arc::clone(log_dir), clock.wall());
     match spawn_blocking(move || log_dir.enforce_retention(now)).await {
         // When all ends, others say why.
         Ok(Ok(_) | Err(StorageError::Closed | StorageError::Fatal(_))) => {}

@@ -145,7 +145,7 @@ impl ShardTask {
                     self.refuse_all(&mut shard, ErrorCode::NOT_COORDINATOR);
                     refuse_queued(&mut calls);
                     if self.shared.orderly.load(Ordering::Relaxed) {
-                        self.snapshots.finish(self.clock.now(), &shard, self.end).await;
+                        self.snapshots.finish(self.clock.wall(), &shard, self.end).await;
                     }
                     return;
                 }
@@ -173,7 +173,7 @@ impl ShardTask {
         let mut stopped = Quiet::new(stopped(stopping));
         let (mut at_calls, mut at_surveys, mut at_completions) =
             (Gate::default(), Gate::default(), Gate::default());
-        let now = self.clock.now();
+        let now = self.time(shard);
         let mut round = Round::default();
         self.take(&mut round, shard, |shard| shard.handle_loaded(now));
         self.learn_topics(shard, &mut round);
@@ -221,11 +221,15 @@ impl ShardTask {
                     self.learn_topics(shard, &mut round);
                 }
                 () = timer.rings(), if may_append => {
-                    let now = self.clock.now();
+                    let now = self.time(shard);
                     while round.count < RECORDS_PER_BATCH
-                        && shard.poll_timeout().is_some_and(|due| due <= now)
+                        && let Some(due) = shard.poll_timeout().filter(|due| *due <= now)
+                        && timer.patience.may_act(due, now)
                     {
                         self.take(&mut round, shard, |shard| shard.handle_timeout(now));
+                    }
+                    if shard.poll_timeout().is_none_or(|due| due > now) {
+                        timer.patience.done();
                     }
                 }
                 step = self.snapshots.step() => match step {
@@ -235,7 +239,7 @@ impl ShardTask {
                 Some(call) = poll_fn(|context| {
                     at_calls.poll(context, |inner| calls.poll_recv(inner))
                 }), if may_append => {
-                    let now = self.clock.now();
+                    let now = self.time(shard);
                     self.decide(shard, &mut round, now, call);
                     for _ in 1..CALLS_PER_BATCH {
                         if round.count >= RECORDS_PER_BATCH {
@@ -314,7 +318,7 @@ impl ShardTask {
             else {
                 continue;
             };
-            let now = self.clock.now();
+            let now = self.clock.steady();
             let clients = self.shared.clients.lock();
             let signs = clients.signs(now, &member, &client_id, &client_host, since);
             drop(clients);
@@ -326,8 +330,15 @@ impl ShardTask {
     fn learn_topics(&self, shard: &mut GroupShard, round: &mut Round) {
         shard.set_config(group_config(&self.config));
         let image = self.metadata.image();
-        let now = self.clock.now();
+        let now = self.time(shard);
         self.take(round, shard, |shard| shard.handle_metadata(now, &image));
+    }
+
+    /// Returns the time that the shard goes by, and tells it how far the time of day is from that.
+    fn time(&self, shard: &mut GroupShard) -> Timestamp {
+        let (now, ahead) = self.clock.steady_and_ahead();
+        shard.note_wall_ahead(ahead);
+        now
     }
 
     /// Appends a round's records, and holds its replies until they and all before them are durable.
@@ -360,7 +371,7 @@ impl ShardTask {
     }
 
     fn append(&mut self, records: &[GroupRecord]) -> Result<(), ErrorCode> {
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let batch = self.batches.batch(now, records)?;
         let bytes = batch.len();
         let appended = self.appended.clone();

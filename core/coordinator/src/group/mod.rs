@@ -12,6 +12,7 @@ mod consumer;
 mod describe;
 mod entry;
 mod event;
+mod event_times;
 mod hold;
 mod housekeeping;
 mod membership;

@@ -40,6 +40,8 @@ pub struct GroupShard {
     consumer_members: usize,
     /// How many the broker's other shards have.
     consumer_members_elsewhere: usize,
+    /// How far the time of day is ahead of the shard's.
+    wall_ahead: i64,
 }
 
 /// What the log says, for comparison: two shards that replayed the same log are equal in it,
@@ -71,6 +73,7 @@ impl GroupShard {
             housekeeping: Housekeeping::default(),
             consumer_members: 0,
             consumer_members_elsewhere: 0,
+            wall_ahead: 0,
         }
     }
 
@@ -88,6 +91,13 @@ impl GroupShard {
     /// its own may heartbeat depends on all of them.
     pub fn note_members_elsewhere(&mut self, members: usize) {
         self.consumer_members_elsewhere = members;
+    }
+
+    /// Tells the shard by how many milliseconds the time of day is ahead of the time that it is given with each
+    /// event; less than zero if it is behind. Commits and states are stored with the time of day, and kept for as
+    /// long as they are old by it; nothing else goes by it.
+    pub fn note_wall_ahead(&mut self, ahead: i64) {
+        self.wall_ahead = ahead;
     }
 
     /// Returns a copy of the hard state.
@@ -172,6 +182,7 @@ impl GroupShard {
         };
         let mut turn = Turn {
             now,
+            wall: now + self.wall_ahead,
             config: &self.config,
             image,
             own_consumer_members: &mut self.consumer_members,

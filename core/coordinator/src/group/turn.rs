@@ -25,7 +25,10 @@ pub(crate) type Holders = BTreeMap<ConnectionId, (Arc<str>, Arc<str>)>;
 
 /// One event being handled.
 pub(crate) struct Turn<'a> {
+    /// When it is, for everything that takes time: it never jumps.
     pub(crate) now: Timestamp,
+    /// The time of day, for what is stored and compared after days. It may jump.
+    pub(crate) wall: Timestamp,
     pub(crate) config: &'a GroupConfig,
     pub(crate) image: &'a MetadataImage,
     /// How many members the shard's consumer groups have.

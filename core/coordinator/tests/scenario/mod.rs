@@ -105,6 +105,7 @@ impl World {
                 }
                 self.now = end;
             }
+            Input::Clock(ahead) => self.shard.note_wall_ahead(ahead),
             Input::Restart => {
                 self.waiting.clear();
                 output.extend(self.restart());

@@ -20,6 +20,7 @@
 //! replaced a b | replaced                 others have begun under these client ids
 //! beat .. | describe-consumer ..          see `consumer_input.rs`
 //! advance 10s                             let time pass, timers go off when they are due
+//! clock 1h                                somebody sets the clock so far ahead of where it began
 //! restart                                 lose everything but the log
 //! fail-append KAFKA_STORAGE_ERROR         the next append fails
 //! log group g .. | log group-tombstone g | log offset-tombstone g t/0 | log unknown 99
@@ -70,6 +71,7 @@ pub(super) enum Input {
     Signs(BTreeSet<String>),
     Replaced(BTreeSet<String>),
     Advance(Timestamp),
+    Clock(Timestamp),
     Restart,
     FailAppend(ErrorCode),
     Log(Bytes, Option<Bytes>),
@@ -84,6 +86,7 @@ pub(super) fn input(line: &str, names: &Names) -> Parsed<Input> {
         "group-config" => group_config(rest),
         "topics" => Ok(Input::Topics(rest.split_whitespace().map(topic).collect::<Parsed<_>>()?)),
         "advance" => Ok(Input::Advance(duration(rest)?)),
+        "clock" => Ok(Input::Clock(duration(rest)?)),
         "close" => Ok(Input::Close(ConnectionId(number(rest)?))),
         "signs" => Ok(Input::Signs(rest.split_whitespace().map(str::to_owned).collect())),
         "replaced" => Ok(Input::Replaced(rest.split_whitespace().map(str::to_owned).collect())),

@@ -187,7 +187,7 @@ impl Controller {
             return Ok(());
         }
         let prepared = self.prepare(records).await?;
-        if let Err(failure) = append(&self.log, self.clock.now(), records).await {
+        if let Err(failure) = append(&self.log, self.clock.wall(), records).await {
             error!(error = %failure.message.as_deref().unwrap_or_default(), "metadata could not be written");
             for log in prepared.keys() {
                 let _ = self.log_dir.delete_partition(log.0, log.1, drop);

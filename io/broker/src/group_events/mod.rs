@@ -165,14 +165,14 @@ impl Writer {
     }
 
     fn take_in(&mut self, told: Vec<Told>) -> Vec<GroupEvent> {
-        let now = self.clock.now();
+        let (now, ahead) = self.clock.steady_and_ahead();
         let mut events = Vec::new();
-        let handover = |handover| GroupEvent::Handover(HandoverEvent::new(now, &handover));
+        let handover = |handover| GroupEvent::Handover(HandoverEvent::new(now + ahead, &handover));
         for told in told {
             match told {
                 Told::Rebalance(rebalance) => {
                     events.extend(self.handovers.rebalanced(&rebalance).map(handover));
-                    events.push(GroupEvent::from(&*rebalance));
+                    events.push(GroupEvent::from(&rebalance.moved_by(ahead)));
                 }
                 Told::Given(given) => self.handovers.given(&given),
                 Told::Fetched { at, topic, partition, client_id, host } => {
@@ -191,7 +191,7 @@ impl Writer {
             return;
         };
         let Some(partition) = topic.partition(0) else { return };
-        let now = self.clock.now();
+        let now = self.clock.wall();
         let mut builder = BatchBuilder::new();
         for event in events {
             let Ok(value) = serde_json::to_vec(event) else { continue };
@@ -243,7 +243,7 @@ pub(crate) fn events_topic() -> NewTopic {
 async fn timeout(clock: &Clock, due: Option<Timestamp>) {
     match due {
         Some(due) => {
-            sleep(Duration::from_millis(u64::try_from(due - clock.now()).unwrap_or(0))).await;
+            sleep(Duration::from_millis(u64::try_from(due - clock.steady()).unwrap_or(0))).await;
         }
         None => pending().await,
     }

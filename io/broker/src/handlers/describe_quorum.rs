@@ -48,7 +48,7 @@ fn describe(node: &Node, topic: &str, partition_index: i32) -> DescribeQuorumRes
             ..response
         };
     };
-    let now = node.clock.now();
+    let now = node.clock.wall();
     DescribeQuorumResponsePartition {
         leader_id: node.id,
         leader_epoch: log.leader_epoch(),

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 const LEADER_SINCE: i16 = 16;
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) -> Answer {
-    let plan = match node.sessions.plan(&request, context.version, node.clock.now()) {
+    let plan = match node.sessions.plan(&request, context.version, node.clock.steady()) {
         Ok(plan) => plan,
         Err(error_code) => {
             return context.answer(&FetchResponse { error_code, ..FetchResponse::default() });
@@ -69,7 +69,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: FetchRequest) 
 /// Tells which partitions a client begins to read. Those it only goes on with are not named.
 fn tell_of_fetch(node: &Node, events: &GroupEvents, context: &Context, request: &FetchRequest) {
     let client_id = context.client_id.as_deref().unwrap_or_default();
-    let now = node.clock.now();
+    let now = node.clock.steady();
     for asked in &request.topics {
         let Ok(topic) = node.topic(&asked.topic, asked.topic_id) else { continue };
         for partition in &asked.partitions {
@@ -335,7 +335,7 @@ impl Work {
                     answer.push(&wanted.topic, found);
                     read.push((wanted, told));
                 }
-                let now = self.node.clock.now();
+                let now = self.node.clock.steady();
                 answer.response.session_id =
                     self.node.sessions.begin(read, uses_ids, self.limits.slots, now);
             }

@@ -152,7 +152,7 @@ impl Work {
         }
         todo.reverse();
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        let now = node.clock.now();
+        let now = node.clock.wall();
         Self { node: Arc::clone(node), now, deadline, response, todo, waits: Vec::new() }
     }
 

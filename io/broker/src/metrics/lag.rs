@@ -64,7 +64,7 @@ struct Survey<'a> {
 pub(super) fn write(node: &Node, page: &mut Page) {
     let mut survey = Survey {
         node,
-        now: node.clock.now(),
+        now: node.clock.wall(),
         groups: Vec::new(),
         rows: Vec::new(),
         states: BTreeMap::new(),

@@ -51,7 +51,7 @@ impl Toll {
 
     fn take(self, response: Response, took: Duration) -> Response {
         let quotas = &self.node.metadata.quotas;
-        let now = self.node.clock.now();
+        let now = self.node.clock.steady();
         let bytes = match self.key {
             ApiKey::Produce => Some((Counted::BytesProduced, self.request_bytes)),
             ApiKey::Fetch => Some((Counted::BytesConsumed, response.bytes())),

@@ -117,7 +117,7 @@ impl Snapshots {
         }
         // If others are at it, this one stays due.
         if let Ok(permit) = Arc::clone(&self.turns.0).try_acquire_owned() {
-            self.begin(clock.now(), end, permit);
+            self.begin(clock.wall(), end, permit);
         }
     }
 

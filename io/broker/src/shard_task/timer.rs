@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, Timestamp};
 use crate::quiet::Gate;
+use kohort_coordinator::Patience;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,17 +15,20 @@ pub(super) struct Timer {
     due: Option<Timestamp>,
     sleep: Option<Pin<Box<Sleep>>>,
     gate: Gate,
+    /// What becomes of deadlines that are noticed late.
+    pub(super) patience: Patience,
 }
 
 impl Timer {
     /// Sets the deadline, or none.
     pub(super) fn set(&mut self, due: Option<Timestamp>, clock: &Clock) {
+        let due = due.map(|due| self.patience.look_at(due));
         if self.due == due {
             return;
         }
         self.due = due;
         let Some(due) = due else { return };
-        let wait = u64::try_from(due - clock.now()).unwrap_or(0);
+        let wait = u64::try_from(due - clock.steady()).unwrap_or(0);
         let at = Instant::now() + Duration::from_millis(wait);
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(at),
@@ -57,17 +61,17 @@ mod tests {
         let clock = Clock::default();
         let mut timer = Timer::default();
         for hours in [3, 1, 2] {
-            timer.set(Some(clock.now() + hours * 3_600_000), &clock);
+            timer.set(Some(clock.steady() + hours * 3_600_000), &clock);
             poll_fn(|context| {
                 assert!(pin!(timer.rings()).poll(context).is_pending());
                 Poll::Ready(())
             })
             .await;
         }
-        let soon = clock.now() + 5;
+        let soon = clock.steady() + 5;
         timer.set(Some(soon), &clock);
         timer.rings().await;
-        assert!(clock.now() >= soon);
+        assert!(clock.steady() >= soon);
         assert_eq!(timer.due, None);
     }
 }

@@ -99,7 +99,7 @@ impl ClassicGroup {
             });
         }
         group.protocol = group.select_protocol();
-        group.enter(turn.now, ClassicState::Stable { pending_sync: BTreeSet::new() });
+        group.enter(turn.wall, ClassicState::Stable { pending_sync: BTreeSet::new() });
         group.update_subscribed(turn);
         let assignment = |member: &ClassicMember| {
             let found = assignments.iter().find(|(id, _)| *id == member.id);

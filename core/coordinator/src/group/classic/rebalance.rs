@@ -246,10 +246,10 @@ impl ClassicGroup {
                 step_ends: turn.now + delay_ms,
             });
             self.arm_phase(turn, delay_ms);
-            self.enter(turn.now, ClassicState::PreparingRebalance { initial });
+            self.enter(turn.wall, ClassicState::PreparingRebalance { initial });
             self.await_quiet(turn);
         } else {
-            self.enter(turn.now, ClassicState::PreparingRebalance { initial: None });
+            self.enter(turn.wall, ClassicState::PreparingRebalance { initial: None });
             if self.all_joined() {
                 self.complete_join(turn);
             } else {
@@ -296,7 +296,7 @@ impl ClassicGroup {
         self.generation += 1;
         self.protocol = None;
         self.leader = None;
-        self.enter(turn.now, ClassicState::Empty);
+        self.enter(turn.wall, ClassicState::Empty);
         self.update_subscribed(turn);
         self.finish_rebalance(turn, |_| Bytes::new());
         self.persist(turn, |_| unreachable!("an empty group has no members to assign to"));
@@ -328,7 +328,7 @@ impl ClassicGroup {
             }
             pending_sync.insert(member_id);
         }
-        self.enter(turn.now, ClassicState::CompletingRebalance { pending_sync });
+        self.enter(turn.wall, ClassicState::CompletingRebalance { pending_sync });
         self.arm_phase(turn, self.rebalance_timeout_ms());
         if let Some(rebalance) = &mut self.rebalance {
             rebalance.joined = turn.now;

@@ -31,7 +31,7 @@ pub(crate) struct ClassicGroup {
     /// that only stores offsets.
     persisted: Option<Arc<ClassicMetadata>>,
     pub(super) state: ClassicState,
-    /// When the group entered its state, if known.
+    /// The time of day at which the group entered its state, if known.
     state_since: Option<Timestamp>,
     pub(super) generation: i32,
     pub(super) protocol_type: Option<Arc<str>>,
@@ -243,7 +243,7 @@ impl ClassicGroup {
         self.is_idle() && self.persisted.is_none()
     }
 
-    /// Returns when the group entered its state, if known.
+    /// Returns the time of day at which the group entered its state, if known.
     pub(crate) fn state_since(&self) -> Option<Timestamp> {
         self.state_since
     }
@@ -385,9 +385,9 @@ impl ClassicGroup {
 
     // Changes of the live machine.
 
-    pub(super) fn enter(&mut self, now: Timestamp, state: ClassicState) {
+    pub(super) fn enter(&mut self, wall: Timestamp, state: ClassicState) {
         self.state = state;
-        self.state_since = Some(now);
+        self.state_since = Some(wall);
     }
 
     pub(super) fn arm_phase(&mut self, turn: &mut Turn<'_>, timeout_ms: i64) {

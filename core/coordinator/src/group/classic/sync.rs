@@ -91,7 +91,7 @@ impl ClassicGroup {
             if pending_sync.is_empty() {
                 turn.timers.disarm(&mut self.phase);
             }
-            self.enter(turn.now, ClassicState::Stable { pending_sync });
+            self.enter(turn.wall, ClassicState::Stable { pending_sync });
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn commit(
 
     // A negative time leaves the retention to the broker; only versions 2 to 4 can choose.
     let expiry = (request.retention_time_ms >= 0)
-        .then(|| turn.now.saturating_add(request.retention_time_ms));
+        .then(|| turn.wall.saturating_add(request.retention_time_ms));
 
     let mut response = OffsetCommitResponse {
         topics: Vec::with_capacity(topics.len()),
@@ -70,7 +70,7 @@ pub(crate) fn commit(
                     offset: partition.committed_offset,
                     leader_epoch: partition.committed_leader_epoch,
                     metadata: stored_text(partition),
-                    commit_timestamp: turn.now,
+                    commit_timestamp: turn.wall,
                     expire_timestamp: expiry,
                     // The record has room for one or the other; see `CommittedOffset`.
                     topic_id: expiry.map_or(found.id, |_| Uuid::ZERO),

@@ -45,7 +45,7 @@ impl Sweep {
         for (id, entry) in groups.range::<Arc<str>, _>((from, Bound::Unbounded)) {
             let before = turn.outcome.records.len();
             let fits = before < MAX_TOMBSTONES;
-            if !fits || !add_tombstones(turn, expired(entry, turn.now, turn.config)) {
+            if !fits || !add_tombstones(turn, expired(entry, turn.wall, turn.config)) {
                 self.next = Some(id.clone());
                 break;
             }
