@@ -3,28 +3,14 @@
 use bytes::Bytes;
 
 use super::batch_header::{Attributes, BatchHeader, TimestampType};
+use super::encoding::{EncodedRecord, NewRecord};
 use super::patch::{set_crc, set_crc_with};
-use super::record::Header;
 use super::running_sum::RunningSum;
-use super::varint::{nullable_len, put_nullable, put_varint, varint_len};
 use super::{
     BATCH_HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, field,
 };
 use crate::compression::{Compression, Compressor};
-
-/// A record to be appended to a batch.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NewRecord<'a> {
-    /// The record's timestamp.
-    pub timestamp: i64,
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value.
-    pub value: Option<&'a [u8]>,
-    /// The headers.
-    pub headers: &'a [Header<'a>],
-}
 
 /// What a batch says of itself beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,20 +149,20 @@ impl BatchBuilder {
 
     /// Returns what [`size_in_bytes`](Self::size_in_bytes) would be with one more record.
     pub fn size_with(&self, record: &NewRecord<'_>) -> usize {
-        let body = self.body_len(record, self.last_offset_delta.saturating_add(1));
-        self.size_in_bytes() + varint_len(body as i64) + body
+        let encoded = self.encode(record, self.last_offset_delta.saturating_add(1));
+        self.size_in_bytes() + encoded.len()
     }
 
     /// Appends a record at the next offset if it takes `most` bytes at the most, and returns what it
     /// took: for a batch that is filled to a size, whose records are measured once.
+    #[inline]
     pub fn append_within(&mut self, record: &NewRecord<'_>, most: usize) -> Option<usize> {
         let offset_delta = self.last_offset_delta.saturating_add(1);
-        let body = self.body_len(record, offset_delta);
-        let encoded = varint_len(body as i64) + body;
-        if encoded > most || offset_delta == self.last_offset_delta {
+        let encoded = self.encode(record, offset_delta);
+        if encoded.len() > most || offset_delta == self.last_offset_delta {
             return None;
         }
-        self.write(offset_delta, record, body).ok()
+        self.write(offset_delta, record.timestamp, &encoded).ok()
     }
 
     /// Returns whether there is memory for records: not after a batch took it along.
@@ -217,53 +203,37 @@ impl BatchBuilder {
                 last_offset_delta: self.last_offset_delta,
             });
         }
-        let body = self.body_len(record, offset_delta);
-        self.write(offset_delta, record, body)
+        self.write(offset_delta, record.timestamp, &self.encode(record, offset_delta))
     }
 
-    /// Writes a record whose place was checked and whose size without its length is `body`.
+    /// Writes a record whose place was checked.
+    #[inline]
     fn write(
         &mut self,
         offset_delta: i32,
-        record: &NewRecord<'_>,
-        body: usize,
+        timestamp: i64,
+        encoded: &EncodedRecord<'_>,
     ) -> Result<usize, AppendError> {
         if self.is_empty() {
             self.buffer.clear();
             self.buffer.reserve(self.capacity);
             self.buffer.resize(BATCH_HEADER_BYTES, 0);
-            self.base_timestamp = self.fixed_base_timestamp.unwrap_or(record.timestamp);
-            self.max_timestamp = record.timestamp;
-        }
-        let encoded = varint_len(body as i64) + body;
-        if self.buffer.len() + encoded > MOST_BATCH_BYTES {
-            return Err(AppendError::TooLarge {
-                record_bytes: encoded,
-                batch_bytes: self.buffer.len(),
-            });
+            self.base_timestamp = self.fixed_base_timestamp.unwrap_or(timestamp);
+            self.max_timestamp = timestamp;
         }
         let start = self.buffer.len();
-        let timestamp_delta = self.timestamp_delta(record);
-        self.buffer.reserve(encoded);
-        put_varint(&mut self.buffer, body as i64);
-        self.buffer.push(0);
-        put_varint(&mut self.buffer, timestamp_delta);
-        put_varint(&mut self.buffer, i64::from(offset_delta));
-        put_nullable(&mut self.buffer, record.key);
-        put_nullable(&mut self.buffer, record.value);
-        put_varint(&mut self.buffer, record.headers.len() as i64);
-        for header in record.headers {
-            put_nullable(&mut self.buffer, Some(header.key));
-            put_nullable(&mut self.buffer, header.value);
+        if start + encoded.len() > MOST_BATCH_BYTES {
+            return Err(AppendError::TooLarge { record_bytes: encoded.len(), batch_bytes: start });
         }
-        assert_eq!(self.buffer.len() - start, encoded, "the size was foretold");
+        encoded.write(&mut self.buffer);
+        assert_eq!(self.buffer.len() - start, encoded.len(), "the size was foretold");
         self.record_count += 1;
         self.last_offset_delta = offset_delta;
-        self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        self.max_timestamp = self.max_timestamp.max(timestamp);
         if let Some(sum) = &mut self.running_sum {
             sum.follow(&self.buffer);
         }
-        Ok(encoded)
+        Ok(encoded.len())
     }
 
     /// Makes the timestamps of the records to come relative to `base_timestamp`, rather than to the first
@@ -392,29 +362,15 @@ impl BatchBuilder {
         self.running_sum = None;
     }
 
-    fn timestamp_delta(&self, record: &NewRecord<'_>) -> i64 {
-        record.timestamp.wrapping_sub(self.base_timestamp)
-    }
-
-    /// Returns the size of a record without the length in front of it.
     #[inline]
-    fn body_len(&self, record: &NewRecord<'_>, offset_delta: i32) -> usize {
-        let timestamp_delta = match (self.is_empty(), self.fixed_base_timestamp) {
-            (true, None) => 0,
-            (true, Some(base)) => record.timestamp.wrapping_sub(base),
-            (false, _) => self.timestamp_delta(record),
+    fn encode<'a>(&self, record: &'a NewRecord<'a>, offset_delta: i32) -> EncodedRecord<'a> {
+        let base_timestamp = if self.is_empty() {
+            self.fixed_base_timestamp.unwrap_or(record.timestamp)
+        } else {
+            self.base_timestamp
         };
-        let headers: usize = record
-            .headers
-            .iter()
-            .map(|header| nullable_len(Some(header.key)) + nullable_len(header.value))
-            .sum();
-        1 + varint_len(timestamp_delta)
-            + varint_len(i64::from(offset_delta))
-            + nullable_len(record.key)
-            + nullable_len(record.value)
-            + varint_len(record.headers.len() as i64)
-            + headers
+        let timestamp_delta = record.timestamp.wrapping_sub(base_timestamp);
+        EncodedRecord::new(record, timestamp_delta, offset_delta)
     }
 }
 

@@ -3,7 +3,8 @@
 //! The key says what it is (version, type), the value is the type's own. Only the two that end a
 //! transaction matter to clients and to one broker; others are recognised by number and skipped.
 
-use super::builder::{BatchBuilder, BatchOptions, NewRecord};
+use super::builder::{BatchBuilder, BatchOptions};
+use super::encoding::NewRecord;
 use crate::compression::Compressor;
 use bytes::Bytes;
 

@@ -18,6 +18,7 @@ mod batch;
 mod batch_header;
 mod builder;
 mod control;
+mod encoding;
 mod patch;
 mod record;
 mod running_sum;
@@ -26,8 +27,9 @@ mod varint;
 
 pub use batch::{BatchIter, BatchRef, batches};
 pub use batch_header::{Attributes, BatchError, BatchHeader, TimestampType};
-pub use builder::{AppendError, BatchBuilder, BatchOptions, NewRecord, empty_batch_in_place_of};
+pub use builder::{AppendError, BatchBuilder, BatchOptions, empty_batch_in_place_of};
 pub use control::{ControlRecord, EndTransactionMarker, MarkerKind};
+pub use encoding::NewRecord;
 pub use patch::{set_base_offset, set_leader_epoch, set_max_timestamp, set_producer};
 pub use record::{Header, HeaderIter, Headers, RecordError, RecordIter, RecordView};
 pub use validate::{RecordRules, RecordSummary, validate_records};

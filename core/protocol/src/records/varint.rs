@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
                 self.rest = rest;
                 Some(unzigzag(u64::from(low & 0x7f) | u64::from(high) << 7))
             }
-            _ => self.take_long(MAX_VARLONG_BYTES).map(unzigzag),
+            _ => self.take_long(VARLONG_BYTES_MAX).map(unzigzag),
         }
     }
 
@@ -136,7 +136,7 @@ pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
@@ -146,7 +146,8 @@ const fn unzigzag(raw: u64) -> i64 {
 
 const NULL_LENGTH: i32 = -1;
 const MAX_VARINT_BYTES: usize = 5;
-const MAX_VARLONG_BYTES: usize = 10;
+/// The bytes of the longest number.
+pub(super) const VARLONG_BYTES_MAX: usize = 10;
 
 #[cfg(test)]
 mod tests {
