@@ -57,21 +57,46 @@ impl BlockEncoder {
 fn find(
     places: &mut [u16; PLACES],
     block: &[u8],
-    mut at: usize,
+    at: usize,
     last_start: usize,
 ) -> Option<(usize, usize)> {
-    let mut tries = 1 << TRIES_PER_STEP_LOG;
-    while at <= last_start && at + 8 <= block.len() {
-        let here = word(block, at);
-        let place = &mut places[hash(here)];
-        let before = usize::from(std::mem::replace(place, at as u16));
+    // Mostly it is near. The windows lie in the block by themselves, so that no place needs to be checked.
+    let near = block.get(at..=last_start + 7)?.windows(8).take(TRIED_ONE_BY_ONE);
+    for (window, at) in near.zip(at..) {
+        let here = word(window, 0);
+        let before = exchange(places, here, at);
         if half_word(block, before) == here as u32 {
             return Some((at, before));
         }
-        at += tries >> TRIES_PER_STEP_LOG;
+    }
+    find_far(places, block, at + TRIED_ONE_BY_ONE, last_start)
+}
+
+/// Goes on to find where nothing was found for long, and skips more and more places.
+#[cold]
+fn find_far(
+    places: &mut [u16; PLACES],
+    block: &[u8],
+    mut at: usize,
+    last_start: usize,
+) -> Option<(usize, usize)> {
+    let mut tries = TRIED_ONE_BY_ONE;
+    while at <= last_start {
+        let here = word(block, at);
+        let before = exchange(places, here, at);
+        if half_word(block, before) == here as u32 {
+            return Some((at, before));
+        }
+        at += tries / TRIES_PER_STEP;
         tries += 1;
     }
     None
+}
+
+/// Remembers the place of eight bytes; returns where bytes of the same hash were seen before.
+#[inline]
+fn exchange(places: &mut [u16; PLACES], here: u64, at: usize) -> usize {
+    usize::from(std::mem::replace(&mut places[hash(here)], at as u16))
 }
 
 /// Returns how many bytes at the ends of both are the same.
@@ -188,8 +213,10 @@ const PACKED_BYTES_MAX: usize = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 255 + 64;
 /// 8 KiB: a quarter of what the nearest cache has.
 const PLACES: usize = 1 << PLACES_LOG;
 const PLACES_LOG: u32 = 12;
-/// After so many tries (as a power of two) without anything found, one place more is skipped each time.
-const TRIES_PER_STEP_LOG: u32 = 5;
+/// So many places are tried before any is skipped.
+const TRIED_ONE_BY_ONE: usize = 64;
+/// After so many more tries without anything found, one place more is skipped each time.
+const TRIES_PER_STEP: usize = 32;
 const HASH_FACTOR: u64 = 0x9e37_79b1_85eb_ca87;
 const MATCH_MIN: usize = 4;
 const LAST_LITERALS: usize = 5;
