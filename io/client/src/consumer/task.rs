@@ -270,6 +270,7 @@ impl Task {
     }
 
     fn execute(&mut self, clock: Clock, actions: Vec<Action>, hold: Option<&Hold>) {
+        let mut ready_to_poll = false;
         for action in actions {
             match action {
                 Action::FindCoordinator(id) => self.requests.find_coordinator(id),
@@ -329,8 +330,9 @@ impl Task {
                     let chunk = Chunk { delivery, progress: Progress::default(), hold };
                     let ready = buffer.push(chunk);
                     drop(buffer);
-                    if ready {
-                        self.shared.wake_reader(partition.as_ref());
+                    match partition {
+                        Some(partition) if ready => self.shared.wake_reader(Some(&partition)),
+                        _ => ready_to_poll |= ready,
                     }
                 }
                 Action::StopDelivery(partitions) => {
@@ -364,6 +366,11 @@ impl Task {
                 }
                 Action::Closed => self.closed = true,
             }
+        }
+        if ready_to_poll {
+            // Once all of an answer is there: a poll would take the first partition's records, and be woken
+            // again for those of each other.
+            self.shared.wake_reader(None);
         }
     }
 
