@@ -274,6 +274,7 @@ impl<'a> Iter<'a> {
     }
 
     /// Goes on to the next batch; false after the last one.
+    #[inline(never)]
     fn advance(&mut self) -> bool {
         if let (Some(_), Some(part)) = (self.walk.take(), self.part) {
             part.walked(self.next - 1, self.unread);
@@ -295,7 +296,9 @@ impl<'a> Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = Record<'a>;
 
-    #[inline]
+    // In the application's own loop no field is put together that it does not look at.
+    #[allow(clippy::inline_always, reason = "see the protocol's `RecordIter::next`")]
+    #[inline(always)]
     fn next(&mut self) -> Option<Record<'a>> {
         loop {
             if let Some(walk) = &mut self.walk
@@ -326,7 +329,8 @@ impl<'a> Walk<'a> {
 impl<'a> Iterator for Walk<'a> {
     type Item = Record<'a>;
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as for `Iter::next`")]
+    #[inline(always)]
     fn next(&mut self) -> Option<Record<'a>> {
         while let Some(Ok(view)) = self.records.next() {
             if view.offset >= self.first_offset {
