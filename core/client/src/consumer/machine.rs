@@ -52,6 +52,8 @@ pub struct ConsumerMachine {
     auto_committed: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
     /// The automatic commits under way.
     auto_commits: BTreeSet<CommitTicket>,
+    /// The member's epoch that each question for committed offsets was asked in.
+    offsets_asked_in: BTreeMap<RequestId, i32>,
     stalls: Stalls,
     counters: Counters,
     metadata_wanted_at: Timestamp,
@@ -132,6 +134,7 @@ impl ConsumerMachine {
             auto_commit_at: 0,
             auto_committed: BTreeMap::new(),
             auto_commits: BTreeSet::new(),
+            offsets_asked_in: BTreeMap::new(),
             stalls: Stalls::default(),
             counters: Counters::default(),
             metadata_wanted_at: 0,

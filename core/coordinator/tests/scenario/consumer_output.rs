@@ -116,7 +116,7 @@ pub(super) fn heartbeat(line: Line, r: &ConsumerGroupHeartbeatResponse) -> Vec<S
             line.word(format!("owns={}", topics.join(",")))
         }
     };
-    vec![line.0]
+    vec![if r.holds { line.word("holds") } else { line }.0]
 }
 
 pub(super) fn describe(line: Line, r: &ConsumerGroupDescribeResponse) -> Vec<String> {

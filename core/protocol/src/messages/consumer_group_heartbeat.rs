@@ -60,6 +60,9 @@ message! {
         heartbeat_interval_ms: i32 [0..],
         /// What the member may own; null if that did not change.
         assignment: Option<Assignment> [0.., nullable 0..],
+        /// Whether the coordinator holds answers when asked to; said only to who asks. A field of
+        /// Kohort's own.
+        holds: bool [0.., tag 19272],
     }
 
     /// The partitions the member may own.

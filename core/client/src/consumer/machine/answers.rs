@@ -95,10 +95,11 @@ impl ConsumerMachine {
                 self.with_group(now, |membership| membership.handle_coordinator_lost(now, node)),
             );
         }
-        if let Err(code) = &answer
+        let asked_in = self.offsets_asked_in.remove(&id);
+        if let (Err(code), Some(epoch)) = (&answer, asked_in)
             && is_about_membership(*code)
         {
-            actions.extend(self.with_group(now, |membership| membership.handle_stale(now)));
+            actions.extend(self.with_group(now, |membership| membership.handle_stale(now, epoch)));
         }
         let found = self.positions.handle_committed(now, id, answer);
         self.apply_positions(now, found, &mut actions);

@@ -125,6 +125,9 @@ impl ConsumerMachine {
                 PositionAction::FetchCommitted { id, partitions } => {
                     if let Some(coordinator) = self.coordinator() {
                         let request = self.offsets_request(&partitions);
+                        if let [group] = &request.groups[..] {
+                            self.offsets_asked_in.insert(id, group.member_epoch);
+                        }
                         actions.push(Action::FetchCommitted { id, coordinator, request });
                     }
                 }

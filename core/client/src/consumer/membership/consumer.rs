@@ -26,6 +26,7 @@ use std::sync::Arc;
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use kohort_protocol::{ErrorCode, Uuid};
 
+use self::flight::Flight;
 use super::coordinator::Coordinator;
 use super::{
     ClassicMembership, GroupAction, GroupIdentity, LostReason, MembershipConfig, MembershipError,
@@ -62,16 +63,15 @@ pub struct ConsumerMembership {
     revocation: Option<Revocation>,
     /// What the coordinator knows of us, unless something failed since.
     sent: Option<Sent>,
-    /// Heartbeats without an answer. More than one only when a change could not wait for an answer.
-    outstanding: BTreeSet<RequestId>,
-    /// The one of them whose answer may be held until there is something to tell.
-    held: Option<RequestId>,
+    /// Heartbeats without an answer.
+    flight: Flight,
     /// Whether the last heartbeat may be held: if not, another one follows as soon as nothing is left
-    /// to do, so that there is always one that the coordinator can answer when something happens.
+    /// to do, so that a coordinator that holds answers always has one to give when something happens.
     asked_to_hold: bool,
     /// Something is to be learnt that only another heartbeat brings.
     hurry: bool,
-    answered: RequestId,
+    /// When the last heartbeat was sent.
+    sent_at: Timestamp,
     next_at: Timestamp,
     interval_ms: i64,
     view: Arc<MetadataView>,
@@ -150,6 +150,8 @@ struct Sent {
 /// For how long the answer to a heartbeat may be held while nothing changes: Kafka's interval. The
 /// interval the coordinator names may be shorter, for members that have to ask again and again.
 const HOLD_MS: i32 = 5_000;
+/// The shortest hold there is: asks a coordinator whether it holds answers.
+const ASK_MS: i32 = 1;
 
 const JOIN_EPOCH: i32 = 0;
 const LEAVE_EPOCH: i32 = -1;
@@ -175,11 +177,10 @@ impl ConsumerMembership {
             announce: false,
             revocation: None,
             sent: None,
-            outstanding: BTreeSet::new(),
-            held: None,
+            flight: Flight::default(),
             asked_to_hold: false,
             hurry: false,
-            answered: RequestId::default(),
+            sent_at: 0,
             next_at: 0,
             interval_ms: config.heartbeat_interval_ms,
             view: Arc::default(),
@@ -287,15 +288,8 @@ impl ConsumerMembership {
         let mut actions = Vec::new();
         if self.state == State::Leaving(id) {
             self.left(now, &mut actions);
-        } else if self.outstanding.remove(&id) {
-            if id < self.answered {
-                // A later heartbeat was answered first: what this one brings may be out of date by
-                // now, or may be what the later answer leaves out as known.
-                self.sent = None;
-            } else {
-                self.answered = id;
-                self.heartbeat_answered(now, answer, &mut actions);
-            }
+        } else if let Some(answered) = self.flight.answer(id) {
+            self.heartbeat_answered(now, answered, answer, &mut actions);
         }
         self.advance(now, &mut actions);
         actions
@@ -306,7 +300,7 @@ impl ConsumerMembership {
         let mut actions = Vec::new();
         if self.state == State::Leaving(id) {
             self.left(now, &mut actions);
-        } else if self.outstanding.remove(&id) {
+        } else if self.flight.fail(id) {
             self.sent = None;
             self.next_at = now + self.backoff.next_ms();
             self.coordinator.forget(now, &mut self.backoff);
@@ -323,15 +317,24 @@ impl ConsumerMembership {
         epoch: i32,
         code: ErrorCode,
     ) -> Vec<GroupAction> {
+        if code != ErrorCode::UNKNOWN_MEMBER_ID {
+            return self.handle_stale(now, epoch);
+        }
         let mut actions = Vec::new();
         if epoch == self.epoch && epoch > JOIN_EPOCH {
-            if code == ErrorCode::UNKNOWN_MEMBER_ID {
-                self.fenced(now, code, &mut actions);
-            } else {
-                // The new epoch, or that there is none, comes with the answer to a heartbeat.
-                self.next_at = now;
-                self.hurry = true;
-            }
+            self.fenced(now, code, &mut actions);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes that the coordinator has another epoch for the member than this one, which a request over
+    /// another connection was sent with. The new one, or that there is none, comes with the answer to a
+    /// heartbeat: nothing but a heartbeat changes it, so one without an answer is all there is to wait for.
+    pub fn handle_stale(&mut self, now: Timestamp, epoch: i32) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if epoch == self.epoch && epoch > JOIN_EPOCH && self.flight.is_empty() {
+            self.next_at = now;
         }
         self.advance(now, &mut actions);
         actions
@@ -356,7 +359,7 @@ impl ConsumerMembership {
         let deadline = self.revocation.as_ref().map(|revocation| revocation.deadline);
         let resolve = (!self.unknown_topics().is_empty()).then_some(self.resolve_at);
         let beats = self.sends_heartbeats() && self.coordinator().is_some();
-        let beat = (beats && self.outstanding.is_empty()).then_some(self.next_at);
+        let beat = (beats && self.flight.is_empty()).then_some(self.next_at);
         [search, deadline, resolve, beat].into_iter().flatten().min()
     }
 
@@ -400,22 +403,25 @@ impl ConsumerMembership {
             actions.push(GroupAction::UnknownTopics);
         }
         let Some(coordinator) = self.coordinator() else { return };
-        // A held one keeps nobody from reporting a change: that lets it go.
-        let waits = self.outstanding.iter().any(|id| Some(*id) != self.held);
-        if !self.sends_heartbeats() || waits {
+        if !self.sends_heartbeats() || !self.flight.lets_follow() {
             return;
         }
+        let holds = self.flight.is_holder(coordinator);
         let changed = self.sent.as_ref().is_some_and(|sent| *sent != self.current());
-        let due = now >= self.next_at && (self.hurry || self.outstanding.is_empty());
-        let rests = !self.asked_to_hold && self.outstanding.is_empty() && self.is_stable();
+        let due = now >= self.next_at && (self.hurry || self.flight.is_empty());
+        let rests = holds && !self.asked_to_hold && self.flight.is_empty() && self.is_stable();
         if changed || due || rests {
             self.hurry = false;
             let id = RequestId(self.ids.advance());
-            let hold_ms = if self.is_stable() { HOLD_MS } else { 0 };
-            self.held = (hold_ms > 0).then_some(id);
-            self.asked_to_hold = hold_ms > 0;
+            self.asked_to_hold = holds && self.is_stable();
+            let hold_ms = match (holds, self.asked_to_hold) {
+                (true, true) => HOLD_MS,
+                (true, false) => 0,
+                (false, _) => ASK_MS,
+            };
             let request = self.heartbeat_request(hold_ms);
-            self.outstanding.insert(id);
+            self.flight.send(id, self.epoch, self.asked_to_hold);
+            self.sent_at = now;
             self.next_at = now + self.interval_ms;
             self.sent = Some(self.current());
             actions.push(GroupAction::Send { id, coordinator, request });
@@ -452,8 +458,7 @@ impl ConsumerMembership {
         self.target.clear();
         self.announce = false;
         self.sent = None;
-        self.outstanding.clear();
-        self.held = None;
+        self.flight.forget_all();
         self.told = false;
     }
 
@@ -496,6 +501,7 @@ fn member_id(seed: u64) -> String {
 const MEMBER_ID_SALT: u64 = 0x4B49_502D_3834_3800;
 
 mod answers;
+mod flight;
 mod leaving;
 mod reconcile;
 

@@ -114,11 +114,11 @@ impl Membership {
         }
     }
 
-    /// Takes that the coordinator did not accept the member's epoch when it was asked for offsets.
-    pub fn handle_stale(&mut self, now: Timestamp) -> Vec<GroupAction> {
+    /// Takes that the coordinator did not accept this epoch of the member when it was asked for offsets.
+    pub fn handle_stale(&mut self, now: Timestamp, epoch: i32) -> Vec<GroupAction> {
         match self {
             Self::Classic(_) => Vec::new(),
-            Self::Consumer(consumer) => consumer.handle_rejoin(now),
+            Self::Consumer(consumer) => consumer.handle_stale(now, epoch),
         }
     }
 

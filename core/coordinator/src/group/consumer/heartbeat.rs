@@ -51,7 +51,8 @@ pub(crate) fn heartbeat(
     let checked = check(turn.config, context, request);
     let answer = checked.and_then(|()| to_its_group(groups, turn, context, request));
     let response = match answer {
-        Ok(response) => response,
+        // Whoever asks for holding has to know whether it gets it before it relies on it.
+        Ok(response) => ConsumerGroupHeartbeatResponse { holds: request.hold_ms > 0, ..response },
         Err(refusal) => {
             turn.reply(from, refusal.into_response());
             return;

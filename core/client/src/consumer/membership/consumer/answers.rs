@@ -3,6 +3,7 @@
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 
+use super::flight::Answered;
 use super::{
     ConsumerMembership, GroupAction, JOIN_EPOCH, LostReason, MembershipError, State, Target,
 };
@@ -12,10 +13,25 @@ impl ConsumerMembership {
     pub(super) fn heartbeat_answered(
         &mut self,
         now: Timestamp,
+        answered: Answered,
         answer: ConsumerGroupHeartbeatResponse,
         actions: &mut Vec<GroupAction>,
     ) {
         let code = answer.error_code;
+        if answered.late {
+            // A later heartbeat was answered first: what this one brings may be out of date by now, or
+            // may be what the later answer leaves out as known.
+            self.sent = None;
+            return;
+        }
+        if code == ErrorCode::FENCED_MEMBER_EPOCH && (answered.epoch < self.epoch || answered.early)
+        {
+            // It overtook the answer with the present epoch: the old one is refused, not the member.
+            self.sent = None;
+            self.next_at = now;
+            return;
+        }
+        self.flight.take(answered);
         if code != ErrorCode::NONE {
             // Whatever was said, nobody knows whether it counts.
             self.sent = None;
@@ -29,9 +45,15 @@ impl ConsumerMembership {
             self.member_id = member_id;
         }
         if answer.heartbeat_interval_ms > 0 {
-            let sent_at = self.next_at - self.interval_ms;
             self.interval_ms = i64::from(answer.heartbeat_interval_ms);
-            self.next_at = sent_at + self.interval_ms;
+            // What failed meanwhile has everything said again.
+            let at_once = self.hurry || self.sent.is_none();
+            self.next_at = if at_once { now } else { self.sent_at + self.interval_ms };
+        }
+        if answer.holds
+            && let Some(coordinator) = self.coordinator()
+        {
+            self.flight.learn_holder(coordinator);
         }
         self.epoch = answer.member_epoch;
         if self.state == State::Joining && self.epoch > JOIN_EPOCH {

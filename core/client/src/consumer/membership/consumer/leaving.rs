@@ -105,7 +105,7 @@ impl ConsumerMembership {
 
     /// Whether the coordinator may know this member: a join that got no answer may have arrived.
     fn is_known(&self) -> bool {
-        self.epoch > JOIN_EPOCH || !self.outstanding.is_empty()
+        self.epoch > JOIN_EPOCH || !self.flight.is_empty()
     }
 
     fn leave_request(&self) -> GroupRequest {

@@ -150,9 +150,12 @@ impl ConsumerMembership {
                 None => sent_regex.is_some().then(String::new),
             };
         }
-        // Said again after each new assignment, even if nothing changed: that is the acknowledgement.
-        if sent
-            .is_none_or(|sent| sent.owned != current.owned || sent.reconciled != current.reconciled)
+        // Said again after each new assignment, even if nothing changed: that is the acknowledgement. Said
+        // by whoever speaks before it was answered, too: only so is the epoch before taken for an epoch.
+        if !self.flight.is_empty()
+            || sent.is_none_or(|sent| {
+                sent.owned != current.owned || sent.reconciled != current.reconciled
+            })
         {
             let topic = |(topic_id, partitions): (Uuid, BTreeSet<i32>)| {
                 ConsumerGroupHeartbeatRequestTopicPartitions {

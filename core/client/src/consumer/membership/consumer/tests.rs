@@ -17,6 +17,8 @@ struct World {
     now: Timestamp,
     member: ConsumerMembership,
     actions: Vec<GroupAction>,
+    /// Whether the coordinator says that it holds answers, as Kohort does and Kafka does not.
+    holds: bool,
 }
 
 impl World {
@@ -32,8 +34,12 @@ impl World {
             ..MembershipConfig::default()
         };
         change(&mut config);
-        let mut world =
-            Self { now: 0, member: ConsumerMembership::new(config), actions: Vec::new() };
+        let mut world = Self {
+            now: 0,
+            member: ConsumerMembership::new(config),
+            actions: Vec::new(),
+            holds: true,
+        };
         world.see(&[("t", T)]);
         let [GroupAction::FindCoordinator(id)] = world.take()[..] else { panic!("no search") };
         let found = world.member.handle_coordinator(0, id, Ok(1));
@@ -51,6 +57,18 @@ impl World {
             world.answer(id, 5, None);
         }
         // Now that nothing is left to do there is one that may be held.
+        let (id, _) = world.sent();
+        world.answer(id, 5, None);
+        world.actions.clear();
+        world
+    }
+
+    /// The same member of a coordinator that holds nothing.
+    fn on_kafka(partitions: &[i32]) -> Self {
+        let mut world = Self::new(|_| {});
+        world.holds = false;
+        let (id, _) = world.subscribe(&["t"]);
+        world.answer(id, 5, Some(&[(T, partitions)]));
         let (id, _) = world.sent();
         world.answer(id, 5, None);
         world.actions.clear();
@@ -112,6 +130,7 @@ impl World {
             member_epoch: epoch,
             heartbeat_interval_ms: 5_000,
             assignment,
+            holds: self.holds,
             ..Default::default()
         };
         let actions = self.member.handle_response(self.now, id, answer);
@@ -183,6 +202,7 @@ fn joining_says_everything_under_an_id_of_the_members_own_making() {
         subscribed_topic_names: Some(vec!["t".to_owned()]),
         server_assignor: Some("range".to_owned()),
         topic_partitions: Some(Vec::new()),
+        hold_ms: ASK_MS,
         ..Default::default()
     };
     assert_eq!(beat, expected);
@@ -346,7 +366,7 @@ fn a_changed_subscription_is_told_at_once_and_an_expression_taken_back_by_an_emp
     let (_, beat) = world.subscribe(&["t"]);
     assert_eq!(beat.subscribed_topic_regex.as_deref(), Some(""));
     assert_eq!(beat.subscribed_topic_names, Some(vec!["t".to_owned()]));
-    assert_eq!(reported(&beat), None);
+    assert_eq!(reported(&beat), Some(Vec::new()), "with which the epoch before would do, too");
 }
 
 #[test]
@@ -453,6 +473,109 @@ fn a_commit_that_meets_a_newer_epoch_has_the_coordinator_asked_at_once() {
     let (id, _) = world.sent();
     world.answer(id, 6, None);
     assert_eq!(world.member.identity().map(|it| it.generation), Some(6));
+}
+
+#[test]
+fn where_nobody_holds_a_heartbeat_waits_for_the_answer_to_the_one_before() {
+    let mut world = World::on_kafka(&[0]);
+    let (id, beat) = world.beat();
+    assert_eq!((beat.member_epoch, beat.hold_ms), (5, ASK_MS), "it asks, as it did before");
+    // 1. The broker has answered with epoch 6. 2. A commit and a question for offsets meet that first.
+    let stale = ErrorCode::STALE_MEMBER_EPOCH;
+    let actions = world.member.handle_commit_error(world.now, 5, stale);
+    world.actions.extend(actions);
+    let actions = world.member.handle_stale(world.now, 5);
+    world.actions.extend(actions);
+    // 3. Nothing else sends a second one either.
+    let actions = world.member.handle_rejoin(world.now);
+    world.actions.extend(actions);
+    let wanted = Wanted::topics(["t", "u"].map(TopicName::from).into());
+    let actions = world.member.handle_subscription(world.now, wanted);
+    world.actions.extend(actions);
+    world.pass(1_000);
+    assert!(world.is_silent(), "{:?}", world.actions);
+    // 4. The answer brings the epoch, and what waited goes out with it.
+    world.answer(id, 6, None);
+    let (id, beat) = world.sent();
+    assert_eq!(beat.member_epoch, 6);
+    assert_eq!(beat.subscribed_topic_names, Some(vec!["t".to_owned(), "u".to_owned()]));
+    world.answer(id, 6, None);
+    assert!(world.is_silent(), "a heartbeat that nobody holds can as well wait for its time");
+    assert_eq!(world.take(), []);
+}
+
+#[test]
+fn a_request_of_an_epoch_that_is_over_says_nothing_new() {
+    let mut world = World::on_kafka(&[0]);
+    let (id, _) = world.beat();
+    world.answer(id, 6, None);
+    assert_eq!(world.member.handle_stale(world.now, 5), []);
+    let stale = ErrorCode::STALE_MEMBER_EPOCH;
+    assert_eq!(world.member.handle_commit_error(world.now, 5, stale), []);
+    // Of the present one it does, if no answer is on its way.
+    let actions = world.member.handle_stale(world.now, 6);
+    world.actions.extend(actions);
+    assert_eq!(world.sent().1.member_epoch, 6);
+}
+
+#[test]
+fn a_heartbeat_that_overtakes_a_held_one_may_be_refused_for_its_epoch_and_nothing_is_lost() {
+    let hold = |world: &mut World| {
+        let (held, beat) = world.beat();
+        assert_eq!(beat.hold_ms, HOLD_MS);
+        let actions = world.member.handle_rejoin(world.now);
+        world.actions.extend(actions);
+        let (second, beat) = world.sent();
+        assert_eq!((beat.member_epoch, reported(&beat)), (5, Some(vec![(T, vec![0])])));
+        (held, second)
+    };
+    let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
+    // The held one was not held, but brought an epoch: in order, and in the wrong one.
+    for overtakes in [false, true] {
+        let mut world = World::with(&[0]);
+        let (held, second) = hold(&mut world);
+        if overtakes {
+            world.refuse(second, fenced);
+            assert!(world.is_silent(), "whether that is so is told by the other answer");
+            world.answer(held, 6, None);
+        } else {
+            world.answer(held, 6, None);
+            world.refuse(second, fenced);
+        }
+        let (id, beat) = world.sent();
+        assert_eq!((beat.member_epoch, reported(&beat)), (6, Some(vec![(T, vec![0])])));
+        world.answer(id, 6, None);
+        assert_eq!(world.sent().1.hold_ms, HOLD_MS);
+        assert_eq!(world.take(), [], "overtakes: {overtakes}");
+    }
+    // A member that is refused by both is fenced.
+    let mut world = World::with(&[0]);
+    let (held, second) = hold(&mut world);
+    world.refuse(held, fenced);
+    assert!(matches!(world.take()[..], [GroupAction::Lost { .. }, ..]));
+    world.refuse(second, fenced);
+    assert_eq!(world.take(), [], "an answer to the membership before");
+}
+
+#[test]
+fn another_coordinator_is_not_taken_for_one_that_holds() {
+    let mut world = World::with(&[0]);
+    let (id, _) = world.beat();
+    let actions = world.member.handle_failure(world.now, id);
+    world.actions.extend(actions);
+    world.take();
+    world.pass(150);
+    let Some(GroupAction::FindCoordinator(id)) = world.take().pop() else { panic!("no search") };
+    world.holds = false;
+    let actions = world.member.handle_coordinator(world.now, id, Ok(1));
+    world.actions.extend(actions);
+    let (id, beat) = world.sent();
+    assert_eq!(beat.hold_ms, ASK_MS, "the same node, and maybe not the same broker");
+    world.answer(id, 5, None);
+    let (_, beat) = world.beat();
+    assert_eq!(beat.hold_ms, ASK_MS);
+    let actions = world.member.handle_rejoin(world.now);
+    assert_eq!(actions, []);
 }
 
 #[test]
