@@ -123,20 +123,30 @@ impl ConsumerMembership {
     }
 
     /// The coordinator gave our place to others: everything is lost, and joining starts over with the
-    /// same id.
+    /// same id, unless the member is on its way out.
     pub(super) fn fenced(
         &mut self,
         now: Timestamp,
         code: ErrorCode,
         actions: &mut Vec<GroupAction>,
     ) {
-        let leaving = self.state == State::Returning;
-        self.lose(LostReason::Fenced(code), actions);
-        self.reset();
-        if leaving {
-            self.left(now, actions);
-        } else {
-            self.join(now, &format!("the coordinator answered {code}"), actions);
+        match self.state {
+            State::Joining | State::Member => {
+                self.lose(LostReason::Fenced(code), actions);
+                self.reset();
+                self.join(now, &format!("the coordinator answered {code}"), actions);
+            }
+            State::Returning => {
+                self.lose(LostReason::Fenced(code), actions);
+                if code == ErrorCode::FENCED_MEMBER_EPOCH {
+                    // It has the member all the same, in another epoch: that would stay for a session.
+                    self.send_leave(now, actions);
+                } else {
+                    self.left(now, actions);
+                }
+            }
+            // There is nothing left to lose, and nobody wants to be let in.
+            State::Idle | State::AwaitingPoll | State::Leaving(_) | State::Failed => {}
         }
     }
 }

@@ -86,6 +86,8 @@ impl ConsumerMembership {
         {
             let id = RequestId(self.ids.advance());
             self.state = State::Leaving(id);
+            // From here on nothing counts but the answer to this.
+            self.flight.forget_all();
             let request = self.leave_request();
             actions.push(GroupAction::Send { id, coordinator, request });
         } else {

@@ -392,6 +392,55 @@ fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place() {
 }
 
 #[test]
+fn a_member_that_leaves_does_not_join_again_whatever_is_answered_to_its_heartbeats() {
+    for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::NONE] {
+        let mut world = World::with(&[0]);
+        let (beat, _) = world.beat();
+        let actions = world.member.handle_close(world.now, true);
+        world.actions.extend(actions);
+        world.give_back();
+        let (leave, request) = world.sent();
+        assert_eq!(request.member_epoch, -1);
+        world.take();
+        // The answer to the heartbeat, and a commit that learns the same, come before that to the leave.
+        world.refuse(beat, code);
+        let actions = world.member.handle_commit_error(world.now, 5, code);
+        world.actions.extend(actions);
+        world.pass(10_000);
+        assert_eq!(world.take(), [], "{code}");
+        world.refuse(leave, ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(world.take(), [GroupAction::Left], "{code}");
+        world.pass(10_000);
+        assert!(world.member.is_idle() && world.is_silent());
+    }
+}
+
+#[test]
+fn a_member_that_is_fenced_while_it_gives_back_leaves_what_the_coordinator_still_has_of_it() {
+    for (code, leaves) in
+        [(ErrorCode::FENCED_MEMBER_EPOCH, true), (ErrorCode::UNKNOWN_MEMBER_ID, false)]
+    {
+        let mut world = World::with(&[0]);
+        let (beat, _) = world.beat();
+        let actions = world.member.handle_close(world.now, true);
+        world.actions.extend(actions);
+        world.take();
+        world.refuse(beat, code);
+        let lost = GroupAction::Lost { partitions: of_t(&[0]), reason: LostReason::Fenced(code) };
+        if leaves {
+            let (id, request) = world.sent();
+            assert_eq!(request.member_epoch, -1);
+            assert_eq!(world.take(), [lost]);
+            let actions = world.member.handle_failure(world.now, id);
+            assert_eq!(actions, [GroupAction::Left], "a leave without an answer ends it, too");
+        } else {
+            assert_eq!(world.take(), [lost, GroupAction::Left]);
+        }
+        assert!(world.member.is_idle());
+    }
+}
+
+#[test]
 fn a_refused_member_stays_as_it_is_and_asks_again_telling_each_refusal() {
     let mut joining = World::new(|_| {});
     let (id, _) = joining.subscribe(&["t"]);
