@@ -80,6 +80,8 @@ pub struct ConsumerMembership {
     /// Whether leaving is told to the coordinator.
     says_goodbye: bool,
     backoff: Retry,
+    /// How the coordinator gives up what it may still have under the id of a member that joins.
+    eviction: Eviction,
     /// Whether the application knows that another member still holds the instance.
     told: bool,
     /// Why the group does not have the member, since the coordinator refused it last.
@@ -128,6 +130,19 @@ enum State {
     Leaving(RequestId),
     /// Ended by an error. Next: `Joining` when the application subscribes anew.
     Failed,
+}
+
+/// How a coordinator that fenced the member, and will not let it begin anew either, forgets it. Kafka 4.1
+/// refuses to join under an id that it still has in a later epoch, until that one's session ends. It takes a
+/// leave of it all the same; and only when that is answered is it sure to have come before the next join.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Eviction {
+    /// There was no need.
+    No,
+    /// A leave is on its way, and the join waits for it.
+    Leaving(RequestId),
+    /// There was a leave since the last refusal that was told.
+    Done,
 }
 
 /// Partitions the application was asked for.
@@ -187,6 +202,7 @@ impl ConsumerMembership {
             resolve_at: 0,
             says_goodbye: true,
             backoff,
+            eviction: Eviction::No,
             told: false,
             refusal: None,
             refused: None,
@@ -288,6 +304,8 @@ impl ConsumerMembership {
         let mut actions = Vec::new();
         if self.state == State::Leaving(id) {
             self.left(now, &mut actions);
+        } else if self.eviction == Eviction::Leaving(id) {
+            self.eviction = Eviction::Done;
         } else if let Some(answered) = self.flight.answer(id) {
             self.heartbeat_answered(now, answered, answer, &mut actions);
         }
@@ -300,7 +318,8 @@ impl ConsumerMembership {
         let mut actions = Vec::new();
         if self.state == State::Leaving(id) {
             self.left(now, &mut actions);
-        } else if self.flight.fail(id) {
+        } else if self.eviction == Eviction::Leaving(id) || self.flight.fail(id) {
+            self.eviction = Eviction::No;
             self.sent = None;
             self.next_at = now + self.backoff.next_ms();
             self.coordinator.forget(now, &mut self.backoff);
@@ -434,7 +453,8 @@ impl ConsumerMembership {
     }
 
     fn sends_heartbeats(&self) -> bool {
-        matches!(self.state, State::Joining | State::Member | State::Returning)
+        let beats = matches!(self.state, State::Joining | State::Member | State::Returning);
+        beats && !matches!(self.eviction, Eviction::Leaving(_))
     }
 
     fn join(&mut self, now: Timestamp, reason: &str, actions: &mut Vec<GroupAction>) {
@@ -459,6 +479,7 @@ impl ConsumerMembership {
         self.announce = false;
         self.sent = None;
         self.flight.forget_all();
+        self.eviction = Eviction::No;
         self.told = false;
     }
 

@@ -5,9 +5,10 @@ use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatR
 
 use super::flight::Answered;
 use super::{
-    ConsumerMembership, GroupAction, JOIN_EPOCH, LostReason, MembershipError, State, Target,
+    ConsumerMembership, Eviction, GroupAction, JOIN_EPOCH, LostReason, MembershipError, State,
+    Target,
 };
-use crate::consumer::types::Timestamp;
+use crate::consumer::types::{RequestId, Timestamp};
 
 impl ConsumerMembership {
     pub(super) fn heartbeat_answered(
@@ -39,6 +40,7 @@ impl ConsumerMembership {
             return;
         }
         self.backoff.reset();
+        self.eviction = Eviction::No;
         self.told = false;
         self.refusal = None;
         if let Some(member_id) = answer.member_id.filter(|id| !id.is_empty()) {
@@ -131,7 +133,8 @@ impl ConsumerMembership {
         actions: &mut Vec<GroupAction>,
     ) {
         match self.state {
-            State::Joining | State::Member => {
+            State::Joining => self.join_refused(now, code, actions),
+            State::Member => {
                 self.lose(LostReason::Fenced(code), actions);
                 self.reset();
                 self.join(now, &format!("the coordinator answered {code}"), actions);
@@ -147,6 +150,25 @@ impl ConsumerMembership {
             }
             // There is nothing left to lose, and nobody wants to be let in.
             State::Idle | State::AwaitingPoll | State::Leaving(_) | State::Failed => {}
+        }
+    }
+
+    /// The coordinator did not let the member begin anew: the member leaves first what is there of it. If
+    /// that does not help, it tries again after a back-off, and the application is told.
+    fn join_refused(&mut self, now: Timestamp, code: ErrorCode, actions: &mut Vec<GroupAction>) {
+        if code == ErrorCode::FENCED_MEMBER_EPOCH
+            && self.eviction == Eviction::No
+            && let Some(coordinator) = self.coordinator()
+        {
+            let id = RequestId(self.ids.advance());
+            self.eviction = Eviction::Leaving(id);
+            self.next_at = now;
+            let request = self.leave_request();
+            actions.push(GroupAction::Send { id, coordinator, request });
+        } else {
+            self.eviction = Eviction::No;
+            self.next_at = now + self.backoff.next_ms();
+            self.refuse(code, actions);
         }
     }
 }

@@ -110,7 +110,7 @@ impl ConsumerMembership {
         self.epoch > JOIN_EPOCH || !self.flight.is_empty()
     }
 
-    fn leave_request(&self) -> GroupRequest {
+    pub(super) fn leave_request(&self) -> GroupRequest {
         let is_static = self.config.group_instance_id.is_some();
         GroupRequest::ConsumerHeartbeat(ConsumerGroupHeartbeatRequest {
             group_id: self.config.group_id.clone(),

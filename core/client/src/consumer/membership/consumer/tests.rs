@@ -292,6 +292,59 @@ fn a_fenced_member_loses_everything_and_joins_again_with_its_id() {
 }
 
 #[test]
+fn a_member_that_may_not_begin_anew_leaves_first_what_is_there_of_it() {
+    let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
+    let mut world = World::on_kafka(&[0]);
+    let (id, before) = world.beat();
+    world.refuse(id, fenced);
+    let (id, _) = world.sent();
+    world.take();
+    // Kafka 4.1 has the id in a later epoch still, and refuses this one as well.
+    world.refuse(id, fenced);
+    let (id, leave) = world.sent();
+    assert_eq!((leave.member_epoch, &leave.member_id), (-1, &before.member_id));
+    world.pass(1_000);
+    assert!(world.is_silent(), "a join could overtake it");
+    world.answer(id, -1, None);
+    let (id, join) = world.sent();
+    assert_eq!((join.member_epoch, &join.member_id), (0, &before.member_id));
+    assert_eq!((world.take(), world.member.refusal()), (Vec::new(), None));
+    world.answer(id, 7, Some(&[(T, &[0])]));
+    assert_eq!(world.member.identity().map(|it| it.generation), Some(7));
+}
+
+#[test]
+fn joins_that_are_refused_again_and_again_are_told_and_back_off() {
+    for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID] {
+        let mut world = World::new(|config| config.retry_backoff_max_ms = 1_000);
+        world.holds = false;
+        let (mut id, _) = world.subscribe(&["t"]);
+        world.take();
+        let refused = MembershipError::Refused { group_id: "g".to_owned(), code };
+        let mut waits = Vec::new();
+        while world.now < 10_000 {
+            world.refuse(id, code);
+            if code == ErrorCode::FENCED_MEMBER_EPOCH {
+                let (leave, _) = world.sent();
+                world.answer(leave, -1, None);
+                let (join, _) = world.sent();
+                world.refuse(join, code);
+            }
+            assert_eq!(world.take(), [GroupAction::Failed(refused.clone())]);
+            assert_eq!(world.member.refusal(), Some(&refused));
+            let at = world.member.poll_timeout().unwrap();
+            waits.push(at - world.now);
+            world.pass(at - world.now);
+            id = world.sent().0;
+        }
+        assert!(waits.is_sorted_by(|a, b| a < b || *b > 799), "{code}: {waits:?}");
+        assert!(waits[0] >= 80 && waits.len() < 20, "{code}: {waits:?}");
+        world.answer(id, 5, Some(&[]));
+        assert_eq!(world.member.refusal(), None);
+    }
+}
+
+#[test]
 fn after_a_heartbeat_without_an_answer_everything_is_said_again() {
     let mut world = World::with(&[0, 1]);
     let (id, _) = world.beat();
