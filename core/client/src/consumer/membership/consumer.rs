@@ -82,8 +82,6 @@ pub struct ConsumerMembership {
     backoff: Retry,
     /// How the coordinator gives up what it may still have under the id of a member that joins.
     eviction: Eviction,
-    /// Whether the application knows that another member still holds the instance.
-    told: bool,
     /// Why the group does not have the member, since the coordinator refused it last.
     refusal: Option<MembershipError>,
     /// Set when the coordinator cannot run this protocol for us.
@@ -203,7 +201,6 @@ impl ConsumerMembership {
             says_goodbye: true,
             backoff,
             eviction: Eviction::No,
-            told: false,
             refusal: None,
             refused: None,
             config,
@@ -480,7 +477,6 @@ impl ConsumerMembership {
         self.sent = None;
         self.flight.forget_all();
         self.eviction = Eviction::No;
-        self.told = false;
     }
 
     pub(super) fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
@@ -495,6 +491,10 @@ impl ConsumerMembership {
     /// somebody may give it the right, or make room for it, before its session ends.
     fn refuse(&mut self, code: ErrorCode, actions: &mut Vec<GroupAction>) {
         let error = MembershipError::Refused { group_id: self.config.group_id.clone(), code };
+        self.tell(error, actions);
+    }
+
+    fn tell(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
         if error.is_final() {
             return self.fail(error, actions);
         }

@@ -144,6 +144,17 @@ pub enum MembershipError {
         /// The instance both processes claim.
         instance_id: String,
     },
+    /// Another member has the same `group.instance.id`. A process that stopped without a word counts as one
+    /// until its session ends.
+    #[error(
+        "instance `{instance_id}` of group `{group_id}` belongs to another member until that leaves or its session ends: if it lives, give this one a group.instance.id of its own"
+    )]
+    InstanceHeld {
+        /// The group.
+        group_id: String,
+        /// The instance's name.
+        instance_id: String,
+    },
     /// The coordinator does not know static members. One that joined it by another name could not be told from
     /// a dynamic one, and would stay in the group for a session after it has gone.
     #[error(
@@ -190,7 +201,7 @@ impl MembershipError {
         match self {
             Self::InstanceFenced { .. } | Self::InstanceIdUnsupported { .. } => true,
             Self::Refused { code, .. } => FINAL.contains(code),
-            Self::BadAssignment { .. } | Self::Assignor { .. } => false,
+            Self::InstanceHeld { .. } | Self::BadAssignment { .. } | Self::Assignor { .. } => false,
         }
     }
 }

@@ -41,7 +41,6 @@ impl ConsumerMembership {
         }
         self.backoff.reset();
         self.eviction = Eviction::No;
-        self.told = false;
         self.refusal = None;
         if let Some(member_id) = answer.member_id.filter(|id| !id.is_empty()) {
             self.member_id = member_id;
@@ -99,13 +98,15 @@ impl ConsumerMembership {
                 };
                 self.fail(error, actions);
             }
-            // The member that had the instance before us has gone without a word: its session ends.
+            // Either the member that has the instance went without a word, and its session ends, or two
+            // processes have one name.
             ErrorCode::UNRELEASED_INSTANCE_ID => {
                 self.next_at = now + self.backoff.next_ms();
-                if !std::mem::replace(&mut self.told, true) {
-                    let reason = "another member still holds this group.instance.id";
-                    actions.push(GroupAction::Rebalancing(reason.to_owned()));
-                }
+                let error = MembershipError::InstanceHeld {
+                    group_id: self.config.group_id.clone(),
+                    instance_id: self.config.group_instance_id.clone().unwrap_or_default(),
+                };
+                self.tell(error, actions);
             }
             // The group is another kind of group, or the broker does not know this one.
             ErrorCode::UNSUPPORTED_VERSION

@@ -539,16 +539,21 @@ fn what_only_the_application_can_change_ends_the_membership() {
 }
 
 #[test]
-fn an_instance_that_is_still_held_is_asked_for_until_it_is_free() {
+fn an_instance_that_is_still_held_is_told_and_asked_for_until_it_is_free() {
     let mut world = World::new(|config| config.group_instance_id = Some("i".to_owned()));
     let (mut id, _) = world.subscribe(&["t"]);
+    world.take();
+    let held =
+        MembershipError::InstanceHeld { group_id: "g".to_owned(), instance_id: "i".to_owned() };
     for _ in 0..3 {
         world.refuse(id, ErrorCode::UNRELEASED_INSTANCE_ID);
+        assert_eq!(world.take(), [GroupAction::Failed(held.clone())]);
+        assert_eq!(world.member.refusal(), Some(&held));
         world.pass(200);
         id = world.sent().0;
     }
     world.answer(id, 5, Some(&[(T, &[0])]));
-    assert!(world.member.identity().is_some());
+    assert!(world.member.identity().is_some() && world.member.refusal().is_none());
 }
 
 #[test]
