@@ -176,6 +176,22 @@ pub enum MembershipError {
         /// What the coordinator said.
         code: ErrorCode,
     },
+    /// The coordinator does not run the consumer protocol, or has it switched off.
+    #[error(
+        "group `{group_id}` has no consumer protocol (KIP-848): that needs brokers of Kafka 4.0 or later which have it in group.coordinator.rebalance.protocols; use group.protocol=classic or auto"
+    )]
+    ProtocolUnsupported {
+        /// The group.
+        group_id: String,
+    },
+    /// The coordinator does not match expressions against the names of topics.
+    #[error(
+        "group `{group_id}` matches no expression: subscribe_regex needs brokers of Kafka 4.0 or later (ConsumerGroupHeartbeat version 1); use subscribe_pattern, which this client matches itself, and where the broker has no consumer protocol either group.protocol=classic or auto"
+    )]
+    RegexUnsupported {
+        /// The group.
+        group_id: String,
+    },
     /// The coordinator answered with something that cannot be understood.
     #[error("group `{group_id}` sent an assignment that cannot be read: {why}")]
     BadAssignment {
@@ -201,7 +217,11 @@ impl MembershipError {
         match self {
             Self::InstanceFenced { .. } | Self::InstanceIdUnsupported { .. } => true,
             Self::Refused { code, .. } => FINAL.contains(code),
-            Self::InstanceHeld { .. } | Self::BadAssignment { .. } | Self::Assignor { .. } => false,
+            Self::InstanceHeld { .. }
+            | Self::ProtocolUnsupported { .. }
+            | Self::RegexUnsupported { .. }
+            | Self::BadAssignment { .. }
+            | Self::Assignor { .. } => false,
         }
     }
 }

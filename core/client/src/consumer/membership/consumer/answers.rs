@@ -116,6 +116,18 @@ impl ConsumerMembership {
             {
                 self.refused = Some(code);
             }
+            ErrorCode::UNSUPPORTED_VERSION => {
+                self.next_at = now + self.backoff.next_ms();
+                let group_id = self.config.group_id.clone();
+                self.tell(
+                    if self.subscribed.regex.is_some() {
+                        MembershipError::RegexUnsupported { group_id }
+                    } else {
+                        MembershipError::ProtocolUnsupported { group_id }
+                    },
+                    actions,
+                );
+            }
             code => {
                 self.next_at = now + self.backoff.next_ms();
                 if !code.is_retriable() {

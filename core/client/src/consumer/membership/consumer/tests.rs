@@ -505,7 +505,6 @@ fn a_refused_member_stays_as_it_is_and_asks_again_telling_each_refusal() {
             ErrorCode::TOPIC_AUTHORIZATION_FAILED,
             ErrorCode::GROUP_MAX_SIZE_REACHED,
             ErrorCode::UNSUPPORTED_ASSIGNOR,
-            ErrorCode::UNSUPPORTED_VERSION,
         ] {
             world.actions.clear();
             world.refuse(id, code);
@@ -521,6 +520,30 @@ fn a_refused_member_stays_as_it_is_and_asks_again_telling_each_refusal() {
         }
         world.answer(id, 5, None);
         assert_eq!(world.member.refusal(), None);
+    }
+}
+
+#[test]
+fn a_broker_that_lacks_what_is_asked_is_told_with_what_to_do() {
+    let group_id = "g".to_owned();
+    let protocol = MembershipError::ProtocolUnsupported { group_id: group_id.clone() };
+    let regex = MembershipError::RegexUnsupported { group_id };
+    for (expression, error, advice) in [
+        (None, protocol, "use group.protocol=classic or auto"),
+        (Some("t.*".into()), regex, "use subscribe_pattern"),
+    ] {
+        let mut world = World::new(|_| {});
+        let wanted = Wanted { topics: [TopicName::from("t")].into(), regex: expression };
+        let actions = world.member.handle_subscription(0, wanted);
+        world.actions.extend(actions);
+        let (id, _) = world.sent();
+        world.take();
+        world.refuse(id, ErrorCode::UNSUPPORTED_VERSION);
+        assert_eq!(world.take(), [GroupAction::Failed(error.clone())]);
+        assert_eq!(world.member.refusal(), Some(&error));
+        assert!(error.to_string().contains(advice) && !error.is_final(), "{error}");
+        world.pass(200);
+        assert_eq!(world.sent().1.member_epoch, 0, "the broker may be upgraded");
     }
 }
 
