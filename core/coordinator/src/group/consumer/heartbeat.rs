@@ -8,6 +8,7 @@
 //! | the one before, owning no more than it has | it missed our last answer | as above |
 //! | any other | | FENCED_MEMBER_EPOCH: it gives everything up and joins again |
 //! | −1, −2 | leaves, see [`leave`](super::leave) | |
+//! | any but 0, of a classic group that may be upgraded | it was put out | UNKNOWN_MEMBER_ID: it joins again |
 //!
 //! A heartbeat that changes nothing costs two look-ups and a store, and writes nothing.
 //!
@@ -91,6 +92,11 @@ fn to_its_group(
         Group::Consumer(_) if request.member_epoch < JOIN_EPOCH => leave(entry, turn, request),
         Group::Consumer(group) => group.heartbeat(turn, context, request),
         Group::Simple | Group::Classic(_) if joins => migrate::join(entry, turn, context, request),
+        // Perhaps it was the group's last of this protocol, and was put out while its connection was cut.
+        // Clients give up where there is no group; this one may have it turned back by joining anew.
+        Group::Classic(classic) if migrate::may_upgrade(turn.config, classic) => {
+            Err(Refusal::unknown_member(&request.member_id))
+        }
         Group::Simple | Group::Classic(_) => Err(Refusal::no_group(id)),
     }
 }

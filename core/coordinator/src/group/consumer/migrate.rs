@@ -201,6 +201,11 @@ pub(super) fn downgrade<'a>(
     entry.classic_mut()
 }
 
+/// Whether a member of this protocol that joins would turn the group into one of it.
+pub(super) fn may_upgrade(config: &GroupConfig, classic: &ClassicGroup) -> bool {
+    classic.is_empty() || check_upgrade(config, classic).is_ok()
+}
+
 fn check_upgrade(config: &GroupConfig, classic: &ClassicGroup) -> Result<(), Refusal> {
     let why = if !config.consumer_migration_policy.allows_upgrade() {
         "the group is of the classic protocol, and may not change it while members are in it"

@@ -91,6 +91,10 @@ impl ConsumerMembership {
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
                 self.fenced(now, code, actions);
             }
+            // With the member went the group, or it is a classic one by now: joining founds it or turns it.
+            ErrorCode::GROUP_ID_NOT_FOUND if self.epoch > JOIN_EPOCH => {
+                self.fenced(now, code, actions);
+            }
             ErrorCode::FENCED_INSTANCE_ID => {
                 let error = MembershipError::InstanceFenced {
                     group_id: self.config.group_id.clone(),

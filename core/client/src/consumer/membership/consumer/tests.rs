@@ -292,6 +292,26 @@ fn a_fenced_member_loses_everything_and_joins_again_with_its_id() {
 }
 
 #[test]
+fn a_member_whose_group_is_gone_joins_anew_and_hears_if_that_is_refused_as_well() {
+    let gone = ErrorCode::GROUP_ID_NOT_FOUND;
+    let mut world = World::with(&[0]);
+    let (id, _) = world.beat();
+    world.refuse(id, gone);
+    let (id, beat) = world.sent();
+    assert_eq!(beat.member_epoch, 0);
+    let lost = GroupAction::Lost { partitions: of_t(&[0]), reason: LostReason::Fenced(gone) };
+    assert!(matches!(&world.take()[..], [it, GroupAction::Rebalancing(_)] if *it == lost));
+    // The group is there, as one that may not be turned into one of this protocol.
+    world.refuse(id, gone);
+    let refused = MembershipError::Refused { group_id: "g".to_owned(), code: gone };
+    assert_eq!(world.take(), [GroupAction::Failed(refused)]);
+    world.pass(79);
+    assert!(world.is_silent());
+    world.pass(41);
+    assert_eq!(world.sent().1.member_epoch, 0);
+}
+
+#[test]
 fn a_member_that_may_not_begin_anew_leaves_first_what_is_there_of_it() {
     let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
     let mut world = World::on_kafka(&[0]);
