@@ -527,4 +527,6 @@ mod leaving;
 mod reconcile;
 
 #[cfg(test)]
+mod overtaking_tests;
+#[cfg(test)]
 mod tests;
