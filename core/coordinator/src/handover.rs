@@ -13,10 +13,10 @@
 //! A rebalance that follows soon cuts nothing short: what it does not move is waited for as before, and told
 //! with what it does. What moves again before it was read has been unread all the while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::group::{Given, Move, Owner, Rebalance};
+use crate::group::{Given, Move, Owner, Rebalance, Who};
 use crate::shard::Timestamp;
 
 /// The partitions whose new owners have not been seen to fetch, and those of which it is not yet told that they
@@ -42,6 +42,8 @@ pub struct Handover {
     pub served: Vec<(Move, Timestamp)>,
     /// What was not, in the time that is waited for, or before it moved again.
     pub unserved: Vec<Move>,
+    /// Who the members are that it names, as far as the rebalance said.
+    pub members: BTreeMap<Arc<str>, Who>,
 }
 
 /// A topic's name and a partition.
@@ -134,12 +136,19 @@ impl Handovers {
         if !untold.places.is_empty() {
             self.untold.insert(rebalance.group.clone(), untold);
         }
+        let mut members = rebalance.members_that_moved();
         let over = last.and_then(|mut last| {
             // Those of the new rebalance come first, if there are too many.
             let room = Rebalance::MAX_MOVES.saturating_sub(waiting.len());
             let carried: Vec<_> = last.waiting.keys().take(room).cloned().collect();
             for place in carried {
-                waiting.extend(last.waiting.remove_entry(&place));
+                let Some(awaited) = last.waiting.remove(&place) else { continue };
+                for id in awaited.moved.members() {
+                    if let Some((id, who)) = last.handover.members.get_key_value(id) {
+                        members.entry(id.clone()).or_insert_with(|| who.clone());
+                    }
+                }
+                waiting.insert(place, awaited);
             }
             last.end()
         });
@@ -151,6 +160,7 @@ impl Handovers {
                 generation: rebalance.generation,
                 served: fetched.into_iter().map(|(_, served)| served).collect(),
                 unserved: Vec::new(),
+                members,
             };
             self.told.insert(rebalance.group.clone(), Pending { waiting, handover });
         }
@@ -244,6 +254,20 @@ impl Move {
     fn place(&self) -> Place {
         (self.topic.clone(), self.partition)
     }
+
+    /// Returns the ids of the members that it is between.
+    fn members(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.from.iter().chain(self.to.as_ref().map(|to| &to.member))
+    }
+}
+
+impl Rebalance {
+    /// Returns who the members are that partitions moved between.
+    fn members_that_moved(&self) -> BTreeMap<Arc<str>, Who> {
+        let named: BTreeSet<_> = self.moves.iter().flat_map(Move::members).collect();
+        let known = self.members.iter().filter(|(id, _)| named.contains(id));
+        known.map(|(id, who)| (id.clone(), who.clone())).collect()
+    }
 }
 
 impl Pending {
@@ -258,7 +282,11 @@ impl Pending {
     /// Returns what there is to tell, if there is anything.
     fn end(mut self) -> Option<Handover> {
         self.handover.unserved.extend(self.waiting.into_values().map(|awaited| awaited.moved));
-        let told = !self.handover.served.is_empty() || !self.handover.unserved.is_empty();
+        let Handover { served, unserved, members, .. } = &mut self.handover;
+        let moves = served.iter().map(|(moved, _)| moved).chain(unserved.iter());
+        let named: BTreeSet<_> = moves.flat_map(Move::members).collect();
+        members.retain(|id, _| named.contains(id));
+        let told = !served.is_empty() || !unserved.is_empty();
         told.then_some(self.handover)
     }
 }

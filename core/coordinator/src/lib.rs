@@ -84,11 +84,11 @@ pub use clients::{Clients, Closing, Signs};
 pub use config::{GroupConfig, MigrationPolicy};
 pub use group::{
     CauseKind, ClassicMemberMetadata, ClassicMetadata, ClassicSubscription, CommittedOffset,
-    ConnectionId, ConsumerRecord, CurrentAssignment, Given, GroupCall, GroupEffect, GroupEpoch,
-    GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState, MemberMetadata,
-    MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause, RecordBuffers,
-    RequestContext, ResolvedRegex, SnapshotPosition, SurveyedGroup, TargetEpoch, merge,
-    partition_for, split,
+    ConnectionId, ConsumerRecord, CurrentAssignment, Delay, Given, GroupCall, GroupEffect,
+    GroupEpoch, GroupOutcome, GroupRecord, GroupRequest, GroupResponse, GroupShard, HardState,
+    MemberMetadata, MemberState, Move, OwnedPartitions, Owner, Rebalance, RebalanceCause,
+    RecordBuffers, RequestContext, ResolvedRegex, Revocation, Slowest, SnapshotPosition,
+    SurveyedGroup, TargetEpoch, Who, merge, partition_for, split,
 };
 pub use handover::{Handover, Handovers};
 pub use metadata::{GroupProperties, MetadataImage, TopicImage};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::{CauseKind, Rebalance, RebalanceCause};
+use super::who::Roll;
 use crate::shard::Timestamp;
 
 /// The causes of a rebalance that has not ended.
@@ -29,6 +30,8 @@ pub(crate) struct Unfinished {
     pub(crate) causes: Option<Causes>,
     /// The members before.
     pub(crate) members_before: Vec<Arc<str>>,
+    /// Who those are, and the ones that came since.
+    pub(crate) roll: Roll,
     /// What nobody has.
     pub(crate) orphans: Orphans,
     /// Whether a part of it is told already.

@@ -1,8 +1,11 @@
 //! What a group shard tells the outside besides its answers: every rebalance, explained.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::revocation::Revocation;
+use super::who::Who;
 use crate::shard::Timestamp;
 
 /// Something for the shell to make known.
@@ -51,12 +54,25 @@ pub struct Rebalance {
     pub joined: Timestamp,
     /// When the leader's assignment arrived, or the group turned out to be empty.
     pub ended: Timestamp,
-    /// The member the last join phase waited for longest, and when it came.
+    /// The member the last join phase waited for longest, and when it came; of a consumer group, the one that
+    /// took the last step.
     pub last_to_join: Option<(Arc<str>, Timestamp)>,
+    /// What members were asked to give up before others could have it: first who is still waited for, then who
+    /// took longest; at most [`Rebalance::MAX_REVOCATIONS`]. In the classic protocol, what a cooperative
+    /// group's generation before took.
+    pub revocations: Vec<Revocation>,
+    /// How many more there were.
+    pub omitted_revocations: usize,
+    /// From when the first member was asked to when the last one had given up.
+    pub revoking: Option<(Timestamp, Timestamp)>,
     /// The members before, by id.
     pub members_before: Vec<Arc<str>>,
     /// The members after, by id; none if the group is empty now.
     pub members_after: Vec<Arc<str>>,
+    /// Who they are, and the others that this names; at most [`Rebalance::MAX_MEMBERS`].
+    pub members: BTreeMap<Arc<str>, Who>,
+    /// How many more it names.
+    pub omitted_members: usize,
     /// Who made the assignment.
     pub leader: Option<Arc<str>>,
     /// The partitions that changed hands, those that were given to somebody first; at most
@@ -117,6 +133,12 @@ impl Rebalance {
 
     /// A line for each of ten thousand partitions would be read by nobody.
     pub const MAX_MOVES: usize = 1_000;
+
+    /// As many as can take part in these moves.
+    pub const MAX_MEMBERS: usize = 1_000;
+
+    /// Who was slower than the others is among the first.
+    pub const MAX_REVOCATIONS: usize = 32;
 }
 
 /// Why a group rebalances, and since when.

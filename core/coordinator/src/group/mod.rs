@@ -21,12 +21,15 @@ mod own;
 mod presence;
 mod record;
 mod request;
+mod revocation;
 mod routing;
 mod shard;
+mod slowest;
 mod snapshot;
 mod survey;
 mod timer_key;
 mod turn;
+mod who;
 
 pub use self::consumer::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
@@ -37,8 +40,11 @@ pub use self::record::{
     ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord, RecordBuffers,
 };
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
+pub use self::revocation::Revocation;
 pub use self::routing::{merge, partition_for, split};
 pub use self::shard::{GroupShard, HardState};
+pub use self::slowest::{Delay, Slowest};
 pub use self::snapshot::SnapshotPosition;
 pub use self::survey::SurveyedGroup;
 pub use self::turn::GroupOutcome;
+pub use self::who::Who;

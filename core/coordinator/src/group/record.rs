@@ -20,6 +20,7 @@ use kohort_protocol::{DecodeError, EncodeError, EncodeErrorKind, Uuid};
 
 use super::consumer::ConsumerRecord;
 use super::own::own;
+use super::who::Who;
 use crate::shard::Timestamp;
 
 /// One record of `__consumer_offsets`, or several of a kind.
@@ -126,6 +127,17 @@ pub struct ClassicMemberMetadata {
     pub subscription: Bytes,
     /// What the leader assigned to it.
     pub assignment: Bytes,
+}
+
+impl ClassicMemberMetadata {
+    /// Returns by what people know it.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            instance_id: self.instance_id.clone(),
+        }
+    }
 }
 
 impl GroupRecord {

@@ -21,6 +21,11 @@ fn rebalance(generation: i32, ended: Timestamp, partitions: &[i32]) -> Rebalance
         joined: 0,
         ended,
         last_to_join: None,
+        revocations: Vec::new(),
+        omitted_revocations: 0,
+        revoking: None,
+        members: BTreeMap::new(),
+        omitted_members: 0,
         members_before: Vec::new(),
         members_after: Vec::new(),
         leader: None,
@@ -218,4 +223,24 @@ fn what_is_given_and_never_told_is_forgotten() {
     // And so is what was given back to whom it was taken from: that is no move.
     handovers.rebalanced(&Rebalance { group: "0".into(), ..rebalance(2, 200, &[]) });
     assert_eq!(handovers.untold.len(), GROUPS_MAX - 1);
+}
+
+#[test]
+fn a_handover_says_who_the_members_are_that_it_names() {
+    let who =
+        |name: &str| Who { client_id: name.into(), client_host: "/h".into(), instance_id: None };
+    let known = [("a-1", "a"), ("b-1", "b"), ("z-1", "z")];
+    let members = known.map(|(id, name)| (Arc::from(id), who(name)));
+    let first = Rebalance { members: BTreeMap::from(members), ..rebalance(2, 100, &[0, 1]) };
+    let mut handovers = Handovers::default();
+    assert_eq!(handovers.rebalanced(&first), None);
+    // The second one moves nothing and does not say who they are; they are remembered.
+    assert_eq!(handovers.rebalanced(&rebalance(3, 200, &[2])), None);
+    let topic: Arc<str> = "t".into();
+    for partition in 0..2 {
+        assert!(handovers.fetched(300, &topic, partition, "b", "/h").is_empty());
+    }
+    let told = handovers.fetched(300, &topic, 2, "b", "/h").remove(0);
+    let named: Vec<_> = told.members.keys().map(|id| &**id).collect();
+    assert_eq!(named, ["a-1", "b-1"]);
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use kohort_coordinator::{
-    CauseKind, ClassicMemberMetadata, CommittedOffset, GroupEffect, GroupRecord, GroupResponse,
-    Move, RebalanceCause, Timestamp,
+    CauseKind, ClassicMemberMetadata, CommittedOffset, Delay, GroupEffect, GroupRecord,
+    GroupResponse, Move, RebalanceCause, Revocation, Slowest, Timestamp,
 };
 use kohort_protocol::messages::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription,
@@ -144,19 +144,45 @@ pub(super) fn effect(names: &mut Names, effect: &GroupEffect) -> Vec<String> {
         .last_to_join
         .as_ref()
         .map(|(member, at)| format!("{}@{}", names.short(member), duration(*at)));
+    let slowest = rebalance.slowest();
+    let is_last = |delay| matches!(delay, Delay::Joining | Delay::Learning);
+    let slowest = slowest.filter(|slowest| !is_last(slowest.delay)).map(|slowest| {
+        let Slowest { member, delay, since, until } = slowest;
+        format!("{},{},{}", names.short(&member), delay.name(), duration(until - since))
+    });
+    // Who each of them is may be known from the group no longer.
+    let mut named: std::collections::BTreeSet<_> = rebalance.members_before.iter().collect();
+    named.extend(&rebalance.members_after);
+    named.extend(rebalance.causes.iter().filter_map(|cause| cause.kind.member()));
+    named.retain(|id| !rebalance.members.contains_key(*id));
+    let strangers: Vec<_> = named.into_iter().map(|id| names.short(id)).collect();
     let line = Line::new(format!("rebalance {} gen={}", rebalance.group, rebalance.generation))
         .word(format!("started={}", duration(rebalance.started)))
         .word(format!("joined={}", duration(rebalance.joined)))
         .word(format!("ended={}", duration(rebalance.ended)))
         .option("last", last.as_deref())
+        .option("slowest", slowest.as_deref())
         .word(format!("members={before}->{after}"))
         .option("leader", leader.as_deref())
         .field("omitted", rebalance.omitted_causes, 0)
         .field("continues", rebalance.continues, false)
         .field("unfinished", rebalance.unfinished, false)
-        .field("take-over", rebalance.is_take_over, false);
+        .field("take-over", rebalance.is_take_over, false)
+        .text("strangers", &strangers.join(","));
+    let revoked = rebalance.revocations.iter().map(|one| revoked(names, one));
+    let revoked: Vec<_> = revoked.collect();
     let moves: Vec<_> = rebalance.moves.iter().map(|one| moved(names, one)).collect();
-    std::iter::once(line.0).chain(causes).chain(moves).collect()
+    std::iter::once(line.0).chain(causes).chain(revoked).chain(moves).collect()
+}
+
+fn revoked(names: &mut Names, revocation: &Revocation) -> String {
+    let partitions = revocation.partitions.iter();
+    let partitions: Vec<_> = partitions.map(|(topic, index)| format!("{topic}/{index}")).collect();
+    Line::new(format!("  revoked {}", names.short(&revocation.member)))
+        .word(partitions.join(","))
+        .word(format!("asked={}", duration(revocation.asked)))
+        .option("done", revocation.done.map(duration).as_deref())
+        .0
 }
 
 fn moved(names: &mut Names, moved: &Move) -> String {

@@ -113,7 +113,8 @@ impl ClassicGroup {
             group.note_cause(turn.now, cause);
         }
         group.note_cause(turn.now, CauseKind::ProtocolChanged { to: "classic" });
-        let before = Before { members: unfinished.members_before, owners };
+        let (members, roll) = (unfinished.members_before, unfinished.roll);
+        let before = Before { members, roll, owners };
         group.begin_before(unfinished.causes, before, unfinished.continues);
         for (member, since) in gone {
             group.note_given_up(&member, Some(since));

@@ -11,6 +11,7 @@ use crate::group::hold::Held;
 use crate::group::own::own;
 use crate::group::presence::Presence;
 use crate::group::record::ClassicMemberMetadata;
+use crate::group::who::Who;
 use crate::outcome::ReplyTo;
 use crate::timers::Alarm;
 
@@ -60,6 +61,15 @@ pub(super) enum Parked {
 }
 
 impl ClassicMember {
+    /// Returns by what people know it.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            instance_id: self.instance_id.clone(),
+        }
+    }
+
     /// Rebuilds a member of a stable group from what the log keeps of it: only the metadata for
     /// the chosen protocol is known.
     pub(super) fn from_metadata(metadata: &ClassicMemberMetadata, protocol: &Arc<str>) -> Self {

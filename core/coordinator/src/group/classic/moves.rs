@@ -13,11 +13,27 @@ use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
 use super::member::ClassicMember;
 use super::state::ClassicGroup;
 use super::story::{GivenUp, Owners};
-use crate::group::causes::Place;
-use crate::group::event::{Move, Owner, Rebalance};
+use crate::group::causes::{Causes, Place};
+use crate::group::event::{CauseKind, Move, Owner, Rebalance, RebalanceCause};
+use crate::group::revocation::Told;
 use crate::shard::Timestamp;
 
 impl ClassicGroup {
+    /// Returns how long members took to rejoin without what the generation before took from them, if that is what
+    /// this one is about: an eager group's assignment that leaves something out asks nobody to rejoin.
+    pub(super) fn revocations(&mut self, causes: &Causes, given_up: &GivenUp) -> Told {
+        let mut asked = std::mem::take(&mut self.revocations);
+        let follows =
+            |cause: &RebalanceCause| matches!(cause.kind, CauseKind::GaveUpPartitions { .. });
+        if !causes.noted.iter().any(follows) {
+            return Told::default();
+        }
+        for (member, at) in given_up {
+            asked.finish(*at, member);
+        }
+        asked.told(Rebalance::MAX_REVOCATIONS, |place| Some(place.clone()))
+    }
+
     /// Compares who had what with what is assigned now. Returns the moves, in order, and how many
     /// more there were.
     pub(super) fn moves(
@@ -57,6 +73,9 @@ impl ClassicGroup {
             // Its owner serves it until it hears of its assignment, if it is still there.
             let since = given_up.get(&from).copied().filter(|_| !self.members.contains_key(&from));
             let since = since.unwrap_or(now);
+            if self.members.contains_key(&from) {
+                self.revocations.ask(now, &from, [place.clone()]);
+            }
             let (topic, partition) = place.clone();
             moves.push(Move {
                 topic,

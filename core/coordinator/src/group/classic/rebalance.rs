@@ -34,8 +34,10 @@ use super::story::{Before, GivenUp, Owners, RebalanceInProgress};
 use crate::group::causes::{Causes, Unfinished};
 use crate::group::event::{CauseKind, GroupEffect, Rebalance};
 use crate::group::request::sync_error;
+use crate::group::revocation::Told;
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::Turn;
+use crate::group::who::Roll;
 use crate::shard::Timestamp;
 
 impl ClassicGroup {
@@ -187,6 +189,7 @@ impl ClassicGroup {
                 joined: now,
                 last_to_join: None,
                 given_up: GivenUp::new(),
+                gone: Roll::new(),
                 before: None,
                 continues: false,
             })
@@ -222,7 +225,11 @@ impl ClassicGroup {
             let was = (member.member_id.clone(), since.copied().unwrap_or(now));
             orphans.extend(places(&member.assignment).into_iter().map(|it| (it, was.clone())));
         }
+        let mut roll = self.logged().roll;
+        roll.extend(self.rebalance.iter().flat_map(|rebalance| rebalance.gone.clone()));
+        roll.extend(self.members.values().map(|member| (member.id.clone(), member.who())));
         Unfinished {
+            roll,
             causes: self.rebalance.as_ref().map(|rebalance| rebalance.causes.clone()),
             members_before: before.map(|member| member.member_id.clone()).collect(),
             orphans,
@@ -356,15 +363,16 @@ impl ClassicGroup {
         let Some(rebalance) = self.rebalance.take() else {
             return;
         };
-        let RebalanceInProgress { causes, joined, last_to_join, given_up, before, continues } =
+        let RebalanceInProgress { causes, joined, last_to_join, given_up, gone, before, continues } =
             *rebalance;
         let before = before.unwrap_or_else(|| self.logged());
+        let Told { revocations, omitted, span } = self.revocations(&causes, &given_up);
         let (moves, omitted_moves) = self.moves(turn.now, &given_up, before.owners, assignment);
         let joined = if self.is_empty() { turn.now } else { joined };
         let is_take_over = matches!(self.state, ClassicState::Stable { .. })
             && !continues
             && causes.are_of_a_take_over();
-        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(Rebalance {
+        let mut told = Rebalance {
             group: self.id.clone(),
             group_type: "classic",
             generation: self.generation,
@@ -374,22 +382,33 @@ impl ClassicGroup {
             joined,
             ended: turn.now,
             last_to_join,
+            revocations,
+            omitted_revocations: omitted,
+            revoking: span,
             members_before: before.members,
             members_after: self.members.keys().cloned().collect(),
+            members: Roll::new(),
+            omitted_members: 0,
             leader: self.leader.clone(),
             moves,
             omitted_moves,
             continues,
             unfinished: false,
             is_take_over,
-        })));
+        };
+        told.introduce(|id| {
+            let there = self.members.get(id).map(|member| member.who());
+            there.or_else(|| gone.get(id).or_else(|| before.roll.get(id)).cloned())
+        });
+        turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
     }
 
     /// Returns how the group was by the log.
     fn logged(&self) -> Before {
-        let mut before = Before { members: Vec::new(), owners: Owners::new() };
+        let mut before = Before { members: Vec::new(), roll: Roll::new(), owners: Owners::new() };
         for member in self.persisted().iter().flat_map(|persisted| &persisted.members) {
             before.members.push(member.member_id.clone());
+            before.roll.insert(member.member_id.clone(), member.who());
             let owned = places(&member.assignment).into_iter();
             before.owners.extend(owned.map(|place| (place, member.member_id.clone())));
         }

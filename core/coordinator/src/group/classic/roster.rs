@@ -42,6 +42,9 @@ impl ClassicGroup {
         self.refuse_parked(turn, member_id, error, "");
         self.release_held(turn, member_id, error);
         let mut member = self.members.remove(member_id)?;
+        if let Some(rebalance) = &mut self.rebalance {
+            rebalance.gone.insert(member.id.clone(), member.who());
+        }
         turn.timers.disarm(&mut member.session);
         let whose = Whose { group: &self.id, member: &member.id };
         member.presence.forget(turn.timers, turn.heard, whose);

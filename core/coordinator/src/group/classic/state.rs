@@ -10,10 +10,11 @@ use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponse
 
 use super::member::{ClassicMember, PendingMember, Protocols, subscribed_topics};
 use super::story::RebalanceInProgress;
-use crate::group::causes::Orphans;
+use crate::group::causes::{Orphans, Place};
 use crate::group::presence::Whose;
 use crate::group::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord};
 use crate::group::request::for_join_version;
+use crate::group::revocation::Revocations;
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::{Heard, Holders, Turn};
 use crate::shard::Timestamp;
@@ -55,6 +56,8 @@ pub(crate) struct ClassicGroup {
     pub(super) rebalance: Option<Box<RebalanceInProgress>>,
     /// What a rebalance took from its owner and gave to nobody yet.
     pub(super) orphans: Orphans,
+    /// What the last assignment took from members that are still there.
+    pub(super) revocations: Revocations<Place>,
     /// The partition counts of the subscribed topics when the last assignment was made.
     pub(super) assigned_topics: BTreeMap<Arc<str>, i32>,
 }
@@ -140,6 +143,7 @@ impl ClassicGroup {
             subscribed: None,
             rebalance: None,
             orphans: Orphans::new(),
+            revocations: Revocations::default(),
             assigned_topics: BTreeMap::new(),
         }
     }

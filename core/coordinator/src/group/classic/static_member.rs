@@ -95,6 +95,9 @@ impl ClassicGroup {
         };
         turn.timers.disarm(&mut member.session);
         member.presence.forget(turn.timers, turn.heard, Whose { group: &self.id, member: old });
+        if let Some(rebalance) = &mut self.rebalance {
+            rebalance.gone.insert(old.clone(), member.who());
+        }
         member.id = new.clone();
         member.client_id = joining.context.client_id.clone();
         member.client_host = joining.context.client_host.clone();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::group::causes::{Causes, Place};
+use crate::group::who::Roll;
 use crate::shard::Timestamp;
 
 /// A rebalance that has not ended, as it will be told when it has.
@@ -14,6 +15,8 @@ pub(crate) struct RebalanceInProgress {
     pub(super) last_to_join: Option<(Arc<str>, Timestamp)>,
     /// When each member rejoined or was gone: what it lost by the rebalance it has not served since.
     pub(super) given_up: GivenUp,
+    /// Who the members are that went meanwhile.
+    pub(super) gone: Roll,
     /// How the group was before, if that is not what the log says.
     pub(super) before: Option<Before>,
     /// Whether a part of it is told already.
@@ -24,6 +27,7 @@ pub(crate) struct RebalanceInProgress {
 #[derive(Debug)]
 pub(super) struct Before {
     pub(super) members: Vec<Arc<str>>,
+    pub(super) roll: Roll,
     pub(super) owners: Owners,
 }
 

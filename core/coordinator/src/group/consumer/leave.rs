@@ -116,6 +116,7 @@ impl ConsumerGroup {
             .collect();
         for (member, since) in leaving {
             let nothing = CurrentAssignment::default();
+            self.note_let_go(turn.now, &member.id);
             self.note_step(since, &member.id, &member.metadata, &member.current, &nothing);
         }
         let mut draft = Draft::new(&self.state, turn.image, turn.now);

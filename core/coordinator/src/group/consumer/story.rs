@@ -14,6 +14,8 @@ use kohort_protocol::Uuid;
 
 use crate::group::causes::Causes;
 use crate::group::event::{Move, Owner, Rebalance};
+use crate::group::revocation::{Revocations, Told};
+use crate::group::who::Roll;
 use crate::shard::Timestamp;
 
 /// A rebalance that has not ended, as it will be told when it has.
@@ -23,6 +25,10 @@ pub(super) struct Story {
     /// When the last target assignment was made.
     pub(super) assigned: Timestamp,
     pub(super) members_before: Vec<Arc<str>>,
+    /// Who is named in it, as far as the group may not know them when it is told.
+    pub(super) roll: Roll,
+    /// What members were asked to give up.
+    pub(super) revocations: Revocations<PartitionId>,
     /// The partitions that went out of somebody's hands, or came into them.
     pub(super) moved: BTreeMap<PartitionId, Moved>,
     /// Those that were given to somebody just now.
@@ -52,6 +58,8 @@ impl Story {
             causes: Causes::new(now),
             assigned: now,
             members_before,
+            roll: Roll::new(),
+            revocations: Revocations::default(),
             moved: BTreeMap::new(),
             given: Vec::new(),
             continues: false,
@@ -65,7 +73,12 @@ impl Story {
         let free = free.map(|(place, moved)| {
             (*place, Moved { from: moved.from.clone(), to: None, is_told: true })
         });
-        Self { moved: free.collect(), continues: true, ..Self::new(now, members) }
+        let moved: BTreeMap<_, _> = free.collect();
+        let from: BTreeSet<_> = moved.values().flat_map(|it| &it.from).map(|it| &it.0).collect();
+        let known = self.roll.iter().filter(|(id, _)| from.contains(id));
+        let roll = known.map(|(id, who)| (id.clone(), who.clone())).collect();
+        let revocations = self.revocations.going_on();
+        Self { moved, roll, revocations, continues: true, ..Self::new(now, members) }
     }
 
     /// Takes in that something happened. What follows a part that is told begins with that.
@@ -74,6 +87,13 @@ impl Story {
             self.causes.started = now;
             self.assigned = now;
         }
+    }
+
+    /// Returns the revocations as they are told.
+    pub(super) fn told_revocations(&self, name_of: NameOf<'_>) -> Told {
+        self.revocations.told(Rebalance::MAX_REVOCATIONS, |partition| {
+            Some((name_of(partition.topic)?, partition.index))
+        })
     }
 
     /// Returns what was given just now and somebody had before.

@@ -12,8 +12,10 @@ use super::state::Member;
 use super::story::{Moved, Story};
 use crate::group::causes::{Place, Unfinished};
 use crate::group::event::{CauseKind, Given, GroupEffect, Owner, Rebalance};
+use crate::group::revocation::Told;
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::Turn;
+use crate::group::who::{Roll, Who};
 use crate::shard::Timestamp;
 
 impl ConsumerGroup {
@@ -29,7 +31,7 @@ impl ConsumerGroup {
 
     /// Goes on with the story that a classic group began which is one of this protocol now.
     pub(super) fn take_over_story(&mut self, turn: &Turn<'_>, begun: Unfinished) {
-        let Unfinished { causes, members_before, orphans, continues } = begun;
+        let Unfinished { causes, members_before, roll, orphans, continues } = begun;
         let free = |((topic, index), was): (Place, (Arc<str>, Timestamp))| {
             let topic = turn.image.topic(&topic)?.id;
             let moved = Moved { from: Some(was), ..Moved::default() };
@@ -37,7 +39,7 @@ impl ConsumerGroup {
         };
         let mut story = Story::new(turn.now, members_before);
         story.moved = orphans.into_iter().filter_map(free).collect();
-        story.continues = continues;
+        (story.continues, story.roll) = (continues, roll);
         if let Some(causes) = causes {
             (story.causes, story.is_quiet) = (causes, false);
         }
@@ -60,14 +62,18 @@ impl ConsumerGroup {
             Some(((name, place.index), from))
         });
         let orphans = orphans.collect();
+        let known = self.state.member_ids().filter_map(|id| Some((id.clone(), self.who(id)?)));
+        let known = known.collect();
         match story.map(|story| *story) {
-            Some(Story { causes, members_before, continues, is_quiet, .. }) => {
+            Some(Story { causes, members_before, mut roll, continues, is_quiet, .. }) => {
                 let causes = Some(causes).filter(|_| !is_quiet);
-                Unfinished { causes, members_before, orphans, continues }
+                roll.extend(known);
+                Unfinished { causes, members_before, roll, orphans, continues }
             }
             None => Unfinished {
                 causes: None,
                 members_before: self.state.member_ids().cloned().collect(),
+                roll: known,
                 orphans,
                 continues: false,
             },
@@ -92,6 +98,7 @@ impl ConsumerGroup {
         let Some(story) = &mut self.story else {
             return;
         };
+        story.roll.insert(member.clone(), who(metadata));
         if before == after {
             return;
         }
@@ -104,6 +111,14 @@ impl ConsumerGroup {
             (moved.to, moved.is_told) = (None, false);
             moved.from.get_or_insert_with(|| (member.clone(), now)).1 = now;
         }
+        if !after.revoking.is_empty() {
+            story.revocations.ask(now, member, after.revoking.partitions());
+        } else if before.revoking.partitions().any(|partition| !after.assigned.contains(partition))
+        {
+            story.revocations.finish(now, member);
+        } else {
+            story.revocations.call_off(member);
+        }
         for partition in after.assigned.partitions() {
             // What it was to give up and keeps after all has not moved.
             if !before.assigned.contains(partition) && !before.revoking.contains(partition) {
@@ -115,6 +130,13 @@ impl ConsumerGroup {
                     client_host: metadata.client_host.clone(),
                 });
             }
+        }
+    }
+
+    /// Notes that a member is waited for no longer, as it is gone, whenever it stopped working on what it had.
+    pub(super) fn note_let_go(&mut self, now: Timestamp, member: &str) {
+        if let Some(story) = &mut self.story {
+            story.revocations.finish(now, member);
         }
     }
 
@@ -135,6 +157,7 @@ impl ConsumerGroup {
             CauseKind::StaticMemberReplaced { instance, old: old_id, new: new_id },
         );
         let nothing = CurrentAssignment::default();
+        self.note_let_go(now, &old.id);
         self.note_step(since, &old.id, &old.metadata, &old.current, &nothing);
         self.note_step(now, new, metadata, &nothing, &old.current);
     }
@@ -168,13 +191,15 @@ impl ConsumerGroup {
     }
 
     fn tell_part(&mut self, turn: &mut Turn<'_>) {
-        let Some(story) = self.story.take() else {
+        let Some(mut story) = self.story.take() else {
             return;
         };
         let members: Vec<_> = self.state.member_ids().cloned().collect();
         self.story = Some(Box::new(story.next_part(turn.now, members.clone())));
+        let roll = std::mem::take(&mut story.roll);
         let told = self.told(turn, *story, self.state.epoch(), members);
-        let told = Rebalance { unfinished: true, is_take_over: false, ..told };
+        let mut told = Rebalance { unfinished: true, is_take_over: false, ..told };
+        self.introduce(&mut told, &roll);
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
     }
 
@@ -194,10 +219,21 @@ impl ConsumerGroup {
     fn tell_end(&mut self, turn: &mut Turn<'_>, decision: &Decision, mut story: Story) {
         story.note_news(turn.now);
         let members = decision.members_after(&self.state);
+        let roll = std::mem::take(&mut story.roll);
         let told = self.told(turn, story, decision.epoch, members);
         let last = decision.stepped.clone().map(|member| (member, turn.now));
-        let told = Rebalance { last_to_join: last.filter(|_| !told.is_take_over), ..told };
+        let mut told = Rebalance { last_to_join: last.filter(|_| !told.is_take_over), ..told };
+        self.introduce(&mut told, &roll);
         turn.outcome.effects.push(GroupEffect::Rebalance(Box::new(told)));
+    }
+
+    /// Says who the members are that a rebalance names.
+    fn introduce(&self, rebalance: &mut Rebalance, roll: &Roll) {
+        rebalance.introduce(|id| roll.get(id).cloned().or_else(|| self.who(id)));
+    }
+
+    fn who(&self, id: &str) -> Option<Who> {
+        self.state.peek(id).map(|(metadata, _)| who(metadata))
     }
 
     /// Returns a story as it is told when it ends.
@@ -210,6 +246,7 @@ impl ConsumerGroup {
     ) -> Rebalance {
         let name_of = |topic| self.topic_changes.name(turn.image, topic).cloned();
         let (moves, omitted_moves) = story.told_moves(&name_of);
+        let Told { revocations, omitted, span } = story.told_revocations(&name_of);
         Rebalance {
             group: self.id.clone(),
             group_type: "consumer",
@@ -221,14 +258,27 @@ impl ConsumerGroup {
             joined: story.assigned,
             ended: turn.now,
             last_to_join: None,
+            revocations,
+            omitted_revocations: omitted,
+            revoking: span,
             members_before: story.members_before,
             members_after,
+            members: Roll::new(),
+            omitted_members: 0,
             leader: None,
             moves,
             omitted_moves,
             continues: story.continues,
             unfinished: false,
         }
+    }
+}
+
+fn who(metadata: &MemberMetadata) -> Who {
+    Who {
+        client_id: metadata.client_id.clone(),
+        client_host: metadata.client_host.clone(),
+        instance_id: metadata.instance_id.clone(),
     }
 }
 
