@@ -246,9 +246,19 @@ async fn a_fetch_counts_from_when_its_partition_was_given_and_not_from_when_that
     let events = events(&running, 5).await;
     let given: Vec<i32> = rebalance(&events[3]).moved.iter().map(|it| it.partition).collect();
     assert_eq!(given, [2, 5]);
+    let held: std::collections::BTreeSet<_> = rebalance(&events[3])
+        .revocations
+        .iter()
+        .map(|it| (&*it.member, it.partitions[0].partition))
+        .collect();
+    assert_eq!(held.into_iter().collect::<Vec<_>>(), [("first", 2), ("second", 5)]);
+    let members = &rebalance(&events[3]).members;
+    let known: Vec<_> = members.iter().map(|(id, who)| (&**id, &*who.client_id)).collect();
+    assert_eq!(known, ["first", "second", "third"].map(|id| (id, id)));
     let served = handover(&events[4]);
     let partitions: Vec<i32> = served.served.iter().map(|served| served.partition).collect();
     assert_eq!(partitions, [2, 5], "each was fetched once: {served:?}");
+    assert_eq!(served.members, *members);
 }
 
 #[tokio::test]

@@ -21,6 +21,13 @@ impl Rebalance {
             to_wall(time);
         }
         self.last_to_join.iter_mut().for_each(|(_, at)| to_wall(at));
+        for (from, to) in &mut self.revoking {
+            [from, to].into_iter().for_each(to_wall);
+        }
+        for revocation in &mut self.revocations {
+            to_wall(&mut revocation.asked);
+            revocation.done.iter_mut().for_each(to_wall);
+        }
         self.moves.iter_mut().filter_map(|it| it.unserved_since.as_mut()).for_each(to_wall);
         self
     }
@@ -28,10 +35,12 @@ impl Rebalance {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
     use crate::group::event::{Move, RebalanceCause};
+    use crate::group::revocation::Revocation;
 
     fn rebalance_at(time: Timestamp) -> Rebalance {
         let member: Arc<str> = "m".into();
@@ -50,9 +59,20 @@ mod tests {
             started: time,
             joined: time,
             ended: time,
-            last_to_join: Some((member, time)),
+            last_to_join: Some((member.clone(), time)),
+            revocations: vec![Revocation {
+                member,
+                asked: time,
+                done: Some(time),
+                partitions: Vec::new(),
+                omitted_partitions: 0,
+            }],
+            omitted_revocations: 0,
+            revoking: Some((time, time)),
             members_before: Vec::new(),
             members_after: Vec::new(),
+            members: BTreeMap::new(),
+            omitted_members: 0,
             leader: None,
             moves: vec![Move {
                 topic: "t".into(),

@@ -9,6 +9,7 @@
 //! The topic has one partition, so events have one order, and is bounded by retention as others are.
 //! Nobody waits for an event: when the queue is full, or the log takes none, it is dropped and counted.
 
+mod bounds;
 mod schema;
 
 use crate::clock::{Clock, Timestamp};
@@ -30,8 +31,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 pub use schema::{
-    CauseEvent, GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
-    ServedPartition, SlowestMember,
+    CauseEvent, GroupEvent, HandoverEvent, MemberEvent, MovedPartition, RebalanceEvent,
+    RevocationEvent, RevokedPartition, SCHEMA_VERSION, ServedPartition, SlowestMember,
 };
 
 /// Events that wait to be written. A rebalance of every group of a large broker fits.
@@ -149,7 +150,7 @@ impl Writer {
             let events = self.take_in(told);
             self.count_awaited(moves);
             if !events.is_empty() {
-                self.write(&events).await;
+                self.write(events).await;
             }
         }
     }
@@ -185,29 +186,32 @@ impl Writer {
         events
     }
 
-    async fn write(&self, events: &[GroupEvent]) {
+    async fn write(&self, events: Vec<GroupEvent>) {
         let Some(topic) = self.topic().await else {
             warn!(events = events.len(), "rebalances are not told: their topic cannot be made");
             return;
         };
         let Some(partition) = topic.partition(0) else { return };
         let now = self.clock.wall();
-        let mut builder = BatchBuilder::new();
-        for event in events {
-            let Ok(value) = serde_json::to_vec(event) else { continue };
-            let record = NewRecord {
-                timestamp: now,
-                key: Some(event.group().as_bytes()),
-                value: Some(&value),
-                ..NewRecord::default()
-            };
-            if builder.append(&record).is_err() {
-                break;
+        for events in bounds::batches(events.into_iter().map(bounds::fit)) {
+            let mut builder = BatchBuilder::new();
+            for (group, value) in &events {
+                let record = NewRecord {
+                    timestamp: now,
+                    key: Some(group.as_bytes()),
+                    value: Some(value),
+                    ..NewRecord::default()
+                };
+                if builder.append(&record).is_err() {
+                    break;
+                }
             }
-        }
-        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-        if let Err(error) = partition.log.append(now, batch, AppendOrigin::Coordinator, |_| {}) {
-            warn!(%error, events = events.len(), "rebalances are not told: their log takes nothing");
+            let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+            if let Err(error) = partition.log.append(now, batch, AppendOrigin::Coordinator, |_| {})
+            {
+                let events = events.len();
+                warn!(%error, events, "rebalances are not told: their log takes nothing");
+            }
         }
     }
 

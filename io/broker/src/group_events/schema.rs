@@ -3,8 +3,10 @@
 //! Readers pass over fields they do not know. One that changes its meaning gets another name, and
 //! `version` another number.
 
-use kohort_coordinator::{Handover, Move, Rebalance, RebalanceCause};
+use kohort_coordinator::{Handover, Move, Rebalance, RebalanceCause, Revocation, Slowest, Who};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The version of the schema.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -15,13 +17,13 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[non_exhaustive]
 pub enum GroupEvent {
     /// A rebalance ended.
-    Rebalance(RebalanceEvent),
+    Rebalance(Box<RebalanceEvent>),
     /// The partitions that a rebalance moved are read by their new owners, or are not.
     Handover(HandoverEvent),
 }
 
 /// How a group came to a new assignment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RebalanceEvent {
     /// [`SCHEMA_VERSION`].
     pub version: u32,
@@ -38,16 +40,41 @@ pub struct RebalanceEvent {
     pub omitted_causes: usize,
     /// When the first cause appeared, in Unix milliseconds as are all times.
     pub started_ms: i64,
-    /// When everybody had joined or was given up.
+    /// When everybody had joined or was given up; in a group of the consumer protocol, where nobody waits for that,
+    /// when the last target assignment was made.
     pub joined_ms: i64,
+    /// When the first member was told to give partitions up, if anybody was and has.
+    #[serde(default)]
+    pub revoking_ms: Option<i64>,
+    /// When the last one had given up.
+    #[serde(default)]
+    pub revoked_ms: Option<i64>,
     /// When the assignment was there.
     pub ended_ms: i64,
     /// The member the others waited for longest.
     pub slowest: Option<SlowestMember>,
+    /// What members were told to give up: who has not is first, and then who took longest.
+    #[serde(default)]
+    pub revocations: Vec<RevocationEvent>,
+    /// How many there were besides.
+    #[serde(default)]
+    pub omitted_revocations: usize,
     /// The members before, by id.
     pub members_before: Vec<String>,
     /// The members after.
     pub members_after: Vec<String>,
+    /// How many more there were before.
+    #[serde(default)]
+    pub omitted_before: usize,
+    /// How many more there are after.
+    #[serde(default)]
+    pub omitted_after: usize,
+    /// Who the members are that it names, by id.
+    #[serde(default)]
+    pub members: BTreeMap<String, MemberEvent>,
+    /// How many more it names.
+    #[serde(default)]
+    pub omitted_members: usize,
     /// Who made the assignment.
     pub leader: Option<String>,
     /// The partitions that changed hands.
@@ -79,13 +106,55 @@ pub struct CauseEvent {
     pub text: String,
 }
 
-/// The member that joined last.
+/// What is known of a member besides its id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberEvent {
+    /// The client id it joined with.
+    pub client_id: String,
+    /// The address it joined from.
+    pub client_host: String,
+    /// The name of a static member.
+    pub instance_id: Option<String>,
+}
+
+/// How long a member took to give partitions up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevocationEvent {
+    /// Its id.
+    pub member: String,
+    /// When it was told to.
+    pub asked_ms: i64,
+    /// When it said that it had, or was gone; null if it is still waited for.
+    pub revoked_ms: Option<i64>,
+    /// The first of them.
+    pub partitions: Vec<RevokedPartition>,
+    /// How many more.
+    #[serde(default)]
+    pub omitted_partitions: usize,
+}
+
+/// A partition that a member was told to give up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevokedPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// The member that was waited for longest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlowestMember {
     /// Its id.
     pub member: String,
-    /// When it had joined.
+    /// When it was waited for no longer: it had joined, or done what it was waited for.
     pub joined_ms: i64,
+    /// What it was waited for: `joining`, `assigning`, `revoking` or `learning`; empty in events of before it was told.
+    #[serde(default)]
+    pub delay: String,
+    /// Since when.
+    #[serde(default)]
+    pub since_ms: Option<i64>,
 }
 
 /// A partition that changed hands.
@@ -104,7 +173,7 @@ pub struct MovedPartition {
 }
 
 /// How long the partitions that a rebalance moved were read by nobody.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HandoverEvent {
     /// [`SCHEMA_VERSION`].
     pub version: u32,
@@ -121,6 +190,15 @@ pub struct HandoverEvent {
     pub served: Vec<ServedPartition>,
     /// What its new owner has not, in half a minute or before it moved again.
     pub unserved: Vec<MovedPartition>,
+    /// How many more were served.
+    #[serde(default)]
+    pub omitted_served: usize,
+    /// How many more were not.
+    #[serde(default)]
+    pub omitted_unserved: usize,
+    /// Who the members are that it names, by id.
+    #[serde(default)]
+    pub members: BTreeMap<String, MemberEvent>,
 }
 
 /// A partition that its new owner reads.
@@ -150,9 +228,8 @@ impl GroupEvent {
 
 impl From<&Rebalance> for GroupEvent {
     fn from(rebalance: &Rebalance) -> Self {
-        let ids =
-            |members: &[std::sync::Arc<str>]| members.iter().map(ToString::to_string).collect();
-        Self::Rebalance(RebalanceEvent {
+        let ids = |members: &[Arc<str>]| members.iter().map(ToString::to_string).collect();
+        Self::Rebalance(Box::new(RebalanceEvent {
             version: SCHEMA_VERSION,
             group: rebalance.group.to_string(),
             protocol: rebalance.group_type.to_owned(),
@@ -162,19 +239,66 @@ impl From<&Rebalance> for GroupEvent {
             started_ms: rebalance.started,
             joined_ms: rebalance.joined,
             ended_ms: rebalance.ended,
-            slowest: rebalance.last_to_join.as_ref().map(|(member, joined_ms)| SlowestMember {
-                member: member.to_string(),
-                joined_ms: *joined_ms,
-            }),
+            revoking_ms: rebalance.revoking.map(|(first, _)| first),
+            revoked_ms: rebalance.revoking.map(|(_, last)| last),
+            slowest: rebalance.slowest().as_ref().map(SlowestMember::from),
+            revocations: rebalance.revocations.iter().map(RevocationEvent::from).collect(),
+            omitted_revocations: rebalance.omitted_revocations,
             members_before: ids(&rebalance.members_before),
             members_after: ids(&rebalance.members_after),
+            omitted_before: 0,
+            omitted_after: 0,
+            members: introduced(&rebalance.members),
+            omitted_members: rebalance.omitted_members,
             leader: rebalance.leader.as_deref().map(str::to_owned),
             moved: rebalance.moves.iter().map(MovedPartition::from).collect(),
             omitted_moves: rebalance.omitted_moves,
             continues: rebalance.continues,
             unfinished: rebalance.unfinished,
             take_over: rebalance.is_take_over,
-        })
+        }))
+    }
+}
+
+/// Returns who members are, by their ids.
+fn introduced(members: &BTreeMap<Arc<str>, Who>) -> BTreeMap<String, MemberEvent> {
+    members.iter().map(|(id, who)| (id.to_string(), MemberEvent::from(who))).collect()
+}
+
+impl From<&Who> for MemberEvent {
+    fn from(who: &Who) -> Self {
+        Self {
+            client_id: who.client_id.to_string(),
+            client_host: who.client_host.to_string(),
+            instance_id: who.instance_id.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl From<&Slowest> for SlowestMember {
+    fn from(slowest: &Slowest) -> Self {
+        Self {
+            member: slowest.member.to_string(),
+            joined_ms: slowest.until,
+            delay: slowest.delay.name().to_owned(),
+            since_ms: Some(slowest.since),
+        }
+    }
+}
+
+impl From<&Revocation> for RevocationEvent {
+    fn from(revocation: &Revocation) -> Self {
+        let partition = |(topic, partition): &(Arc<str>, i32)| RevokedPartition {
+            topic: topic.to_string(),
+            partition: *partition,
+        };
+        Self {
+            member: revocation.member.to_string(),
+            asked_ms: revocation.asked,
+            revoked_ms: revocation.done,
+            partitions: revocation.partitions.iter().map(partition).collect(),
+            omitted_partitions: revocation.omitted_partitions,
+        }
     }
 }
 
@@ -216,6 +340,9 @@ impl HandoverEvent {
             at_ms,
             served: handover.served.iter().map(served).collect(),
             unserved: handover.unserved.iter().map(MovedPartition::from).collect(),
+            omitted_served: 0,
+            omitted_unserved: 0,
+            members: introduced(&handover.members),
         }
     }
 }

@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use kohort_broker::group_events::{CauseEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION};
+use kohort_broker::group_events::{
+    CauseEvent, MemberEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
+};
 use kohort_protocol::Uuid;
 use kohort_protocol::messages::group_records::GroupRecordKey;
 use kohort_protocol::messages::group_records::consumer_group::{
-    ConsumerGroupMetadataValue, ConsumerGroupTargetAssignmentMemberValue,
-    ConsumerGroupTargetAssignmentMetadataValue,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
+    ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataValue,
 };
 
 /// A group as its records tell it.
@@ -28,7 +30,7 @@ pub(super) struct Epochs {
 #[derive(Debug, Clone, Default)]
 struct State {
     epoch: i32,
-    members: BTreeSet<String>,
+    members: BTreeMap<String, Option<MemberEvent>>,
     targets: BTreeMap<String, BTreeSet<(Uuid, i32)>>,
 }
 
@@ -45,7 +47,7 @@ impl Epochs {
         match key {
             GroupRecordKey::ConsumerGroupMemberMetadata(key) if key.group_id == group => {
                 match value {
-                    Some(_) => self.now.members.insert(key.member_id),
+                    Some(value) => self.now.members.insert(key.member_id, who(value)),
                     None => self.now.members.remove(&key.member_id),
                 };
                 None
@@ -89,9 +91,9 @@ impl Epochs {
             member: Some(member.clone()),
             text,
         };
-        let came = after.members.difference(&before.members);
+        let came = after.members.keys().filter(|id| !before.members.contains_key(*id));
         let came = came.map(|id| cause("joined", id, format!("member {id} is new")));
-        let gone = before.members.difference(&after.members);
+        let gone = before.members.keys().filter(|id| !after.members.contains_key(*id));
         let gone = gone.map(|id| cause("gone", id, format!("member {id} is gone")));
         let causes = came.chain(gone).collect();
         let (owned, owns) = (owners(before), owners(after));
@@ -104,27 +106,35 @@ impl Epochs {
             to: owns.get(&place).map(|id| (*id).clone()),
             unserved_since_ms: None,
         });
+        let known = before.members.iter().chain(&after.members);
+        let known = known.filter_map(|(id, who)| Some((id.clone(), who.clone()?)));
+        let members = known.collect();
         RebalanceEvent {
             version: SCHEMA_VERSION,
             group: group.to_owned(),
             protocol: "consumer".to_owned(),
             generation: after.epoch,
             causes,
-            omitted_causes: 0,
             started_ms: at_ms,
             joined_ms: at_ms,
             ended_ms: at_ms,
-            slowest: None,
             moved: moved.collect(),
-            omitted_moves: 0,
-            continues: false,
-            unfinished: false,
-            take_over: false,
-            members_before: before.members.iter().cloned().collect(),
-            members_after: after.members.iter().cloned().collect(),
-            leader: None,
+            members_before: before.members.keys().cloned().collect(),
+            members_after: after.members.keys().cloned().collect(),
+            members,
+            ..RebalanceEvent::default()
         }
     }
+}
+
+/// Returns what a member said of itself.
+fn who(value: &Bytes) -> Option<MemberEvent> {
+    let value = ConsumerGroupMemberMetadataValue::from_bytes(value).ok()?;
+    Some(MemberEvent {
+        client_id: value.client_id,
+        client_host: value.client_host,
+        instance_id: value.instance_id,
+    })
 }
 
 fn places(target: &ConsumerGroupTargetAssignmentMemberValue) -> BTreeSet<(Uuid, i32)> {
@@ -149,7 +159,14 @@ mod tests {
     fn member(epochs: &mut Epochs, id: &str, target: Option<&[i32]>) {
         let key = ConsumerGroupMemberMetadataKey { group_id: "g".into(), member_id: id.into() };
         let key = GroupRecordKey::ConsumerGroupMemberMetadata(key);
-        let there = target.map(|_| Bytes::new());
+        let there = target.map(|_| {
+            let value = ConsumerGroupMemberMetadataValue {
+                client_id: format!("client-{id}"),
+                client_host: "/h".into(),
+                ..Default::default()
+            };
+            value.to_bytes(0).expect("a short value is written")
+        });
         assert_eq!(epochs.take_in("g", 1, key, there.as_ref()), None);
         let key =
             ConsumerGroupTargetAssignmentMemberKey { group_id: "g".into(), member_id: id.into() };
@@ -188,6 +205,9 @@ mod tests {
         let moved: Vec<_> = event.moved.iter().map(|it| (&*it.topic, it.partition)).collect();
         assert_eq!(moved, [("t", 1)]);
         assert_eq!(event.moved[0].to.as_deref(), Some("b"));
+        let known: Vec<_> =
+            event.members.iter().map(|(id, who)| (&**id, &*who.client_id)).collect();
+        assert_eq!(known, [("a", "client-a"), ("b", "client-b")]);
     }
 
     #[test]

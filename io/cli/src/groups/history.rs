@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use kohort::TopicPartition;
 use kohort_broker::group_events::{
-    CauseEvent, GroupEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
+    CauseEvent, GroupEvent, MemberEvent, MovedPartition, RebalanceEvent, SCHEMA_VERSION,
 };
 use kohort_protocol::Uuid;
 use kohort_protocol::messages::consumer_protocol::ConsumerProtocolAssignment;
@@ -75,7 +75,7 @@ impl History {
             }
             key => {
                 let rebalance = self.epochs.take_in(&self.group, timestamp, key, value.as_ref());
-                rebalance.map(GroupEvent::Rebalance)
+                rebalance.map(|rebalance| GroupEvent::Rebalance(Box::new(rebalance)))
             }
         }
     }
@@ -106,7 +106,8 @@ impl History {
         if before.generation == after.generation {
             return None;
         }
-        Some(GroupEvent::Rebalance(compare(&self.group, timestamp, &before, after)))
+        let rebalance = compare(&self.group, timestamp, &before, after);
+        Some(GroupEvent::Rebalance(Box::new(rebalance)))
     }
 }
 
@@ -146,20 +147,25 @@ fn compare(
         protocol: "classic".to_owned(),
         generation: after.generation,
         causes,
-        omitted_causes: 0,
         started_ms: timestamp,
         joined_ms: timestamp,
         ended_ms: timestamp,
-        slowest: None,
         moved: moved.collect(),
-        omitted_moves: 0,
-        continues: false,
-        unfinished: false,
-        take_over: false,
         members_before: old.into_iter().collect(),
         members_after: new.into_iter().collect(),
         leader: after.leader.clone().filter(|leader| !leader.is_empty()),
+        members: before.members.iter().chain(&after.members).map(who).collect(),
+        ..RebalanceEvent::default()
     }
+}
+
+fn who(member: &MemberMetadata) -> (String, MemberEvent) {
+    let who = MemberEvent {
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        instance_id: member.group_instance_id.clone(),
+    };
+    (member.member_id.clone(), who)
 }
 
 fn owners(members: &[MemberMetadata]) -> BTreeMap<(String, i32), String> {

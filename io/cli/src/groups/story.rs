@@ -1,8 +1,10 @@
 //! Rebalances in plain sentences.
 
-use kohort_broker::group_events::{GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent};
+use kohort_broker::group_events::{
+    GroupEvent, HandoverEvent, MovedPartition, RebalanceEvent, RevocationEvent,
+};
 
-use super::member_id::{short, shortened};
+use super::member_id::Names;
 use crate::datetime::rfc3339;
 
 /// Tells one event in one line, or several for what moved.
@@ -18,7 +20,9 @@ pub(crate) fn tell(event: &GroupEvent) -> String {
 }
 
 fn rebalance(event: &RebalanceEvent) -> String {
-    let mut causes: Vec<String> = event.causes.iter().map(|cause| shortened(&cause.text)).collect();
+    let names = Names::new(&event.members);
+    let mut causes: Vec<String> =
+        event.causes.iter().map(|cause| names.in_text(&cause.text)).collect();
     if event.omitted_causes > 0 {
         causes.push(format!("{} more", event.omitted_causes));
     }
@@ -28,7 +32,8 @@ fn rebalance(event: &RebalanceEvent) -> String {
     if event.continues {
         causes.insert(0, "goes on".to_owned());
     }
-    let (before, after) = (event.members_before.len(), event.members_after.len());
+    let before = event.members_before.len() + event.omitted_before;
+    let after = event.members_after.len() + event.omitted_after;
     let members = match (before, after) {
         (_, 0) => "the group is empty".to_owned(),
         (before, after) if before == after => format!("{} as before", members(after)),
@@ -43,40 +48,90 @@ fn rebalance(event: &RebalanceEvent) -> String {
     );
     if event.unfinished {
         text.push_str("; members are still on their way");
+        text.push_str(&still_revoking(event, &names));
     } else if event.started_ms < event.ended_ms {
         text.push_str(&format!("; took {}", seconds(event.ended_ms - event.started_ms)));
-        text.push_str(&slowest(event));
+        text.push_str(&slowest(event, &names));
     }
-    let moved = moves(&event.moved, event.omitted_moves);
+    text.push_str(&revoking(event, &names));
+    let moved = moves(&event.moved, event.omitted_moves, &names);
     if !moved.is_empty() {
         text.push_str(&format!("; {moved}"));
     }
     text
 }
 
-/// Tells whom the others waited for, if it was anybody. In a consumer group nobody waits for a join.
-fn slowest(event: &RebalanceEvent) -> String {
+/// Tells whom the others waited for, if it was anybody, and not to let go of something: that is told apart. In the
+/// consumer protocol nobody waits for a join.
+fn slowest(event: &RebalanceEvent, names: &Names) -> String {
     let Some(slowest) = &event.slowest else { return String::new() };
     if event.members_before.len() + event.members_after.len() <= 2 {
         return String::new();
     }
-    let member = short(&slowest.member);
-    if event.protocol == "consumer" {
-        return format!(", until {member} had what it was to have");
+    let member = names.of(&slowest.member);
+    let waited = |since_ms: i64| seconds(slowest.joined_ms - since_ms);
+    let since_ms = slowest.since_ms.unwrap_or(event.started_ms);
+    match (slowest.delay.as_str(), event.protocol.as_str()) {
+        ("revoking", _) => String::new(),
+        ("", "consumer") => format!(", until {member} had what it was to have"),
+        ("learning", _) => {
+            format!(", {} of it until {member} had what it was to have", waited(since_ms))
+        }
+        ("assigning", _) => {
+            format!(", {} of it until {member} had made the assignment", waited(since_ms))
+        }
+        _ if event.joined_ms > event.started_ms => {
+            format!(", {} of it until {member} had joined", waited(event.started_ms))
+        }
+        _ => String::new(),
     }
-    let waited = seconds(slowest.joined_ms - event.started_ms);
-    if event.joined_ms > event.started_ms {
-        format!(", {waited} of it until {member} had joined")
-    } else {
-        String::new()
+}
+
+/// Tells how long members took to give up what others were to have, and who took longest.
+fn revoking(event: &RebalanceEvent, names: &Names) -> String {
+    let (Some(first), Some(last)) = (event.revoking_ms, event.revoked_ms) else {
+        return String::new();
+    };
+    let mut done =
+        event.revocations.iter().filter_map(|it| Some((it, it.revoked_ms? - it.asked_ms)));
+    let (Some((longest, ms)), true) = (done.next(), last > first) else { return String::new() };
+    let before = if last <= event.started_ms { " before it" } else { "" };
+    let whole = seconds(last - first);
+    let of_it = if ms == last - first { String::new() } else { format!("{} of it ", seconds(ms)) };
+    let member = names.of(&longest.member);
+    let is_there = event.omitted_after > 0 || event.members_after.contains(&longest.member);
+    let end =
+        if is_there { format!("had let go of {}", places(longest)) } else { "was gone".to_owned() };
+    format!("; revoking{before} took {whole}, {of_it}until {member} {end}")
+}
+
+/// Tells who has not yet given up what others are to have, first of all.
+fn still_revoking(event: &RebalanceEvent, names: &Names) -> String {
+    let waiting = event.revocations.iter().find(|it| it.revoked_ms.is_none());
+    waiting.map_or_else(String::new, |waiting| {
+        let ms = event.ended_ms - waiting.asked_ms;
+        let (member, places) = (names.of(&waiting.member), places(waiting));
+        format!(": {member} was told {} ago to let go of {places}", seconds(ms))
+    })
+}
+
+/// Writes what a member was to give up: the first of it, and how much more.
+fn places(revocation: &RevocationEvent) -> String {
+    let count = revocation.partitions.len() + revocation.omitted_partitions;
+    match revocation.partitions.first() {
+        None => partitions(count),
+        Some(first) if count == 1 => format!("{}:{}", first.topic, first.partition),
+        Some(first) => format!("{}:{} and {} more", first.topic, first.partition, count - 1),
     }
 }
 
 fn handover(event: &HandoverEvent) -> String {
+    let names = Names::new(&event.members);
     let mut parts = Vec::new();
     if let Some(slowest) = event.served.iter().max_by_key(|served| served.unserved_ms) {
-        let count = partitions(event.served.len());
-        let is = if event.served.len() == 1 { "is" } else { "are" };
+        let served = event.served.len() + event.omitted_served;
+        let count = partitions(served);
+        let is = if served == 1 { "is" } else { "are" };
         parts.push(format!(
             "{count} that moved {is} read again; {}:{} had been without a reader for {}",
             slowest.topic,
@@ -85,8 +140,8 @@ fn handover(event: &HandoverEvent) -> String {
         ));
     }
     if let Some(first) = event.unserved.first() {
-        let count = partitions(event.unserved.len());
-        let to = first.to.as_deref().map_or_else(|| "nobody".to_owned(), short);
+        let count = partitions(event.unserved.len() + event.omitted_unserved);
+        let to = first.to.as_deref().map_or_else(|| "nobody".to_owned(), |id| names.of(id));
         parts.push(format!(
             "{count} that moved had not been read when this was told, first {}:{} of {to}",
             first.topic, first.partition
@@ -102,7 +157,7 @@ fn counted(protocol: &str) -> &'static str {
 }
 
 /// Tells moves by who gave to whom.
-fn moves(moved: &[MovedPartition], omitted: usize) -> String {
+fn moves(moved: &[MovedPartition], omitted: usize, names: &Names) -> String {
     let mut ways: Vec<(Option<&str>, Option<&str>, usize)> = Vec::new();
     for partition in moved {
         let (from, to) = (partition.from.as_deref(), partition.to.as_deref());
@@ -111,12 +166,12 @@ fn moves(moved: &[MovedPartition], omitted: usize) -> String {
             None => ways.push((from, to, 1)),
         }
     }
-    let name = |id: Option<&str>| id.map_or_else(|| "nobody".to_owned(), short);
+    let name = |id: Option<&str>| id.map_or_else(|| "nobody".to_owned(), |id| names.of(id));
     let mut told: Vec<String> = ways
         .iter()
         .take(WAYS_MAX)
         .map(|(from, to, count)| match (from, to) {
-            (None, Some(to)) => format!("{} new to {}", partitions(*count), short(to)),
+            (None, Some(to)) => format!("{} new to {}", partitions(*count), names.of(to)),
             (from, to) => format!("{} from {} to {}", partitions(*count), name(*from), name(*to)),
         })
         .collect();
@@ -152,7 +207,7 @@ pub(crate) fn seconds(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kohort_broker::group_events::{CauseEvent, SlowestMember};
+    use kohort_broker::group_events::{CauseEvent, MemberEvent, RevokedPartition, SlowestMember};
 
     const A: &str = "a-2f1c9a00-0000-4000-8000-000000000000";
     const B: &str = "b-77777777-0000-4000-8000-000000000000";
@@ -177,47 +232,157 @@ mod tests {
                 member: Some(B.to_owned()),
                 text: format!("member {B} closed its connection without leaving"),
             }],
-            omitted_causes: 0,
             started_ms: 1_000,
             joined_ms: 1_520,
             ended_ms: 1_530,
-            slowest: Some(SlowestMember { member: A.to_owned(), joined_ms: 1_520 }),
+            slowest: Some(slowest(A, "joining", 1_000, 1_520)),
             members_before: vec![A.to_owned(), B.to_owned()],
             members_after: vec![A.to_owned()],
             leader: Some(A.to_owned()),
             moved: vec![moved(0), moved(1)],
-            omitted_moves: 0,
-            continues: false,
-            unfinished: false,
-            take_over: false,
+            ..RebalanceEvent::default()
         };
         assert_eq!(
-            tell(&GroupEvent::Rebalance(event.clone())),
+            of(event.clone()),
             "1970-01-01T00:00:01.530Z generation 7: member b-777777.. closed its connection without \
              leaving; 1 member after 2; took 530 ms, 520 ms of it until a-2f1c9a.. had joined; \
              2 partitions from b-777777.. to a-2f1c9a.."
         );
-        // In a consumer group everybody is there from the start, and the last one to take a step is the slowest.
-        let slowest = Some(SlowestMember { member: A.to_owned(), joined_ms: 1_530 });
+        let leader = Some(slowest(A, "assigning", 1_100, 1_530));
+        let slow_leader = RebalanceEvent { slowest: leader, ..event.clone() };
+        let sentence = of(slow_leader);
+        assert!(
+            sentence
+                .contains("; took 530 ms, 430 ms of it until a-2f1c9a.. had made the assignment; ")
+        );
+        // In the consumer protocol everybody is there from the start.
+        let slowest = Some(slowest(A, "learning", 1_500, 1_530));
         let event = RebalanceEvent { protocol: "consumer".to_owned(), slowest, ..event };
         let part = RebalanceEvent { slowest: None, unfinished: true, ..event.clone() };
         let rest = RebalanceEvent { causes: Vec::new(), continues: true, ..event.clone() };
         let end = "2 partitions from b-777777.. to a-2f1c9a..";
         let why = "member b-777777.. closed its connection without leaving; 1 member after 2";
         for (event, told) in [
-            (event, format!("{why}; took 530 ms, until a-2f1c9a.. had what it was to have")),
+            (event, format!("{why}; took 530 ms, 30 ms of it until a-2f1c9a.. had what it was to have")),
             (part, format!("{why}; members are still on their way")),
             (
                 rest,
-                "goes on; 1 member after 2; took 530 ms, until a-2f1c9a.. had what it was to have"
+                "goes on; 1 member after 2; took 530 ms, 30 ms of it until a-2f1c9a.. had what it was \
+                 to have"
                     .to_owned(),
             ),
         ] {
             assert_eq!(
-                tell(&GroupEvent::Rebalance(event)),
+                of(event),
                 format!("1970-01-01T00:00:01.530Z epoch 7: {told}; {end}")
             );
         }
+    }
+
+    fn of(event: RebalanceEvent) -> String {
+        tell(&GroupEvent::Rebalance(Box::new(event)))
+    }
+
+    fn slowest(member: &str, delay: &str, since_ms: i64, joined_ms: i64) -> SlowestMember {
+        SlowestMember {
+            member: member.to_owned(),
+            joined_ms,
+            delay: delay.to_owned(),
+            since_ms: Some(since_ms),
+        }
+    }
+
+    fn revocation(
+        member: &str,
+        asked_ms: i64,
+        revoked_ms: Option<i64>,
+        of: &[i32],
+    ) -> RevocationEvent {
+        let partition =
+            |partition: &i32| RevokedPartition { topic: "t".to_owned(), partition: *partition };
+        RevocationEvent {
+            member: member.to_owned(),
+            asked_ms,
+            revoked_ms,
+            partitions: of.iter().map(partition).collect(),
+            omitted_partitions: 0,
+        }
+    }
+
+    #[test]
+    fn who_holds_what_others_are_to_have_is_told() {
+        let uuid = "06225775-8a42-4e1c-892f-86f54b35b073";
+        let who = MemberEvent {
+            client_id: "orders".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            instance_id: None,
+        };
+        let event = RebalanceEvent {
+            protocol: "consumer".to_owned(),
+            generation: 3,
+            causes: vec![CauseEvent {
+                at_ms: 0,
+                what: "joined".to_owned(),
+                member: Some("b".to_owned()),
+                text: "member b joined".to_owned(),
+            }],
+            ended_ms: 3_130,
+            revoking_ms: Some(50),
+            revoked_ms: Some(3_100),
+            slowest: Some(slowest(uuid, "revoking", 100, 3_100)),
+            revocations: vec![
+                revocation(uuid, 100, Some(3_100), &[1]),
+                revocation("c", 50, Some(60), &[2, 3, 4]),
+            ],
+            members_before: vec![uuid.to_owned(), "c".to_owned()],
+            members_after: vec![uuid.to_owned(), "b".to_owned(), "c".to_owned()],
+            members: [(uuid.to_owned(), who)].into(),
+            ..RebalanceEvent::default()
+        };
+        let begin = "1970-01-01T00:00:03.130Z epoch 3: member b joined; 3 members after 2; ";
+        assert_eq!(
+            of(event.clone()),
+            format!(
+                "{begin}took 3.1 s; revoking took 3.0 s, 3.0 s of it until orders-062257.. had let go of t:1"
+            )
+        );
+        // One alone, and a new one that was slower: it had to hear of it.
+        let alone = RebalanceEvent {
+            revoked_ms: Some(60),
+            revocations: vec![revocation("c", 50, Some(60), &[2, 3, 4])],
+            slowest: Some(slowest("b", "learning", 60, 3_130)),
+            ..event.clone()
+        };
+        assert_eq!(
+            of(alone),
+            format!(
+                "{begin}took 3.1 s, 3.0 s of it until b had what it was to have; revoking took 10 ms, \
+                 until c had let go of t:2 and 2 more"
+            )
+        );
+        // A cooperative group's members let go before the generation that hands it out.
+        let later = RebalanceEvent { started_ms: 3_120, ..event.clone() };
+        assert!(
+            of(later).contains("; took 10 ms; revoking before it took 3.0 s, 3.0 s of it until ")
+        );
+        let gone = RebalanceEvent { members_after: vec!["b".to_owned()], ..event.clone() };
+        assert!(
+            of(gone).contains("; revoking took 3.0 s, 3.0 s of it until orders-062257.. was gone")
+        );
+        let part = RebalanceEvent {
+            unfinished: true,
+            slowest: None,
+            revoking_ms: None,
+            revoked_ms: None,
+            revocations: vec![revocation(uuid, 100, None, &[1])],
+            ..event
+        };
+        assert_eq!(
+            of(part),
+            format!(
+                "{begin}members are still on their way: orders-062257.. was told 3.0 s ago to let go of t:1"
+            )
+        );
     }
 
     #[test]
@@ -236,7 +401,7 @@ mod tests {
             generation: 5,
             at_ms: 1_000,
             served: vec![served.clone()],
-            unserved: Vec::new(),
+            ..HandoverEvent::default()
         };
         let told = "1 partition that moved is read again; t:1 had been without a reader for 158 ms";
         for (protocol, counted) in [("consumer", "epoch 5"), ("classic", "generation 5")] {

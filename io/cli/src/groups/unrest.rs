@@ -41,14 +41,9 @@ mod tests {
                     text: String::new(),
                 })
                 .collect(),
-            omitted_causes: 0,
             started_ms: 1_000,
             joined_ms: 1_000,
             ended_ms: 1_000,
-            slowest: None,
-            members_before: Vec::new(),
-            members_after: Vec::new(),
-            leader: None,
             moved: moved_from
                 .iter()
                 .map(|from| MovedPartition {
@@ -59,10 +54,7 @@ mod tests {
                     unserved_since_ms: None,
                 })
                 .collect(),
-            omitted_moves: 0,
-            continues: false,
-            unfinished: false,
-            take_over: false,
+            ..RebalanceEvent::default()
         };
         let quiet = [event(&["joined"], &[Some("a")]), event(&["gave-up-partitions"; 2], &[None])];
         assert!(quiet.iter().all(|event| !unsettles(event)));
