@@ -21,7 +21,7 @@ impl Rebalance {
             to_wall(time);
         }
         self.last_to_join.iter_mut().for_each(|(_, at)| to_wall(at));
-        for (from, to) in &mut self.revoking {
+        if let Some((from, to)) = &mut self.revoking {
             [from, to].into_iter().for_each(to_wall);
         }
         for revocation in &mut self.revocations {
