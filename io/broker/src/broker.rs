@@ -22,6 +22,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,6 +45,7 @@ pub struct BrokerBuilder {
     settings: Settings,
     refused: Option<ConfigError>,
     data_dir: Option<PathBuf>,
+    log_lines_dropped: Arc<AtomicU64>,
 }
 
 /// Why a broker did not start.
@@ -200,6 +202,14 @@ impl BrokerBuilder {
         self
     }
 
+    /// Sets the count of lines that are missing in the log of the process, which `/metrics` shows: whoever
+    /// writes the log counts what it could not write.
+    #[must_use]
+    pub fn log_lines_dropped(mut self, count: Arc<AtomicU64>) -> Self {
+        self.log_lines_dropped = count;
+        self
+    }
+
     /// Starts the broker on the current tokio runtime. When this returns, it serves.
     pub async fn start(mut self) -> Result<Broker, StartError> {
         if let Some(error) = self.refused {
@@ -237,7 +247,7 @@ impl BrokerBuilder {
         }
         let metadata = Arc::new(metadata);
         let cluster_id = metadata.state.read().cluster_id.unwrap_or_default().to_string();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(self.log_lines_dropped));
         let (stop, stopping) = watch::channel(false);
         let controller = Controller {
             node_id: typed.node_id,

@@ -7,6 +7,7 @@ mod datetime;
 mod demo;
 mod format;
 mod groups;
+mod log_writer;
 mod output;
 
 use std::process::ExitCode;
@@ -57,20 +58,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kohort: {}", words_of(&error));
+            eprintln!("kohort: {}", output::words_of(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Tells an error with its causes, each once: some errors tell theirs themselves.
-fn words_of(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }

@@ -74,6 +74,18 @@ pub(crate) fn ignore_closed_pipe(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Tells an error with its causes, each once: some errors tell theirs themselves.
+pub(crate) fn words_of(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

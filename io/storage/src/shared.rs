@@ -283,10 +283,11 @@ impl<P> SharedBy<P> {
             Arc::new(FatalError { doing: doing.into(), source })
         });
         if first {
-            tracing::error!(error = %fatal, "the data folder failed: nothing more is accepted; start again once the disk can be trusted");
+            // First: nothing that becomes of a line of the log may keep the process from ending.
             if let Some(hook) = &self.config.on_fatal {
                 hook(fatal);
             }
+            tracing::error!(error = %fatal, "the data folder failed: nothing more is accepted; start again once the disk can be trusted");
         }
         Arc::clone(fatal)
     }

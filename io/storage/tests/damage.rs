@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,8 @@ use kohort_storage::{
 };
 use support::folder::{Folder, VALUE, append_alone, partition};
 use support::{append, batch, id, read_all};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 #[test]
 fn torn_last_commit_is_cut_off_and_a_new_leader_epoch_begins() {
@@ -203,6 +206,42 @@ fn failed_sync_stops_the_folder_and_tells_the_broker_once() {
     assert_eq!(log.high_watermark(), 1);
     assert_eq!(read_all(&log, 0, 1000).len(), 1, "what is durable stays readable");
     assert!(dir.shutdown().is_err());
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+/// A log that nothing can be written to, of the kind that panics over it.
+struct Unwritable;
+
+impl Subscriber for Unwritable {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {
+        panic!("nothing can be logged, as this test wants");
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn failed_sync_is_told_to_the_broker_whatever_becomes_of_the_line_in_the_log() {
+    let mut folder = Folder::new();
+    let told = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&told);
+    folder.config.on_fatal = Some(Arc::new(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }));
+    let dir = folder.open().unwrap();
+    let log = partition(&dir, 0);
+    let _done = append(&log, batch(&[b"v"])).unwrap();
+    folder.disk.fail_syncs(true);
+    let commit = AssertUnwindSafe(|| dir.step_commit());
+    tracing::subscriber::with_default(Unwritable, || catch_unwind(commit)).unwrap_err();
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 

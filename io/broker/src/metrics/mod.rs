@@ -31,6 +31,8 @@ use kohort_protocol::Uuid;
 use kohort_storage::RecordTime;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Everything a broker counts for its operator, but what its partitions count themselves.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(crate) struct Metrics {
     pub(crate) requests: RequestMetrics,
     pub(crate) connections: ConnectionMetrics,
     pub(crate) groups: GroupMetrics,
+    /// Lines of the process' log that were not written, as its owner counts them.
+    pub(crate) log_lines_dropped: Arc<AtomicU64>,
     /// Times of records that lag in seconds was computed from, and will be again.
     times: Mutex<KnownTimes>,
     /// What partitions had counted that are gone, so that totals never go back.
@@ -88,6 +92,11 @@ pub(crate) struct GroupMetrics {
 }
 
 impl Metrics {
+    /// Begins to count, beside what the log's owner counts.
+    pub(crate) fn new(log_lines_dropped: Arc<AtomicU64>) -> Self {
+        Self { log_lines_dropped, ..Self::default() }
+    }
+
     /// Keeps what the partitions of a deleted topic have counted.
     pub(crate) fn topic_is_gone(&self, topic: &Topic) {
         for partition in &topic.partitions {

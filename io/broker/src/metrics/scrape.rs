@@ -9,6 +9,7 @@ use crate::request_memory::RequestMemory;
 use kohort_protocol::ApiKey;
 use kohort_storage::LogCounters;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Partitions that are listed one by one. Beyond, a scrape would be too large to be of use; the
 /// metrics by topic go on.
@@ -25,6 +26,8 @@ pub(super) fn write(node: &Node, mut page: Page) {
     write_partitions(node, &mut page);
     lag::write(node, &mut page);
     write_storage(node, &mut page);
+    let dropped = node.metrics.log_lines_dropped.load(Ordering::Relaxed);
+    page.single(&table::LOG_LINES_DROPPED, dropped);
     process::write(&mut page);
     page.finish();
 }

@@ -201,6 +201,8 @@ metrics! {
     /// How long the syncs of commits took; with flush=page-cache there are none, which count as 0.
     SYNC_TIME: Histogram "kohort_storage_sync_seconds", "seconds", [];
 
+    /// Lines of the log that are missing because nobody took them from stderr in time.
+    LOG_LINES_DROPPED: Counter "kohort_log_lines_dropped_total", "lines", [];
     /// Bytes resident in memory.
     PROCESS_RESIDENT: Gauge "process_resident_memory_bytes", "bytes", [];
     /// Bytes of address space.

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -12,6 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::name_value;
+use crate::log_writer::LogWriter;
+use crate::output::words_of;
 
 /// Run the broker until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
@@ -50,18 +53,28 @@ fn host_port(text: &str) -> Result<String, String> {
 
 /// Serves until it is told to stop.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    start_log(args.log_format);
+    let log = start_log(args.log_format)?;
     raise_open_files_limit();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = processors.div_ceil(2).min(WORKERS_MAX);
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_MAX)
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(serve(args))
+        .context("cannot start the runtime");
+    let ended = runtime.and_then(|runtime| runtime.block_on(serve(args, &log)));
+    // By way of the log: stderr may take nothing, and would not let the process end.
+    let code = ended.unwrap_or_else(|error| {
+        log.push(format!("kohort: {}\n", words_of(&error)).as_bytes());
+        ExitCode::FAILURE
+    });
+    log.flush(FLUSH_PATIENCE);
+    Ok(code)
 }
+
+/// How long the last words wait for whoever reads stderr. One that reads has them in milliseconds.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections and segments are open files: takes as many as the system grants, as Java does.
 fn raise_open_files_limit() {
@@ -80,8 +93,8 @@ const WORKERS_MAX: usize = 8;
 /// there are readers; more at once only wait for each other at the disk.
 const BLOCKING_MAX: usize = 64;
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let mut builder = Broker::builder();
+async fn serve(args: Args, log: &LogWriter) -> anyhow::Result<ExitCode> {
+    let mut builder = Broker::builder().log_lines_dropped(log.dropped());
     if let Some(path) = &args.config {
         let file = std::fs::read(path);
         let file = file.with_context(|| format!("cannot read {}", path.display()))?;
@@ -108,6 +121,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => format!("cannot start with {}", path.display()),
         None => "cannot start".to_owned(),
     })?;
+    // Whoever waits for the line on stdout finds on stderr what was said before.
+    log.flush(FLUSH_PATIENCE);
     let mut stdout = std::io::stdout();
     let addresses = broker.local_addrs().iter().map(ToString::to_string).collect::<Vec<_>>();
     writeln!(stdout, "kohort broker ready on {}", addresses.join(","))
@@ -124,30 +139,42 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     // Whichever comes second drops the other; what was acknowledged is on disk either way.
     tokio::select! {
         stopped = broker.shutdown() => stopped?,
-        _ = terminate.recv() => forced(),
-        _ = interrupt.recv() => forced(),
-        _ = hangup.recv() => forced(),
+        _ = terminate.recv() => forced(log),
+        _ = interrupt.recv() => forced(log),
+        _ = hangup.recv() => forced(log),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ends without a clean stop, as a crash would: the next start reads the write-ahead log.
-fn forced() -> ! {
+fn forced(log: &LogWriter) -> ! {
     tracing::warn!("told again: ended without a clean stop; nothing acknowledged is lost");
+    log.flush(FLUSH_PATIENCE);
     std::process::exit(FORCED)
 }
 
 /// What a shell makes of an end by SIGTERM.
 const FORCED: i32 = 128 + 15;
 
-fn start_log(format: LogFormat) {
+/// Starts the log on stderr, of which no task waits for anything.
+fn start_log(format: LogFormat) -> anyhow::Result<LogWriter> {
     let filter = EnvFilter::try_from_env("KOHORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let tell_dropped = |lines| {
+        tracing::warn!(
+            lines,
+            "lines of the log are missing: nobody took them from stderr; \
+             kohort_log_lines_dropped_total counts them all"
+        );
+    };
+    let log = LogWriter::start(std::io::stderr(), tell_dropped).context("cannot start the log")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(log.clone())
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    Ok(log)
 }

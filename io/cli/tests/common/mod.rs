@@ -83,6 +83,25 @@ impl Broker {
         words
     }
 
+    /// Waits until its log says each of `words`, in this order, and kills it with SIGKILL.
+    pub(crate) fn kill_once_said(mut self, words: &[&str]) {
+        let child = self.child.as_mut().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line).ok())
+        });
+        for word in words {
+            let mut said = String::new();
+            while !said.contains(word) {
+                let line = lines.recv_timeout(PATIENCE);
+                said.push_str(&line.unwrap_or_else(|_| panic!("no `{word}` in {said}")));
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Runs `kohort` with these arguments against this broker.
     pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
         kohort(arguments, input, &[("KOHORT_BOOTSTRAP_SERVERS", &self.address)])
