@@ -39,6 +39,21 @@ fn a_second_broker_on_a_folder_is_refused_by_name() {
 }
 
 #[test]
+fn a_folder_whose_lock_file_was_removed_stays_its_brokers() {
+    let data = tempfile::tempdir().unwrap();
+    let _first = Broker::start(data.path(), &[]);
+    std::fs::remove_file(data.path().join(".lock")).unwrap();
+    let second = broker_command(data.path(), &[]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let folder = data.path().to_str().unwrap();
+    for verb in ["verify", "repair"] {
+        let refused = common::kohort(&["log", verb, "--data", folder], "", &[]);
+        assert_eq!(refused.status.code(), Some(1), "{verb}");
+        assert!(words(&refused).contains("in use"), "{verb}: {}", words(&refused));
+    }
+}
+
+#[test]
 fn an_unknown_property_is_refused_with_the_nearest_name() {
     let data = tempfile::tempdir().unwrap();
     let refused =

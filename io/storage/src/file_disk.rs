@@ -91,33 +91,43 @@ impl Disk for FileDisk {
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(file)),
-            Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
-        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(LockError::Io)?;
+        let (mut file, folder) = take(path, file, File::try_lock)?;
         // Only words for whoever is refused: the lock itself is the kernel's, and goes with the process.
         // A full disk has no room for them.
         let _ = file.set_len(0);
         let _ = file.rewind();
         let _ = writeln!(file, "process {}", std::process::id());
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { _file: file, _folder: folder }))
     }
 
     fn lock_shared(&self, path: &Path) -> Result<Box<dyn DirLock>, LockError> {
         let file = File::open(path).map_err(LockError::Io)?;
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Err(held(file)),
-            Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
-        }
+        let (file, folder) = take(path, file, File::try_lock_shared)?;
+        Ok(Box::new(RealLock { _file: file, _folder: folder }))
+    }
+}
+
+/// Locks a folder's lock file, and the folder itself: the file may be removed and made anew while
+/// somebody holds it, and the next one would find it free.
+fn take(
+    path: &Path,
+    file: File,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<(File, Option<File>), LockError> {
+    // Where a folder cannot be locked, as on NFS, the file has to do.
+    let folder = path.parent().and_then(|folder| File::open(folder).ok());
+    let folder = match folder.map(|folder| (lock(&folder), folder)) {
+        Some((Ok(()), folder)) => Some(folder),
+        Some((Err(TryLockError::WouldBlock), _)) => return Err(held(file)),
+        Some((Err(TryLockError::Error(_)), _)) | None => None,
+    };
+    match lock(&file) {
+        Ok(()) => Ok((file, folder)),
+        Err(TryLockError::WouldBlock) => Err(held(file)),
+        Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
     }
 }
 
@@ -233,6 +243,7 @@ impl DiskFile for RealFile {
 #[derive(Debug)]
 struct RealLock {
     _file: File,
+    _folder: Option<File>,
 }
 
 impl DirLock for RealLock {}
@@ -276,6 +287,31 @@ mod tests {
         assert!(matches!(FileDisk.lock(&path), Err(LockError::Held { .. })));
         drop(readers);
         FileDisk.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_stays_locked_when_its_lock_file_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let held = FileDisk.lock(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(FileDisk.lock(&path), Err(LockError::Held { .. })));
+        assert!(matches!(FileDisk.lock_shared(&path), Err(LockError::Held { .. })));
+        drop(held);
+        let reader = FileDisk.lock_shared(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(FileDisk.lock(&path), Err(LockError::Held { .. })));
+        drop(reader);
+        FileDisk.lock(&path).expect("a released folder can be locked");
+    }
+
+    #[test]
+    fn a_folder_is_locked_for_those_who_only_know_the_lock_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let _held = FileDisk.lock(&path).unwrap();
+        let file = File::open(&path).unwrap();
+        assert!(matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
     }
 
     #[test]
