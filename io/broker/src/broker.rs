@@ -17,6 +17,7 @@ use crate::partition::cleaner_config;
 use crate::producer_ids::ProducerIds;
 use crate::request_memory::RequestMemory;
 use crate::shard_task::ShardLoad;
+use crate::vital::{Failure, Vital};
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -34,7 +35,7 @@ use tracing::{info, warn};
 pub struct Broker {
     node: Arc<Node>,
     stop: StopOnDrop,
-    failure: watch::Receiver<Option<String>>,
+    failure: watch::Receiver<Option<Failure>>,
     serving: JoinHandle<()>,
     http: Option<HttpServer>,
 }
@@ -140,13 +141,14 @@ impl Broker {
         self.node.groups.loads()
     }
 
-    /// Waits until the disk fails in a way after which the process must end, and says how.
+    /// Waits until something fails after which the broker must be started again, and says what: the disk,
+    /// or a task of the broker that panicked.
     ///
     /// Cancel-safe.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await {
-            Ok(failure) => failure.clone().unwrap_or_default(),
+            Ok(failure) => failure.as_ref().map(ToString::to_string).unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
     }
@@ -154,7 +156,7 @@ impl Broker {
     /// Stops: accepts nothing more, answers what is in flight (for a few seconds at most), and closes
     /// the data folder.
     pub async fn shutdown(self) -> Result<(), StopError> {
-        let Self { node, stop, serving, http, .. } = self;
+        let Self { node, stop, serving, http, failure } = self;
         node.groups.stop_orderly();
         drop(stop);
         serving.await.map_err(|error| StopError::Task(error.to_string()))?;
@@ -165,6 +167,9 @@ impl Broker {
             .await
             .map_err(|error| StopError::Task(error.to_string()))??;
         drop(http);
+        if let Some(Failure::Task(name)) = &*failure.borrow() {
+            return Err(StopError::Task(format!("{name} panicked")));
+        }
         info!("broker stopped");
         Ok(())
     }
@@ -235,9 +240,9 @@ impl BrokerBuilder {
             Some(address) => Some(http_server(address).await?),
             None => None,
         };
-        let (fail, failure) = watch::channel(None);
+        let vital = Vital::new();
         let clock = Arc::new(Clock::default());
-        let log_dir = open_log_dir(&data_dir, &typed, &clock, fail).await?;
+        let log_dir = open_log_dir(&data_dir, &typed, &clock, vital.clone()).await?;
         let config = Arc::new(LiveConfig::new(self.settings));
         let log = log_dir.metadata_log()?;
         let metadata = load::load(&log_dir, &log, &config, typed.node_id, clock.wall()).await?;
@@ -258,13 +263,14 @@ impl BrokerBuilder {
             log,
             metrics: Arc::clone(&metrics),
         };
-        tokio::spawn(housekeeping::run(
+        let house = housekeeping::run(
             Arc::clone(&log_dir),
             Arc::clone(&clock),
             Intervals::new(&typed),
             stopping.clone(),
-        ));
-        let controller = controller.start();
+        );
+        vital.spawn("the housekeeping task", house);
+        let controller = controller.start(&vital);
         let (events, queue) = GroupEvents::new();
         let events = typed.group_events_enable.then_some(events);
         if let Some(events) = &events {
@@ -283,6 +289,7 @@ impl BrokerBuilder {
             Arc::clone(&metadata),
             Arc::clone(&metrics),
             events.clone(),
+            vital.clone(),
             stopping.clone(),
         );
         let node = Arc::new(Node {
@@ -303,18 +310,20 @@ impl BrokerBuilder {
             fault_lines: LogPace::default(),
             damage_lines: LogPace::default(),
             request_memory: RequestMemory::new(typed.queued_max_request_bytes).map(Arc::new),
+            vital: vital.clone(),
             stopping: stopping.clone(),
         });
         if let Some(http) = &http {
             http.serve(&node);
             info!(address = %http.address, "metrics and health are answered");
         }
-        let serving = tokio::spawn(listener::run(Arc::clone(&node), sockets, stopping));
+        let accepting = listener::run(Arc::clone(&node), sockets, stopping);
+        let serving = vital.spawn("the task that accepts connections", accepting);
         for Listening { name, address, .. } in &node.listeners {
             let version = env!("CARGO_PKG_VERSION");
             info!(listener = name, %address, data = %data_dir.display(), node_id = node.id, version, "broker ready");
         }
-        Ok(Broker { node, stop: StopOnDrop(stop), failure, serving, http })
+        Ok(Broker { node, stop: StopOnDrop(stop), failure: vital.watch(), serving, http })
     }
 }
 
@@ -352,10 +361,10 @@ async fn open_log_dir(
     path: &Path,
     config: &BrokerConfig,
     clock: &Arc<Clock>,
-    fail: watch::Sender<Option<String>>,
+    vital: Vital,
 ) -> Result<Arc<LogDir>, StartError> {
     let on_fatal = move |failure: &FatalError| {
-        fail.send_replace(Some(failure.to_string()));
+        vital.fail(Failure::Storage(failure.to_string()));
     };
     let config = LogDirConfig {
         flush: match config.flush.as_str() {
@@ -450,6 +459,23 @@ async fn listen(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::is_live;
+
+    #[tokio::test]
+    async fn a_controller_that_panics_fails_the_broker_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::builder().listen("127.0.0.1:0").data_dir(folder.path());
+        let broker = broker.start().await.unwrap();
+        assert!(is_live(&broker.node));
+        let panics = |_: &_| panic!("a decision panics, as this test wants");
+        let refused = broker.node.controller.decide(1, panics, false).await;
+        assert!(matches!(refused[..], [Err(_)]), "{refused:?}");
+        let failure = broker.failed().await;
+        assert!(failure.contains("the controller's task panicked"), "{failure}");
+        assert!(!is_live(&broker.node));
+        let stopped = broker.shutdown().await.unwrap_err();
+        assert!(stopped.to_string().contains("the controller's task"), "{stopped}");
+    }
 
     #[test]
     fn the_data_folder_is_told_from_the_root_on() {

@@ -15,6 +15,7 @@ use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
+use crate::vital::Vital;
 use kohort_coordinator::{
     Closing, GroupCall, GroupRequest, GroupResponse, RequestContext, SurveyedGroup, partition_for,
     split,
@@ -22,6 +23,7 @@ use kohort_coordinator::{
 use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,7 @@ pub(crate) struct Groups {
     clock: Arc<Clock>,
     metadata: Arc<Metadata>,
     metrics: Arc<Metrics>,
+    vital: Vital,
     stopping: watch::Receiver<bool>,
     shared: Arc<SharedByShards>,
     /// Read for each request, written when a shard starts.
@@ -57,6 +60,15 @@ struct Shard {
     calls: mpsc::Sender<ShardMessage>,
     surveys: mpsc::Sender<Survey>,
     task: JoinHandle<()>,
+}
+
+/// What a shard's task is called, should it fail.
+struct ShardName(i32);
+
+impl fmt::Display for ShardName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the group coordinator of partition {} of {OFFSETS_TOPIC}", self.0)
+    }
 }
 
 /// The way to ask one shard what there is in it.
@@ -126,6 +138,7 @@ impl Groups {
         metadata: Arc<Metadata>,
         metrics: Arc<Metrics>,
         events: Option<Arc<GroupEvents>>,
+        vital: Vital,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let groups = Self {
@@ -133,6 +146,7 @@ impl Groups {
             clock,
             metadata,
             metrics,
+            vital,
             stopping,
             shared: Arc::new(SharedByShards::new(events)),
             shards: RwLock::default(),
@@ -338,7 +352,9 @@ impl Groups {
                     Arc::clone(&self.metrics),
                     Arc::clone(&self.shared),
                 );
-                let task = tokio::spawn(task.run(calls, surveyed, self.stopping.clone()));
+                let name = ShardName(partition.index);
+                let task = task.run(calls, surveyed, self.stopping.clone());
+                let task = self.vital.spawn(name, task);
                 Shard { calls: sender, surveys, task }
             })
             .calls

@@ -66,6 +66,7 @@ mod request_memory;
 mod shard_task;
 mod stopping;
 mod timing;
+mod vital;
 
 pub use broker::{Broker, BrokerBuilder, StartError, StopError};
 pub use cluster::load::LoadError;

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
 use crate::request::Context;
 use crate::request_memory::RequestMemory;
+use crate::vital::Vital;
 use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::{LogDir, PartitionLog, ReadError};
 use std::fmt;
@@ -44,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) damage_lines: LogPace,
     /// Nothing where requests may take as much memory as they like.
     pub(crate) request_memory: Option<Arc<RequestMemory>>,
+    /// Whether a task failed that it cannot do without.
+    pub(crate) vital: Vital,
     /// Turns true when the broker stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -245,7 +245,7 @@ any window, and `_count` has the name it has there. Counters begin at 0 with the
 const HEALTH: &str = "
 ## Health
 
-`/health/live` answers 200 while the process works and 503 after its data folder failed, when it must be started again.
+`/health/live` answers 200 while the process works and 503 after its data folder or one of its tasks failed, when it must be started again.
 `/health/ready`, and `/health` alike, answer 200 while the broker serves everything and 503 otherwise. The body is JSON:
 `{\"status\":\"unavailable\",\"reasons\":[{\"code\":\"disk-full\",\"message\":\"...\"}]}`.
 
@@ -258,4 +258,5 @@ const HEALTH: &str = "
 | `out-of-file-handles` | producers are refused because too many files are open: raise the limit (`ulimit -n`) | yes |
 | `stopping` | the broker was told to stop and answers what is in flight | yes |
 | `storage-failed` | a write or sync failed: nothing is accepted, and the process ends | no |
+| `task-failed` | a task panicked that others wait for: the message names it, the log says where, and the process ends | no |
 ";

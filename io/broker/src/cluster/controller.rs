@@ -21,6 +21,7 @@ use crate::config::{LiveConfig, TopicConfig};
 use crate::metrics::Metrics;
 use crate::partition::{Partition, cleaner_config, log_config};
 use crate::random;
+use crate::vital::Vital;
 use bytes::Bytes;
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;
@@ -51,9 +52,9 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Starts the controller's task.
-    pub(crate) fn start(self) -> ControllerHandle {
+    pub(crate) fn start(self, vital: &Vital) -> ControllerHandle {
         let (handle, commands) = ControllerHandle::channel();
-        tokio::spawn(self.run(commands));
+        vital.spawn("the controller's task", self.run(commands));
         handle
     }
 

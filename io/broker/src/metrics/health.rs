@@ -2,7 +2,7 @@
 //!
 //! | path | 200 | 503 |
 //! |---|---|---|
-//! | `/health/live` | the process works | its data folder failed: it must be started again |
+//! | `/health/live` | the process works | its data folder or a task of its own failed: it must be started again |
 //! | `/health/ready`, `/health` | it serves everything | a reason is listed; it lives, and may get there |
 
 use crate::node::Node;
@@ -25,6 +25,8 @@ pub(crate) enum Trouble {
     OutOfHandles,
     /// The data folder failed in a way after which nothing is accepted.
     StorageFailed(String),
+    /// A task panicked that nothing goes on without.
+    TaskFailed(String),
 }
 
 impl Trouble {
@@ -38,6 +40,7 @@ impl Trouble {
             Trouble::DiskFull => "disk-full",
             Trouble::OutOfHandles => "out-of-file-handles",
             Trouble::StorageFailed(_) => "storage-failed",
+            Trouble::TaskFailed(_) => "task-failed",
         }
     }
 
@@ -63,6 +66,9 @@ impl Trouble {
             Trouble::StorageFailed(failure) => {
                 format!("{failure}: start the broker again once the disk can be trusted")
             }
+            Trouble::TaskFailed(name) => {
+                format!("{name} panicked: start the broker again; its log says where")
+            }
         }
     }
 }
@@ -73,6 +79,9 @@ pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     if let Some(failure) = node.log_dir.fatal() {
         troubles.push(Trouble::StorageFailed(failure.to_string()));
+    }
+    if let Some(name) = node.vital.failed_task() {
+        troubles.push(Trouble::TaskFailed(name));
     }
     if *node.stopping.borrow() {
         troubles.push(Trouble::Stopping);
@@ -96,7 +105,9 @@ const DAMAGED_TOLD_MAX: usize = 16;
 
 /// Tells whether a broker in that trouble should be left running.
 pub(crate) fn is_alive(troubles: &[Trouble]) -> bool {
-    !troubles.iter().any(|trouble| matches!(trouble, Trouble::StorageFailed(_)))
+    let is_end =
+        |trouble: &Trouble| matches!(trouble, Trouble::StorageFailed(_) | Trouble::TaskFailed(_));
+    !troubles.iter().any(is_end)
 }
 
 /// Writes an answer as JSON.
@@ -142,10 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_data_folder_asks_for_a_new_start() {
+    fn only_a_failed_data_folder_or_task_asks_for_a_new_start() {
         assert!(is_alive(&[Trouble::DamagedGroups(String::new())]));
         assert!(is_alive(&[Trouble::Starting, Trouble::DiskFull, Trouble::LoadingGroups(3)]));
         assert!(!is_alive(&[Trouble::StorageFailed(String::new())]));
+        assert!(!is_alive(&[Trouble::DiskFull, Trouble::TaskFailed(String::new())]));
         assert_eq!(troubles(None), [Trouble::Starting]);
     }
 }

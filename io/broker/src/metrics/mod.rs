@@ -91,6 +91,12 @@ pub(crate) struct GroupMetrics {
     pub(crate) disconnected_members: Counter,
 }
 
+/// Tells whether a broker should be left running, as `/health/live` does.
+#[cfg(test)]
+pub(crate) fn is_live(node: &crate::node::Node) -> bool {
+    health::is_alive(&health::troubles(Some(node)))
+}
+
 impl Metrics {
     /// Begins to count, beside what the log's owner counts.
     pub(crate) fn new(log_lines_dropped: Arc<AtomicU64>) -> Self {

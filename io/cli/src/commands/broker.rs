@@ -1,5 +1,6 @@
 //! `kohort broker`: the broker as a process.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -176,5 +177,16 @@ fn start_log(format: LogFormat) -> anyhow::Result<LogWriter> {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    // The usual words on stderr would wait for its reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            tracing::error!(thread, %backtrace, "{panic}");
+        } else {
+            tracing::error!(thread, "{panic}");
+        }
+    }));
     Ok(log)
 }
