@@ -8,7 +8,7 @@ use kohort_protocol::records::BatchHeader;
 
 use crate::disk::DiskFile;
 use crate::failure::FlushError;
-use crate::segment::SegmentMeta;
+use crate::segment::{SegmentMeta, SegmentName};
 
 /// Batches are gathered up to this size, without copying them, before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -49,6 +49,11 @@ impl Active {
         self.index.sync()?;
         self.meta.unsynced = false;
         Ok(())
+    }
+
+    /// Returns the segment's name.
+    pub(crate) fn name(&self) -> SegmentName {
+        self.meta.name(self.base)
     }
 
     /// Size including what is gathered but not written.

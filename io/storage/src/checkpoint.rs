@@ -30,7 +30,7 @@ use kohort_protocol::Uuid;
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
-use crate::failure::is_no_space;
+use crate::failure::{is_no_space, named};
 use crate::names::CHECKPOINT_FILE;
 use crate::partition_id::PartitionId;
 use crate::partition_log::PartitionLog;
@@ -77,18 +77,20 @@ const DELETED: u8 = 2;
 pub(crate) fn write(disk: &dyn Disk, folder: &Path, content: &[u8]) -> io::Result<()> {
     let path = folder.join(CHECKPOINT_FILE);
     let staged = path.with_extension("new");
-    let file = disk.open(&staged, OpenMode::Write)?;
-    file.write_at(content, 0)?;
-    file.set_len(content.len() as u64)?;
-    file.sync()?;
-    drop(file);
-    disk.rename(&staged, &path)?;
-    disk.sync_dir(folder)?;
+    let stage = || {
+        let file = disk.open(&staged, OpenMode::Write)?;
+        file.write_at(content, 0)?;
+        file.set_len(content.len() as u64)?;
+        file.sync()
+    };
+    stage().map_err(|error| named(&staged, error))?;
+    disk.rename(&staged, &path).map_err(|error| named(&path, error))?;
+    disk.sync_dir(folder).map_err(|error| named(folder, error))?;
     // A next one that names a few more segments must fit as well.
     let reserve = vec![0; content.len() + content.len() / 4 + RESERVE_MORE];
     let reserved = disk.open(&staged, OpenMode::Write).and_then(|file| file.write_at(&reserve, 0));
     match reserved {
-        Err(error) if !is_no_space(&error) => Err(error),
+        Err(error) if !is_no_space(&error) => Err(named(&staged, error)),
         _ => Ok(()),
     }
 }

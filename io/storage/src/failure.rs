@@ -28,6 +28,14 @@ impl FlushError {
             FlushError::Failed(error)
         }
     }
+
+    /// Puts the path into what ends the folder. A shortage passes, and is told by its number.
+    pub(crate) fn at(self, path: &Path) -> FlushError {
+        match self {
+            FlushError::Failed(error) => FlushError::Failed(with_path(path, &error)),
+            shortage @ FlushError::NoSpace(_) => shortage,
+        }
+    }
 }
 
 /// Tells whether an error says that the disk, or the user's share of it, is full, or that no file
@@ -62,5 +70,10 @@ pub(crate) fn named(path: &Path, error: io::Error) -> io::Error {
     if is_no_space(&error) {
         return error;
     }
+    with_path(path, &error)
+}
+
+/// Puts the path into what the system said, whatever it is.
+pub(crate) fn with_path(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

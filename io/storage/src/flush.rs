@@ -102,7 +102,7 @@ fn write_chunks(
     active: Option<(i64, SegmentMeta)>,
 ) -> Result<Vec<(i64, SegmentMeta)>, FlushError> {
     let dir = partition.dir();
-    partition.tidy()?;
+    partition.tidy().map_err(|error| FlushError::from(error).at(&dir))?;
     if !has_dir || active.is_none() {
         make_dir(partition, &dir)?;
     }
@@ -191,7 +191,10 @@ impl SegmentWriter<'_> {
 
     fn write_bytes(&mut self, bytes: Bytes) -> Result<(), FlushError> {
         match &mut self.active {
-            Some(active) if !bytes.is_empty() => active.write(bytes),
+            Some(active) if !bytes.is_empty() => {
+                let written = active.write(bytes);
+                written.map_err(|error| error.at(&records_path(self.dir, active.name())))
+            }
             _ => Ok(()),
         }
     }
@@ -241,8 +244,12 @@ impl SegmentWriter<'_> {
 
     fn finish(&mut self) -> Result<(), FlushError> {
         if let Some(mut active) = self.active.take() {
-            active.write_gathered()?;
-            active.write_entries()?;
+            let (records, index) = {
+                let name = active.name();
+                (records_path(self.dir, name), index_path(self.dir, name))
+            };
+            active.write_gathered().map_err(|error| error.at(&records))?;
+            active.write_entries().map_err(|error| error.at(&index))?;
             active.meta.written = self.now;
             self.written.push((active.base, active.meta));
         }

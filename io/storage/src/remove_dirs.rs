@@ -71,15 +71,18 @@ impl Background {
         // Whoever writes segments since then saw that these are deleted.
         drop(self.writing.lock());
         for partition in slice {
-            match self.remove_dir(&partition.dir()) {
+            let dir = partition.dir();
+            match self.remove_dir(&dir) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Ok(Removed::All) => {}
                 Ok(Removed::Stopped) => return Ok(Removed::Stopped),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(FlushError::from(error).at(&dir)),
             }
         }
         // Until then checkpoints tell of the deletion: a start removes only what is on record.
-        shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)?;
+        let folder = shared.path().join(PARTITIONS);
+        let synced = shared.disk.sync_dir(&folder);
+        synced.map_err(|error| FlushError::of_sync(error).at(&folder))?;
         Ok(Removed::All)
     }
 

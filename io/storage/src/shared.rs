@@ -223,7 +223,8 @@ impl<P> SharedBy<P> {
         if handles {
             tracing::warn!(%error, "too many files are open: appends are refused until some are closed; raise the limit for the process (`ulimit -n`)");
         } else {
-            tracing::warn!(%error, "no room for segments or the log: appends are refused until space is freed");
+            let folder = self.path().display();
+            tracing::warn!(%error, %folder, "no room for segments or the log: appends are refused until space is freed, or inodes if it is those that the folder's disk lacks");
         }
     }
 

@@ -74,7 +74,8 @@ impl Background {
         *shared.checkpointed.lock() = Some(wal);
         shared.pool.release_before(wal.file_number)?;
         for (partition, segments) in &retired {
-            partition.remove_retired(segments)?;
+            let removed = partition.remove_retired(segments);
+            removed.map_err(|error| FlushError::from(error).at(&partition.dir()))?;
         }
         if complete || !retired.is_empty() {
             self.space_is_back();
@@ -93,14 +94,17 @@ impl Background {
         if let Some(volume) = &shared.volume
             && unsynced.len() >= shared.config.sync_volume_from
         {
-            volume.sync().map_err(FlushError::of_sync)?;
+            let synced = volume.sync();
+            synced.map_err(|error| FlushError::of_sync(error).at(shared.path()))?;
             unsynced.iter().for_each(Unsynced::note_synced);
             return Ok(());
         }
         for unsynced in unsynced {
             unsynced.sync()?;
         }
-        shared.disk.sync_dir(&shared.path().join(PARTITIONS)).map_err(FlushError::of_sync)
+        let folder = shared.path().join(PARTITIONS);
+        let synced = shared.disk.sync_dir(&folder);
+        synced.map_err(|error| FlushError::of_sync(error).at(&folder))
     }
 
     /// Writes segments up to where the log is now, and notes how all is at that moment. What is

@@ -190,7 +190,10 @@ fn failed_sync_stops_the_folder_and_tells_the_broker_once() {
     let told = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&told);
     folder.config.on_fatal = Some(Arc::new(move |error| {
-        assert!(error.to_string().contains("a sector cannot be written"), "{error}");
+        assert!(
+            error.to_string().contains("wal/00000001.wal: a sector cannot be written"),
+            "{error}"
+        );
         counter.fetch_add(1, Ordering::SeqCst);
     }));
     let dir = folder.open().unwrap();
@@ -207,6 +210,15 @@ fn failed_sync_stops_the_folder_and_tells_the_broker_once() {
     assert_eq!(read_all(&log, 0, 1000).len(), 1, "what is durable stays readable");
     assert!(dir.shutdown().is_err());
     assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn failed_checkpoint_names_the_file() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    folder.disk.fail_syncs(true);
+    let failed = dir.checkpoint().unwrap_err().to_string();
+    assert!(failed.contains("/data/checkpoint.new: a sector cannot be written"), "{failed}");
 }
 
 /// A log that nothing can be written to, of the kind that panics over it.

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use crate::aligned::{AlignedBuf, BLOCK, round_up};
 use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::failure::is_no_space;
+use crate::failure::{is_no_space, named};
 use crate::wal::position::WalPosition;
 use crate::wal::reserve::Urgency;
 
@@ -202,7 +202,8 @@ impl FilePool {
             let state = self.state.lock();
             state.live.values().map(|live| live.file.clone()).collect()
         };
-        live.iter().try_for_each(|file| file.file.sync())
+        let sync = |file: &WalFile| file.file.sync().map_err(|error| named(&file.path, error));
+        live.iter().try_for_each(sync)
     }
 
     /// Returns the file in use under `number`.
@@ -278,7 +279,7 @@ impl FilePool {
             self.note_behind(&state);
         }
         for file in surplus {
-            self.disk.remove_file(&file.path)?;
+            self.disk.remove_file(&file.path).map_err(|error| named(&file.path, error))?;
         }
         Ok(())
     }
@@ -323,7 +324,7 @@ impl FilePool {
                     let _ = self.disk.remove_file(&path);
                     let half = round_up((size / 2) as usize) as u64;
                     if half < needed.max(SIZE_MIN) || !is_no_space(&e) {
-                        return Err(e);
+                        return Err(named(&path, e));
                     }
                     size = half;
                 }

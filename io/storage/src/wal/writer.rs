@@ -1,11 +1,12 @@
 //! Writes frames, one commit after another.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aligned::{AlignedBuf, BLOCK};
-use crate::failure::is_no_space;
+use crate::failure::{is_no_space, with_path};
 use crate::wal::file::{FileHeader, FilePool, WalFile};
 use crate::wal::frame::{FRAME_HEADER, frame_span, seal};
 use crate::wal::position::WalPosition;
@@ -121,11 +122,12 @@ impl WalWriter {
         let next = &mut self.next;
         let crc = seal(frame.as_mut_slice(), next.sequence, next.previous_crc, self.salt, entries);
         frame.pad_to_block();
-        self.current.file.write_at(frame.as_slice(), next.position).map_err(WalError::Failed)?;
+        let WalFile { file, path, .. } = &self.current;
+        file.write_at(frame.as_slice(), next.position).map_err(failed_at(path))?;
         if self.synced {
             // A failed sync is never tried again: the kernel may have marked the pages clean.
             let begun = Instant::now();
-            self.current.file.sync().map_err(WalError::Failed)?;
+            file.sync().map_err(failed_at(path))?;
             self.last_sync = begun.elapsed();
         }
         next.position += span;
@@ -145,15 +147,20 @@ impl WalWriter {
             previous_crc: self.next.previous_crc,
             synced: self.synced,
         };
-        file.file.write_at(header.encode().as_slice(), 0).map_err(WalError::Failed)?;
+        let header = header.encode();
+        file.file.write_at(header.as_slice(), 0).map_err(failed_at(&file.path))?;
         // Also where commits are not synced: a checkpoint may say that the log goes on in this file.
-        file.file.sync().map_err(WalError::Failed)?;
+        file.file.sync().map_err(failed_at(&file.path))?;
         self.next.file_number = number;
         self.next.position = BLOCK as u64;
         self.pool.put_to_use(self.next, file.clone());
         self.current = file;
         Ok(())
     }
+}
+
+fn failed_at(path: &Path) -> impl Fn(io::Error) -> WalError {
+    |error| WalError::Failed(with_path(path, &error))
 }
 
 fn no_space_or_failed(error: io::Error) -> WalError {
