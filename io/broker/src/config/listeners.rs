@@ -73,6 +73,10 @@ impl Listeners {
                 let reason = "clients cannot connect to it: a host or address of its own is needed";
                 return Err(invalid(ADVERTISED, text, reason));
             }
+            if port == 0 {
+                let reason = "clients cannot connect to port 0: the one they are to use is needed";
+                return Err(invalid(ADVERTISED, text, reason));
+            }
             let mut named = served.iter_mut().filter(|listener| listener.name == name).peekable();
             if named.peek().is_none() {
                 return Err(invalid(ADVERTISED, text, "listeners has none of that name"));
@@ -87,10 +91,15 @@ impl Listeners {
 fn split(property: &str, text: &str) -> Result<(String, String, u16), ConfigError> {
     let refused = || invalid(property, text, "expected NAME://HOST:PORT");
     let (name, address) = text.split_once("://").ok_or_else(refused)?;
-    let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| invalid(property, text, "the port is missing: expected NAME://HOST:PORT"))?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if name.is_empty() {
         return Err(refused());
+    }
+    if host.contains(char::is_whitespace) {
+        return Err(invalid(property, text, "no host has a space in its name"));
     }
     let port = port.parse().map_err(|_| invalid(property, text, "the port is not 0 to 65535"))?;
     Ok((name.to_ascii_uppercase(), host.to_owned(), port))
@@ -181,5 +190,9 @@ mod tests {
         check(&[("listeners", "C://:1"), ("controller.listener.names", "C")], "no listener");
         check(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")], "cannot connect");
         check(&[("advertised.listeners", "OTHER://a:9092")], "none of that name");
+        check(&[("advertised.listeners", "PLAINTEXT://a:0")], "port 0");
+        check(&[("advertised.listeners", "PLAINTEXT://a b:9092")], "a space");
+        check(&[("listeners", "PLAINTEXT://a b:9092")], "a space");
+        check(&[("listeners", "PLAINTEXT://127.0.0.1")], "the port is missing");
     }
 }
