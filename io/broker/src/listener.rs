@@ -1,7 +1,7 @@
 //! Accepts connections, and sees them out when the broker stops.
 
 use crate::admission::{Admission, Pace};
-use crate::log_pace::LogPace;
+use crate::log_pace::{LastingPace, LogPace};
 use crate::node::Node;
 use crate::request::Ends;
 use crate::stopping::stopped;
@@ -69,6 +69,7 @@ pub(crate) async fn run(
     let admission = Admission::default();
     let mut pace = Pace::new(Instant::now());
     let refusal_lines = LogPace::default();
+    let mut refusals = LastingPace::default();
     let mut number = 0;
     let for_connections = stopping.clone();
     loop {
@@ -109,7 +110,9 @@ pub(crate) async fn run(
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
+                    if let Some(times) = refusals.note(std::time::Instant::now()) {
+                        warn!(%error, times, "a connection could not be accepted");
+                    }
                     sleep(ACCEPT_REST).await;
                 }
             },

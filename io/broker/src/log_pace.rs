@@ -1,7 +1,7 @@
 //! Lines of the log that peers cause: a few each minute. Metrics count the rest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tells whether there may be one more line of a kind.
 #[derive(Debug)]
@@ -37,9 +37,39 @@ impl LogPace {
     }
 }
 
+/// Lines about something that goes on: the first at once, then one a minute with how often it happened.
+#[derive(Debug, Default)]
+pub(crate) struct LastingPace {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+const LASTING_LINE_EVERY: Duration = Duration::from_secs(60);
+
+impl LastingPace {
+    /// Notes that it happened. Returns how often it did since the last line, if it is time for one.
+    pub(crate) fn note(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.duration_since(told) < LASTING_LINE_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_is_told_at_once_and_then_once_a_minute_with_its_count() {
+        let mut pace = LastingPace::default();
+        let start = Instant::now();
+        let told = (0..150).map(|second| (second, pace.note(start + Duration::from_secs(second))));
+        let told: Vec<_> = told.filter(|(_, times)| times.is_some()).collect();
+        assert_eq!(told, [(0, Some(1)), (60, Some(60)), (120, Some(60))]);
+    }
 
     #[test]
     fn each_minute_has_its_few_lines() {

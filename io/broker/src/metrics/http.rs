@@ -8,6 +8,7 @@
 use super::health;
 use super::page::Page;
 use super::scrape;
+use crate::log_pace::LastingPace;
 use crate::node::Node;
 use bytes::Bytes;
 use std::io;
@@ -66,11 +67,14 @@ impl Drop for HttpServer {
 async fn accept(listener: TcpListener, node: Arc<OnceLock<Weak<Node>>>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let scrapes = Arc::new(Semaphore::new(SCRAPES_MAX));
+    let mut refusals = LastingPace::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "a connection for metrics could not be accepted");
+                if let Some(times) = refusals.note(std::time::Instant::now()) {
+                    warn!(%error, times, "a connection for metrics could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
                 continue;
             }
