@@ -17,6 +17,7 @@ use crate::partition::cleaner_config;
 use crate::producer_ids::ProducerIds;
 use crate::request_memory::RequestMemory;
 use crate::shard_task::ShardLoad;
+use crate::stopping::waiting_for;
 use crate::vital::{Failure, Vital};
 use kohort_storage::{FatalError, FlushMode, LogDir, LogDirConfig, OpenError, StorageError};
 use std::io;
@@ -159,11 +160,13 @@ impl Broker {
         let Self { node, stop, serving, http, failure } = self;
         node.groups.stop_orderly();
         drop(stop);
-        serving.await.map_err(|error| StopError::Task(error.to_string()))?;
-        node.groups.stopped().await;
+        let drained = waiting_for("requests in flight", serving).await;
+        drained.map_err(|error| StopError::Task(error.to_string()))?;
+        waiting_for("group coordinators", node.groups.stopped()).await;
         let log_dir = Arc::clone(&node.log_dir);
         drop(node);
-        tokio::task::spawn_blocking(move || log_dir.shutdown())
+        let closing = tokio::task::spawn_blocking(move || log_dir.shutdown());
+        waiting_for("the disk: segments and a checkpoint are written and synced", closing)
             .await
             .map_err(|error| StopError::Task(error.to_string()))??;
         drop(http);
@@ -386,10 +389,14 @@ async fn open_log_dir(
     }
     // Recovery reads the disk, so it has a thread of its own.
     let opened = tokio::task::spawn_blocking(move || LogDir::open(config)).await;
-    let (log_dir, _report) = opened.map_err(|error| StartError::Address {
+    let (log_dir, report) = opened.map_err(|error| StartError::Address {
         address: path.display().to_string(),
         reason: error.to_string(),
     })??;
+    if report.created {
+        // Whoever expected records there has a disk that is not mounted.
+        info!(data = %path.display(), "a new data folder was made: there was none");
+    }
     Ok(log_dir)
 }
 

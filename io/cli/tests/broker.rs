@@ -54,6 +54,17 @@ fn a_folder_whose_lock_file_was_removed_stays_its_brokers() {
 }
 
 #[test]
+fn a_start_tells_that_it_made_the_data_folder_and_no_later_one_does() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    let said = Broker::start(&data, &[]).kill();
+    let made = said.lines().find(|line| line.contains("a new data folder was made"));
+    assert!(made.expect(&said).contains(data.to_str().unwrap()), "{said}");
+    let said = Broker::start(&data, &[]).kill();
+    assert!(!said.contains("a new data folder was made"), "{said}");
+}
+
+#[test]
 fn an_unknown_property_is_refused_with_the_nearest_name() {
     let data = tempfile::tempdir().unwrap();
     let refused =
