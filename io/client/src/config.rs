@@ -18,6 +18,9 @@
 //! # Ok::<(), kohort::config::ConfigError>(())
 //! ```
 //!
+//! A typed value is held to its range when a client is built ([`Properties::validate`]);
+//! [`Duration::MAX`](std::time::Duration::MAX) is for ever, and accepted everywhere.
+//!
 //! A name that is not in the table is refused, with the nearest one that is. Left out: the `*.class`
 //! properties of Java, which here are values (a custom partitioner, a codec, a provider of tokens)
 //! given to the builders, and some that have no equivalent ([`ConfigError::NotHere`] says what to do).
@@ -62,7 +65,7 @@ pub trait Properties: Default {
     /// Returns the value of one property as text.
     fn get(&self, name: &str) -> Option<String>;
 
-    /// Checks what no property can check alone.
+    /// Checks what no property can check alone, and typed values against the range of their property.
     fn validate(&self) -> Result<(), ConfigError>;
 
     /// Returns a configuration from names and values; the others keep their defaults. What spans

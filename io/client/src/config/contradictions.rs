@@ -196,12 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn no_duration_is_too_long() {
+    fn for_ever_is_not_too_long() {
         let mut config = producer(&[]).unwrap();
         config.common.request_timeout = Duration::MAX;
         config.validate().unwrap();
         config.delivery_timeout = Duration::MAX.into();
         config.validate().unwrap();
+        config.max_block = Duration::from_secs(u64::MAX);
+        assert!(config.validate().unwrap_err().to_string().contains("max.block.ms"));
     }
 
     #[test]

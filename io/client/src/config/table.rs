@@ -24,6 +24,13 @@ pub(super) trait Table {
     fn try_set(&mut self, name: &str, value: &str) -> Option<Result<(), ConfigError>>;
     /// Returns the text of a property if this table has it.
     fn try_get(&self, name: &str) -> Option<String>;
+    /// Holds every number to its range: a typed value may come from anywhere.
+    fn in_range(&self) -> Result<(), ConfigError>;
+    /// Sets a property by its typed setter, to a value whose range nobody looked at.
+    #[cfg(test)]
+    fn typed(self, name: &str, value: &str) -> Option<Result<Self, String>>
+    where
+        Self: Sized;
 }
 
 /// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default,
@@ -107,6 +114,24 @@ macro_rules! properties {
                     _ => None,
                 }
             }
+
+            fn in_range(&self) -> Result<(), ConfigError> {
+                $($crate::config::table::hold(
+                    $key,
+                    &self.$field,
+                    $crate::config::table::range_of(&[$($min, $max)?]),
+                )?;)*
+                Ok(())
+            }
+
+            #[cfg(test)]
+            fn typed(self, name: &str, value: &str) -> Option<Result<Self, String>> {
+                use $crate::config::value::Value;
+                match name {
+                    $($key => Some(<$type>::parse(value).map(|value| self.$field(value))),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -128,12 +153,27 @@ pub(super) fn parse<T: Value>(
         return Err(invalid(NOT_EMPTY.to_owned()));
     }
     let value = T::parse(text.trim()).map_err(&invalid)?;
-    if let (Some((min, max)), Some(number)) = (range, value.number())
-        && !(min..=max).contains(&number)
-    {
-        return Err(invalid(format!("{} is {min} to {max}", T::UNIT)));
+    match out_of_range(&value, range) {
+        Some(reason) => Err(invalid(reason)),
+        None => Ok(value),
     }
-    Ok(value)
+}
+
+/// Holds a value that no text gave to its range, in the same words.
+pub(super) fn hold<T: Value>(
+    name: &'static str,
+    value: &T,
+    range: Option<(i64, i64)>,
+) -> Result<(), ConfigError> {
+    match out_of_range(value, range) {
+        Some(reason) => Err(ConfigError::InvalidValue { name, value: value.text(), reason }),
+        None => Ok(()),
+    }
+}
+
+fn out_of_range<T: Value>(value: &T, range: Option<(i64, i64)>) -> Option<String> {
+    let ((min, max), number) = (range?, value.number()?);
+    (!(min..=max).contains(&number)).then(|| format!("{} is {min} to {max}", T::UNIT))
 }
 
 pub(super) fn default_of<T: Value>(name: &'static str, text: &str) -> T {

@@ -223,6 +223,8 @@ macro_rules! role {
             }
 
             fn validate(&self) -> Result<(), ConfigError> {
+                self.in_range()?;
+                self.common.in_range()?;
                 self.common.validate()?;
                 self.validate_own()
             }
@@ -276,6 +278,61 @@ mod tests {
         check_table::<ConsumerConfig>();
         check_table::<ProducerConfig>();
         check_table::<AdminConfig>();
+    }
+
+    /// Holds the typed setters of a table to its ranges.
+    fn check_ranges<R: Properties + std::fmt::Debug>(
+        typed: impl Fn(R, &str, &str) -> Result<R, String>,
+    ) {
+        let counted = ["number", "duration", "bytes"];
+        for Property { name, kind, range, .. } in R::table() {
+            assert_eq!(range.is_some(), counted.contains(kind), "`{name}` is a {kind}");
+            let Some((min, max)) = range else { continue };
+            let set = |value: i64| {
+                let mut config = R::default();
+                config.set("bootstrap.servers", "a:1").unwrap();
+                typed(config, name, &value.to_string())
+            };
+            for value in [min - 1, max + 1] {
+                let Ok(config) = set(value) else {
+                    assert!(value < 0, "`{name}` has no typed value {value}");
+                    continue;
+                };
+                let of_typed = config.validate().unwrap_err().to_string();
+                assert_eq!(of_typed, refused::<R>(name, &value.to_string()));
+                assert!(of_typed.contains(name) && of_typed.contains(&max.to_string()));
+            }
+            for value in [min, max] {
+                let within = set(*value).unwrap().validate();
+                assert!(!matches!(within, Err(ConfigError::InvalidValue { .. })), "{within:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn typed_setters_are_held_to_the_ranges_of_the_properties() {
+        macro_rules! typed {
+            () => {
+                |mut config, name, value| match config.clone().typed(name, value) {
+                    Some(typed) => typed,
+                    None => {
+                        config.common = config.common.typed(name, value).unwrap()?;
+                        Ok(config)
+                    }
+                }
+            };
+        }
+        check_ranges::<ConsumerConfig>(typed!());
+        check_ranges::<ProducerConfig>(typed!());
+        check_ranges::<AdminConfig>(typed!());
+    }
+
+    #[test]
+    fn a_number_larger_than_kafkas_is_above_every_range() {
+        let config = ConsumerConfig::default().max_poll_records(usize::MAX);
+        let refused = config.validate().unwrap_err().to_string();
+        let expected = "cannot be `max.poll.records`: the range is 1 to 2147483647";
+        assert!(refused.ends_with(expected), "{refused}");
     }
 
     fn refused<R: Properties + std::fmt::Debug>(name: &str, value: &str) -> String {

@@ -298,7 +298,8 @@ macro_rules! numbers {
                 self.to_string()
             }
             fn number(&self) -> Option<i64> {
-                i64::try_from(*self).ok()
+                // What is too large for it is above every range.
+                Some(i64::try_from(*self).unwrap_or(i64::MAX))
             }
         }
     )*};
@@ -328,8 +329,10 @@ impl Value for Duration {
         self.as_millis().to_string()
     }
 
+    /// `Duration::MAX`, which no text can say, is for ever and no number.
     fn number(&self) -> Option<i64> {
-        Some(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
+        let number = i64::try_from(self.as_millis()).unwrap_or(i64::MAX);
+        (*self != Duration::MAX).then_some(number)
     }
 }
 
