@@ -67,7 +67,7 @@ async fn records_of_many_partitions_keep_their_order_and_are_written_once() {
                 let value = format!("{sender} {number}");
                 let partition = number % 6;
                 let record = ProducerRecord::to(&topic).value(&value).partition(partition);
-                producer.send(record).await.unwrap();
+                drop(producer.send(record).await.unwrap());
             }
         });
     }

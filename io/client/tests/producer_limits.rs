@@ -15,7 +15,7 @@ use kohort::producer::{
     Deliveries, Partitioner, Producer, ProducerBuilder, ProducerRecord, RoundRobin, SendError,
     TopicPartitions,
 };
-use support::{OwnBroker, bootstrap, create_topic, read_all, unique};
+use support::{OwnBroker, PATIENCE, bootstrap, create_topic, read_all, unique};
 
 fn builder(servers: &str, properties: &[(&str, &str)]) -> ProducerBuilder {
     let builder = Producer::builder().set("bootstrap.servers", servers);
@@ -155,6 +155,28 @@ async fn a_send_that_reaches_no_server_says_why() {
         [("security.protocol", "SSL"), ("ssl.truststore.certificates", &*authority.pem)];
     let reason = gives_up(&encrypted, &bootstrap()).await;
     assert!(reason.to_string().contains("a listener without TLS does that"), "{reason}");
+}
+
+#[tokio::test]
+async fn records_that_fail_are_counted_though_nobody_holds_their_deliveries() {
+    let servers = bootstrap();
+    let topic = unique("dropped");
+    create_small_topic(&servers, &topic).await;
+    let producer = builder(&servers, &[]).build().unwrap();
+    let written = producer.send(ProducerRecord::to(&topic).value("x")).await.unwrap();
+    written.await.unwrap();
+    for number in 0..5 {
+        let value = noise(number, 4_000);
+        drop(producer.send(ProducerRecord::to(&topic).value(&value)).await.unwrap());
+    }
+    producer.close(PATIENCE).await.unwrap();
+    let metrics = producer.metrics();
+    assert_eq!(metrics.record_error_total, 5);
+    assert!(metrics.record_send_total >= 6 && metrics.byte_total > 20_000, "{metrics:?}");
+    assert!(metrics.request_total > 1 && metrics.batch_send_total > 1, "{metrics:?}");
+    assert!(metrics.request_latency_max >= metrics.request_latency_avg, "{metrics:?}");
+    assert!(!metrics.request_latency_avg.is_zero(), "{metrics:?}");
+    assert_eq!((metrics.buffered_bytes, metrics.buffer_available_bytes), (0, 32 << 20));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::producer::{Failure, OutBatch, Polled, Room, Verdict};
+use crate::producer::{Failure, GivenUp, OutBatch, Polled, Room, Verdict};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::{Compression, Compressor, Decompressor};
 use kohort_protocol::records::batches;
@@ -270,7 +270,8 @@ fn time_runs_out_for_waiting_and_sent_batches_alike() {
     bench.append(1, 150).unwrap();
     bench.room = 0;
     let polled = bench.poll(1001);
-    assert_eq!(polled.expired, [(1, Failure::TimedOut), (2, Failure::TimedOut)]);
+    let expired = |completion| GivenUp { completion, records: 1, failure: Failure::TimedOut };
+    assert_eq!(polled.expired, [expired(1), expired(2)]);
     let late = bench.fail(1002, &sent[0], ErrorCode::NOT_LEADER_OR_FOLLOWER);
     assert_eq!(late, Verdict::Ignored);
     // Whether the first was written is not known: the epoch makes sure no gap is seen.

@@ -19,5 +19,5 @@ mod spare;
 mod split;
 
 pub use accumulator::{Accumulator, AccumulatorConfig, Appended, Refused, TopicSlot};
-pub use partition::{Failure, OutBatch, Payload, Verdict};
+pub use partition::{Failure, GivenUp, OutBatch, Payload, Verdict};
 pub use sending::{Polled, Room, SendRequest};

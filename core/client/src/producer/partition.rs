@@ -55,6 +55,17 @@ pub enum Failure {
     Closed,
 }
 
+/// A batch that is given up without an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GivenUp<C> {
+    /// Its completion.
+    pub completion: C,
+    /// How many records it has.
+    pub records: u32,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// What becomes of a batch after an answer.
 #[derive(Debug, PartialEq)]
 pub enum Verdict<C> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::accumulator::{Accumulator, TopicSlot};
-use super::partition::{Failure, OutBatch, Readiness, Rules};
+use super::partition::{Failure, GivenUp, OutBatch, Readiness, Rules};
 
 /// What a node may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Polled<C> {
     /// To be sent.
     pub requests: Vec<SendRequest>,
     /// Given up: their time was up.
-    pub expired: Vec<(C, Failure)>,
+    pub expired: Vec<GivenUp<C>>,
     /// Something is ready whose leader is not known: metadata is needed.
     pub leaderless: bool,
     /// Something is ready, but a producer id is needed first.
@@ -197,7 +197,7 @@ impl<C: Clone> Accumulator<C> {
         self.nodes.get(&node).is_some_and(|times| times.waits_for_ms() > timeout)
     }
 
-    fn expire(&mut self, now: i64) -> Vec<(C, Failure)> {
+    fn expire(&mut self, now: i64) -> Vec<GivenUp<C>> {
         let created_before = now.saturating_sub(self.config.delivery_timeout_ms);
         let mut expired = Vec::new();
         for (slot, partition) in &self.busy {
@@ -207,7 +207,7 @@ impl<C: Clone> Accumulator<C> {
         for batch in expired.iter().filter(|batch| batch.closed) {
             self.ahead.taken(batch.bytes);
         }
-        expired.into_iter().map(|batch| (self.release(batch), Failure::TimedOut)).collect()
+        expired.into_iter().map(|batch| self.give_up(batch, Failure::TimedOut)).collect()
     }
 
     fn rules(&self) -> Rules {

@@ -8,7 +8,7 @@ use kohort_protocol::records::BatchOptions;
 
 use super::accumulator::{Accumulator, TopicSlot};
 use super::idempotence::advance;
-use super::partition::{Batch, Decision, Failure, Partition, Payload, Verdict, stamp};
+use super::partition::{Batch, Decision, Failure, GivenUp, Partition, Payload, Verdict, stamp};
 use super::split::halves;
 
 impl<C: Clone> Accumulator<C> {
@@ -94,7 +94,7 @@ impl<C: Clone> Accumulator<C> {
     }
 
     /// Gives up everything, for the reason given.
-    pub fn abandon(&mut self, failure: Failure) -> Vec<(C, Failure)> {
+    pub fn abandon(&mut self, failure: Failure) -> Vec<GivenUp<C>> {
         let mut abandoned = Vec::new();
         for (slot, partition) in std::mem::take(&mut self.busy) {
             let partition = std::mem::take(&mut self.topics[slot.0].partitions[partition as usize]);
@@ -104,7 +104,11 @@ impl<C: Clone> Accumulator<C> {
         for batch in abandoned.iter().filter(|batch| batch.closed) {
             self.ahead.taken(batch.bytes);
         }
-        abandoned.into_iter().map(|batch| (self.release(batch), failure)).collect()
+        abandoned.into_iter().map(|batch| self.give_up(batch, failure)).collect()
+    }
+
+    pub(super) fn give_up(&mut self, batch: Batch<C>, failure: Failure) -> GivenUp<C> {
+        GivenUp { records: batch.records, completion: self.release(batch), failure }
     }
 
     pub(super) fn release(&mut self, batch: Batch<C>) -> C {

@@ -36,7 +36,7 @@ const ABSENT: &[(&[&str], &str)] = &[
     ),
     (
         &["metric.reporters", "metrics.*", "enable.metrics.push", "auto.include.jmx.reporter"],
-        "a consumer's counters are read in code, see `Consumer::metrics`",
+        "counters are read in code, see `Consumer::metrics` and `Producer::metrics`",
     ),
     (&["share.acknowledgement.mode", "share.acquire.mode"], "there is no consumer of share groups"),
     (

@@ -374,7 +374,7 @@ mod tests {
         for (name, expected) in [
             ("value.serializer", "see `kohort::codec`"),
             ("transactional.id", "no transactions"),
-            ("metrics.num.samples", "`Consumer::metrics`"),
+            ("metrics.num.samples", "`Consumer::metrics` and `Producer::metrics`"),
             ("sasl.oauthbearer.scope", "`token_provider`"),
             ("ssl.keystore.password", "openssl"),
         ] {

@@ -29,8 +29,11 @@ pub struct RecordMetadata {
     pub timestamp: i64,
 }
 
-/// The future of a record's delivery. It may be dropped: the record is delivered all the same.
+/// The future of a record's delivery. It may be dropped: the record is delivered all the same. If it is
+/// not, that is seen nowhere but in a warning of the log and in [`Producer::metrics`](super::Producer::metrics).
 #[derive(Debug)]
+#[must_use = "a record that is not written is told here; without, a warning in the log and \
+              `Producer::metrics` are all there is"]
 pub struct Delivery {
     completion: Arc<Completion>,
     index: u32,
@@ -163,17 +166,27 @@ impl Completion {
         self.end(Outcome::Split(parts));
     }
 
-    /// Tells that the one record of the batch was refused for its size.
-    pub(super) fn too_large(&self, bytes: usize, limit: Option<usize>) {
-        let (topic, partition) = (self.topic.clone(), self.partition);
-        self.end(Outcome::Failed(SendError::RefusedTooLarge { topic, partition, bytes, limit }));
+    /// Tells that the batch failed.
+    pub(super) fn failed(&self, error: SendError) {
+        self.end(Outcome::Failed(error));
     }
 
-    /// Tells that the batch failed, in the broker's words or with what keeps us from a broker.
-    pub(super) fn fail(&self, failure: Failure, words: Words, config: &ProducerConfig) {
+    /// Returns the error where the one record of the batch was refused for its size.
+    pub(super) fn too_large(&self, bytes: usize, limit: Option<usize>) -> SendError {
+        let (topic, partition) = (self.topic.clone(), self.partition);
+        SendError::RefusedTooLarge { topic, partition, bytes, limit }
+    }
+
+    /// Returns the error of a failure, in the broker's words or with what keeps us from a broker.
+    pub(super) fn error(
+        &self,
+        failure: Failure,
+        words: Words,
+        config: &ProducerConfig,
+    ) -> SendError {
         let Words { message, cause } = words;
         let (topic, partition) = (self.topic.clone(), self.partition);
-        self.end(Outcome::Failed(match failure {
+        match failure {
             Failure::Broker(code) => SendError::Refused { topic, partition, code, message },
             Failure::NoAnswer => SendError::NoAnswer { topic, partition, cause },
             Failure::TimedOut => {
@@ -181,7 +194,7 @@ impl Completion {
                 SendError::Timeout { topic, partition, waited, cause }
             }
             Failure::Closed => SendError::Closed,
-        }));
+        }
     }
 
     fn end(&self, outcome: Outcome) {

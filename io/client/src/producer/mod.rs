@@ -22,7 +22,7 @@
 //! `enable.idempotence` is off ([`ProducerConfig::is_idempotent`]).
 //!
 //! A batch that the broker finds too large is split and sent again, as in Java; [`Deliveries`] tells of
-//! many records batch by batch; a [`Partitioner`] of the application's own takes the place of Kafka's.
+//! many records batch by batch, [`Producer::metrics`] of all there were; a [`Partitioner`] of the application's own takes the place of Kafka's.
 //!
 //! Left out: transactions.
 
@@ -31,6 +31,8 @@ mod builder;
 mod deliveries;
 mod delivery;
 mod error;
+mod losses;
+mod metrics;
 mod partitioner;
 mod record;
 mod requests;
@@ -59,6 +61,9 @@ pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::SendError;
+use losses::Losses;
+use metrics::Counters;
+pub use metrics::ProducerMetrics;
 pub use partitioner::{Partitioner, RoundRobin, TopicPartitions, partition_for_key};
 pub use record::ProducerRecord;
 use sender::Sender;
@@ -114,6 +119,8 @@ impl Producer {
         let shared = Arc::new(Shared {
             config,
             cluster,
+            counters: Counters::default(),
+            losses: Losses::default(),
             state: Mutex::new(State { accumulator, topics }),
             wake: Notify::new(),
             whereabouts: Whereabouts::default(),
@@ -241,6 +248,18 @@ impl Producer {
             topics::wait_for_topic(shared.cluster.clone(), Arc::from(topic), None, deadline);
         let view = self.handle.driver.run(lookup).await.map_err(|_| SendError::Closed)??;
         Ok(view.topic(topic).map_or(0, |topic| topic.partitions.len()))
+    }
+
+    /// Returns what was counted since the producer was built.
+    pub fn metrics(&self) -> ProducerMetrics {
+        let Shared { counters, config, cluster, .. } = &*self.handle.shared;
+        let buffered_bytes = self.buffered_bytes();
+        ProducerMetrics {
+            buffered_bytes,
+            buffer_available_bytes: config.buffer_memory.get().saturating_sub(buffered_bytes),
+            throttled: cluster.throttles().by_api(),
+            ..counters.read()
+        }
     }
 
     /// Returns how often and for how long brokers throttled this client, because of a quota: `Produce` is

@@ -25,6 +25,7 @@ pub(super) struct SentBatch {
     pub(super) topic_id: Uuid,
     pub(super) partition: i32,
     pub(super) id: u64,
+    pub(super) records: u32,
     pub(super) bytes: Bytes,
 }
 

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kohort_client_core::metadata::{Broker, denies_leadership};
 use kohort_client_core::panics::caught;
 use kohort_client_core::producer::idempotence::ProducerIdentity;
-use kohort_client_core::producer::{Failure, OutBatch, Payload, Room, SendRequest, Verdict};
+use kohort_client_core::producer::{
+    Failure, GivenUp, OutBatch, Payload, Room, SendRequest, Verdict,
+};
 use kohort_protocol::compression::{Compression, Compressor};
 use kohort_protocol::messages::produce::{
     NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -92,7 +94,8 @@ impl Sender {
     pub(super) async fn run(mut self) {
         loop {
             self.follower.look(&self.shared.whereabouts, clock::now_ms());
-            let wake_at = self.send_what_is_ready();
+            let wake_at =
+                earlier(self.send_what_is_ready(), self.shared.losses.tell(clock::now_ms()));
             let closing = self.shared.closing.load(Ordering::Acquire);
             let abandon = self.shared.abandon.load(Ordering::Acquire);
             if abandon {
@@ -157,9 +160,11 @@ impl Sender {
             let trouble = cluster.trouble().map(Arc::new);
             let waited = clock::ms(self.shared.config.time_to_deliver());
             self.attempts.forget_before(clock::now_ms().saturating_sub(waited));
-            for (completion, failure) in polled.expired {
+            for GivenUp { completion, records, failure } in polled.expired {
                 let cause = trouble.clone().or_else(|| self.attempts.met(&completion));
-                completion.fail(failure, Words { message: None, cause }, &self.shared.config);
+                let words = Words { message: None, cause };
+                let error = completion.error(failure, words, &self.shared.config);
+                self.shared.lost(&completion, records, error);
             }
             self.shared.released();
         }
@@ -190,7 +195,7 @@ impl Sender {
     fn send(&mut self, request: SendRequest, view: &kohort_client_core::metadata::MetadataView) {
         let SendRequest { node, batches } = request;
         let mut sent = Vec::with_capacity(batches.len());
-        for OutBatch { topic, partition, id, payload, .. } in batches {
+        for OutBatch { topic, partition, id, records, payload } in batches {
             let topic_id = view.topic(&topic).map_or(Uuid::ZERO, |topic| topic.id);
             let bytes = match payload {
                 Payload::Built(bytes) => bytes,
@@ -202,8 +207,9 @@ impl Sender {
                 }
             };
             self.follower.count(bytes.len());
-            sent.push(SentBatch { topic, topic_id, partition, id, bytes });
+            sent.push(SentBatch { topic, topic_id, partition, id, records, bytes });
         }
+        self.shared.counters.sent(&sent);
         *self.in_flight.entry(node).or_default() += 1;
         let connection = self.shared.cluster.existing_connection(node, Purpose::General);
         let config = &self.shared.config;
@@ -221,8 +227,10 @@ impl Sender {
             });
         match started {
             Ok(Started::Answered(answer)) => {
+                let (shared, asked) = (self.shared.clone(), Instant::now());
                 self.work.spawn(async move {
                     let answer = answer.await;
+                    shared.counters.answered(asked.elapsed());
                     Event::Answered { node, sent, answer }
                 });
             }
@@ -260,7 +268,8 @@ impl Sender {
             }
             Event::SizeLimit { topic, limit } => {
                 for (completion, bytes) in self.too_large.remove(&topic).unwrap_or_default() {
-                    completion.too_large(bytes, limit);
+                    let error = completion.too_large(bytes, limit);
+                    self.shared.lost(&completion, 1, error);
                 }
             }
             Event::Answered { node, sent, answer } => {
@@ -388,6 +397,7 @@ impl Sender {
         match verdict {
             Verdict::Retry { metadata } => {
                 tracing::debug!(topic = %batch.topic, batch.partition, ?failure, "will retry");
+                self.shared.counters.retried(batch.records);
                 self.attempts.failed(clock::now_ms(), batch, answer, words);
                 metadata
             }
@@ -398,6 +408,7 @@ impl Sender {
             }
             Verdict::Split(completion, parts) => {
                 tracing::debug!(topic = %batch.topic, batch.partition, "too large: sent in parts");
+                self.shared.counters.split();
                 completion.split(parts);
                 false
             }
@@ -416,7 +427,8 @@ impl Sender {
             Verdict::Fail(completion, failure) => {
                 let message = answer.and_then(|answer| answer.error_message.as_deref());
                 let words = Words { message: message.map(Arc::from), ..words.clone() };
-                completion.fail(failure, words, config);
+                let error = completion.error(failure, words, config);
+                self.shared.lost(&completion, batch.records, error);
                 false
             }
             Verdict::Ignored => false,
@@ -429,7 +441,8 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         for (completion, bytes) in std::mem::take(&mut self.too_large).into_values().flatten() {
-            completion.too_large(bytes, None);
+            let error = completion.too_large(bytes, None);
+            self.shared.lost(&completion, 1, error);
         }
         let Shared { closing, ended, freed, caught_up, progress, .. } = &*self.shared;
         closing.store(true, Ordering::Release);
@@ -440,11 +453,17 @@ impl Drop for Sender {
         if let Err(said) = caught(|| self.shared.give_up(Failure::Closed, &Words::default())) {
             tracing::error!(said, "deliveries are left that never end");
         }
+        self.shared.losses.tell(i64::MAX);
         ended.store(true, Ordering::Release);
         freed.notify_waiters();
         caught_up.notify_waiters();
         progress.notify_waiters();
     }
+}
+
+/// Returns the earlier of two times to look again.
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
 }
 
 enum Started {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use kohort_client_core::backoff::Backoff;
 use kohort_client_core::metadata::MetadataView;
-use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, Refused};
+use kohort_client_core::producer::{Accumulator, AccumulatorConfig, Failure, GivenUp, Refused};
 use kohort_protocol::records::{Header, NewRecord};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::delivery::{Completion, Delivery, Words};
 use super::error::SendError;
+use super::losses::Losses;
+use super::metrics::Counters;
 use super::record::ProducerRecord;
 use super::topics::{Placement, TopicTable};
 use crate::clock;
@@ -27,6 +29,9 @@ pub(super) struct Shared {
     pub(super) cluster: Cluster,
     /// Held for the time it takes to encode one record, or to pick the batches to send.
     pub(super) state: Mutex<State>,
+    pub(super) counters: Counters,
+    /// Failures that nobody hears of.
+    pub(super) losses: Losses,
     /// Wakes the sender.
     pub(super) wake: Notify,
     /// Where the application was when it last woke the sender.
@@ -163,10 +168,21 @@ impl Shared {
     /// Gives up everything that is held.
     pub(super) fn give_up(&self, failure: Failure, words: &Words) {
         let abandoned = self.state.lock().accumulator.abandon(failure);
-        for (completion, failure) in abandoned {
-            completion.fail(failure, words.clone(), &self.config);
+        for GivenUp { completion, records, failure } in abandoned {
+            let error = completion.error(failure, words.clone(), &self.config);
+            self.lost(&completion, records, error);
         }
         self.released();
+    }
+
+    /// Tells those who hold deliveries of a batch that it failed, and the log where nobody does.
+    pub(super) fn lost(&self, completion: &Arc<Completion>, records: u32, error: SendError) {
+        self.counters.failed(records);
+        // The handle of whoever tells it.
+        if Arc::strong_count(completion) == 1 {
+            self.losses.note(completion, records, &error);
+        }
+        completion.failed(error);
     }
 
     /// Tells those who wait for it that batches have come to their end.

@@ -194,7 +194,7 @@ fn through_our_client(
                 let from = if early.is_zero() { due } else { Instant::now() };
                 value[..8].copy_from_slice(&nanoseconds(from).to_be_bytes());
                 let record = ProducerRecord::to(topic).partition(0).value(&value);
-                sending.block_on(producer.send(record))?;
+                drop(sending.block_on(producer.send(record))?);
                 due += interval;
             }
             Ok(())
