@@ -15,12 +15,6 @@ pub enum SendError {
     /// The producer is closed, or was before the record was delivered.
     #[error("the producer is closed")]
     Closed,
-    /// Records were left when the deadline of `close` passed.
-    #[error("not everything was delivered within {waited:?}; the rest was given up")]
-    CloseTimeout {
-        /// The deadline.
-        waited: Duration,
-    },
     /// The record is larger than what this producer may send or hold.
     #[error(
         "a record of {bytes} bytes for `{topic}-{partition}` is larger than {limit} ({})",
@@ -136,13 +130,34 @@ impl SendError {
             Self::UnknownTopic { reason, .. } => reason.is_retriable(),
             Self::Refused { code, .. } => code.is_retriable(),
             Self::Closed
-            | Self::CloseTimeout { .. }
             | Self::InvalidTimestamp { .. }
             | Self::RecordTooLarge { .. }
             | Self::RefusedTooLarge { .. }
             | Self::UnknownPartition { .. } => false,
         }
     }
+}
+
+/// Why a producer was not closed in good order. It is closed all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The deadline passed first. The records that were left may have been written or not; each of their
+    /// deliveries is [`SendError::Closed`].
+    #[error("{records} records were not delivered within {waited:?} and were given up")]
+    Timeout {
+        /// The deadline.
+        waited: Duration,
+        /// How many records were given up.
+        records: u64,
+    },
+    /// The task that sends records ended before its time, which it does only by a fault of ours; the log
+    /// says more.
+    #[error("the producer failed with {records} records undelivered")]
+    Failed {
+        /// How many records were given up.
+        records: u64,
+    },
 }
 
 fn because(cause: Option<&ClusterError>) -> String {

@@ -41,8 +41,8 @@ mod shared;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kohort_client_core::producer::Accumulator;
@@ -60,7 +60,7 @@ use crate::net::{Driver, Throttled, Whereabouts, after};
 pub use builder::ProducerBuilder;
 pub use deliveries::{BatchMetadata, Deliveries};
 pub use delivery::{Delivery, RecordMetadata};
-pub use error::SendError;
+pub use error::{CloseError, SendError};
 use losses::Losses;
 use metrics::Counters;
 pub use metrics::ProducerMetrics;
@@ -128,7 +128,8 @@ impl Producer {
             caught_up: Notify::new(),
             progress: Notify::new(),
             closing: AtomicBool::new(false),
-            abandon: AtomicBool::new(false),
+            abandon: OnceLock::new(),
+            given_up: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         // The sender holds the thread, so that what is left when the producer is dropped is sent.
@@ -224,19 +225,30 @@ impl Producer {
     }
 
     /// Delivers what was taken in and closes; what is not delivered within `deadline` is given up
-    /// and reported as [`SendError::Closed`].
-    pub async fn close(&self, deadline: Duration) -> Result<(), SendError> {
+    /// and reported as [`SendError::Closed`]. Another call returns the same.
+    ///
+    /// # Errors
+    /// How many records were given up. Records that failed before are told by their [`Delivery`] alone.
+    pub async fn close(&self, deadline: Duration) -> Result<(), CloseError> {
         let shared = self.handle.shared.clone();
         shared.begin_close();
         let timer = self.handle.driver.sleep(deadline);
         tokio::select! {
-            () = shared.until_ended() => Ok(()),
-            _ = timer => {
-                shared.abandon.store(true, Ordering::Release);
+            biased;
+            () = shared.until_ended() => {}
+            slept = timer => {
+                // A driver that has stopped takes the sender with it before any deadline.
+                if slept.is_ok() {
+                    let _ = shared.abandon.set(deadline);
+                }
                 shared.wake.notify_one();
                 shared.until_ended().await;
-                Err(SendError::CloseTimeout { waited: deadline })
             }
+        }
+        match (shared.given_up.load(Ordering::Acquire), shared.abandon.get().copied()) {
+            (0, _) => Ok(()),
+            (records, Some(waited)) => Err(CloseError::Timeout { waited, records }),
+            (records, None) => Err(CloseError::Failed { records }),
         }
     }
 

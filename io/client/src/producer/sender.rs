@@ -97,7 +97,7 @@ impl Sender {
             let wake_at =
                 earlier(self.send_what_is_ready(), self.shared.losses.tell(clock::now_ms()));
             let closing = self.shared.closing.load(Ordering::Acquire);
-            let abandon = self.shared.abandon.load(Ordering::Acquire);
+            let abandon = self.shared.abandon.get().is_some();
             if abandon {
                 self.shared.give_up(Failure::Closed, &Words::default());
             }

@@ -1,7 +1,7 @@
 //! What the handles of a producer and its sender share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kohort_client_core::backoff::Backoff;
@@ -44,8 +44,10 @@ pub(super) struct Shared {
     /// Wakes those who wait for a flush or for the end.
     pub(super) progress: Notify,
     pub(super) closing: AtomicBool,
-    /// The deadline of the close has passed: give up what is left.
-    pub(super) abandon: AtomicBool,
+    /// The deadline of the close, once it has passed: give up what is left.
+    pub(super) abandon: OnceLock<Duration>,
+    /// How many records were given up because the producer was closed.
+    pub(super) given_up: AtomicU64,
     /// The sender has ended.
     pub(super) ended: AtomicBool,
 }
@@ -169,6 +171,9 @@ impl Shared {
     pub(super) fn give_up(&self, failure: Failure, words: &Words) {
         let abandoned = self.state.lock().accumulator.abandon(failure);
         for GivenUp { completion, records, failure } in abandoned {
+            if failure == Failure::Closed {
+                self.given_up.fetch_add(records.into(), Ordering::AcqRel);
+            }
             let error = completion.error(failure, words.clone(), &self.config);
             self.lost(&completion, records, error);
         }

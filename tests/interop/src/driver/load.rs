@@ -80,7 +80,7 @@ impl Load {
         }
     }
 
-    fn fail(&self, number: u64, error: &kohort::producer::SendError) {
+    fn fail(&self, number: u64, error: &impl std::fmt::Display) {
         let error = error.to_string();
         say(&json!({ "event": "failed", "load": self.name, "seq": number, "error": error }));
     }
