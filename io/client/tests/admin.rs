@@ -373,18 +373,8 @@ async fn groups_of_both_protocols_are_described_in_one_call() {
     let (classic, consumer) = (unique("classic"), unique("consumer"));
     let name = unique("described");
     create_topic(&bootstrap(), &name, 2).await;
-    let member = |group: &str, protocol| {
-        let member = support::member(&bootstrap(), group).with(|mut config| {
-            // A broker sets these for the new protocol, and a client must not.
-            if protocol == "consumer" {
-                let defaults = kohort::config::ConsumerConfig::default();
-                config.session_timeout = defaults.session_timeout;
-                config.heartbeat_interval = defaults.heartbeat_interval;
-            }
-            config
-        });
-        member.set("group.protocol", protocol).build().unwrap()
-    };
+    let member =
+        |group: &str, protocol| support::member_by(protocol, &bootstrap(), group).build().unwrap();
     if std::env::var_os("KOHORT_TEST_OLDER").is_some() {
         return;
     }

@@ -11,7 +11,7 @@ use kohort::config::{AdminConfig, Properties};
 use kohort::consumer::{
     CommitError, CommitRefusal, Consumer, OffsetAndMetadata, RebalanceEvent, TopicPartition,
 };
-use support::{PATIENCE, bootstrap, create_topic, member, produce, read_until, unique};
+use support::{PATIENCE, bootstrap, create_topic, member, member_by, produce, read_until, unique};
 
 const PROTOCOLS: [&str; 2] = ["classic", "consumer"];
 
@@ -37,8 +37,7 @@ async fn of_two_topics(
         create_topic(servers, topic, 1).await;
         produce(servers, topic, 1, 0, 5).await;
     }
-    let consumer = member(servers, &unique("group"))
-        .set("group.protocol", protocol)
+    let consumer = member_by(protocol, servers, &unique("group"))
         .set("enable.auto.commit", &auto_commit.to_string())
         .set("allow.auto.create.topics", "false")
         .set("metadata.max.age.ms", "300")
@@ -99,8 +98,7 @@ async fn a_commit_of_what_was_given_fails_once_it_is_lost() {
         let topic = unique("lost");
         create_topic(&servers, &topic, 1).await;
         produce(&servers, &topic, 1, 0, 5).await;
-        let consumer = member(&servers, &unique("group"))
-            .set("group.protocol", protocol)
+        let consumer = member_by(protocol, &servers, &unique("group"))
             .set("max.poll.interval.ms", "300")
             .build()
             .unwrap();

@@ -331,12 +331,16 @@ impl Member {
 }
 
 fn builder(servers: &str, group: &str, protocol: &str) -> kohort::consumer::ConsumerBuilder {
-    Consumer::builder()
-        .bootstrap_servers(servers)
-        .group_id(group)
+    let member = Consumer::builder().bootstrap_servers(servers).group_id(group);
+    let member = match protocol {
+        // There the broker says how often, and divides.
+        "consumer" => member,
+        _ => member
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("heartbeat.interval.ms", "1000"),
+    };
+    member
         .set("group.protocol", protocol)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("heartbeat.interval.ms", "1000")
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
         .set("metadata.max.age.ms", "5000")

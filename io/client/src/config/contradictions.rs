@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::table::NOT_EMPTY;
+use super::table::{NOT_EMPTY, Table};
 use super::{
-    Acks, AdminConfig, CommonConfig, ConfigError, ConsumerConfig, Idempotence, ProducerConfig,
+    Acks, AdminConfig, CommonConfig, ConfigError, ConsumerConfig, GroupProtocol, Idempotence,
+    ProducerConfig,
 };
 
 impl CommonConfig {
@@ -34,6 +35,7 @@ impl ConsumerConfig {
         conflict(self.partition_assignment_strategy.is_empty(), || {
             "`partition.assignment.strategy` names no assignor".to_owned()
         })?;
+        self.without_effect()?;
         // No text can say so, a typed value can.
         match self.group_instance_id.as_deref() {
             Some("") => Err(ConfigError::InvalidValue {
@@ -44,6 +46,58 @@ impl ConsumerConfig {
             _ => Ok(()),
         }
     }
+}
+
+impl ConsumerConfig {
+    /// Refuses what the group's protocol has no use for and somebody set all the same, as Java does. With
+    /// `auto` all of it may count.
+    fn without_effect(&self) -> Result<(), ConfigError> {
+        let (protocol, useless) = match self.group_protocol {
+            GroupProtocol::Consumer => ("consumer", NOT_OF_CONSUMER),
+            GroupProtocol::Classic => ("classic", NOT_OF_CLASSIC),
+            GroupProtocol::Auto => return Ok(()),
+        };
+        let says = |name| self.try_get(name).is_some_and(|value| !value.is_empty());
+        let set = useless.iter().find(|(name, _)| self.is_set(name) && says(name));
+        set.map_or(Ok(()), |(name, instead)| {
+            Err(no_effect(&format!("`{name}`"), protocol, instead))
+        })
+    }
+
+    /// Refuses assignors of the application's own where nobody would ask them.
+    pub(crate) fn takes_assignors(&self) -> Result<(), ConfigError> {
+        match self.group_protocol {
+            GroupProtocol::Consumer => Err(no_effect(
+                "an assignor of one's own",
+                "consumer",
+                THERE_THE_COORDINATOR_DIVIDES,
+            )),
+            GroupProtocol::Classic | GroupProtocol::Auto => Ok(()),
+        }
+    }
+}
+
+/// Java's `CLASSIC_PROTOCOL_UNSUPPORTED_CONFIGS` and `CONSUMER_PROTOCOL_UNSUPPORTED_CONFIGS`: what has no
+/// effect, and what does.
+const NOT_OF_CONSUMER: &[(&str, &str)] = &[
+    ("session.timeout.ms", "the group's `consumer.session.timeout.ms` is set on the broker"),
+    ("heartbeat.interval.ms", "the group's `consumer.heartbeat.interval.ms` is set on the broker"),
+    ("partition.assignment.strategy", THERE_THE_COORDINATOR_DIVIDES),
+];
+const NOT_OF_CLASSIC: &[(&str, &str)] = &[(
+    "group.remote.assignor",
+    "the members divide the partitions, by `partition.assignment.strategy`",
+)];
+const THERE_THE_COORDINATOR_DIVIDES: &str =
+    "the coordinator divides the partitions, by `group.remote.assignor`";
+
+fn no_effect(what: &str, protocol: &str, instead: &str) -> ConfigError {
+    let other = if protocol == "classic" { "consumer" } else { "classic" };
+    let reason = format!(
+        "{what} has no effect with `group.protocol={protocol}`: {instead}; leave it out, or choose \
+         `group.protocol={other}` or `auto`"
+    );
+    ConfigError::Conflict { reason }
 }
 
 impl ProducerConfig {
@@ -168,6 +222,51 @@ mod tests {
         assert!(producer(&[asked]).unwrap().is_idempotent());
         let off = producer(&[("enable.idempotence", "false"), ("acks", "1")]).unwrap();
         assert!(!off.is_idempotent() && off.rules_out_idempotence().is_none());
+    }
+
+    /// A consumer's configuration with these properties, or why it is none.
+    fn consumer(pairs: &[(&str, &str)]) -> Result<ConsumerConfig, String> {
+        let mut config = ConsumerConfig::from_pairs([("bootstrap.servers", "a:1")]).unwrap();
+        for (name, value) in pairs {
+            config.set(name, value).unwrap();
+        }
+        config.validate().map(|()| config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_has_no_effect_with_the_protocol_of_the_group_is_refused_where_it_was_set() {
+        let of_consumer = [
+            ("session.timeout.ms", "45000"),
+            ("heartbeat.interval.ms", "200"),
+            ("partition.assignment.strategy", "range"),
+        ];
+        let cases = of_consumer.map(|pair| ("consumer", "classic", pair));
+        let classic = ("classic", "consumer", ("group.remote.assignor", "uniform"));
+        for (protocol, other, pair @ (name, _)) in cases.into_iter().chain([classic]) {
+            let with = |protocol| consumer(&[pair, ("group.protocol", protocol)]);
+            let refused = with(protocol).unwrap_err();
+            let expected = format!("`{name}` has no effect with `group.protocol={protocol}`: ");
+            assert!(refused.starts_with(&expected), "{refused}");
+            assert!(refused.ends_with(&format!("`group.protocol={other}` or `auto`")), "{refused}");
+            with(other).unwrap();
+            with("auto").unwrap();
+        }
+        consumer(&[("group.remote.assignor", "")]).unwrap();
+    }
+
+    #[test]
+    fn typed_settings_without_effect_are_refused_and_defaults_are_not() {
+        let config = consumer(&[("group.protocol", "consumer")]).unwrap();
+        let default = ConsumerConfig::default().session_timeout;
+        let set = config.clone().session_timeout(default);
+        assert_eq!(set, config, "they are the same but for who said so");
+        assert!(set.validate().unwrap_err().to_string().contains("`session.timeout.ms`"));
+        let mut written = config.clone();
+        written.heartbeat_interval = Duration::from_secs(1);
+        assert!(written.validate().unwrap_err().to_string().contains("`heartbeat.interval.ms`"));
+        let assignor = config.takes_assignors().unwrap_err().to_string();
+        assert!(assignor.contains("`group.remote.assignor`"), "{assignor}");
+        config.group_protocol(GroupProtocol::Auto).takes_assignors().unwrap();
     }
 
     /// As in Kafka from 4.0 on.

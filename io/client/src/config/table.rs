@@ -1,5 +1,7 @@
 //! The macro that turns a table of properties into a typed struct and its parser.
 
+use std::collections::BTreeSet;
+
 use super::ConfigError;
 
 /// One property: what `--help` and the documentation print of it.
@@ -24,6 +26,8 @@ pub(super) trait Table {
     fn try_set(&mut self, name: &str, value: &str) -> Option<Result<(), ConfigError>>;
     /// Returns the text of a property if this table has it.
     fn try_get(&self, name: &str) -> Option<String>;
+    /// Returns whether somebody set a property of this table, be it to its default.
+    fn is_set(&self, name: &str) -> bool;
     /// Holds every number to its range: a typed value may come from anywhere.
     fn in_range(&self) -> Result<(), ConfigError>;
     /// Sets a property by its typed setter, to a value whose range nobody looked at.
@@ -31,6 +35,27 @@ pub(super) trait Table {
     fn typed(self, name: &str, value: &str) -> Option<Result<Self, String>>
     where
         Self: Sized;
+}
+
+/// Names of properties. Whether a value was set is no part of it: configurations with the same values are
+/// the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(BTreeSet<&'static str>);
+
+impl Names {
+    pub(super) fn add(&mut self, name: &'static str) {
+        self.0.insert(name);
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
+
+impl PartialEq for Names {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Declares a struct of properties. Each entry: documentation, Kafka's name, field, type, default,
@@ -62,6 +87,8 @@ macro_rules! properties {
                 pub $field: $type,
             )*
             $($($(#[$plus_meta])* pub $plus: $plus_type,)*)?
+            /// Which of them somebody set.
+            set: $crate::config::table::Names,
         }
 
         impl $name {
@@ -70,6 +97,7 @@ macro_rules! properties {
                 #[must_use]
                 pub fn $field(mut self, value: $type) -> Self {
                     self.$field = value;
+                    self.set.add($key);
                     self
                 }
             )*
@@ -81,6 +109,7 @@ macro_rules! properties {
                     $($common: <$common_type>::default(),)?
                     $($field: $crate::config::table::default_of($key, $default),)*
                     $($($plus: <$plus_type>::default(),)*)?
+                    set: $crate::config::table::Names::default(),
                 }
             }
         }
@@ -103,7 +132,10 @@ macro_rules! properties {
                         value,
                         $crate::config::table::range_of(&[$($min, $max)?]),
                         $crate::config::table::is_said(&[$(stringify!($nonempty))?]),
-                    ).map(|value| self.$field = value)),)*
+                    ).map(|value| {
+                        self.$field = value;
+                        self.set.add($key);
+                    })),)*
                     _ => None,
                 }
             }
@@ -113,6 +145,12 @@ macro_rules! properties {
                     $($key => Some($crate::config::value::Value::text(&self.$field)),)*
                     _ => None,
                 }
+            }
+
+            fn is_set(&self, name: &str) -> bool {
+                let default = Self::TABLE.iter().find(|it| it.name == name).map(|it| it.default);
+                // A field may have been written to, without its setter.
+                self.set.has(name) || self.try_get(name).as_deref() != default
             }
 
             fn in_range(&self) -> Result<(), ConfigError> {

@@ -116,13 +116,13 @@ properties! {
         "group.instance.id" => group_instance_id: Option<String> = "", nonempty;
         #[doc = "Which protocol the group is run by; `auto` (ours) is `consumer` where the broker has it."]
         "group.protocol" => group_protocol: GroupProtocol = "classic";
-        #[doc = "The coordinator's assignor this member would like (`group.protocol=consumer`)."]
+        #[doc = "The coordinator's assignor this member would like; refused with `group.protocol=classic`, and with `auto` for the case that it is `consumer`."]
         "group.remote.assignor" => group_remote_assignor: Option<String> = "";
-        #[doc = "The assignors this member can run, most wanted first."]
+        #[doc = "The assignors this member can run, most wanted first. Refused with `group.protocol=consumer`, and with `auto` for the case that it is `classic`."]
         "partition.assignment.strategy" => partition_assignment_strategy: Vec<AssignmentStrategy> = "range,cooperative-sticky";
-        #[doc = "A member not heard of for this long is taken out of the group."]
+        #[doc = "A member not heard of for this long is taken out of the group. Refused with `group.protocol=consumer`, and with `auto` for the case that it is `classic`."]
         "session.timeout.ms" => session_timeout: Duration = "45000" in 1 ..= 2_147_483_647;
-        #[doc = "How often a member says that it lives."]
+        #[doc = "How often a member says that it lives. Refused with `group.protocol=consumer`, and with `auto` for the case that it is `classic`."]
         "heartbeat.interval.ms" => heartbeat_interval: Duration = "3000" in 1 ..= 2_147_483_647;
         #[doc = "An application that does not poll for this long loses its partitions."]
         "max.poll.interval.ms" => max_poll_interval: Duration = "300000" in 1 ..= 2_147_483_647;

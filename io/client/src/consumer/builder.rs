@@ -81,7 +81,8 @@ impl ConsumerBuilder {
 
     /// Adds an assignor of one's own to those of `partition.assignment.strategy`, more wanted than these.
     /// A classic group chooses one that all its members support, and the member that leads it runs it. The
-    /// consumer protocol has no use for it: there the coordinator divides the partitions.
+    /// consumer protocol has no use for it, since there the coordinator divides the partitions, and
+    /// [`build`](Self::build) refuses it with `group.protocol=consumer`.
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
         self.assignors.push(Box::new(Unbound::new(assignor)));
@@ -111,6 +112,9 @@ impl ConsumerBuilder {
         }
         let config = self.config;
         config.validate()?;
+        if !self.assignors.is_empty() {
+            config.takes_assignors()?;
+        }
         let seed = crate::clock::seed();
         let machine =
             ConsumerMachine::new(machine_config(&config, self.assignors, self.budget_bytes, seed));

@@ -27,6 +27,20 @@ pub fn member_with_session(servers: &str, group: &str, session: Duration) -> Con
         .set("heartbeat.interval.ms", "200")
 }
 
+/// A member of a group of this protocol; with the consumer protocol it is the broker that says how long a
+/// session is.
+pub fn member_by(protocol: &str, servers: &str, group: &str) -> ConsumerBuilder {
+    let member = match protocol {
+        "consumer" => Consumer::builder()
+            .bootstrap_servers(servers)
+            .group_id(group)
+            .set("auto.offset.reset", "earliest")
+            .set("enable.auto.commit", "false"),
+        _ => member(servers, group),
+    };
+    member.set("group.protocol", protocol)
+}
+
 /// A member that reads a topic and gives back only what moves.
 pub fn cooperative_member(servers: &str, group: &str, topic: &str) -> Consumer {
     let builder = member(servers, group).set("partition.assignment.strategy", "cooperative-sticky");

@@ -24,8 +24,8 @@ use kohort_protocol::records::batches;
 
 pub use self::brokers::{CuttingProxy, OwnBroker, bootstrap, folder, proxied};
 pub use self::consumers::{
-    PATIENCE, SHORT_SESSION, cooperative_member, member, member_with_session, own, partitions,
-    poll_until, produce, read_until, shared_out, values,
+    PATIENCE, SHORT_SESSION, cooperative_member, member, member_by, member_with_session, own,
+    partitions, poll_until, produce, read_until, shared_out, values,
 };
 pub use self::old::{Answers, OldBroker};
 pub use self::scripted::Scripted;
