@@ -29,6 +29,7 @@
 //! one process: what belongs to another role is passed over there.
 
 mod absent;
+mod client_id;
 mod contradictions;
 mod file;
 pub(crate) mod security;

@@ -80,6 +80,7 @@ impl Admin {
     /// metadata.
     pub fn new(config: AdminConfig) -> Result<Self, AdminError> {
         config.validate()?;
+        let config = config.with_client_id();
         let driver = Driver::start("kohort-admin").map_err(AdminError::Start)?;
         let cluster = Cluster::start(&driver, &config.common, ClusterOptions::default())?;
         Ok(Self { driver, session: Session { cluster, config: Arc::new(config) } })

@@ -25,7 +25,7 @@ properties! {
     pub struct CommonConfig {
         #[doc = "Servers to learn the cluster from; not all of them need to be up."]
         "bootstrap.servers" => bootstrap_servers: Vec<HostPort> = "";
-        #[doc = "What the broker's log and metrics call this client."]
+        #[doc = "What the broker's log, metrics and quotas call this client, and what a member's id begins with. Where it is not set it is `consumer-<group>-<n>` (of a static member its `group.instance.id` in place of the number), `producer-<n>` or `adminclient-<n>`, counted per process."]
         "client.id" => client_id: String = "";
         #[doc = "The rack this client is in, for reading from a replica nearby."]
         "client.rack" => client_rack: Option<String> = "";

@@ -110,7 +110,7 @@ impl ConsumerBuilder {
         if let Some(error) = self.error {
             return Err(error.into());
         }
-        let config = self.config;
+        let config = self.config.with_client_id();
         config.validate()?;
         if !self.assignors.is_empty() {
             config.takes_assignors()?;

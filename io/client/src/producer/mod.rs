@@ -102,6 +102,7 @@ impl Producer {
         partitioner: Option<Box<dyn Partitioner>>,
     ) -> Result<Self, BuildError> {
         config.validate()?;
+        let config = config.with_client_id();
         if let Some(because) = config.rules_out_idempotence() {
             tracing::info!("`enable.idempotence` is off because {because}");
         }
