@@ -32,6 +32,7 @@ mod absent;
 mod client_id;
 mod contradictions;
 mod file;
+mod librdkafka;
 pub(crate) mod security;
 mod table;
 pub mod tables;
@@ -161,7 +162,7 @@ pub enum ConfigError {
         /// The closest name this role has.
         nearest: &'static str,
     },
-    /// Java has this property, and we something else, or nothing.
+    /// Java or librdkafka has this property, and we something else, or nothing.
     #[error("there is no property `{name}` here: {instead}")]
     NotHere {
         /// The name as given.

@@ -29,8 +29,8 @@ Made from the client's own tables, `io/client/src/config/tables.rs`; do not edit
 defaults and ranges; where ours differ, the entry says so. Durations are milliseconds or have a unit (`10s`), sizes are bytes or
 have one (`64KiB`); ranges are in milliseconds and bytes. What a
 typed setter is given is held to the same range when a client is built; `Duration::MAX` is for ever and accepted everywhere. Set them on a builder, from a file, from the environment, or with
-`kohort … -X NAME=VALUE`. A name that is in no table is refused with the nearest one that is, and one of Java's that has no
-equivalent with what to do in its place. Files and environments may serve several clients: what is of another role is passed over there.
+`kohort … -X NAME=VALUE`. A name that is in no table is refused with the nearest one that is, and one of Java's or
+librdkafka's that has no equivalent, or another name, with what to do in its place. Files and environments may serve several clients: what is of another role is passed over there.
 ";
 
 fn document() -> String {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kohort_client_core::sasl::Mechanism;
 
 use super::absent::instead_of;
+use super::librdkafka;
 use super::security::{
     DnsLookup, EndpointIdentification, Secret, SecurityProtocol, StoreType, TlsVersion, TokenSource,
 };
@@ -243,7 +244,7 @@ fn refuse<R: Properties>(name: &str) -> ConfigError {
     let has = |(_, table): &&(&str, &[Property])| table.iter().any(|it| it.name == name);
     match owners.iter().find(has) {
         Some((owner, _)) => ConfigError::OtherRole { role: R::ROLE, owner, name: name.to_owned() },
-        None => match instead_of(name) {
+        None => match instead_of(name).or_else(|| librdkafka::instead_of(name)) {
             Some(instead) => ConfigError::NotHere { name: name.to_owned(), instead },
             None => ConfigError::UnknownProperty {
                 role: R::ROLE,
@@ -383,6 +384,61 @@ mod tests {
             assert_eq!(refused::<ConsumerConfig>(name, "x"), reason);
         }
         assert!(refused::<ConsumerConfig>("value.serialiser", "x").contains("the nearest is"));
+    }
+
+    #[test]
+    fn properties_of_librdkafka_are_refused_with_what_stands_in_their_place() {
+        for (name, expected) in [
+            ("metadata.broker.list", "`bootstrap.servers`"),
+            ("topic.metadata.refresh.interval.ms", "`metadata.max.age.ms`"),
+            ("socket.timeout.ms", "`request.timeout.ms`"),
+            ("socket.keepalive.enable", "`connections.max.idle.ms`"),
+            ("statistics.interval.ms", "`Producer::metrics`"),
+            ("ssl.ca.location", "`ssl.truststore.location`"),
+            ("ssl.certificate.location", "`ssl.keystore.location`"),
+            ("ssl.key.location", "`ssl.keystore.location`"),
+            ("sasl.mechanisms", "`sasl.mechanism`"),
+            ("request.required.acks", "`acks`"),
+            ("message.timeout.ms", "`delivery.timeout.ms`"),
+            ("queue.buffering.max.ms", "`linger.ms`"),
+            ("queue.buffering.max.kbytes", "`buffer.memory`"),
+            ("queue.buffering.max.messages", "`buffer.memory`"),
+            ("batch.num.messages", "`batch.size`"),
+            ("message.max.bytes", "`max.request.size`"),
+            ("message.send.max.retries", "`retries`"),
+            ("compression.codec", "`compression.type`"),
+            ("enable.partition.eof", "`Consumer::lag`"),
+            ("enable.auto.offset.store", "`Consumer::commit_offsets_sync`"),
+            ("fetch.wait.max.ms", "`fetch.max.wait.ms`"),
+            ("fetch.message.max.bytes", "`max.partition.fetch.bytes`"),
+            ("queued.min.messages", "`ConsumerBuilder::memory_budget`"),
+        ] {
+            let reason = refused::<ProducerConfig>(name, "x");
+            assert!(
+                reason.starts_with(&format!("there is no property `{name}` here: ")),
+                "{reason}"
+            );
+            assert!(reason.contains(expected), "{reason}");
+            assert_eq!(refused::<ConsumerConfig>(name, "x"), reason);
+        }
+    }
+
+    /// A hint that names a property which is not there would lead nowhere.
+    #[test]
+    fn hints_name_properties_that_are_there_under_names_that_are_not() {
+        let tables =
+            || ConsumerConfig::table().chain(ProducerConfig::table()).map(|property| property.name);
+        for (names, instead) in librdkafka::ELSEWHERE {
+            for name in *names {
+                assert!(tables().all(|it| it != *name), "`{name}` is a property");
+                assert!(instead_of(name).is_none(), "`{name}` is Java's");
+            }
+            for quoted in instead.split('`').skip(1).step_by(2) {
+                let name = quoted.split('=').next().unwrap_or_default();
+                let is_property = name.contains('.') || ["acks", "retries"].contains(&name);
+                assert!(!is_property || tables().any(|it| it == name), "`{name}`");
+            }
+        }
     }
 
     #[test]
