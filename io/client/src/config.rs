@@ -171,7 +171,7 @@ pub enum ConfigError {
         instead: &'static str,
     },
     /// The property belongs to another role.
-    #[error("`{name}` is a property of a {owner}, not of a {role}")]
+    #[error("`{name}` is a property of a {owner}, not of {} {role}", article(role))]
     OtherRole {
         /// Who was told.
         role: &'static str,
@@ -210,6 +210,10 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+fn article(role: &str) -> &'static str {
+    if role.starts_with('a') { "an" } else { "a" }
 }
 
 #[cfg(test)]

@@ -429,7 +429,7 @@ fn what_is_missing_or_unreadable_ends_the_start_and_names_the_property() {
     let cases = [
         (
             reason(&[ssl, ("ssl.truststore.location", "/no/such/file")]),
-            "/no/such/file cannot be read",
+            "`/no/such/file` cannot be `ssl.truststore.location`: it cannot be read: No such file",
         ),
         (reason(&[ssl, ("ssl.truststore.certificates", "x")]), "no certificate in PEM form"),
         (

@@ -9,6 +9,8 @@ use super::ConfigError;
 pub struct Property {
     /// Kafka's name.
     pub name: &'static str,
+    /// The typed setter, and the field.
+    pub setter: &'static str,
     /// What a value looks like: `duration`, `bytes`, `one of ...`.
     pub kind: &'static str,
     /// The default, as it would be written.
@@ -118,6 +120,7 @@ macro_rules! properties {
             const TABLE: &'static [Property] = &[
                 $(Property {
                     name: $key,
+                    setter: stringify!($field),
                     kind: <$type as $crate::config::value::Value>::KIND,
                     default: $default,
                     range: $crate::config::table::range_of(&[$($min, $max)?]),

@@ -352,6 +352,10 @@ mod tests {
                 "`group.id` is a property of a consumer, not of a producer",
             ),
             (
+                refused::<AdminConfig>("acks", "all"),
+                "`acks` is a property of a producer, not of an admin client",
+            ),
+            (
                 refused::<ConsumerConfig>("max.poll.records", "0"),
                 "`0` cannot be `max.poll.records`: the range is 1 to 2147483647",
             ),

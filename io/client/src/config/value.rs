@@ -23,7 +23,7 @@ pub(super) trait Value: Sized {
     }
 }
 
-/// A number of bytes, written `65536`, `64KiB`, `64k` or `1MiB`.
+/// A number of bytes, written `65536`, `64KiB`, `64k` or `1MiB`. Every unit goes by 1024: `1MB` is `1MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 

@@ -17,7 +17,7 @@ pub(super) fn trusted(
     match (file, text) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(both(FILE, TEXT)),
-        (Some(path), None) => certificates(FILE, path, &read(path)?).map(Some),
+        (Some(path), None) => certificates(FILE, path, &read(FILE, path)?).map(Some),
         (None, Some(text)) => certificates(TEXT, IN_MEMORY, text).map(Some),
     }
 }
@@ -35,7 +35,7 @@ pub(super) fn identity(config: &CommonConfig) -> Result<Option<Identity>, Config
     match (&config.ssl_keystore_location, chain, key) {
         (None, None, None) => Ok(None),
         (Some(path), None, None) => {
-            let text = read(path)?;
+            let text = read(FILE, path)?;
             Ok(Some((certificates(FILE, path, &text)?, private_key(FILE, path, &text)?)))
         }
         (None, Some(chain), Some(key)) => {
@@ -79,8 +79,9 @@ fn private_key(
     })
 }
 
-fn read(path: &str) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.into(), source })
+fn read(name: &'static str, path: &str) -> Result<String, ConfigError> {
+    let unreadable = |error| invalid(name, path, &format!("it cannot be read: {error}"));
+    fs::read_to_string(path).map_err(unreadable)
 }
 
 fn both(one: &str, other: &str) -> ConfigError {
