@@ -1,6 +1,9 @@
 //! A pool of workers over the partitions of one consumer: each partition is a stream of its own, read by
 //! its own task, in order. A slow partition holds up no other, and each commits for itself.
 //!
+//! A worker that fails drops its stream, which takes the partition back to what was committed or processed
+//! last: the next worker is given the rest again.
+//!
 //! `cargo run --example worker_pool -- GROUP TOPIC`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 

@@ -144,6 +144,59 @@ async fn a_stream_of_an_ownership_that_is_over_ends_and_its_commits_are_refused(
 }
 
 #[tokio::test]
+async fn what_a_worker_that_panics_had_not_processed_is_given_to_the_next_one() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("panics"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 30).await;
+    let consumer = Arc::new(member(&servers, &group).build().unwrap());
+    let zero = TopicPartition::new(topic.as_str(), 0);
+    consumer.assign([zero.clone()]).await.unwrap();
+    for (committed, from) in [(None, 0), (Some(12), 0), (None, 12)] {
+        let mut stream = consumer.stream(&zero).unwrap();
+        let worker = tokio::spawn(async move {
+            let given = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap();
+            assert_eq!(values(&given)[0], (0, from), "what was not processed comes first");
+            if let Some(offset) = committed {
+                stream.commit_offset(offset).await.unwrap();
+            }
+            panic!("the worker fails");
+        });
+        let panic = worker.await.expect_err("it panics").into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"the worker fails"));
+    }
+    assert_eq!(consumer.position(&zero), Some(12));
+    consumer.commit_sync().await.unwrap();
+    let committed = consumer.committed([zero.clone()]).await.unwrap();
+    assert_eq!(committed[&zero].offset, 12, "no commit passes what nobody has processed");
+    let read = read_until(&consumer, |read| read.len() >= 18).await;
+    assert_eq!(read.iter().map(|it| it.1).collect::<Vec<_>>(), (12..30).collect::<Vec<_>>());
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_released_stream_is_done_with_all_it_was_given_and_a_seek_says_where_it_began() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("released"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    produce(&servers, &topic, 1, 0, 10).await;
+    let consumer = member(&servers, &group).build().unwrap();
+    let zero = TopicPartition::new(topic.as_str(), 0);
+    consumer.assign([zero.clone()]).await.unwrap();
+    let mut stream = consumer.stream(&zero).unwrap();
+    read(&mut stream, 10).await;
+    stream.release();
+    assert_eq!(consumer.position(&zero), Some(10));
+    let mut stream = consumer.stream(&zero).unwrap();
+    consumer.seek(&zero, 4).await.unwrap();
+    assert_eq!(read(&mut stream, 6).await, [4, 5, 6, 7, 8, 9]);
+    drop(stream);
+    assert_eq!(consumer.position(&zero), Some(4));
+    assert_eq!(read_until(&consumer, |read| read.len() >= 6).await[0], (0, 4));
+    assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
 async fn a_stream_nobody_reads_leaves_the_others_their_share() {
     let servers = bootstrap();
     let (topic, group) = (unique("slow"), unique("group"));

@@ -4,6 +4,9 @@
 //! Three offsets of each partition tell the story of its records: *fetched* (kept by the machine),
 //! *given* (handed to the application) and *processed*: what was given before the latest poll, for
 //! polling again says that the earlier records are done with. Auto commit uses only the last.
+//!
+//! A partition apart has a fourth: how far its stream is *done*, by asking for more or by a commit. When
+//! the stream is dropped, reading goes back to there: nobody has the records after it any more.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +39,12 @@ struct Cell<H> {
     queued: bool,
     given: Option<Position>,
     processed: Option<Position>,
+    /// How far the stream that has it is done, which began where polls were.
+    done: Option<Position>,
+    /// Where to read on because a stream was dropped over what it was given, until the network side knows.
+    back_to: Option<Position>,
+    /// Whether polls gave records that they are not done with.
+    polled: bool,
     /// Whether records were given that the application has not asked to commit.
     uncommitted: bool,
     watermarks: Watermarks,
@@ -92,6 +101,9 @@ impl<H> Buffer<H> {
             queued: self.turn.contains(&partition),
             given: None,
             processed: None,
+            done: None,
+            back_to: None,
+            polled: false,
             uncommitted: false,
             watermarks: UNKNOWN,
         };
@@ -150,6 +162,8 @@ impl<H> Buffer<H> {
             cell.chunks.clear();
             cell.bytes = 0;
             cell.given = Some(position);
+            cell.done = Some(position);
+            cell.back_to = None;
             // Records given by the latest poll are not done with yet: the next poll says so.
             if !self.touched.contains(partition) && !at_work {
                 cell.processed = Some(position);
@@ -160,11 +174,18 @@ impl<H> Buffer<H> {
     /// Takes that the application commits up to `offset`, by which it says that all before it is
     /// processed: auto commit must not go back behind it.
     pub fn committed(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch, offset: i64) {
-        if let Some(cell) = self.cells.get_mut(partition).filter(|cell| cell.epoch == epoch)
-            && let (Some(given), Some(processed)) = (cell.given, &mut cell.processed)
-            && (processed.offset..=given.offset).contains(&offset)
-        {
-            *processed = Position { offset, leader_epoch: given.leader_epoch };
+        let cell = self.cells.get_mut(partition).filter(|cell| cell.epoch == epoch);
+        let Some((cell, given)) = cell.and_then(|cell| cell.given.map(|given| (cell, given)))
+        else {
+            return;
+        };
+        let committed = Position { offset, leader_epoch: given.leader_epoch };
+        let forward = |from: &Position| (from.offset..=given.offset).contains(&offset);
+        if let Some(done) = cell.done.as_mut().filter(|done| forward(done)) {
+            *done = committed;
+        }
+        if let Some(processed) = cell.processed.as_mut().filter(|processed| forward(processed)) {
+            *processed = committed;
             cell.uncommitted &= offset < given.offset;
         }
     }
@@ -177,6 +198,8 @@ impl<H> Buffer<H> {
             cell.bytes = 0;
             cell.given = None;
             cell.processed = None;
+            cell.done = None;
+            cell.back_to = None;
         }
     }
 
@@ -224,18 +247,30 @@ impl<H> Buffer<H> {
         let free = !cell.apart && !cell.revoking;
         free.then(|| {
             cell.apart = true;
+            cell.done = cell.given;
             cell.epoch
         })
     }
 
-    /// Hands a partition that was apart back to the polls, with what waits in it. Returns whether there
-    /// is something to take.
+    /// Hands a partition that was apart back to the polls, at the record after the last one its stream is
+    /// done with. If that is all it was given, what waits stays; else [`take_back_to`](Self::take_back_to)
+    /// says where to read on. Returns whether there is something to take.
     pub fn rejoin(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch) -> bool {
         let Some(cell) = self.cells.get_mut(partition).filter(|it| it.apart && it.epoch == epoch)
         else {
             return false;
         };
         cell.apart = false;
+        if let (Some(given), Some(done)) = (cell.given, cell.done)
+            && done.offset < given.offset
+        {
+            // Nothing is taken until reading starts there.
+            cell.position_epoch = None;
+            cell.chunks.clear();
+            cell.bytes = 0;
+            cell.given = Some(done);
+            cell.back_to = Some(done);
+        }
         if cell.given != cell.processed {
             // Its records are done with as those of a poll are: when the next one begins.
             self.touched.push(partition.clone());
@@ -246,6 +281,17 @@ impl<H> Buffer<H> {
             self.turn.push_back(partition.clone());
         }
         ready
+    }
+
+    /// Returns, once, where to read on after a stream was dropped over what it was given; `None` if a
+    /// seek has said so since.
+    pub fn take_back_to(
+        &mut self,
+        partition: &TopicPartition,
+        epoch: AssignmentEpoch,
+    ) -> Option<Position> {
+        let cell = self.cells.get_mut(partition).filter(|cell| cell.epoch == epoch)?;
+        cell.back_to.take()
     }
 
     /// Whether a partition is apart.
@@ -263,7 +309,10 @@ impl<H> Buffer<H> {
     pub fn processed_apart(&mut self, partition: &TopicPartition, epoch: AssignmentEpoch) {
         if let Some(cell) = self.cells.get_mut(partition).filter(|it| it.apart && it.epoch == epoch)
         {
-            cell.processed = cell.given;
+            cell.done = cell.given;
+            if !cell.polled {
+                cell.processed = cell.given;
+            }
         }
     }
 
@@ -286,7 +335,9 @@ impl<H> Buffer<H> {
         self.lost.clear();
         for partition in std::mem::take(&mut self.touched) {
             if let Some(cell) = self.cells.get_mut(&partition) {
-                cell.processed = cell.given;
+                cell.polled = false;
+                // What its stream was given is the stream's to say.
+                cell.processed = if cell.apart { cell.done } else { cell.given };
             }
         }
     }
@@ -324,10 +375,15 @@ impl<H> Buffer<H> {
             return false;
         }
         let all_processed = cell.given == cell.processed;
+        let all_done = cell.given == cell.done;
         cell.given = Some(position);
+        if all_done && !with_records {
+            cell.done = Some(position);
+        }
         if with_records {
             cell.uncommitted = true;
             if !cell.apart {
+                cell.polled = true;
                 self.touched.push(partition.clone());
             }
         } else if all_processed {

@@ -30,7 +30,17 @@ use super::shared::Shared;
 use super::signals::{Signal, StreamEnd};
 use crate::cluster::{Cluster, Heard};
 
-/// One partition, read apart from the consumer's polls. Dropping it hands the partition back to them.
+/// One partition, read apart from the consumer's polls. Dropping it hands the partition back to them, or to
+/// the next stream.
+///
+/// What a stream was given has to be processed, or it is given again: when a stream is dropped, by a worker that
+/// panics or returns early as well, reading goes on after the last record its reader is *done with* in this
+/// ownership. Done with is what
+/// - was given before the latest call of [`next`](Self::next): asking for more says so;
+/// - lies before an offset committed, through the stream or the consumer, whether or not the commit succeeds.
+///
+/// If there is none of either, reading goes back to where the stream began, or to the latest seek. Whoever stops
+/// without either, but is done with everything, says so by [`release`](Self::release).
 ///
 /// ```no_run
 /// use kohort::consumer::{Consumer, PartitionStream, StreamError};
@@ -151,6 +161,12 @@ impl PartitionStream {
                 }
             }
         }
+    }
+
+    /// Hands the partition back and says that all that was given is processed: reading goes on after it,
+    /// and auto commit takes it. Nothing is committed by this itself.
+    pub fn release(self) {
+        self.shared.buffer.lock().processed_apart(&self.partition, self.epoch);
     }
 
     /// Returns the next offset after what was given; `None` while it is being looked up.

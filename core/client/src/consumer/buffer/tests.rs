@@ -334,3 +334,93 @@ fn what_was_lost_after_it_was_given_back_or_by_a_stream_is_not_the_applications(
     buffer.lose([&zero(), &one]);
     assert!(buffer.all_given().is_empty());
 }
+
+#[test]
+fn a_dropped_stream_goes_back_to_what_it_was_done_with() {
+    let apart = || {
+        let mut buffer = reading(1);
+        buffer.set_apart(&zero());
+        for offset in [50, 60] {
+            buffer.processed_apart(&zero(), OWNED);
+            assert!(buffer.give(&zero(), PositionEpoch(1), Position::at(offset), true));
+        }
+        buffer.push(waiting(60));
+        buffer
+    };
+    let back = |mut buffer: Buffer<()>| {
+        let ready = buffer.rejoin(&zero(), OWNED);
+        let given = buffer.given(&zero()).unwrap().1.unwrap().offset;
+        assert_eq!(buffer.all_given()[0].2.offset, given, "no commit passes it");
+        (given, buffer.take_back_to(&zero(), OWNED).map(|it| it.offset), ready, processed(&buffer))
+    };
+    assert_eq!(back(apart()), (50, Some(50), false, vec![50]), "it asked for more at 50");
+    let mut buffer = apart();
+    buffer.committed(&zero(), OWNED, 57);
+    assert_eq!(back(buffer), (57, Some(57), false, vec![57]), "a commit says so as well");
+    let mut buffer = apart();
+    buffer.processed_apart(&zero(), OWNED);
+    buffer.committed(&zero(), OWNED, 10);
+    assert_eq!(back(buffer), (60, None, true, vec![60]), "all was done: what waits stays");
+    let mut buffer = apart();
+    buffer.give(&zero(), PositionEpoch(1), Position::at(65), false);
+    assert_eq!(
+        back(buffer),
+        (50, Some(50), false, vec![50]),
+        "a marker is nothing to be done with"
+    );
+}
+
+#[test]
+fn a_stream_that_was_given_nothing_goes_back_no_further_than_where_it_began() {
+    let mut buffer = given();
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(1), Position::at(70), true);
+    buffer.rejoin(&zero(), OWNED);
+    assert_eq!(buffer.take_back_to(&zero(), OWNED), Some(Position::at(60)), "where polls were");
+    assert_eq!(buffer.take_back_to(&zero(), OWNED), None, "it is told once");
+    assert_eq!(processed(&buffer), [50], "polls are not done with theirs");
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [60]);
+}
+
+#[test]
+fn a_seek_says_where_to_read_on_whether_the_stream_is_dropped_before_or_after_it() {
+    let mut buffer = reading(1);
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(1), Position::at(50), true);
+    buffer.start(&zero(), PositionEpoch(2), Position::at(90));
+    buffer.rejoin(&zero(), OWNED);
+    assert_eq!(buffer.take_back_to(&zero(), OWNED), None);
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(2), Position::at(95), true);
+    buffer.rejoin(&zero(), OWNED);
+    // On its way when the stream was dropped.
+    buffer.start(&zero(), PositionEpoch(3), Position::at(7));
+    assert_eq!(buffer.take_back_to(&zero(), OWNED), None);
+    assert_eq!(buffer.given(&zero()), Some((OWNED, Some(Position::at(7)))));
+}
+
+#[test]
+fn nothing_is_taken_between_a_drop_and_the_start_of_reading_again() {
+    let mut buffer = reading(1);
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(1), Position::at(50), true);
+    buffer.rejoin(&zero(), OWNED);
+    assert!(!buffer.push(waiting(50)) && buffer.take().is_none() && buffer.bytes(&zero()) == 0);
+    buffer.set_apart(&zero());
+    buffer.start(&zero(), PositionEpoch(2), Position::at(40));
+    assert!(buffer.give(&zero(), PositionEpoch(2), Position::at(45), true));
+    assert_eq!(processed(&buffer), [40]);
+}
+
+#[test]
+fn neither_a_poll_nor_a_stream_says_that_the_other_is_done() {
+    let mut buffer = given();
+    buffer.set_apart(&zero());
+    buffer.give(&zero(), PositionEpoch(1), Position::at(70), true);
+    buffer.processed_apart(&zero(), OWNED);
+    assert_eq!(processed(&buffer), [50], "50 to 59 are a poll's");
+    buffer.give(&zero(), PositionEpoch(1), Position::at(80), true);
+    buffer.begin_poll();
+    assert_eq!(processed(&buffer), [70], "70 to 79 are the stream's");
+}

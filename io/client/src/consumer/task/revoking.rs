@@ -95,7 +95,14 @@ impl Task {
         self.machine.handle_apart(partition, epoch, apart);
         if apart {
             self.keep_alone(&mut self.shared.buffer.lock(), partition);
-        } else if let Some(ticket) = self.awaiting_streams {
+            return;
+        }
+        let back_to = self.shared.buffer.lock().take_back_to(partition, epoch);
+        if let Some(position) = back_to {
+            let actions = self.machine.handle_seek(clock.now(), partition, position);
+            self.execute(clock, actions.unwrap_or_default(), None);
+        }
+        if let Some(ticket) = self.awaiting_streams {
             self.given_back(clock, ticket);
         }
     }
