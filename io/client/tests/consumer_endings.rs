@@ -20,6 +20,38 @@ fn zero(topic: &str) -> TopicPartition {
     TopicPartition::new(topic, 0)
 }
 
+/// Nothing could come, however long one waits.
+#[tokio::test]
+async fn whoever_polls_with_nothing_subscribed_or_assigned_is_told_at_once() {
+    let servers = bootstrap();
+    let (topic, group) = (unique("nothing"), unique("group"));
+    create_topic(&servers, &topic, 1).await;
+    let consumer = member(&servers, &group).build().unwrap();
+    let told = async || {
+        let polled = tokio::time::timeout(PATIENCE, consumer.poll(Duration::MAX)).await.unwrap();
+        let stream = tokio::time::timeout(PATIENCE, consumer.next_stream()).await.unwrap();
+        for told in [polled.map(drop), stream.map(drop)] {
+            match told {
+                Err(error @ PollError::NotSubscribed) => assert!(!error.is_retriable()),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    told().await;
+    consumer.subscribe([&topic]).unwrap();
+    // It counts from the call on, long before the group has the member.
+    assert!(consumer.poll(Duration::ZERO).await.unwrap().is_empty());
+    consumer.unsubscribe().await.unwrap();
+    told().await;
+    let zero = TopicPartition::new(topic.as_str(), 0);
+    consumer.assign([zero.clone()]).await.unwrap();
+    assert!(consumer.poll(Duration::ZERO).await.unwrap().is_empty());
+    consumer.assign([]).await.unwrap();
+    told().await;
+    assert!(consumer.close(PATIENCE).await);
+    assert!(matches!(consumer.poll(Duration::ZERO).await, Err(PollError::Closed)));
+}
+
 #[tokio::test]
 async fn a_dropped_consumer_commits_and_leaves_at_once() {
     let servers = bootstrap();

@@ -103,7 +103,8 @@ async fn what_ended_a_membership_is_told_again_by_whoever_has_waited() {
     assert!(second.poll(Duration::from_millis(20)).await.is_ok());
     assert_eq!(second.assignment().len(), 1);
     first.assign([]).await.unwrap();
-    assert!(first.poll(Duration::from_millis(20)).await.unwrap().is_empty());
+    let none = first.poll(Duration::from_millis(20)).await;
+    assert!(matches!(none, Err(PollError::NotSubscribed)), "{none:?}");
 }
 
 #[tokio::test]

@@ -67,6 +67,10 @@ pub enum PollError {
     /// again by each call that has waited its time, until something else is subscribed to or assigned.
     #[error(transparent)]
     Group(MembershipError),
+    /// Nothing was subscribed to or assigned when the call was made, so nothing could come. Streams that
+    /// are still there go on.
+    #[error("this consumer has neither subscribed to topics nor been assigned partitions")]
+    NotSubscribed,
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,

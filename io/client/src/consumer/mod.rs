@@ -190,7 +190,9 @@ impl Consumer {
         if self.settings.group_id.is_none() {
             return Err(ConsumerError::NoGroup);
         }
-        let topics = topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect();
+        let topics: BTreeSet<_> =
+            topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect();
+        self.want(!topics.is_empty());
         self.send(Command::Subscribe(topics, None))
     }
 
@@ -209,6 +211,7 @@ impl Consumer {
             return Err(ConsumerError::NoGroup);
         }
         let pattern = pattern::compile(pattern, self.settings.exclude_internal_topics)?;
+        self.want(true);
         self.send(Command::SubscribePattern(pattern))
     }
 
@@ -225,6 +228,7 @@ impl Consumer {
             Err(error) if self.settings.matches_here => return Err(error),
             here => here.ok(),
         };
+        self.want(true);
         self.send(Command::SubscribeRegex(Regex { text: regex.into(), here }))
     }
 
@@ -240,6 +244,7 @@ impl Consumer {
     /// it has until it is dropped.
     pub async fn unsubscribe(&self) -> Result<(), ConsumerError> {
         if self.settings.group_id.is_some() {
+            self.want(false);
             return self.ask(|done| Command::Subscribe(BTreeSet::new(), Some(done))).await;
         }
         self.assign([]).await
@@ -251,7 +256,8 @@ impl Consumer {
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
     ) -> Result<(), ConsumerError> {
-        let partitions = partitions.into_iter().collect();
+        let partitions: BTreeSet<_> = partitions.into_iter().collect();
+        self.want(!partitions.is_empty());
         self.ask(|done| Command::Assign(partitions, done)).await
     }
 
@@ -261,6 +267,9 @@ impl Consumer {
     /// Polling again says that the records of earlier polls are processed: auto commit goes by that.
     /// A member that does not poll for `max.poll.interval.ms` leaves its group, and returns with the
     /// next poll. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`PollError::NotSubscribed`] at once if nothing is subscribed to or assigned.
     pub async fn poll(&self, timeout: Duration) -> Result<Records, PollError> {
         self.poll_up_to(Limit::records(self.settings.max_poll_records), timeout).await
     }
@@ -276,6 +285,9 @@ impl Consumer {
         let mut deadline = Instant::now().checked_add(timeout);
         let _polling = self.shared.polling();
         self.begin_poll();
+        if let Some(why) = self.shared.nothing_to_come() {
+            return Err(why);
+        }
         loop {
             let ready = self.shared.ready.notified();
             tokio::pin!(ready);
@@ -322,8 +334,11 @@ impl Consumer {
     ///
     /// # Errors
     /// What [`poll`](Self::poll) tells of the group, of topics and of the cluster; what is wrong with a
-    /// partition is told by its stream. Whoever of several calls and polls comes first hears it.
+    /// partition is told by its stream. [`PollError::NotSubscribed`] as from [`poll`](Self::poll). Whoever of several calls and polls comes first hears it.
     pub async fn next_stream(&self) -> Result<PartitionStream, PollError> {
+        if let Some(why) = self.shared.nothing_to_come() {
+            return Err(why);
+        }
         let _waiting = self.shared.streams.wait();
         let mut tell_at = None;
         loop {
@@ -565,6 +580,12 @@ impl Consumer {
             (partition, offset, epoch)
         };
         offsets.into_iter().map(with_epoch).collect()
+    }
+
+    /// Notes whether anything is to be read from here on: what is asked next has to know, although the
+    /// task has not heard of it yet.
+    fn want(&self, anything: bool) {
+        self.shared.wanted.store(anything, Ordering::SeqCst);
     }
 
     fn send(&self, command: Command) -> Result<(), ConsumerError> {

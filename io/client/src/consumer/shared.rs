@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) faults: Mutex<Faults>,
     /// A revocation that waits for the application's next poll.
     pub(super) revocation: Mutex<Option<RequestId>>,
+    /// Whether anything is subscribed to or assigned, as of the application's latest call.
+    pub(super) wanted: AtomicBool,
     /// Set when nothing is wanted of the group any more, though guards and streams may not be done with what
     /// it had given.
     pub(super) unsubscribed: AtomicBool,
@@ -97,6 +99,7 @@ impl Shared {
             streams: Streams::default(),
             faults: Mutex::default(),
             revocation: Mutex::default(),
+            wanted: AtomicBool::new(false),
             unsubscribed: AtomicBool::new(false),
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -131,6 +134,12 @@ impl Shared {
         }
         let failed = self.failed.load(Ordering::SeqCst);
         Some(if failed { PollError::Failed } else { PollError::Closed })
+    }
+
+    /// Returns why there is nothing to wait for, if so.
+    pub(super) fn nothing_to_come(&self) -> Option<PollError> {
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        self.ended().or_else(|| (!wanted).then_some(PollError::NotSubscribed))
     }
 
     /// Marks the application as polling for as long as the guard lives.
