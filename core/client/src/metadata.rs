@@ -274,6 +274,11 @@ impl MetadataView {
         !self.topics.contains_key(name) && (self.complete || refused)
     }
 
+    /// Whether a topic is known and has no such partition.
+    pub fn lacks(&self, topic: &str, partition: i32) -> bool {
+        self.topic(topic).is_some() && self.partition(topic, partition).is_none()
+    }
+
     /// Returns a partition of a topic.
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionView> {
         self.topics.get(topic)?.partition(partition)

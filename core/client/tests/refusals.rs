@@ -3,11 +3,12 @@
 
 mod support;
 
+use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::Fault;
 use kohort_client_core::consumer::membership::MembershipError;
 use kohort_client_core::consumer::{Action, OffsetReset, Position, TopicPartition};
 use kohort_protocol::ErrorCode;
-use support::{Topic, World};
+use support::{POLLING, Topic, World};
 
 const DENIED: ErrorCode = ErrorCode::GROUP_AUTHORIZATION_FAILED;
 
@@ -20,6 +21,28 @@ fn faults(world: &mut World) -> Vec<Fault> {
 
 fn denied() -> Fault {
     Fault::Group(MembershipError::Refused { group_id: "g".to_owned(), code: DENIED })
+}
+
+/// It may be so new that the first broker asked has not heard of it.
+#[test]
+fn a_partition_that_its_topic_does_not_have_is_told_when_three_pictures_lack_it() {
+    let mut world = World::new(OffsetReset::Earliest).topic("t", Topic::new(1, 1));
+    world.refresh_some(&["t"]);
+    let nowhere = TopicPartition::new("t", 99);
+    world.assign(std::slice::from_ref(&nowhere));
+    let status = world.machine.status(world.now, &POLLING)[&nowhere];
+    assert_eq!(status, FetchStatus::NoPartition);
+    let mut told = Vec::new();
+    for step in 1..=8 {
+        world.now += 50;
+        world.refresh_some(&["t"]);
+        told.extend(faults(&mut world).into_iter().map(|fault| (step, fault)));
+    }
+    let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let fault = Fault::Partition { partition: nowhere.clone(), code };
+    let pause = 100 / 50;
+    let expected: Vec<_> = [3, 3 + pause, 3 + 2 * pause].map(|at| (at, fault.clone())).into();
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use kohort::admin::Admin;
 use kohort::config::{AdminConfig, Properties};
 use kohort::consumer::{
-    Consumer, ConsumerBuilder, ConsumerError, PollError, RebalanceEvent, TopicPartition,
+    Consumer, ConsumerBuilder, ConsumerError, FetchStatus, PollError, RebalanceEvent,
+    TopicPartition,
 };
 use kohort::producer::{Producer, ProducerRecord};
 use kohort_protocol::ErrorCode;
@@ -59,6 +60,32 @@ async fn read_until(
 
 fn names(topics: &[&String]) -> BTreeSet<Arc<str>> {
     topics.iter().map(|topic| Arc::from(topic.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_partition_that_its_topic_does_not_have_is_named_by_polls_lookups_and_health() {
+    let servers = bootstrap();
+    let topic = unique("too-far");
+    create_topic(&servers, &topic, 1).await;
+    let consumer = member(&servers).build().unwrap();
+    let far = TopicPartition::new(topic.as_str(), 1);
+    let asked = tokio::time::timeout(PATIENCE, consumer.end_offsets([far.clone()])).await.unwrap();
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    assert!(
+        matches!(&asked, Err(ConsumerError::Partition { partition, code })
+            if *partition == far && *code == unknown),
+        "{asked:?}"
+    );
+    consumer.assign([far.clone()]).await.unwrap();
+    for _ in 0..2 {
+        let told = consumer.poll(PATIENCE).await;
+        assert!(
+            matches!(&told, Err(PollError::Partition { partition, code })
+                if *partition == far && *code == unknown),
+            "{told:?}"
+        );
+    }
+    assert_eq!(consumer.health().await.unwrap().partitions[&far], FetchStatus::NoPartition);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use kohort_protocol::ErrorCode;
 use super::committer::{CommitContext, CommitTicket, Committer};
 use super::fetcher::{FetchStatus, Fetcher, Memory, Planned, Wants};
 use super::membership::{Membership, MembershipError};
+use super::missing::MissingPartitions;
 use super::positions::{Positions, PositionsConfig};
 use super::stalls::{Stall, StallCounters, Stalls};
 use super::subscription::{AssignedFor, Subscription};
@@ -47,6 +48,8 @@ pub struct ConsumerMachine {
     wanted: Topics,
     /// The final errors about topics the application has been told.
     topic_errors: BTreeMap<TopicName, ErrorCode>,
+    /// The owned partitions that their topics do not have.
+    missing: MissingPartitions,
     revocation: Option<Revocation>,
     auto_commit_at: Timestamp,
     auto_committed: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
@@ -130,6 +133,7 @@ impl ConsumerMachine {
             group_topics: BTreeSet::new(),
             wanted: Topics::Some(BTreeSet::new()),
             topic_errors: BTreeMap::new(),
+            missing: MissingPartitions::default(),
             revocation: None,
             auto_commit_at: 0,
             auto_committed: BTreeMap::new(),

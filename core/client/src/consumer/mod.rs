@@ -12,6 +12,7 @@
 //! | [`committer`] | which offsets to commit, in which order commits complete |
 //! | [`buffer`] | what the application may take now; shared with it, hence apart |
 //! | [`offsets`] | how questions about offsets look on the wire |
+//! | [`missing`] | which partitions their topics do not have |
 //! | [`stalls`] | which partitions wait, and for what |
 //! | [`reader`] | checking, decompressing and walking records, on the application's side |
 
@@ -21,6 +22,7 @@ pub mod fetcher;
 pub mod group_protocol;
 pub mod machine;
 pub mod membership;
+pub mod missing;
 pub mod offsets;
 pub mod positions;
 pub mod reader;

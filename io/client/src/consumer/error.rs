@@ -46,7 +46,8 @@ pub enum PollError {
         /// What the broker says.
         code: ErrorCode,
     },
-    /// A broker refuses a partition.
+    /// A broker refuses a partition, or its topic does not have it (`UNKNOWN_TOPIC_OR_PARTITION`). Told again,
+    /// with a pause, as long as it lasts.
     #[error("`{partition}` cannot be read: {code}")]
     Partition {
         /// The partition.

@@ -62,6 +62,10 @@ impl Consumer {
     }
 
     /// Returns the first offset of each partition.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Partition`] with `UNKNOWN_TOPIC_OR_PARTITION` if a topic does not have that
+    /// partition, once the cluster has been asked again.
     pub async fn beginning_offsets(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -69,7 +73,8 @@ impl Consumer {
         self.ends(partitions, EARLIEST).await
     }
 
-    /// Returns the offset after the last visible record of each partition.
+    /// Returns the offset after the last visible record of each partition; fails as
+    /// [`beginning_offsets`](Self::beginning_offsets) does.
     pub async fn end_offsets(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -96,11 +101,20 @@ impl Consumer {
             IsolationLevel::ReadUncommitted
         };
         let cluster = self.cluster.clone();
+        let pause = self.settings.retry_backoff;
         self.retry(move || {
             let (cluster, times) = (cluster.clone(), times.clone());
-            async move { list_offsets(&cluster, &times, isolation).await }
+            async move {
+                let missing = first_missing(&cluster, &times, pause).await?;
+                let Some(partition) = missing else {
+                    return list_offsets(&cluster, &times, isolation).await.map(Ok);
+                };
+                // No failure of this attempt, which would be made again until the time is up.
+                let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                Ok(Err(ConsumerError::Partition { partition, code }))
+            }
         })
-        .await
+        .await?
     }
 
     /// Tries until it works, fails for good, or the time is up.
@@ -185,6 +199,31 @@ fn metadata_of(
     }
     found
 }
+
+/// Returns a partition that its topic does not have. A new one may be missing from a picture that is older, or a
+/// broker's that has not heard of it, so that is asked again first.
+async fn first_missing(
+    cluster: &Cluster,
+    times: &[(TopicPartition, i64)],
+    pause: Duration,
+) -> Result<Option<TopicPartition>, ConsumerError> {
+    let partitions: Vec<_> = times.iter().map(|(partition, _)| partition.clone()).collect();
+    let mut view = known_topics(cluster, &partitions).await?;
+    let _held = cluster.hold_topics(partitions.iter().map(|it| it.topic.clone()).collect());
+    let mut asked = 0;
+    loop {
+        let missing = partitions.iter().find(|it| view.lacks(&it.topic, it.partition));
+        if missing.is_none() || asked == ASKED_AGAIN {
+            return Ok(missing.cloned());
+        }
+        tokio::time::sleep(pause).await;
+        asked += 1;
+        view = cluster.refresh().await?;
+    }
+}
+
+/// How often the cluster is asked again about a partition that its topic seems not to have.
+const ASKED_AGAIN: u32 = 2;
 
 async fn list_offsets(
     cluster: &Cluster,

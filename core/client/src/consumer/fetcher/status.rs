@@ -30,6 +30,8 @@ pub enum FetchStatus {
     NoLeader,
     /// The cluster cannot or will not describe its topic.
     NoTopic(ErrorCode),
+    /// The cluster describes its topic, which has no such partition as far as is known.
+    NoPartition,
     /// Its leader refuses it, again and again while this lasts.
     Refused(ErrorCode),
     /// An error makes it, or its broker, wait a moment.
@@ -62,6 +64,7 @@ impl FetchStatus {
             Self::NoOffset => "no offset",
             Self::NoLeader => "no leader",
             Self::NoTopic(_) => "no topic",
+            Self::NoPartition => "no partition",
             Self::Refused(_) => "refused",
             Self::BackingOff => "backing off",
             Self::BrokerBusy => "broker busy",
@@ -97,6 +100,8 @@ impl Fetcher {
             FetchStatus::Paused
         } else if let Some(code) = no_topic {
             FetchStatus::NoTopic(code)
+        } else if view.lacks(&partition.topic, partition.partition) {
+            FetchStatus::NoPartition
         } else if slot.is_undecided() {
             FetchStatus::NoOffset
         } else if slot.is_validating() {

@@ -17,6 +17,7 @@ impl ConsumerMachine {
         let mut actions = Vec::new();
         self.view = view;
         self.report_topic_errors(&mut actions);
+        self.look_for_missing(now, &mut actions);
         self.take_anew(&mut actions);
         self.match_topics(now, &mut actions);
         let view = self.view.clone();
@@ -54,6 +55,18 @@ impl ConsumerMachine {
             }
         }
         self.topic_errors = errors;
+    }
+
+    /// Tells the application of owned partitions that this picture lacks, as others did.
+    fn look_for_missing(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let lacking = self.positions.iter().filter_map(|(it, slot)| {
+            let lacks = !slot.revoking && self.view.lacks(&it.topic, it.partition);
+            lacks.then_some(it)
+        });
+        let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        for partition in self.missing.look(now, self.config.retry_backoff_max_ms, lacking) {
+            actions.push(Action::Fault(Fault::Partition { partition, code }));
+        }
     }
 
     /// Starts over with partitions whose topic was deleted and created again.
