@@ -175,6 +175,21 @@ async fn a_cluster_that_refuses_a_consumer_and_a_topic_that_is_not_there_are_nam
     assert_eq!(named, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
 
+#[tokio::test]
+async fn polls_are_told_of_a_listener_that_closes_what_it_does_not_understand() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().read(&mut [0; 1024]);
+        }
+    });
+    let consumer = reader(&format!("127.0.0.1:{port}")).build().unwrap();
+    consumer.assign([TopicPartition::new("t", 0)]).await.unwrap();
+    let told = consumer.poll(PATIENCE).await.unwrap_err();
+    assert!(told.to_string().contains("a listener with TLS does that"), "{told}");
+}
+
 /// An address at which nobody listens.
 fn nobody() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -216,6 +231,11 @@ async fn a_server_that_does_not_speak_tls_and_a_broker_at_a_wrong_address_are_na
         .unwrap();
     let named = trouble(&encrypted).await;
     assert!(named.contains("a listener without TLS does that"), "{named}");
+    // It may be restarting; after some attempts polls are told as well, and it goes on trying.
+    for _ in 0..2 {
+        let told = encrypted.poll(PATIENCE).await.unwrap_err();
+        assert!(told.is_retriable() && told.to_string() == named, "{told}");
+    }
 
     // It answers, and names an address at which nobody is.
     let wrong = nobody();

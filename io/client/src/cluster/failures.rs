@@ -79,6 +79,29 @@ impl Outage {
     }
 }
 
+/// Whether servers that close connections at their beginning speak another protocol than we do: with TLS and
+/// without, the other side cannot always say so. Once anything has been answered they do not.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    closed: u32,
+    answered: bool,
+}
+
+impl Suspicion {
+    /// Takes note of an attempt; returns whether whoever waits should be told what it met.
+    pub(super) fn note(&mut self, error: Option<&ClusterError>) -> bool {
+        let closed = error.is_some_and(|error| {
+            let (ClusterError::Net(last) | ClusterError::Unreachable { last, .. }) = error else {
+                return false;
+            };
+            matches!(last, NetError::ClosedInHandshake { .. })
+        });
+        self.answered |= error.is_none();
+        self.closed = if closed { self.closed.saturating_add(1) } else { 0 };
+        !self.answered && self.closed >= TOLD_FROM
+    }
+}
+
 /// Which attempts somebody has been told of, so that a refusal that lasts is told once for each of them:
 /// attempts have a back-off between them, and loops that log an error and go on have none.
 #[derive(Debug, Default)]
@@ -119,6 +142,22 @@ mod tests {
         assert_eq!(told, [(2, Line::Away), (62, Line::Away), (122, Line::Away)]);
         assert_eq!(outage.note(start, None), Some(Line::Back));
         assert_eq!(outage.note(start, None), None);
+    }
+
+    #[test]
+    fn servers_that_close_at_once_are_suspect_from_the_third_time_unless_one_ever_answered() {
+        let address: Arc<str> = Arc::from("a:1");
+        let hint = "a listener with TLS does that";
+        let during = "the first request";
+        let closed =
+            unreachable(NetError::ClosedInHandshake { address: address.clone(), during, hint });
+        let gone = unreachable(NetError::ClosedByPeer { address });
+        let mut suspicion = Suspicion::default();
+        let told = [&closed, &closed, &gone, &closed, &closed, &closed, &closed]
+            .map(|error| suspicion.note(Some(error)));
+        assert_eq!(told, [false, false, false, false, false, true, true], "three in a row");
+        let told = [None, Some(&closed), Some(&closed), Some(&closed)];
+        assert_eq!(told.map(|it| suspicion.note(it)), [false; 4], "it is restarting");
     }
 
     #[test]

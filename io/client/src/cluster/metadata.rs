@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::error::ClusterError;
-use super::failures::{Failures, Heard, Line, Outage};
+use super::failures::{Failures, Heard, Line, Outage, Suspicion};
 use super::options::ClusterOptions;
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
 use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
@@ -60,6 +60,8 @@ struct Completed {
     attempt: u64,
     requests: u64,
     error: Option<ClusterError>,
+    /// Whether the error is told as a refusal is.
+    suspect: bool,
 }
 
 /// Tells whoever waits for an answer that there will be none, if the task panics.
@@ -70,7 +72,8 @@ impl Drop for End<'_> {
         if std::thread::panicking() {
             tracing::error!("the task that keeps the metadata panicked");
             let error = Some(ClusterError::Failed);
-            self.0.send_replace(Completed { attempt: u64::MAX, requests: u64::MAX, error });
+            let (attempt, requests) = (u64::MAX, u64::MAX);
+            self.0.send_replace(Completed { attempt, requests, error, suspect: false });
         }
     }
 }
@@ -81,9 +84,10 @@ impl Completed {
         self.error.clone().filter(ClusterError::is_refusal)
     }
 
-    /// The same, if it was not heard yet. That there will be no more attempts is told at any time.
+    /// The same, or what looks like one, if it was not heard yet. That there will be no more attempts is told at any time.
     fn unheard_refusal(&self, heard: &Heard) -> Option<ClusterError> {
-        let refusal = self.refusal()?;
+        let suspected = || self.error.clone().filter(|_| self.suspect);
+        let refusal = self.refusal().or_else(suspected)?;
         (heard.note(self.attempt) || self.attempt == u64::MAX).then_some(refusal)
     }
 }
@@ -337,6 +341,7 @@ impl Refresher {
         // Since when there was no answer, if there is none.
         let mut silent_since = None;
         let mut outage = Outage::default();
+        let mut suspicion = Suspicion::default();
         loop {
             self.until_due(last, failures).await;
             let (number, topics) = {
@@ -357,7 +362,8 @@ impl Refresher {
                 tracing::debug!(%error, failures, "metadata was not refreshed");
             }
             attempt += 1;
-            self.completed.send_replace(Completed { attempt, requests: number, error });
+            let suspect = suspicion.note(error.as_ref());
+            self.completed.send_replace(Completed { attempt, requests: number, error, suspect });
             self.tell(&mut outage);
         }
     }

@@ -60,7 +60,8 @@ pub enum PollError {
     Corrupt(#[from] CorruptBatch),
     /// The cluster refuses this client: a wrong password, a certificate that is not trusted, a
     /// listener that speaks something else. The consumer goes on trying, with a back-off, and each refusal
-    /// is told.
+    /// is told. So is each connection that a server closes at its beginning, from the third in a row on, if
+    /// none ever answered: with TLS against a listener without, or the other way round, that is often all there is.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The group refuses this member. The consumer goes on trying, with a back-off, and each refusal is

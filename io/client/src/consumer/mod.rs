@@ -146,7 +146,7 @@ pub struct Health {
     pub topics: BTreeMap<Arc<str>, ErrorCode>,
     /// Why no server can be reached, while none can: nobody listens there, or the cluster refuses this
     /// client (a wrong password, a certificate that is not trusted, a listener that speaks something
-    /// else). [`Consumer::poll`] fails with a refusal; for the rest it goes on waiting.
+    /// else). [`Consumer::poll`] fails with a refusal, and with what looks like one and lasts; for the rest it goes on waiting.
     pub cluster: Option<ClusterError>,
     /// Why the group does not have this consumer, if it refused it.
     pub group: Option<PollError>,
