@@ -23,7 +23,15 @@ async fn main() -> anyhow::Result<()> {
         .build()?;
     consumer.subscribe([topic])?;
     loop {
-        let records = consumer.poll(Duration::from_secs(1)).await?;
+        let records = match consumer.poll(Duration::from_secs(1)).await {
+            Ok(records) => records,
+            // It passes by itself: nothing to end a service for.
+            Err(error) if error.is_retriable() => {
+                eprintln!("not read: {error}");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         for record in &records {
             let value = record.value.map(String::from_utf8_lossy).unwrap_or_default();
             println!("{}: {value}", record.offset);

@@ -29,7 +29,16 @@ async fn main() -> anyhow::Result<()> {
         let records = tokio::select! {
             _ = terminate.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
-            records = consumer.poll(Duration::from_secs(1)) => records?,
+            records = consumer.poll(Duration::from_secs(1)) => records,
+        };
+        let records = match records {
+            Ok(records) => records,
+            // It passes by itself: nothing to end a service for.
+            Err(error) if error.is_retriable() => {
+                eprintln!("not read: {error}");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         for record in &records {
             let value = record.value.map(String::from_utf8_lossy).unwrap_or_default();

@@ -1,4 +1,8 @@
 //! What can go wrong, by operation, with the facts and whether trying again may help.
+//!
+//! `is_retriable` means the same everywhere: the same call may succeed later without anybody changing
+//! configuration, rights or code. A consumer goes on trying by itself in most cases, whatever it says: an ACL may
+//! be granted. But a program that cannot go on without should end where it is `false`, and be heard of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,12 +86,19 @@ pub enum PollError {
 }
 
 impl PollError {
-    /// Returns whether polling again may help without the application doing anything else.
+    /// Returns whether polling again may succeed without anybody changing configuration, rights or code.
+    /// Where it is `false`, the application has to do something (seek, subscribe) or somebody else has.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Partition { .. } => true,
-            Self::Group(error) => !error.is_final(),
-            _ => false,
+            Self::Topic { code, .. } | Self::Partition { code, .. } => code.is_retriable(),
+            Self::Cluster(error) => error.is_retriable(),
+            Self::Group(error) => error.is_retriable(),
+            Self::NoOffset { .. }
+            | Self::Truncated { .. }
+            | Self::Corrupt(_)
+            | Self::NotSubscribed
+            | Self::Closed
+            | Self::Failed => false,
         }
     }
 }
@@ -119,12 +130,11 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Returns whether the same commit may succeed later.
+    /// Returns whether the same commit may succeed later without anybody changing configuration, rights or
+    /// code: all of it, so not if one partition is somebody else's.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Partitions { failures } => {
-                failures.values().any(|why| matches!(why, CommitRefusal::TimedOut { .. }))
-            }
+            Self::Partitions { failures } => failures.values().all(CommitRefusal::is_retriable),
             Self::NoGroup | Self::NegativeOffset { .. } | Self::Closed => false,
         }
     }
@@ -146,6 +156,18 @@ pub enum CommitRefusal {
         /// What the last attempt met.
         last: Option<ErrorCode>,
     },
+}
+
+impl CommitRefusal {
+    /// Returns whether the same offset may be committed later without anybody changing configuration, rights
+    /// or code.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::NotOwned => false,
+            Self::Refused(code) => code.is_retriable(),
+            Self::TimedOut { last } => last.is_none_or(ErrorCode::is_retriable),
+        }
+    }
 }
 
 impl From<CommitFailure> for CommitRefusal {
@@ -223,7 +245,7 @@ pub enum ConsumerError {
 }
 
 impl ConsumerError {
-    /// Returns whether the same call may succeed later.
+    /// Returns whether the same call may succeed later without anybody changing configuration, rights or code.
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
@@ -249,4 +271,57 @@ fn show_offset(offset: Option<i64>) -> String {
 
 fn first(failures: &BTreeMap<TopicPartition, CommitRefusal>) -> (&TopicPartition, &CommitRefusal) {
     failures.iter().next().expect("an error names at least one partition")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: ErrorCode) -> PollError {
+        PollError::Group(MembershipError::Refused { group_id: "g".to_owned(), code })
+    }
+
+    #[test]
+    fn what_somebody_has_to_change_is_not_retriable_and_what_passes_by_itself_is() {
+        let partition = TopicPartition::new("t", 0);
+        let of_partition = |code| PollError::Partition { partition: partition.clone(), code };
+        let retriable = [
+            refused(ErrorCode::GROUP_MAX_SIZE_REACHED),
+            refused(ErrorCode::UNRELEASED_INSTANCE_ID),
+            of_partition(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            of_partition(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            PollError::Cluster(ClusterError::UnknownNode { node: 1 }),
+        ];
+        let lasting = [
+            refused(ErrorCode::INVALID_SESSION_TIMEOUT),
+            refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+            refused(ErrorCode::UNSUPPORTED_ASSIGNOR),
+            refused(ErrorCode::GROUP_AUTHORIZATION_FAILED),
+            refused(ErrorCode::INVALID_GROUP_ID),
+            of_partition(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+            PollError::NoOffset { partition: partition.clone(), out_of_range: None },
+            PollError::NotSubscribed,
+            PollError::Closed,
+        ];
+        for error in retriable {
+            assert!(error.is_retriable(), "{error}");
+        }
+        for error in lasting {
+            assert!(!error.is_retriable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_commit_may_be_tried_again_if_all_of_it_may() {
+        let late = CommitRefusal::TimedOut { last: Some(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) };
+        let error = |refusals: &[&CommitRefusal]| {
+            let failures = refusals.iter().zip(0..);
+            let failures = failures.map(|(why, at)| (TopicPartition::new("t", at), (*why).clone()));
+            CommitError::Partitions { failures: failures.collect() }
+        };
+        assert!(error(&[&late, &late]).is_retriable());
+        assert!(!error(&[&late, &CommitRefusal::NotOwned]).is_retriable());
+        let denied = CommitRefusal::Refused(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+        assert!(!error(&[&denied]).is_retriable());
+    }
 }

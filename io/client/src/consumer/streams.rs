@@ -86,6 +86,17 @@ pub enum StreamError {
     Poll(#[from] PollError),
 }
 
+impl StreamError {
+    /// Returns whether the same call may succeed later without anybody changing configuration, rights or
+    /// code: see [`PollError::is_retriable`]. A stream that has ended gives nothing more.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Ended(_) => false,
+            Self::Poll(error) => error.is_retriable(),
+        }
+    }
+}
+
 impl PartitionStream {
     pub(super) fn take(
         shared: &Arc<Shared>,

@@ -224,7 +224,24 @@ impl MembershipError {
             | Self::Assignor { .. } => false,
         }
     }
+
+    /// Returns whether the group may have the member later without anybody changing configuration, rights or
+    /// code: when others have left it, say.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.is_retriable() || PASSING.contains(code),
+            Self::InstanceFenced { .. }
+            | Self::InstanceIdUnsupported { .. }
+            | Self::BadAssignment { .. }
+            | Self::Assignor { .. } => false,
+        }
+    }
 }
+
+/// Refusals that pass by themselves, although Kafka does not call them retriable: the group is full, or the
+/// instance's last process has not gone yet.
+const PASSING: [ErrorCode; 2] =
+    [ErrorCode::GROUP_MAX_SIZE_REACHED, ErrorCode::UNRELEASED_INSTANCE_ID];
 
 /// Refusals that nobody but the application can change.
 const FINAL: [ErrorCode; 3] = [
