@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use kohort_client_core::consumer::machine::GroupEvent;
+use kohort_client_core::consumer::membership::GroupMembershipOperation;
 use kohort_client_core::consumer::{
     Action, AssignmentEpoch, OffsetReset, Position, TopicPartition,
 };
@@ -145,7 +146,12 @@ fn whoever_closes_commits_what_was_processed_by_hand_or_as_a_member() {
     for (mut world, generation) in [(member(), 2), (by_hand, -1)] {
         let application = busy(&mut world);
         let by = world.now + 5_000;
-        let actions = world.machine.handle_close(world.now, true, by, &application);
+        let actions = world.machine.handle_close(
+            world.now,
+            GroupMembershipOperation::Default,
+            by,
+            &application,
+        );
         // The world's own application has nothing to say; what this one said is noted by now.
         world.run(actions);
         assert_eq!(commits(&world.done), [("t".to_owned(), 10, generation)]);

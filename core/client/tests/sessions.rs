@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use kohort_client_core::backoff::Jitter;
 use kohort_client_core::consumer::fetcher::FetchPlan;
 use kohort_client_core::consumer::machine::Fault;
+use kohort_client_core::consumer::membership::GroupMembershipOperation;
 use kohort_client_core::consumer::{Action, OffsetReset, TopicPartition};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::Compressor;
@@ -171,7 +172,12 @@ fn a_consumer_that_closes_ends_its_session_and_waits_for_that() {
     let answer = node.answer(&plan.request);
     take(&mut world, &plan, Some(answer));
     world.done.clear();
-    let actions = world.machine.handle_close(world.now, true, i64::MAX, &POLLING);
+    let actions = world.machine.handle_close(
+        world.now,
+        GroupMembershipOperation::Default,
+        i64::MAX,
+        &POLLING,
+    );
     world.run(actions);
     let closes = world.done.iter().find_map(|action| match action {
         Action::CloseSessions(closes) => Some(closes.clone()),

@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
             drop(consumer.commit_async());
         }
     }
-    let options = CloseOptions { timeout: Duration::from_secs(10), leave: true };
+    let options = CloseOptions { timeout: Duration::from_secs(10), ..CloseOptions::default() };
     let in_time = consumer.close_with(options).await;
     println!("closed{}", if in_time { "" } else { ", not in time" });
     Ok(())

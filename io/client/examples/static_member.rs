@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kohort::consumer::{CloseOptions, Consumer, RebalanceEvent};
+use kohort::consumer::{CloseOptions, Consumer, GroupMembershipOperation, RebalanceEvent};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -47,7 +47,9 @@ async fn main() -> anyhow::Result<()> {
             }
         }
     }
-    // It commits, and stays a member until its session ends.
-    consumer.close_with(CloseOptions { leave: false, ..CloseOptions::default() }).await;
+    // It commits, and stays a member until its session ends, as static members do unless they are told to
+    // leave: `GroupMembershipOperation::LeaveGroup` is for one that is taken out of service for good.
+    let operation = GroupMembershipOperation::RemainInGroup;
+    consumer.close_with(CloseOptions { operation, ..CloseOptions::default() }).await;
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kohort::consumer::{
-    CloseOptions, CommitError, CommitRefusal, Consumer, PollError, RebalanceEvent, TopicPartition,
+    CloseOptions, CommitError, CommitRefusal, Consumer, GroupMembershipOperation, PollError,
+    RebalanceEvent, TopicPartition,
 };
 use kohort::producer::{Producer, ProducerRecord};
 use support::{
@@ -77,7 +78,8 @@ async fn three_members(strategy: &'static str) {
     let two = [&first, &second];
     poll_until(&two, "two share out", || shared_out(&two, &all)).await;
     // One that says nothing is missed after its session.
-    second.close_with(CloseOptions { leave: false, timeout: PATIENCE }).await;
+    let operation = GroupMembershipOperation::RemainInGroup;
+    second.close_with(CloseOptions { operation, timeout: PATIENCE }).await;
     poll_until(&[&first], "one has all", || first.assignment() == all).await;
     assert!(first.close(PATIENCE).await);
 }

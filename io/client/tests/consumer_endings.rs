@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use kohort::admin::{Admin, AdminError, CommittedOffset};
 use kohort::config::{AdminConfig, Properties};
 use kohort::consumer::{
-    CommitError, CommitRefusal, Consumer, ConsumerError, FetchStatus, PollError, Records,
-    TopicPartition,
+    CloseOptions, CommitError, CommitRefusal, Consumer, ConsumerError, FetchStatus,
+    GroupMembershipOperation, PollError, Records, TopicPartition,
 };
 use support::{
     PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
@@ -143,6 +143,31 @@ async fn a_commit_of_the_application_is_not_undone_by_auto_commit() {
         assert_eq!(committed[&zero(&topic)].offset, 10);
     }
     assert!(consumer.close(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_static_member_that_is_told_to_leave_frees_its_partitions_at_once() {
+    let servers = bootstrap();
+    for protocol in ["classic", "consumer"] {
+        let (topic, group) = (unique("retired"), unique("group"));
+        create_topic(&servers, &topic, 1).await;
+        let start = |instance: &str| {
+            let builder = Consumer::builder().bootstrap_servers(&servers).group_id(&group);
+            let builder =
+                builder.set("group.protocol", protocol).set("group.instance.id", instance);
+            let consumer = builder.build().unwrap();
+            consumer.subscribe([&topic]).unwrap();
+            consumer
+        };
+        let first = start("a");
+        own(&first, 1).await;
+        let operation = GroupMembershipOperation::LeaveGroup;
+        assert!(first.close_with(CloseOptions { operation, timeout: PATIENCE }).await);
+        // Long before a session could have ended.
+        let second = start("b");
+        own(&second, 1).await;
+        assert!(second.close(PATIENCE).await);
+    }
 }
 
 #[tokio::test]

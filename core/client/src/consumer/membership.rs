@@ -28,8 +28,8 @@ pub use consumer::{ConsumerMembership, Wanted};
 use coordinator::Coordinator;
 pub use either::Membership;
 pub use types::{
-    GroupAction, GroupIdentity, GroupProtocol, GroupRequest, GroupResponse, LostReason,
-    MembershipConfig, MembershipError, STATIC_MEMBERS_FROM,
+    GroupAction, GroupIdentity, GroupMembershipOperation, GroupProtocol, GroupRequest,
+    GroupResponse, LostReason, MembershipConfig, MembershipError, STATIC_MEMBERS_FROM,
 };
 
 /// See the [module](self).

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kohort_client_core::consumer::committer::CommitFailure;
 use kohort_client_core::consumer::fetcher::FetchStatus;
 use kohort_client_core::consumer::machine::Counters;
+use kohort_client_core::consumer::membership::GroupMembershipOperation;
 use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{
     AssignmentEpoch, OffsetAndMetadata, Pattern, Position, Regex, RequestId, TopicName,
@@ -43,7 +44,7 @@ pub(super) enum Command {
     #[cfg(test)]
     Panic,
     Close {
-        leave: bool,
+        operation: GroupMembershipOperation,
         timeout: Duration,
         done: oneshot::Sender<bool>,
     },

@@ -67,7 +67,9 @@ pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::machine::{Counters, Fetched};
-pub use kohort_client_core::consumer::membership::{LostReason, MembershipError};
+pub use kohort_client_core::consumer::membership::{
+    GroupMembershipOperation, LostReason, MembershipError,
+};
 use kohort_client_core::consumer::reader::{Limit, Reader, ReaderConfig};
 pub use kohort_client_core::consumer::stalls::{Stall, StallCounters};
 use kohort_client_core::consumer::{AssignmentEpoch, Regex};
@@ -125,14 +127,16 @@ pub(crate) struct Settings {
 pub struct CloseOptions {
     /// How long it may take to commit and to say goodbye.
     pub timeout: Duration,
-    /// Whether to leave the group. If not, the coordinator keeps the member's partitions for it until
-    /// its session ends: for a quick restart. Static members never leave.
-    pub leave: bool,
+    /// Whether to leave the group or to remain in it, for a quick restart. The partitions of a member that remains
+    /// are read by nobody until it is back or its session ends. On Kohort that counts on a static member
+    /// (`group.instance.id`): a dynamic one that says nothing cannot be told from one that died, and is removed
+    /// soon after its connection has closed (`group.disconnect.grace.ms`).
+    pub operation: GroupMembershipOperation,
 }
 
 impl Default for CloseOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), leave: true }
+        Self { timeout: Duration::from_secs(30), operation: GroupMembershipOperation::Default }
     }
 }
 
@@ -467,7 +471,7 @@ impl Consumer {
         })
     }
 
-    /// Commits if auto commit is on, leaves the group and ends. What was given by earlier polls counts
+    /// Commits if auto commit is on, leaves the group (a static member does not) and ends. What was given by earlier polls counts
     /// as processed, and the latest poll's [`Records`] do if all of them were read to the end, in whichever
     /// way; if only some were, none of that poll do. A part of `timeout` is kept for leaving. Returns false
     /// when it was too short for all that, or a commit under way failed; the consumer is closed all the same. Whoever shares the consumer is told so, and another call
@@ -478,10 +482,10 @@ impl Consumer {
 
     /// Closes as [`close`](Self::close) does, with more to choose.
     pub async fn close_with(&self, options: CloseOptions) -> bool {
-        let CloseOptions { timeout, leave } = options;
+        let CloseOptions { timeout, operation } = options;
         let (done, closed) = oneshot::channel();
         // Without a task to take it, it is closed already.
-        let _ = self.commands.send(Command::Close { leave, timeout, done });
+        let _ = self.commands.send(Command::Close { operation, timeout, done });
         let before = || self.shared.closed_in_time.get().copied().unwrap_or(false);
         closed.await.unwrap_or_else(|_| before())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kohort_client_core::consumer::committer::CommitTicket;
 use kohort_client_core::consumer::machine::GroupEvent;
+use kohort_client_core::consumer::membership::GroupMembershipOperation;
 use kohort_client_core::consumer::reader::Chunk;
 use kohort_client_core::consumer::reader::Progress;
 use kohort_client_core::consumer::stalls::Stall;
@@ -88,7 +89,7 @@ impl Task {
                         self.command(clock, command);
                     } else {
                         self.dropped = true;
-                        self.start_closing(clock, true, CLOSE_ON_DROP, None);
+                        self.start_closing(clock, GroupMembershipOperation::Default, CLOSE_ON_DROP, None);
                     }
                 }
                 changed = self.view.changed() => {
@@ -212,8 +213,8 @@ impl Task {
             }
             #[cfg(test)]
             Command::Panic => panic!("a mistake of ours"),
-            Command::Close { leave, timeout, done } => {
-                self.start_closing(clock, leave, timeout, Some(done));
+            Command::Close { operation, timeout, done } => {
+                self.start_closing(clock, operation, timeout, Some(done));
             }
         }
     }
@@ -459,7 +460,7 @@ impl Task {
     fn start_closing(
         &mut self,
         clock: Clock,
-        leave: bool,
+        operation: GroupMembershipOperation,
         timeout: Duration,
         done: Option<oneshot::Sender<bool>>,
     ) {
@@ -476,7 +477,7 @@ impl Task {
         // Some of the time is kept for leaving.
         let time = ms(timeout);
         let commit_by = now + time - (time / 4).min(LEAVE_TIME_MS);
-        let actions = self.machine.handle_close(now, leave, commit_by, &*self.shared);
+        let actions = self.machine.handle_close(now, operation, commit_by, &*self.shared);
         self.execute(clock, actions, None);
     }
 

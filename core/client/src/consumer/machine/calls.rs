@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Application, ConsumerMachine};
 use crate::consumer::committer::CommitTicket;
-use crate::consumer::membership::{Membership, Wanted};
+use crate::consumer::membership::{GroupMembershipOperation, Membership, Wanted};
 use crate::consumer::subscription::{Pattern, Regex, Subscription};
 use crate::consumer::types::{
     AssignmentEpoch, OffsetAndMetadata, Position, RequestId, Timestamp, TopicName, TopicPartition,
@@ -181,12 +181,12 @@ impl ConsumerMachine {
         self.with_group(now, |membership| membership.handle_poll(now))
     }
 
-    /// Gives everything back, commits what is to be committed and leaves; `Action::Closed` follows. What
+    /// Gives everything back, commits what is to be committed and leaves, or remains; `Action::Closed` follows. What
     /// is not committed at `commit_by` is given up, so that there is time left to leave.
     pub fn handle_close(
         &mut self,
         now: Timestamp,
-        leave: bool,
+        operation: GroupMembershipOperation,
         commit_by: Timestamp,
         application: &dyn Application,
     ) -> Vec<Action> {
@@ -205,7 +205,7 @@ impl ConsumerMachine {
         }
         match &mut self.membership {
             Some(membership) => {
-                let group = membership.handle_close(now, leave);
+                let group = membership.handle_close(now, operation);
                 self.apply_group(now, group, &mut actions);
             }
             None => self.left = true,

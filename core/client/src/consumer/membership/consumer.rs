@@ -79,6 +79,8 @@ pub struct ConsumerMembership {
     resolve_at: Timestamp,
     /// Whether leaving is told to the coordinator.
     says_goodbye: bool,
+    /// Whether a static member leaves without a thought of coming back.
+    leaves_for_good: bool,
     backoff: Retry,
     /// How the coordinator gives up what it may still have under the id of a member that joins.
     eviction: Eviction,
@@ -199,6 +201,7 @@ impl ConsumerMembership {
             view: Arc::default(),
             resolve_at: 0,
             says_goodbye: true,
+            leaves_for_good: false,
             backoff,
             eviction: Eviction::No,
             refusal: None,

@@ -6,8 +6,8 @@ use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::join_group::JoinGroupResponseMember;
 
 use super::{
-    ClassicMembership, ConsumerMembership, GroupAction, GroupIdentity, GroupProtocol,
-    GroupResponse, MembershipConfig, MembershipError, Wanted,
+    ClassicMembership, ConsumerMembership, GroupAction, GroupIdentity, GroupMembershipOperation,
+    GroupProtocol, GroupResponse, MembershipConfig, MembershipError, Wanted,
 };
 use crate::consumer::types::{RequestId, Timestamp};
 use crate::metadata::MetadataView;
@@ -221,10 +221,14 @@ impl Membership {
         actions
     }
 
-    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
-    /// `leave` the coordinator keeps the place until the session ends.
-    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
-        either!(self, it => it.handle_close(now, leave))
+    /// Ends for good: gives everything back, then says so to the coordinator, unless the member remains in
+    /// the group.
+    pub fn handle_close(
+        &mut self,
+        now: Timestamp,
+        operation: GroupMembershipOperation,
+    ) -> Vec<GroupAction> {
+        either!(self, it => it.handle_close(now, operation))
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has to be called next.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{After, ClassicMembership, GivingBack, GroupAction, LostReason, State};
+use super::{
+    After, ClassicMembership, GivingBack, GroupAction, GroupMembershipOperation, LostReason, State,
+};
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 
 impl ClassicMembership {
@@ -56,10 +58,14 @@ impl ClassicMembership {
         actions
     }
 
-    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
-    /// `leave` it says nothing, and the coordinator keeps the place until the session ends.
-    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
-        self.says_goodbye = leave && self.config.group_instance_id.is_none();
+    /// Ends for good: gives everything back, then says so to the coordinator if the member leaves. Else
+    /// it says nothing, and the coordinator keeps the place until the session ends.
+    pub fn handle_close(
+        &mut self,
+        now: Timestamp,
+        operation: GroupMembershipOperation,
+    ) -> Vec<GroupAction> {
+        self.says_goodbye = operation.leaves(self.config.group_instance_id.is_some());
         let mut actions = Vec::new();
         self.subscription.clear();
         self.start_leaving(now, &mut actions);

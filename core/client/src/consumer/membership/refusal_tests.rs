@@ -115,7 +115,7 @@ fn whoever_is_refused_while_it_leaves_has_left() {
     let mut member = stable(cooperative());
     let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
     let (join, _) = sent(&actions);
-    member.handle_close(3_050, false);
+    member.handle_close(3_050, GroupMembershipOperation::RemainInGroup);
     let actions = member.handle_response(3_100, join, join_error(code));
     assert_eq!(actions.last(), Some(&GroupAction::Left), "{actions:?}");
     assert_eq!((member.is_idle(), member.handle_timeout(60_000)), (true, Vec::new()));

@@ -218,7 +218,7 @@ fn whoever_leaves_in_a_rebalance_goes_on_with_it_until_all_is_given_back() {
     let mut member = stable(cooperative());
     let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
     let (join, _) = sent(&actions);
-    let actions = member.handle_close(3_050, true);
+    let actions = member.handle_close(3_050, GroupMembershipOperation::Default);
     let [GroupAction::Revoke { ticket, partitions, .. }] = &actions[..] else {
         panic!("{actions:?}")
     };
@@ -241,7 +241,7 @@ fn whoever_is_put_out_of_the_group_while_it_leaves_has_left() {
     let mut member = stable(cooperative());
     let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
     let (join, _) = sent(&actions);
-    member.handle_close(3_050, true);
+    member.handle_close(3_050, GroupMembershipOperation::Default);
     let actions = member.handle_response(3_100, join, join_error(ErrorCode::UNKNOWN_MEMBER_ID));
     let reason = LostReason::Fenced(ErrorCode::UNKNOWN_MEMBER_ID);
     let lost = GroupAction::Lost { partitions: of_t(&[0, 1]), reason };
@@ -284,7 +284,7 @@ fn answers_that_come_late_or_twice_change_nothing() {
     member.handle_response(3, sync, sync_answer(&[0]));
     assert_eq!(member.handle_response(4, sync, sync_answer(&[5])), []);
     assert_eq!(member.handle_failure(5, join), []);
-    let leave = member.handle_close(6, true);
+    let leave = member.handle_close(6, GroupMembershipOperation::Default);
     let GroupAction::Revoke { ticket, .. } = &leave[0] else { panic!("{leave:?}") };
     let actions = member.handle_revoked(7, *ticket);
     let (id, request) = sent(&actions);
@@ -380,4 +380,29 @@ fn a_leader_whose_assignor_fails_frees_its_place_at_once() {
     let said =
         |it: &GroupAction| matches!(it, GroupAction::Failed(why) if why.to_string() == error);
     assert!(actions.iter().any(said), "{actions:?}");
+}
+
+#[test]
+fn a_static_member_says_goodbye_only_if_it_is_told_to_leave() {
+    use GroupMembershipOperation::{Default, LeaveGroup, RemainInGroup};
+    for (operation, is_static, leaves) in [
+        (Default, false, true),
+        (RemainInGroup, false, false),
+        (Default, true, false),
+        (RemainInGroup, true, false),
+        (LeaveGroup, true, true),
+    ] {
+        let mut member = eager();
+        member.config.group_instance_id = is_static.then(|| "i".to_owned());
+        let join = start(&mut member, 0);
+        complete(&mut member, 0, join, 1, &[]);
+        let actions = member.handle_close(1, operation);
+        let said = actions.iter().find_map(|action| match action {
+            GroupAction::Send { request: GroupRequest::Leave(leave), .. } => Some(leave),
+            _ => None,
+        });
+        assert_eq!(said.is_some(), leaves, "{operation:?}, static: {is_static}: {actions:?}");
+        let instance = said.and_then(|leave| leave.members[0].group_instance_id.clone());
+        assert_eq!(instance.is_some(), leaves && is_static, "it is the instance that leaves");
+    }
 }

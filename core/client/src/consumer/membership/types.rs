@@ -128,6 +128,31 @@ pub enum LostReason {
     Failed,
 }
 
+/// What becomes of a member's place in its group when its consumer closes (KIP-1092).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupMembershipOperation {
+    /// A dynamic member leaves, a static one remains.
+    #[default]
+    Default,
+    /// The member leaves, a static one as well: its partitions go to others at once.
+    LeaveGroup,
+    /// The member remains. A classic one says nothing: the coordinator keeps its partitions for it until its
+    /// session ends. So it is with a dynamic member of a consumer group; a static one says that it has stopped,
+    /// so that its next process may take the place before.
+    RemainInGroup,
+}
+
+impl GroupMembershipOperation {
+    /// Whether a member leaves for good.
+    pub fn leaves(self, is_static: bool) -> bool {
+        match self {
+            Self::Default => !is_static,
+            Self::LeaveGroup => true,
+            Self::RemainInGroup => false,
+        }
+    }
+}
+
 /// Why a group does not have its member. Most of it somebody can mend without the application: an ACL is
 /// granted, a group shrinks, a broker is upgraded. So the member tries again, after a back-off, and tells each
 /// refusal; the rest [ends](Self::is_final) the membership until the application subscribes anew.

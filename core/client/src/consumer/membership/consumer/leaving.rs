@@ -6,7 +6,7 @@ use super::{
     ConsumerMembership, GroupAction, JOIN_EPOCH, LEAVE_EPOCH, LostReason, STATIC_LEAVE_EPOCH,
     State, Wanted,
 };
-use crate::consumer::membership::GroupRequest;
+use crate::consumer::membership::{GroupMembershipOperation, GroupRequest};
 use crate::consumer::types::{RequestId, Timestamp};
 
 impl ConsumerMembership {
@@ -39,12 +39,18 @@ impl ConsumerMembership {
         actions
     }
 
-    /// Leaves the group for good: gives everything back, then says so to the coordinator. Without
-    /// `leave` a dynamic member says nothing, and the coordinator keeps its place until the session
-    /// ends. A static member says in any case that it has stopped: its place is kept all the same, and
-    /// only then its next process may take it before the session ends.
-    pub fn handle_close(&mut self, now: Timestamp, leave: bool) -> Vec<GroupAction> {
-        self.says_goodbye = leave || self.config.group_instance_id.is_some();
+    /// Ends for good: gives everything back, then says so to the coordinator. A dynamic member that
+    /// remains says nothing, and the coordinator keeps its place until the session ends. A static member says
+    /// in any case that it has stopped: its place is kept all the same unless it leaves, and only then its
+    /// next process may take it before the session ends.
+    pub fn handle_close(
+        &mut self,
+        now: Timestamp,
+        operation: GroupMembershipOperation,
+    ) -> Vec<GroupAction> {
+        let is_static = self.config.group_instance_id.is_some();
+        self.says_goodbye = is_static || operation.leaves(is_static);
+        self.leaves_for_good = operation == GroupMembershipOperation::LeaveGroup;
         let mut actions = Vec::new();
         self.wanted = Wanted::default();
         self.start_leaving(now, &mut actions);
@@ -115,7 +121,11 @@ impl ConsumerMembership {
         GroupRequest::ConsumerHeartbeat(ConsumerGroupHeartbeatRequest {
             group_id: self.config.group_id.clone(),
             member_id: self.member_id.clone(),
-            member_epoch: if is_static { STATIC_LEAVE_EPOCH } else { LEAVE_EPOCH },
+            member_epoch: if is_static && !self.leaves_for_good {
+                STATIC_LEAVE_EPOCH
+            } else {
+                LEAVE_EPOCH
+            },
             instance_id: self.config.group_instance_id.clone(),
             ..ConsumerGroupHeartbeatRequest::default()
         })

@@ -443,8 +443,17 @@ fn a_changed_subscription_is_told_at_once_and_an_expression_taken_back_by_an_emp
 }
 
 #[test]
-fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place() {
-    for (instance, epoch) in [(None, -1), (Some("i".to_owned()), -2)] {
+fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place_unless_told_to_leave() {
+    use crate::consumer::membership::GroupMembershipOperation::{
+        Default, LeaveGroup, RemainInGroup,
+    };
+    for (operation, instance, epoch) in [
+        (Default, None, -1),
+        (LeaveGroup, None, -1),
+        (Default, Some("i".to_owned()), -2),
+        (RemainInGroup, Some("i".to_owned()), -2),
+        (LeaveGroup, Some("i".to_owned()), -1),
+    ] {
         let mut world = World::new(|config| config.group_instance_id.clone_from(&instance));
         let (id, _) = world.subscribe(&["t"]);
         world.answer(id, 5, Some(&[(T, &[0])]));
@@ -452,7 +461,7 @@ fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place() {
         world.answer(id, 5, None);
         let (id, _) = world.sent();
         world.answer(id, 5, None);
-        let actions = world.member.handle_close(world.now, true);
+        let actions = world.member.handle_close(world.now, operation);
         world.actions.extend(actions);
         assert!(world.is_silent(), "first the application finishes");
         assert_eq!(world.give_back(), of_t(&[0]));
