@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let options = CloseOptions { timeout: Duration::from_secs(10), ..CloseOptions::default() };
-    let in_time = consumer.close_with(options).await;
-    println!("closed{}", if in_time { "" } else { ", not in time" });
+    consumer.close_with(options).await?;
+    println!("closed");
     Ok(())
 }

@@ -50,6 +50,6 @@ async fn main() -> anyhow::Result<()> {
     // It commits, and stays a member until its session ends, as static members do unless they are told to
     // leave: `GroupMembershipOperation::LeaveGroup` is for one that is taken out of service for good.
     let operation = GroupMembershipOperation::RemainInGroup;
-    consumer.close_with(CloseOptions { operation, ..CloseOptions::default() }).await;
+    consumer.close_with(CloseOptions { operation, ..CloseOptions::default() }).await?;
     Ok(())
 }

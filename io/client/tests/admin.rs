@@ -398,7 +398,7 @@ async fn groups_of_both_protocols_are_described_in_one_call() {
     })
     .await;
     for member in members {
-        member.close(support::PATIENCE).await;
+        member.close(support::PATIENCE).await.unwrap();
     }
 }
 

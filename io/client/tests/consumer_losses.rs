@@ -77,7 +77,7 @@ async fn a_deleted_topic_stops_neither_the_other_topics_nor_their_commits() {
         let committed = consumer.committed([zero(&kept)]).await.unwrap();
         assert_eq!(committed[&zero(&kept)].offset, 10);
         assert!(begun.elapsed() < PATIENCE, "{protocol}: {:?}", begun.elapsed());
-        assert!(consumer.close(PATIENCE).await);
+        assert!(consumer.close(PATIENCE).await.is_ok());
     }
 }
 
@@ -87,7 +87,7 @@ async fn whoever_closes_after_its_topic_was_deleted_leaves_in_time() {
     for protocol in PROTOCOLS {
         let (consumer, _, gone) = of_two_topics(&servers, protocol, true).await;
         delete(&servers, &gone).await;
-        assert!(consumer.close(PATIENCE).await, "{protocol}");
+        assert!(consumer.close(PATIENCE).await.is_ok(), "{protocol}");
     }
 }
 
@@ -114,7 +114,7 @@ async fn a_commit_of_what_was_given_fails_once_it_is_lost() {
         let read = read_until(&consumer, |read| read.len() == 5).await;
         assert_eq!(read[0], (0, 0), "they come again");
         consumer.commit_sync().await.unwrap();
-        assert!(consumer.close(PATIENCE).await);
+        assert!(consumer.close(PATIENCE).await.is_ok());
     }
 }
 
@@ -127,5 +127,5 @@ async fn a_consumer_that_wants_nothing_may_commit_for_its_group() {
     let offset = OffsetAndMetadata::from(3);
     consumer.commit_offsets_sync([(zero(&topic), offset)]).await.unwrap();
     assert_eq!(consumer.committed([zero(&topic)]).await.unwrap()[&zero(&topic)].offset, 3);
-    assert!(consumer.close(PATIENCE).await);
+    assert!(consumer.close(PATIENCE).await.is_ok());
 }

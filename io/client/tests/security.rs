@@ -398,7 +398,7 @@ async fn every_client_reports_a_refusal_at_once() {
     let error = consumer.poll(FOR_EVER).await.unwrap_err();
     assert!(matches!(&error, PollError::Cluster(error) if error.is_refusal()), "{error}");
     assert!(error.to_string().contains("user `alice` is refused"), "{error}");
-    consumer.close(Duration::from_secs(5)).await;
+    let _ = consumer.close(Duration::from_secs(5)).await;
 
     let mut producer = Producer::builder().set("max.block.ms", "24h");
     for (name, value) in &properties {

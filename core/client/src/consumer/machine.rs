@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use kohort_protocol::ErrorCode;
 
-use super::committer::{CommitContext, CommitTicket, Committer};
+use super::committer::{CommitContext, CommitFailure, CommitTicket, Committer};
 use super::fetcher::{FetchStatus, Fetcher, Memory, Planned, Wants};
 use super::membership::{Membership, MembershipError};
 use super::missing::MissingPartitions;
@@ -66,8 +66,8 @@ pub struct ConsumerMachine {
     closing: bool,
     /// When commits are given up because the consumer closes.
     commit_by: Timestamp,
-    /// Whether a commit of a closing consumer failed.
-    lost_at_the_end: bool,
+    /// What a closing consumer could not commit.
+    lost_at_the_end: Vec<(TopicPartition, CommitFailure)>,
     /// Whether fetch sessions are being ended.
     closing_sessions: bool,
     left: bool,
@@ -146,7 +146,7 @@ impl ConsumerMachine {
             wants: Wants::default(),
             closing: false,
             commit_by: Timestamp::MAX,
-            lost_at_the_end: false,
+            lost_at_the_end: Vec::new(),
             closing_sessions: false,
             left: false,
             closed: false,
@@ -277,9 +277,9 @@ impl ConsumerMachine {
         wanted.filter_map(|topic| Some((topic.clone(), self.view.topic_error(&topic)?))).collect()
     }
 
-    /// Whether all that was to be committed when the consumer was closed was committed.
-    pub fn is_all_committed(&self) -> bool {
-        !self.lost_at_the_end
+    /// Returns what was to be committed when the consumer was closed, or was being committed, and was not.
+    pub fn lost_at_the_end(&self) -> &[(TopicPartition, CommitFailure)] {
+        &self.lost_at_the_end
     }
 
     /// Returns what is wanted.

@@ -67,7 +67,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         };
-        consumer.close(LEAVE_DEADLINE).await;
+        if let Err(error) = consumer.close(LEAVE_DEADLINE).await {
+            eprintln!("kohort: {error}");
+        }
         ended.map(|()| ExitCode::SUCCESS)
     })
 }

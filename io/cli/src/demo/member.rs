@@ -97,7 +97,8 @@ impl Member {
             }
         }
         self.commit(&consumer).await;
-        consumer.close(LEAVE_DEADLINE).await;
+        // It committed above, and the others hear of its end in any case.
+        let _ = consumer.close(LEAVE_DEADLINE).await;
         Ok(())
     }
 

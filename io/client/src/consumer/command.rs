@@ -15,7 +15,7 @@ use kohort_client_core::consumer::{
 use kohort_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::error::PollError;
+use super::error::{CloseError, PollError};
 use super::events::RebalanceEvent;
 
 /// What the application asks for.
@@ -46,7 +46,7 @@ pub(super) enum Command {
     Close {
         operation: GroupMembershipOperation,
         timeout: Duration,
-        done: oneshot::Sender<bool>,
+        done: oneshot::Sender<Result<(), CloseError>>,
     },
 }
 

@@ -180,6 +180,24 @@ impl From<CommitFailure> for CommitRefusal {
     }
 }
 
+/// Why a consumer was not closed as it should be. It is closed all the same.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Something was not committed: the last records are read again.
+    #[error("closed without its last commit: {0}")]
+    Commit(#[source] CommitError),
+    /// The time was over before the group had heard of it. Its partitions may wait for the session's end.
+    #[error("not closed within {timeout:?}")]
+    TimedOut {
+        /// How long it was given.
+        timeout: Duration,
+    },
+    /// The consumer's own task panicked; see [`PollError::Failed`].
+    #[error("the consumer failed before it was closed")]
+    Failed,
+}
+
 /// Why an operation on the consumer failed.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]

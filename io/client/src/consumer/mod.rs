@@ -63,7 +63,7 @@ use std::time::{Duration, Instant};
 
 pub use builder::ConsumerBuilder;
 pub use commits::Commit;
-pub use error::{CommitError, CommitRefusal, ConsumerError, PollError};
+pub use error::{CloseError, CommitError, CommitRefusal, ConsumerError, PollError};
 pub use events::{RebalanceEvent, RebalanceEvents, RevocationGuard};
 pub use kohort_client_core::consumer::fetcher::FetchStatus;
 pub use kohort_client_core::consumer::machine::{Counters, Fetched};
@@ -473,20 +473,24 @@ impl Consumer {
 
     /// Commits if auto commit is on, leaves the group (a static member does not) and ends. What was given by earlier polls counts
     /// as processed, and the latest poll's [`Records`] do if all of them were read to the end, in whichever
-    /// way; if only some were, none of that poll do. A part of `timeout` is kept for leaving. Returns false
-    /// when it was too short for all that, or a commit under way failed; the consumer is closed all the same. Whoever shares the consumer is told so, and another call
-    /// returns the same. Dropping the future does not stop it.
-    pub async fn close(&self, timeout: Duration) -> bool {
+    /// way; if only some were, none of that poll do. A part of `timeout` is kept for leaving.
+    /// Whoever shares the consumer is told so, and another call returns the same. Dropping the future does
+    /// not stop it.
+    ///
+    /// # Errors
+    /// [`CloseError`]: something was not committed, or `timeout` was too short. The consumer is closed all
+    /// the same.
+    pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.close_with(CloseOptions { timeout, ..CloseOptions::default() }).await
     }
 
     /// Closes as [`close`](Self::close) does, with more to choose.
-    pub async fn close_with(&self, options: CloseOptions) -> bool {
+    pub async fn close_with(&self, options: CloseOptions) -> Result<(), CloseError> {
         let CloseOptions { timeout, operation } = options;
         let (done, closed) = oneshot::channel();
         // Without a task to take it, it is closed already.
         let _ = self.commands.send(Command::Close { operation, timeout, done });
-        let before = || self.shared.closed_in_time.get().copied().unwrap_or(false);
+        let before = || self.shared.close_outcome.get().cloned().unwrap_or(Err(CloseError::Failed));
         closed.await.unwrap_or_else(|_| before())
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::credits::{Credits, Hold};
-use super::error::PollError;
+use super::error::{CloseError, PollError};
 use super::signals::{StreamEnd, Streams};
 use crate::net::Whereabouts;
 
@@ -43,8 +43,8 @@ pub(super) struct Shared {
     closed: AtomicBool,
     /// Set with it if the task panicked.
     failed: AtomicBool,
-    /// Whether the time was enough for closing, once it is done.
-    pub(super) closed_in_time: OnceLock<bool>,
+    /// How closing ended, once it has.
+    pub(super) close_outcome: OnceLock<Result<(), CloseError>>,
     /// How many partitions' records of the latest poll were not walked to their end.
     pub(super) unread: Mutex<Arc<AtomicUsize>>,
     /// Shared with the records of all polls.
@@ -104,7 +104,7 @@ impl Shared {
             away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            closed_in_time: OnceLock::new(),
+            close_outcome: OnceLock::new(),
             // Before the first poll there is nothing that could be done with.
             unread: Mutex::new(Arc::new(AtomicUsize::new(1))),
             lease: Arc::default(),

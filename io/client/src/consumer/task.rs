@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kohort_client_core::consumer::committer::CommitTicket;
+use kohort_client_core::consumer::committer::{CommitFailure, CommitTicket};
 use kohort_client_core::consumer::machine::GroupEvent;
 use kohort_client_core::consumer::membership::GroupMembershipOperation;
 use kohort_client_core::consumer::reader::Chunk;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::command::{Command, CommitDone, SeekTo, Status};
 use super::credits::Hold;
-use super::error::PollError;
+use super::error::{CloseError, CommitError, PollError};
 use super::events::RebalanceEvent;
 use super::requests::{Reply, Requests};
 use super::shared::{Clock, Shared};
@@ -55,7 +55,9 @@ pub(super) struct Task {
 
 pub(super) struct Closing {
     deadline: Instant,
-    done: Vec<oneshot::Sender<bool>>,
+    /// How long it was given until then.
+    timeout: Duration,
+    done: Vec<oneshot::Sender<Result<(), CloseError>>>,
 }
 
 impl Task {
@@ -462,15 +464,17 @@ impl Task {
         clock: Clock,
         operation: GroupMembershipOperation,
         timeout: Duration,
-        done: Option<oneshot::Sender<bool>>,
+        done: Option<oneshot::Sender<Result<(), CloseError>>>,
     ) {
         let deadline = after(Instant::now(), timeout);
         if let Some(closing) = &mut self.closing {
-            closing.deadline = closing.deadline.min(deadline);
+            if deadline < closing.deadline {
+                (closing.deadline, closing.timeout) = (deadline, timeout);
+            }
             closing.done.extend(done);
             return;
         }
-        self.closing = Some(Closing { deadline, done: done.into_iter().collect() });
+        self.closing = Some(Closing { deadline, timeout, done: done.into_iter().collect() });
         self.shared.close(false);
         self.finish_given(clock);
         let now = clock.now();
@@ -482,12 +486,22 @@ impl Task {
     }
 
     fn end(self) {
-        let in_time = self.machine.is_all_committed()
-            && self.closing.as_ref().is_none_or(|closing| Instant::now() < closing.deadline);
+        let lost = self.machine.lost_at_the_end();
+        let late = self.closing.as_ref().filter(|closing| Instant::now() >= closing.deadline);
+        let outcome = if !lost.is_empty() {
+            let why =
+                |(it, why): &(TopicPartition, CommitFailure)| (it.clone(), why.clone().into());
+            let failures = lost.iter().map(why).collect();
+            Err(CloseError::Commit(CommitError::Partitions { failures }))
+        } else if let Some(closing) = late {
+            Err(CloseError::TimedOut { timeout: closing.timeout })
+        } else {
+            Ok(())
+        };
         // There is one end.
-        let _ = self.shared.closed_in_time.set(in_time);
+        let _ = self.shared.close_outcome.set(outcome.clone());
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
-            let _ = done.send(in_time);
+            let _ = done.send(outcome.clone());
         }
     }
 }

@@ -63,8 +63,9 @@ impl Member {
         let name = self.name.clone();
         let left = self.consumer.close(STALL).await;
         say(&json!({ "event": "revoked", "member": name, "partitions": indexes }));
-        if !left {
-            say(&json!({ "event": "failed", "member": name, "error": "it did not leave in time" }));
+        if let Err(error) = left {
+            let error = error.to_string();
+            say(&json!({ "event": "failed", "member": name, "error": error }));
         }
     }
 

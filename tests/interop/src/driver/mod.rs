@@ -200,7 +200,7 @@ impl Driver {
                 }
             }
         }
-        consumer.close(STALL).await;
+        consumer.close(STALL).await?;
         let digests: Vec<Value> = tallies.into_iter().map(Tally::finish).collect();
         let mut answer = json!({ "partitions": digests });
         if command.values {

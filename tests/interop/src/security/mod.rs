@@ -169,7 +169,7 @@ async fn round_trip(servers: &str, properties: &Pairs, group: &str) -> Result<()
         }
     }
     consumer.commit_sync().await?;
-    consumer.close(Duration::from_secs(10)).await;
+    consumer.close(Duration::from_secs(10)).await?;
     producer.close(Duration::from_secs(10)).await?;
     Ok(())
 }

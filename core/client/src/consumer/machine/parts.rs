@@ -178,8 +178,10 @@ impl ConsumerMachine {
                 CommitAction::Done { ticket, failures } => {
                     self.counters.commits += 1;
                     self.counters.commits_failed += u64::from(!failures.is_empty());
-                    self.lost_at_the_end |=
-                        self.closing && failures.iter().any(|(_, failure)| !is_gone(failure));
+                    if self.closing {
+                        let lost = failures.iter().filter(|(_, failure)| !is_gone(failure));
+                        self.lost_at_the_end.extend(lost.cloned());
+                    }
                     if self.auto_commits.remove(&ticket) {
                         // What could not be committed is committed again when the time comes.
                         for (partition, _) in &failures {
