@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
-use crate::consumer::{Record, TopicPartition};
+use crate::consumer::{ConsumedRecord, TopicPartition};
 use crate::producer::ProducerRecord;
 
 /// Why a codec refuses.
@@ -163,22 +163,26 @@ impl<K, V> Typed<K, V> {
         Ok(Encoded { topic: &self.topic, bytes, key_end, tombstone: value.is_none() })
     }
 
-    /// Reads a record's key and value.
-    pub fn decode<A, B>(&self, record: &Record<'_>) -> Result<(Option<A>, Option<B>), DecodeError>
+    /// Reads a record's key and value, of a [`Record`](crate::consumer::Record) or an
+    /// [`OwnedRecord`](crate::consumer::OwnedRecord).
+    pub fn decode<A, B>(
+        &self,
+        record: &impl ConsumedRecord,
+    ) -> Result<(Option<A>, Option<B>), DecodeError>
     where
         K: Decode<A>,
         V: Decode<B>,
     {
         let failed = |part| {
             move |source| DecodeError {
-                partition: record.topic_partition(),
-                offset: record.offset,
+                partition: TopicPartition::new(record.topic(), record.partition()),
+                offset: record.offset(),
                 part,
                 source,
             }
         };
-        let key = record.key.map(|bytes| self.key.decode(record.topic, bytes));
-        let value = record.value.map(|bytes| self.value.decode(record.topic, bytes));
+        let key = record.key().map(|bytes| self.key.decode(record.topic(), bytes));
+        let value = record.value().map(|bytes| self.value.decode(record.topic(), bytes));
         Ok((key.transpose().map_err(failed("key"))?, value.transpose().map_err(failed("value"))?))
     }
 }
@@ -232,6 +236,8 @@ pub struct DecodeError {
 
 #[cfg(test)]
 mod tests {
+    use kohort_protocol::records::TimestampType;
+
     use super::*;
 
     fn check<T: PartialEq + std::fmt::Debug>(
@@ -263,6 +269,25 @@ mod tests {
         assert!(text.is_err());
         let json: Result<i64, _> = Json.decode("t", b"{");
         assert!(json.is_err());
+    }
+
+    #[test]
+    fn a_record_that_owns_its_data_is_read_as_well() {
+        let record = crate::consumer::OwnedRecord {
+            topic: "t".into(),
+            partition: 3,
+            offset: 7,
+            timestamp: 0,
+            timestamp_type: TimestampType::CreateTime,
+            key: Some(bytes::Bytes::from_static(b"k")),
+            value: Some(bytes::Bytes::from_static(b"x")),
+            headers: Vec::new(),
+            leader_epoch: -1,
+        };
+        let read = Typed::new("t", Text, Text).decode::<String, String>(&record).unwrap();
+        assert_eq!(read, (Some("k".to_owned()), Some("x".to_owned())));
+        let wrong = Typed::new("t", Text, BigEndian).decode::<String, i64>(&record).unwrap_err();
+        assert_eq!((wrong.partition, wrong.offset), (record.topic_partition(), 7));
     }
 
     #[test]

@@ -79,7 +79,7 @@ use kohort_client_core::panics::caught;
 use kohort_protocol::{ApiKey, ErrorCode};
 pub use lookup::OffsetAndTimestamp;
 use parking_lot::Mutex;
-pub use records::{Batch, Iter, OwnedRecord, Record, Records};
+pub use records::{Batch, ConsumedRecord, Iter, OwnedRecord, Record, Records};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Cluster, ClusterError, Heard};

@@ -105,8 +105,10 @@ pub struct OwnedRecord {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// Unix milliseconds.
+    /// Unix milliseconds: when it was made, or when the broker appended it.
     pub timestamp: i64,
+    /// Which of the two.
+    pub timestamp_type: TimestampType,
     /// The key.
     pub key: Option<Bytes>,
     /// The value; none is a tombstone.
@@ -115,6 +117,71 @@ pub struct OwnedRecord {
     pub headers: Vec<(String, Option<Bytes>)>,
     /// The epoch of the leader that appended it, or -1.
     pub leader_epoch: i32,
+}
+
+impl OwnedRecord {
+    /// Returns the partition.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: self.partition }
+    }
+}
+
+/// A record in either form, borrowed or owned: what [`Typed::decode`](crate::codec::Typed::decode) reads.
+pub trait ConsumedRecord {
+    /// Returns the topic.
+    fn topic(&self) -> &str;
+    /// Returns the partition's number.
+    fn partition(&self) -> i32;
+    /// Returns the offset.
+    fn offset(&self) -> i64;
+    /// Returns the key.
+    fn key(&self) -> Option<&[u8]>;
+    /// Returns the value; none is a tombstone.
+    fn value(&self) -> Option<&[u8]>;
+}
+
+impl ConsumedRecord for Record<'_> {
+    fn topic(&self) -> &str {
+        self.topic
+    }
+
+    fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.key
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        self.value
+    }
+}
+
+impl ConsumedRecord for OwnedRecord {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
 }
 
 impl Records {
@@ -369,6 +436,7 @@ impl Record<'_> {
             partition: self.partition,
             offset: self.offset,
             timestamp: self.timestamp,
+            timestamp_type: self.timestamp_type,
             key: self.key.map(&own),
             value: self.value.map(&own),
             headers: self
