@@ -144,8 +144,8 @@ impl CommitError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CommitRefusal {
-    /// The partition belongs to another member by now.
-    #[error("it is not owned any more")]
+    /// The partition belongs to another member by now, or was never this consumer's.
+    #[error("this consumer does not own it")]
     NotOwned,
     /// The coordinator refused it.
     #[error("{0}")]

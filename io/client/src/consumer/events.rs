@@ -92,6 +92,50 @@ pub enum RebalanceEvent {
     },
 }
 
+impl fmt::Display for RebalanceEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rebalancing { reason } => write!(f, "the group rebalances: {reason}"),
+            Self::Assigned { added, owned, generation } => {
+                write!(f, "assigned {} in generation {generation}, ", show(added))?;
+                write!(f, "owning {} in all", owned.len())
+            }
+            Self::Revoking(guard) => write!(f, "the group wants {} back", show(&guard.partitions)),
+            Self::Revoked { partitions } => write!(f, "gave {} back", show(partitions)),
+            Self::Lost { partitions, reason } => write!(f, "lost {}: {reason}", show(partitions)),
+            Self::Truncated { partition, offset, .. } => {
+                write!(f, "the log of `{partition}` was cut before offset {offset}")
+            }
+            Self::Recreated { partitions } => {
+                write!(f, "{} were deleted and created again", show(partitions))
+            }
+            Self::Downgraded { code } => {
+                write!(f, "the member speaks the classic protocol from now on: {code}")
+            }
+            Self::Stalled { partition, reason, waiting } => {
+                write!(f, "`{partition}` has waited for {waiting:?}: {reason}")
+            }
+            Self::PollIntervalExceeded { idle } => {
+                write!(f, "left the group after {idle:?} without a poll")
+            }
+        }
+    }
+}
+
+/// Names some of the partitions, and how many more there are.
+fn show(partitions: &BTreeSet<TopicPartition>) -> String {
+    let named: Vec<_> = partitions.iter().take(SHOWN_MAX).map(|it| format!("`{it}`")).collect();
+    let more = partitions.len() - named.len();
+    match (named.is_empty(), more) {
+        (true, _) => "no partitions".to_owned(),
+        (false, 0) => named.join(", "),
+        (false, more) => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// How many partitions an event names when it is shown, so that a line stays a line.
+const SHOWN_MAX: usize = 5;
+
 /// Partitions the group wants back. Dropping it says that the application is done with them.
 #[derive(Debug)]
 pub struct RevocationGuard {
@@ -157,3 +201,35 @@ pub(super) const UNDELIVERED: RequestId = RequestId(0);
 /// How many events may wait. A listener that lags behind by more misses some, and revocations go on
 /// as if nobody listened.
 pub(super) const EVENTS_WAITING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_shown_as_a_sentence_that_names_a_few_partitions() {
+        let of = |count| (0..count).map(|index| TopicPartition::new("t", index)).collect();
+        let lost = |count, reason| RebalanceEvent::Lost { partitions: of(count), reason };
+        for (event, shown) in [
+            (lost(1, LostReason::PollInterval), "lost `t-0`: the application did not poll in time"),
+            (
+                lost(7, LostReason::RevocationTimedOut),
+                "lost `t-0`, `t-1`, `t-2`, `t-3`, `t-4` and 2 more: they were not given back in time",
+            ),
+            (
+                RebalanceEvent::Assigned { added: of(0), owned: of(2), generation: 3 },
+                "assigned no partitions in generation 3, owning 2 in all",
+            ),
+            (
+                RebalanceEvent::Stalled {
+                    partition: TopicPartition::new("t", 1),
+                    reason: FetchStatus::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+                    waiting: Duration::from_secs(5),
+                },
+                "`t-1` has waited for 5s: refused (TOPIC_AUTHORIZATION_FAILED)",
+            ),
+        ] {
+            assert_eq!(event.to_string(), shown);
+        }
+    }
+}

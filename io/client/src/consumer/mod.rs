@@ -399,7 +399,8 @@ impl Consumer {
         self.commits.commit(self.given(), None).await
     }
 
-    /// Commits these offsets and waits until it is done. An offset is the next one to read.
+    /// Commits these offsets and waits until it is done. An offset is the next one to read. It may lie
+    /// before what was committed already: what is asked for is committed, and whoever reads there next goes back.
     pub async fn commit_offsets_sync(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
@@ -434,6 +435,9 @@ impl Consumer {
 
     /// Starts to receive what happens to the partitions, in place of an earlier receiver. From here on
     /// a revocation waits for its guard to be dropped, not for the next poll.
+    ///
+    /// So a receiver that is kept has to be read: a guard that lies in it unread holds up the whole group, until
+    /// `max.poll.interval.ms` is over and the partitions are lost. Drop the receiver to listen no more.
     pub fn rebalance_events(&self) -> Result<RebalanceEvents, ConsumerError> {
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         self.send(Command::Listen(sender))?;

@@ -1,5 +1,7 @@
 //! What a partition is doing, or why nothing is done with it: the names of all reasons.
 
+use std::fmt;
+
 use kohort_protocol::ErrorCode;
 
 use super::plan::source;
@@ -71,6 +73,15 @@ impl FetchStatus {
             Self::ApplicationBehind => "application behind",
             Self::BudgetSpent => "budget spent",
             Self::Due => "due",
+        }
+    }
+}
+
+impl fmt::Display for FetchStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTopic(code) | Self::Refused(code) => write!(f, "{} ({code})", self.name()),
+            _ => f.write_str(self.name()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a member of a group says and is told, whichever protocol its group speaks.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use kohort_assignor::Assignor;
 use kohort_protocol::ErrorCode;
@@ -126,6 +127,17 @@ pub enum LostReason {
     RevocationTimedOut,
     /// The member gave its place up, because the group refused it or its assignor failed.
     Failed,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced(code) => write!(f, "the coordinator no longer knows this member: {code}"),
+            Self::PollInterval => f.write_str("the application did not poll in time"),
+            Self::RevocationTimedOut => f.write_str("they were not given back in time"),
+            Self::Failed => f.write_str("the member gave its place up"),
+        }
+    }
 }
 
 /// What becomes of a member's place in its group when its consumer closes (KIP-1092).
