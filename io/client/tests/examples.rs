@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
+use kohort::admin::Admin;
+use kohort::config::{AdminConfig, Properties as _};
 use kohort::producer::{Producer, ProducerRecord};
 use rusqlite::Connection;
 use support::{PATIENCE, bootstrap, create_topic, folder, produce, unique};
@@ -153,10 +155,9 @@ async fn at_least_once_commits_what_it_has_handled() {
     .await;
 }
 
-fn admin() -> kohort::admin::Admin {
-    use kohort::config::{AdminConfig, Properties as _};
+fn admin() -> Admin {
     let config = AdminConfig::from_pairs([("bootstrap.servers", bootstrap())]).unwrap();
-    kohort::admin::Admin::new(config).unwrap()
+    Admin::new(config).unwrap()
 }
 
 #[tokio::test]
@@ -234,6 +235,40 @@ async fn results_are_stored_exactly_once_though_a_zombie_comes_back() {
     heir.until(|lines| count(lines, &format!("@{}", RECORDS - 1)) > 0);
     let expected: Vec<_> = (0..RECORDS).map(|offset| (0, offset)).collect();
     assert_eq!(results(&file), expected);
+}
+
+/// Its generations begin anew, and must not be taken for older ones.
+#[tokio::test]
+async fn results_are_stored_on_after_the_group_was_removed() {
+    let topic = topic("removed", 1, 5).await;
+    let group = unique("group");
+    let file = folder().join("results.db").display().to_string();
+    let arguments = [&*group, &*topic, &*file];
+    let short = [("SESSION_TIMEOUT", "1500")];
+    // Each joins anew: the generation is above 1 when the group goes.
+    for _ in 0..2 {
+        let mut example = Example::start_with("exactly_once_sqlite", &arguments, &short);
+        example.line(&format!("claimed {topic}-0 "));
+        example.until(|_| results(&file).len() == 5);
+    }
+    let admin = admin();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let deleted = admin.delete_groups(vec![group.clone()]).await.unwrap().remove(&group);
+        match deleted.unwrap() {
+            // Without offsets it may be gone with its last member.
+            Err(why) if !why.to_string().contains("GROUP_ID_NOT_FOUND") => {
+                assert!(Instant::now() < deadline, "{why}");
+            }
+            _ => break,
+        }
+    }
+    produce(&bootstrap(), &topic, 1, 5, 5).await;
+    let mut example = Example::start_with("exactly_once_sqlite", &arguments, &short);
+    let from = example.line(&format!("claimed {topic}-0 from "));
+    assert!(from.starts_with("5 in epoch "), "{from}");
+    example.until(|lines| count(lines, "@9") == 1);
+    assert_eq!(results(&file), (0..10).map(|offset| (0, offset)).collect::<Vec<_>>());
 }
 
 /// Whether somebody is inside a transaction that writes.
