@@ -27,6 +27,6 @@ pub use error_code::ErrorCode;
 pub use header::{RequestHeader, request_header_version, response_header_version};
 pub use message::{Message, Request};
 pub use primitives::{Reader, Writer};
-pub use topic_partition::TopicPartition;
+pub use topic_partition::{ParseTopicPartitionError, TopicPartition};
 pub use uuid::{ParseUuidError, Uuid};
 pub use version_range::VersionRange;

@@ -12,8 +12,11 @@ mod kept;
 pub mod net;
 pub mod producer;
 mod random;
+pub mod records;
 
-pub use kohort_protocol::TopicPartition;
+pub use kohort_protocol::{
+    ApiKey, ErrorCode, ParseTopicPartitionError, ParseUuidError, TopicPartition, Uuid, VersionRange,
+};
 
 /// The README's example, so that it cannot go stale.
 #[cfg(doctest)]

@@ -2,9 +2,10 @@
 //!
 //! The rules are in `tests/`, one file per subject: `crates.rs` for what `cargo metadata` knows
 //! (layer edges, licences, sources, lints), `files.rs` for the text of sources and documents,
-//! `circles.rs` for what files use of each other. This library only reads the repository for them.
+//! `circles.rs` for what files use of each other, `names.rs` for what a public signature may mention. This library only reads the repository for them.
 
 pub mod modules;
+pub mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

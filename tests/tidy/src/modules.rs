@@ -17,10 +17,10 @@ pub struct Modules {
 
 /// One name of a `use` line.
 #[derive(Debug, PartialEq, Eq)]
-struct Use {
-    path: Vec<String>,
-    name: String,
-    handed_on: bool,
+pub(crate) struct Use {
+    pub(crate) path: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) handed_on: bool,
 }
 
 impl Modules {
@@ -125,7 +125,7 @@ fn way_back(from: &Module, edges: &BTreeMap<&Module, BTreeSet<Module>>) -> Optio
 }
 
 /// Returns what the `use` lines of a file name, without its tests.
-fn uses(text: &str) -> Vec<Use> {
+pub(crate) fn uses(text: &str) -> Vec<Use> {
     let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
     let mut uses = Vec::new();
     let mut rest = code;

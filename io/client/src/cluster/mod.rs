@@ -30,7 +30,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kohort_client_core::backoff::Backoff;
-use kohort_client_core::metadata::{Broker, MetadataView};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::find_coordinator::{
     FindCoordinatorRequest, FindCoordinatorResponse,
@@ -44,7 +43,7 @@ use crate::net::{
 };
 pub use error::ClusterError;
 pub(crate) use failures::Heard;
-pub use kohort_client_core::metadata::Topics;
+pub use kohort_client_core::metadata::{Broker, MetadataView, PartitionView, TopicView, Topics};
 pub use metadata::HeldTopics;
 use metadata::Refresher;
 pub use options::ClusterOptions;

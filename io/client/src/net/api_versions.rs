@@ -14,7 +14,7 @@ pub struct ApiVersions {
 
 impl ApiVersions {
     /// Reads a broker's answer.
-    pub fn new(response: &ApiVersionsResponse) -> Self {
+    pub(crate) fn new(response: &ApiVersionsResponse) -> Self {
         let range = |api: &kohort_protocol::messages::api_versions::ApiVersion| {
             (api.api_key, VersionRange::new(api.min_version, api.max_version))
         };

@@ -50,6 +50,11 @@ pub use driver::Driver;
 pub use error::{AuthenticationFailure, NetError};
 pub use frames::FramePool;
 pub(crate) use frames::KEPT_BYTES;
+pub use kohort_client_core::backoff::Backoff;
+pub use kohort_client_core::sasl::{OAuthToken, SaslError};
+pub use kohort_protocol::{
+    DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Message, Request,
+};
 pub use pool::{Pool, Purpose};
 pub(crate) use processor::{Follower, Whereabouts, unbound};
 pub use security::{Security, TlsFailure, TokenError, TokenProvider, UnsecuredTokens};
