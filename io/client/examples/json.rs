@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
             match delays.decode::<String, Delay>(&record) {
                 Ok((_, Some(delay))) => println!("{} is {} min late", delay.flight, delay.minutes),
                 Ok((flight, None)) => println!("{} is forgotten", flight.unwrap_or_default()),
-                Err(error) => println!("{error}"),
+                Err(error) => println!("{:#}", anyhow::Error::from(error)),
             }
         }
     }

@@ -35,12 +35,18 @@ pub type CodecError = Box<dyn Error + Send + Sync>;
 /// A format that `T` can be written in.
 pub trait Encode<T: ?Sized> {
     /// Adds the bytes of `value` to `out`.
+    ///
+    /// # Errors
+    /// What keeps the value from being written; [`Typed::encode`] says of which topic's key or value it is.
     fn encode(&self, topic: &str, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
 }
 
 /// A format that `T` can be read from.
 pub trait Decode<T> {
     /// Reads a value, from all of the bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes; [`Typed::decode`] says of which record they are.
     fn decode(&self, topic: &str, bytes: &[u8]) -> Result<T, CodecError>;
 }
 
@@ -139,6 +145,9 @@ impl<K, V> Typed<K, V> {
     }
 
     /// Writes a key and a value as bytes.
+    ///
+    /// # Errors
+    /// [`EncodeError`] for the key or the value that its codec refuses.
     pub fn encode<A: ?Sized, B: ?Sized>(
         &self,
         key: Option<&A>,
@@ -165,6 +174,9 @@ impl<K, V> Typed<K, V> {
 
     /// Reads a record's key and value, of a [`Record`](crate::consumer::Record) or an
     /// [`OwnedRecord`](crate::consumer::OwnedRecord).
+    ///
+    /// # Errors
+    /// [`DecodeError`] for the key or the value that its codec refuses, with the record's place.
     pub fn decode<A, B>(
         &self,
         record: &impl ConsumedRecord,
@@ -210,7 +222,7 @@ impl Encoded<'_> {
 
 /// A key or value that cannot be written.
 #[derive(Debug, ThisError)]
-#[error("the {part} for `{topic}` cannot be written: {source}")]
+#[error("the {part} for `{topic}` cannot be written")]
 pub struct EncodeError {
     /// Where it was to go.
     pub topic: String,
@@ -222,7 +234,7 @@ pub struct EncodeError {
 
 /// A record whose key or value cannot be read. It is passed over by reading on.
 #[derive(Debug, ThisError)]
-#[error("the {part} of `{partition}` @{offset} cannot be read: {source}")]
+#[error("the {part} of `{partition}` @{offset} cannot be read")]
 pub struct DecodeError {
     /// The partition.
     pub partition: TopicPartition,
@@ -269,6 +281,27 @@ mod tests {
         assert!(text.is_err());
         let json: Result<i64, _> = Json.decode("t", b"{");
         assert!(json.is_err());
+    }
+
+    struct Refuses;
+
+    impl Encode<str> for Refuses {
+        fn encode(&self, _: &str, _: &str, _: &mut Vec<u8>) -> Result<(), CodecError> {
+            Err("never".into())
+        }
+    }
+
+    #[test]
+    fn an_error_leaves_what_the_codec_says_to_its_source() {
+        let refused: CodecError = "2 bytes are not the 8 of i64".into();
+        let partition = TopicPartition::new("t", 3);
+        let error = DecodeError { partition, offset: 42, part: "key", source: refused };
+        assert_eq!(error.to_string(), "the key of `t-3` @42 cannot be read");
+        assert_eq!(error.source().unwrap().to_string(), "2 bytes are not the 8 of i64");
+
+        let error = Typed::new("t", Text, Refuses).encode(Some("k"), Some("v")).unwrap_err();
+        assert_eq!(error.to_string(), "the value for `t` cannot be written");
+        assert_eq!(error.source().unwrap().to_string(), "never");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum AdminError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The client's own thread could not be started.
-    #[error("the client's thread cannot be started: {0}")]
+    #[error("the client's thread cannot be started")]
     Start(#[source] io::Error),
     /// The cluster could not be asked.
     #[error(transparent)]
