@@ -4,9 +4,8 @@
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! use kohort::admin::{Admin, NewTopic};
-//! use kohort::config::{AdminConfig, Properties};
 //!
-//! let admin = Admin::new(AdminConfig::from_pairs([("bootstrap.servers", "localhost:9092")])?)?;
+//! let admin = Admin::builder().bootstrap_servers("localhost:9092").build()?;
 //! admin.create_topic(NewTopic::new("flights").partitions(6)).await?;
 //! for group in admin.list_groups().await? {
 //!     println!("{} is {}", group.group_id, group.state);
@@ -21,6 +20,7 @@
 //! acted is then unknown.
 
 mod acls;
+mod builder;
 mod changes;
 mod configs;
 mod error;
@@ -49,6 +49,7 @@ pub use acls::{
     AclFilter, AclOperation, AclPermission, AclRule, DeletedAcls, PatternFilter, PatternType,
     ResourceType,
 };
+pub use builder::AdminBuilder;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use error::AdminError;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
@@ -76,8 +77,17 @@ struct Session {
 }
 
 impl Admin {
+    /// Starts a configuration.
+    pub fn builder() -> AdminBuilder {
+        AdminBuilder::default()
+    }
+
     /// Starts a client; nothing is asked of the cluster before the first operation but its
     /// metadata.
+    ///
+    /// # Errors
+    /// [`AdminError::Config`] for properties that contradict each other and certificates and secrets that cannot
+    /// be read, [`AdminError::Start`] if the system has no thread for it.
     pub fn new(config: AdminConfig) -> Result<Self, AdminError> {
         config.validate()?;
         let config = config.with_client_id();
