@@ -1,5 +1,9 @@
 //! The cluster as one client sees it: metadata kept fresh, and connections to the right nodes.
 //!
+//! For applications: [`ClusterError`], which other errors carry, and what a cluster looks like ([`Broker`],
+//! [`TopicView`], [`PartitionView`]). The rest is public for this repository's own tests and tools, is left out of this
+//! page, and may change in any version:
+//!
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! use kohort::cluster::{Cluster, ClusterOptions, CoordinatorKind};
@@ -18,8 +22,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Cluster::view`] and the `follow` and `refresh_soon` functions may be called anywhere; what
-//! connects must run on the client's [`crate::net::Driver`].
+//! `Cluster::view` and the `follow` and `refresh_soon` functions may be called anywhere; what
+//! connects must run on the client's `Driver`.
 
 mod error;
 mod failures;
@@ -43,18 +47,24 @@ use crate::net::{
 };
 pub use error::ClusterError;
 pub(crate) use failures::Heard;
-pub use kohort_client_core::metadata::{Broker, MetadataView, PartitionView, TopicView, Topics};
+pub use kohort_client_core::metadata::{Broker, PartitionView, TopicView};
+#[doc(hidden)]
+pub use kohort_client_core::metadata::{MetadataView, Topics};
+#[doc(hidden)]
 pub use metadata::HeldTopics;
 use metadata::Refresher;
+#[doc(hidden)]
 pub use options::ClusterOptions;
 
 /// The cluster as one client sees it. Clones share everything.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Cluster {
     refresher: Arc<Refresher>,
 }
 
 /// What a coordinator coordinates.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CoordinatorKind {
