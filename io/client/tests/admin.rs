@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use kohort::admin::{
     AclFilter, AclOperation, AclRule, Adjusted, Admin, AdminError, CommittedOffset, ConfigChange,
-    ConfigResource, ConfigSource, CredentialChange, KeepFrom, NewTopic, OffsetSpec, PlannedReset,
-    QuotaChange, QuotaEntity, QuotaFilter, ResetTo, ResourceType, ScramCredential, ScramMechanism,
+    ConfigResource, ConfigSource, ConfigType, CredentialChange, GroupFilter, KeepFrom,
+    MemberToRemove, NewTopic, OffsetSpec, PlannedReset, QuotaChange, QuotaEntity, QuotaFilter,
+    ResetTo, ResourceType, ScramCredential, ScramMechanism,
 };
 use kohort::config::{AdminConfig, Properties};
 use kohort::producer::{Producer, ProducerRecord};
@@ -29,14 +30,16 @@ async fn a_topic_is_created_described_grown_listed_and_deleted() {
     let admin = admin();
     let name = unique("topic");
     let topic = NewTopic::new(&name).partitions(2).replication_factor(1);
+    let validated = admin.validate_topics(vec![topic.clone()]).await.unwrap();
+    assert!(validated[&name].is_ok(), "{validated:?}");
     let created = admin.create_topic(topic.clone().config("retention.ms", "1000")).await.unwrap();
     assert_eq!(created.partitions, 2);
     let again = admin.create_topic(topic).await;
     assert_eq!(refused(again), Some(ErrorCode::TOPIC_ALREADY_EXISTS));
 
-    admin.create_partitions(&name, 5).await.unwrap();
+    admin.create_partitions_of(&name, 5).await.unwrap();
     assert_eq!(
-        refused(admin.create_partitions(&name, 5).await),
+        refused(admin.create_partitions_of(&name, 5).await),
         Some(ErrorCode::INVALID_PARTITIONS)
     );
     // Metadata follows the change; it does not lead it.
@@ -78,20 +81,25 @@ async fn a_topics_configuration_is_changed_and_reset() {
     create_topic(&bootstrap(), &name, 1).await;
     let resource = ConfigResource::Topic(name);
     let retention = || async {
-        let entries = admin.describe_configs(resource.clone()).await.unwrap();
+        let entries = admin.describe_config(resource.clone()).await.unwrap();
         let entry = entries.into_iter().find(|entry| entry.name == "retention.ms").unwrap();
         (entry.value.unwrap(), entry.source)
     };
     assert_eq!(retention().await, ("604800000".to_owned(), ConfigSource::Default));
     let set = ConfigChange::Set("retention.ms".to_owned(), "5000".to_owned());
-    admin.alter_configs(resource.clone(), vec![set]).await.unwrap();
+    admin.alter_config(resource.clone(), vec![set]).await.unwrap();
     let changed = ("5000".to_owned(), ConfigSource::Topic);
     support::until(|| async { (retention().await == changed).then_some(()) }).await;
+    let entries = admin.describe_config(resource.clone()).await.unwrap();
+    let entry = entries.into_iter().find(|entry| entry.name == "retention.ms").unwrap();
+    assert_eq!(entry.value_type, Some(ConfigType::Long));
+    let first = entry.synonyms.first().map(|it| (it.name.as_str(), it.value.as_deref(), it.source));
+    assert_eq!(first, Some(("retention.ms", Some("5000"), ConfigSource::Topic)));
     let delete = ConfigChange::Delete("retention.ms".to_owned());
-    admin.alter_configs(resource.clone(), vec![delete]).await.unwrap();
+    admin.alter_config(resource.clone(), vec![delete]).await.unwrap();
     support::until(|| async { (retention().await.1 == ConfigSource::Default).then_some(()) }).await;
     let unknown = ConfigChange::Set("no.such.key".to_owned(), "1".to_owned());
-    let error = admin.alter_configs(resource.clone(), vec![unknown]).await;
+    let error = admin.alter_config(resource.clone(), vec![unknown]).await;
     assert_eq!(refused(error), Some(ErrorCode::INVALID_CONFIG));
 }
 
@@ -256,9 +264,9 @@ async fn a_broker_that_is_not_there_is_named_at_once_and_alone() {
     let mut described = admin.describe_log_dirs(Some(vec![known, 99])).await.unwrap();
     assert!(!described.remove(&known).unwrap().unwrap().is_empty());
     let folders = described.remove(&99).unwrap().map(drop);
-    let configs = admin.describe_configs(ConfigResource::Broker(99)).await.map(drop);
+    let configs = admin.describe_config(ConfigResource::Broker(99)).await.map(drop);
     let change = vec![ConfigChange::Delete("log.cleaner.threads".to_owned())];
-    let altered = admin.alter_configs(ConfigResource::Broker(99), change).await;
+    let altered = admin.alter_config(ConfigResource::Broker(99), change).await;
     for result in [folders, configs, altered] {
         let error = result.unwrap_err();
         assert!(matches!(error, AdminError::UnknownBroker { broker: 99 }), "{error}");
@@ -280,19 +288,19 @@ async fn all_brokers_and_a_group_have_configurations() {
     let group = ConfigResource::Group(unique("group"));
     let key = "consumer.session.timeout.ms";
     let value = || async {
-        let entries = admin.describe_configs(group.clone()).await.unwrap();
+        let entries = admin.describe_config(group.clone()).await.unwrap();
         let entry = entries.into_iter().find(|entry| entry.name == key).unwrap();
         (entry.value.unwrap(), entry.source)
     };
     assert_ne!(value().await.1, ConfigSource::Group);
     let set = ConfigChange::Set(key.to_owned(), "50000".to_owned());
-    admin.alter_configs(group.clone(), vec![set]).await.unwrap();
+    admin.alter_config(group.clone(), vec![set]).await.unwrap();
     let expected = ("50000".to_owned(), ConfigSource::Group);
     support::until(|| async { (value().await == expected).then_some(()) }).await;
-    admin.alter_configs(group.clone(), vec![ConfigChange::Delete(key.to_owned())]).await.unwrap();
+    admin.alter_config(group.clone(), vec![ConfigChange::Delete(key.to_owned())]).await.unwrap();
 
     // What is set for all is what all say of themselves.
-    let all = admin.describe_configs(ConfigResource::AllBrokers).await.unwrap();
+    let all = admin.describe_config(ConfigResource::AllBrokers).await.unwrap();
     assert!(all.iter().all(|entry| entry.source == ConfigSource::DynamicDefaultBroker), "{all:?}");
 }
 
@@ -392,11 +400,28 @@ async fn groups_of_both_protocols_are_described_in_one_call() {
             let group = described.remove(group)?.unwrap();
             assert_eq!(group.group_type, kind);
             let stable = group.state == "Stable" && group.members.len() == 1;
-            (stable && group.members[0].partitions == owned).then_some(())?;
+            let member = group.members.first()?;
+            (stable && member.partitions == owned).then_some(())?;
+            assert_eq!(member.subscribed_topics, [&*name]);
+            let is_new = kind == "consumer";
+            assert_eq!((group.epoch.is_some(), member.epoch.is_some()), (is_new, is_new));
+            assert_eq!(member.target, is_new.then(|| owned.clone()));
         }
         Some(())
     })
     .await;
+    let filter = GroupFilter::default().state("Stable").group_type("consumer");
+    let listed = admin.list_groups_with(filter).await.unwrap();
+    let is_listed = |group: &str| listed.iter().any(|one| one.group_id == group);
+    assert!(is_listed(&consumer) && !is_listed(&classic), "{listed:?}");
+
+    let described = admin.describe_groups(vec![classic.clone()]).await.unwrap();
+    let there = described[&classic].as_ref().unwrap().members[0].member_id.clone();
+    let (there, gone) = (MemberToRemove::Member(there), MemberToRemove::Member("gone".to_owned()));
+    let both = vec![there.clone(), gone.clone()];
+    let mut removed = admin.remove_members(&classic, both).await.unwrap();
+    removed.remove(&there).unwrap().unwrap();
+    assert_eq!(refused(removed.remove(&gone).unwrap()), Some(ErrorCode::UNKNOWN_MEMBER_ID));
     for member in members {
         member.close(support::PATIENCE).await.unwrap();
     }

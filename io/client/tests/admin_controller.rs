@@ -95,7 +95,7 @@ const CHANGES: [ApiKey; 4] = [
 
 async fn make_changes(admin: &Admin) {
     admin.create_topic(NewTopic::new("t")).await.unwrap();
-    admin.create_partitions("t", 2).await.unwrap();
+    admin.create_partitions_of("t", 2).await.unwrap();
     let deleted = admin.delete_topics(vec!["t".to_owned()]).await.unwrap();
     assert!(deleted["t"].is_ok(), "{deleted:?}");
     let removal = CredentialChange::Remove(ScramMechanism::Sha256);
@@ -147,7 +147,7 @@ async fn a_controller_that_moves_is_followed_by_each_kind_of_change() {
     controller.store(2, Ordering::SeqCst);
     admin.create_topic(NewTopic::new("t")).await.unwrap();
     controller.store(1, Ordering::SeqCst);
-    admin.create_partitions("t", 2).await.unwrap();
+    admin.create_partitions_of("t", 2).await.unwrap();
     controller.store(2, Ordering::SeqCst);
     let deleted = admin.delete_topics(vec!["t".to_owned()]).await.unwrap();
     assert!(deleted["t"].is_ok(), "{deleted:?}");

@@ -13,11 +13,9 @@ use kohort_protocol::messages::create_topics::{CreatableTopicResult, CreateTopic
 use kohort_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
-use kohort_protocol::messages::find_coordinator::{
-    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
-};
 use kohort_protocol::messages::incremental_alter_configs::{
-    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 use support::nodes::{Call, Nodes};
 
@@ -41,7 +39,13 @@ fn slow(call: &Call) -> Vec<u8> {
 }
 
 fn altered(call: &Call) -> Vec<u8> {
-    let responses = vec![AlterConfigsResourceResponse::default()];
+    let resource = |it: AlterConfigsResource| AlterConfigsResourceResponse {
+        resource_type: it.resource_type,
+        resource_name: it.resource_name,
+        ..Default::default()
+    };
+    let asked = call.request::<IncrementalAlterConfigsRequest>().resources.into_iter();
+    let responses = asked.map(resource).collect();
     call.answer(&IncrementalAlterConfigsResponse { responses, ..Default::default() })
 }
 
@@ -55,7 +59,7 @@ async fn the_first_call_of_a_client_with_three_bootstrap_servers_is_sent_once() 
     for round in 1..=10 {
         admin(nodes.servers()).create_topic(NewTopic::new("t")).await.unwrap();
         assert_eq!(nodes.asked(ApiKey::CreateTopics).len(), round);
-        admin(nodes.servers()).alter_configs(ConfigResource::AllBrokers, change()).await.unwrap();
+        admin(nodes.servers()).alter_config(ConfigResource::AllBrokers, change()).await.unwrap();
         assert_eq!(nodes.asked(ApiKey::IncrementalAlterConfigs).len(), round);
     }
 }
@@ -77,10 +81,10 @@ async fn what_a_broker_was_asked_before_it_left_the_cluster_is_not_asked_twice()
     // By chance metadata is asked of the broker that is busy, and comes too late.
     for round in 1..=10 {
         let admin = admin(nodes.server(1));
-        let altering = admin.alter_configs(ConfigResource::Broker(2), change());
+        let altering = admin.alter_config(ConfigResource::Broker(2), change());
         let refreshing = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            admin.describe_configs(ConfigResource::Broker(99)).await
+            admin.describe_config(ConfigResource::Broker(99)).await
         };
         let (altered, refreshed) = tokio::join!(altering, refreshing);
         altered.unwrap();
@@ -93,7 +97,7 @@ async fn what_a_broker_was_asked_before_it_left_the_cluster_is_not_asked_twice()
 async fn groups_that_are_deleted_stay_so_when_the_coordinator_of_others_is_lost() {
     let lost = AtomicBool::new(false);
     let nodes = Nodes::start(2, move |call| match (call.api, call.node) {
-        (ApiKey::FindCoordinator, _) => coordinators(call),
+        (ApiKey::FindCoordinator, _) => call.coordinators(),
         (ApiKey::DeleteGroups, 2) if !lost.swap(true, Ordering::SeqCst) => Vec::new(),
         (ApiKey::DeleteGroups, _) => {
             let group = |group_id| DeletableGroupResult { group_id, ..Default::default() };
@@ -107,16 +111,4 @@ async fn groups_that_are_deleted_stay_so_when_the_coordinator_of_others_is_lost(
     let deleted = admin(nodes.servers()).delete_groups(groups).await.unwrap();
     assert!(deleted.len() == 2 && deleted.values().all(Result::is_ok), "{deleted:?}");
     assert_eq!(nodes.asked(ApiKey::DeleteGroups), [1, 2, 2]);
-}
-
-/// A group is coordinated by the node it is named after.
-fn coordinators(call: &Call) -> Vec<u8> {
-    let coordinator = |key: String| {
-        let node_id = key.parse().unwrap();
-        let (host, port) = ("127.0.0.1".to_owned(), call.port(node_id));
-        Coordinator { key, node_id, host, port, ..Default::default() }
-    };
-    let asked = call.request::<FindCoordinatorRequest>().coordinator_keys.into_iter();
-    let coordinators = asked.map(coordinator).collect();
-    call.answer(&FindCoordinatorResponse { coordinators, ..Default::default() })
 }

@@ -118,7 +118,7 @@ impl World {
         self.lead_as_preferred().await?;
         self.step(&format!("node {coordinator} came back")).await?;
 
-        self.admin.create_partitions(TOPIC, PARTITIONS + 2).await?;
+        self.admin.create_partitions_of(TOPIC, PARTITIONS + 2).await?;
         for added in PARTITIONS..PARTITIONS + 2 {
             write_some(&self.servers, TOPIC, added, &self.acked).await?;
         }

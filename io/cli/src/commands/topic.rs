@@ -116,11 +116,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let changes: Vec<ConfigChange> = set.chain(delete).collect();
                 let admin = cluster.admin()?;
                 if !changes.is_empty() {
-                    admin.alter_configs(ConfigResource::Topic(name.clone()), changes).await?;
+                    admin.alter_config(ConfigResource::Topic(name.clone()), changes).await?;
                     eprintln!("changed the configs of topic `{name}`");
                 }
                 if let Some(total) = partitions {
-                    admin.create_partitions(&name, total).await?;
+                    admin.create_partitions_of(&name, total).await?;
                     eprintln!("topic `{name}` has {total} partitions");
                 }
             }
@@ -193,7 +193,7 @@ async fn describe(admin: &Admin, names: Vec<String>) -> anyhow::Result<()> {
             ]);
         }
         let entries = admin
-            .describe_configs(ConfigResource::Topic(name.clone()))
+            .describe_config(ConfigResource::Topic(name.clone()))
             .await
             .with_context(|| format!("cannot describe the configs of topic `{name}`"))?;
         for entry in entries.into_iter().filter(|e| e.source == ConfigSource::Topic) {

@@ -23,13 +23,17 @@ mod acls;
 mod builder;
 mod changes;
 mod configs;
+mod descriptions;
 mod error;
+mod group_offsets;
 mod groups;
 mod log_dirs;
+mod members;
 mod offsets;
 mod quotas;
 mod records;
 mod reset;
+mod topic_changes;
 mod topics;
 mod users;
 
@@ -50,16 +54,22 @@ pub use acls::{
     ResourceType,
 };
 pub use builder::AdminBuilder;
-pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use configs::{
+    ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym, ConfigType,
+};
+pub use descriptions::{GroupDescription, GroupMember};
 pub use error::AdminError;
-pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use group_offsets::{CommittedOffset, CommittedOffsets};
+pub use groups::{GroupFilter, GroupListing};
 pub use kohort_client_core::metadata::{Broker, PartitionView, TopicView};
 pub use log_dirs::{LogDirectory, Replica};
-pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
+pub use members::MemberToRemove;
+pub use offsets::{ListedOffset, OffsetSpec};
 pub use quotas::{QuotaChange, QuotaEntity, QuotaFilter};
 pub use records::KeepFrom;
 pub use reset::{Adjusted, PlannedReset, ResetTo};
-pub use topics::{ClusterDescription, CreatedTopic, NewTopic, TopicListing};
+pub use topic_changes::{CreatedTopic, NewPartitions, NewTopic};
+pub use topics::{ClusterDescription, TopicListing};
 pub use users::{CredentialChange, ScramCredential, ScramMechanism};
 
 /// The administrator's client. Clones share its thread and connections.

@@ -1,69 +1,14 @@
-//! Topics and the cluster itself.
+//! Which topics there are, and the cluster itself.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView, TopicView};
-use kohort_protocol::messages::create_partitions::{
-    CreatePartitionsRequest, CreatePartitionsTopic,
-};
-use kohort_protocol::messages::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
-};
-use kohort_protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use kohort_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use kohort_protocol::{ErrorCode, Uuid};
 
-use super::changes::{Changes, Rules};
 use super::error::{check, unanswered};
 use super::{Admin, AdminError, Session};
-
-/// A topic to create.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTopic {
-    name: String,
-    partitions: i32,
-    replication_factor: i16,
-    configs: BTreeMap<String, String>,
-}
-
-impl NewTopic {
-    /// Returns a topic with the broker's default number of partitions and replicas.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: -1, replication_factor: -1, configs: BTreeMap::new() }
-    }
-
-    /// Sets the number of partitions, 1 or more.
-    #[must_use]
-    pub fn partitions(mut self, count: i32) -> Self {
-        self.partitions = count;
-        self
-    }
-
-    /// Sets the number of replicas, 1 or more.
-    #[must_use]
-    pub fn replication_factor(mut self, count: i16) -> Self {
-        self.replication_factor = count;
-        self
-    }
-
-    /// Sets a topic config under Kafka's name, such as `retention.ms`.
-    #[must_use]
-    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.configs.insert(name.into(), value.into());
-        self
-    }
-}
-
-/// A topic that was created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreatedTopic {
-    /// Its id, or zero from a broker that tells none (before Kafka 2.8).
-    pub topic_id: Uuid,
-    /// Its number of partitions, or -1 from a broker that does not tell.
-    pub partitions: i32,
-}
 
 /// A topic in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,56 +35,10 @@ pub struct ClusterDescription {
 }
 
 impl Admin {
-    /// Creates a topic.
-    ///
-    /// # Errors
-    /// `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`, `INVALID_PARTITIONS`,
-    /// `INVALID_REPLICATION_FACTOR` and `INVALID_CONFIG` as [`AdminError::Refused`].
-    pub async fn create_topic(&self, topic: NewTopic) -> Result<CreatedTopic, AdminError> {
-        let name = topic.name.clone();
-        self.change_topic(name, move |session, changes| {
-            let topic = topic.clone();
-            async move { session.create_topic(topic, &changes).await }
-        })
-        .await
-    }
-
-    /// Deletes topics, each for itself.
-    pub async fn delete_topics(
-        &self,
-        names: Vec<String>,
-    ) -> Result<BTreeMap<String, Result<(), AdminError>>, AdminError> {
-        self.change(names, TOPICS, |session, changes| async move {
-            session.delete_topics(&changes).await
-        })
-        .await
-    }
-
-    /// Raises a topic's number of partitions to `total`.
-    ///
-    /// # Errors
-    /// `INVALID_PARTITIONS` if it has as many already.
-    pub async fn create_partitions(&self, topic: &str, total: i32) -> Result<(), AdminError> {
-        let topic = topic.to_owned();
-        self.change_topic(topic.clone(), move |session, changes| {
-            let topic = topic.clone();
-            async move { session.create_partitions(topic, total, &changes).await }
-        })
-        .await
-    }
-
-    /// Has one topic changed.
-    async fn change_topic<T, F, A>(&self, name: String, attempt: F) -> Result<T, AdminError>
-    where
-        T: Send + 'static,
-        F: Fn(Session, Arc<TopicChanges<T>>) -> A + Send + 'static,
-        A: Future<Output = Result<(), AdminError>> + Send + 'static,
-    {
-        let mut done = self.change([name.clone()], TOPICS, attempt).await?;
-        done.remove(&name).unwrap_or_else(|| Err(unanswered(topic_named(&name))))
-    }
-
     /// Lists all topics by name, the broker's own among them.
+    ///
+    /// # Errors
+    /// Only if no broker can be asked.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, AdminError> {
         let view = self.run(|session| async move { session.metadata(None).await }).await?.0;
         let listing = |topic: &Arc<TopicView>| TopicListing {
@@ -152,6 +51,9 @@ impl Admin {
     }
 
     /// Describes topics, each for itself.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` for a topic that is not there.
     pub async fn describe_topics(
         &self,
         names: Vec<String>,
@@ -176,6 +78,9 @@ impl Admin {
     }
 
     /// Describes the cluster.
+    ///
+    /// # Errors
+    /// Only if no broker can be asked.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
         let names = Some(Vec::new());
         let (view, _) = self
@@ -193,69 +98,6 @@ impl Admin {
 }
 
 impl Session {
-    async fn create_topic(
-        &self,
-        topic: NewTopic,
-        changes: &TopicChanges<CreatedTopic>,
-    ) -> Result<(), AdminError> {
-        let config = |(name, value)| CreatableTopicConfig { name, value: Some(value) };
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: topic.name,
-                num_partitions: topic.partitions,
-                replication_factor: topic.replication_factor,
-                configs: topic.configs.into_iter().map(config).collect(),
-                ..CreatableTopic::default()
-            }],
-            timeout_ms: self.broker_timeout_ms(),
-            validate_only: false,
-        };
-        for topic in self.ask_controller(&request).await?.topics {
-            let created =
-                CreatedTopic { topic_id: topic.topic_id, partitions: topic.num_partitions };
-            let what = || topic_named(&topic.name);
-            let result = check(topic.error_code, topic.error_message, what).map(|()| created);
-            changes.note(topic.name, result);
-        }
-        Ok(())
-    }
-
-    async fn delete_topics(&self, changes: &TopicChanges<()>) -> Result<(), AdminError> {
-        let names = changes.remaining();
-        let state =
-            |name: &String| DeleteTopicState { name: Some(name.clone()), ..Default::default() };
-        let request = DeleteTopicsRequest {
-            topics: names.iter().map(state).collect(),
-            topic_names: names,
-            timeout_ms: self.broker_timeout_ms(),
-        };
-        for topic in self.ask_controller(&request).await?.responses {
-            let name = topic.name.unwrap_or_default();
-            let result = check(topic.error_code, topic.error_message, || topic_named(&name));
-            changes.note(name, result);
-        }
-        Ok(())
-    }
-
-    async fn create_partitions(
-        &self,
-        name: String,
-        count: i32,
-        changes: &TopicChanges<()>,
-    ) -> Result<(), AdminError> {
-        let request = CreatePartitionsRequest {
-            topics: vec![CreatePartitionsTopic { name, count, assignments: None }],
-            timeout_ms: self.broker_timeout_ms(),
-            validate_only: false,
-        };
-        for topic in self.ask_controller(&request).await?.results {
-            let what = || topic_named(&topic.name);
-            let result = check(topic.error_code, topic.error_message, what);
-            changes.note(topic.name, result);
-        }
-        Ok(())
-    }
-
     /// Asks for metadata of all topics (`None`) or of some; never creates one.
     pub(super) async fn metadata(
         &self,
@@ -278,13 +120,6 @@ impl Session {
     }
 }
 
-type TopicChanges<T> = Changes<String, T>;
-
-/// A topic that took too long may be there, or gone, all the same: that is told and not tried again, as
-/// by Kafka's own client.
-const TOPICS: Rules<String> =
-    Rules { what: |name| topic_named(name), passes: AdminError::was_not_begun };
-
-fn topic_named(name: &str) -> String {
+pub(super) fn topic_named(name: &str) -> String {
     format!("topic `{name}`")
 }

@@ -284,7 +284,7 @@ impl Run {
         self.partitions += ADDED;
         let count = self.partitions as i32;
         self.runtime
-            .block_on(self.admin.create_partitions(TOPIC, count))
+            .block_on(self.admin.create_partitions_of(TOPIC, count))
             .with_context(|| format!("the topic gets {count} partitions"))?;
         self.did("partitions added".to_owned());
         self.feed()
