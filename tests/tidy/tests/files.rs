@@ -75,7 +75,7 @@ fn every_decision_says_context_decision_and_consequence() {
     let mut problems = Vec::new();
     for file in files().unwrap() {
         let markdown = file.extension().is_some_and(|extension| extension == "md");
-        if !file.starts_with("docs/decisions") || !markdown {
+        if !file.starts_with("docs/decisions") || !markdown || file.ends_with("README.md") {
             continue;
         }
         let record = text(&file).unwrap();
@@ -100,6 +100,26 @@ fn decisions_are_numbered_once() {
     numbers.sort();
     numbers.dedup();
     assert_eq!(numbers.len(), all, "two decisions have one number: {numbers:?}");
+}
+
+#[test]
+fn the_index_of_decisions_has_each_under_its_title() {
+    let index = text(Path::new("docs/decisions/README.md")).unwrap();
+    let listed: Vec<&str> = index.lines().filter(|line| line.starts_with("- [")).collect();
+    let mut records = files().unwrap();
+    records.retain(|file| file.starts_with("docs/decisions") && !file.ends_with("README.md"));
+    records.sort();
+    let due: Vec<String> = records
+        .iter()
+        .map(|file| {
+            let record = text(file).unwrap();
+            let heading = record.lines().next().unwrap().trim_start_matches("# ");
+            let (number, title) = heading.split_once([':', '.']).unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            format!("- [{}]({name}):{title}", number.trim_start_matches('0'))
+        })
+        .collect();
+    assert_eq!(listed, due, "docs/decisions/README.md lists the decisions, one a line");
 }
 
 /// Links from one document to another, and paths in backticks that begin with one of our folders.
