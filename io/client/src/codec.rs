@@ -20,6 +20,8 @@
 //! No value is a tombstone, and no codec is asked about it. Integers are big-endian and as wide as
 //! their type, and text is UTF-8: as Java's serializers write them.
 
+#![warn(clippy::missing_errors_doc)]
+
 use std::error::Error;
 
 use serde::Serialize;

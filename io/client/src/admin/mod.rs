@@ -19,6 +19,8 @@
 //! objects return a result for each. All futures may be dropped at any time; whether the broker
 //! acted is then unknown.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod acls;
 mod builder;
 mod changes;

@@ -145,6 +145,9 @@ const IP: &str = "ip";
 
 impl Admin {
     /// Returns the quotas that a filter names, by entity and by Kafka's name of the quota.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for a filter that the broker cannot match.
     pub async fn describe_quotas(
         &self,
         filter: QuotaFilter,
@@ -157,6 +160,9 @@ impl Admin {
     }
 
     /// Sets and removes quotas, for each entity all or none.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for an entity with a quota that does not exist, or not for what the entity is.
     pub async fn alter_quotas(
         &self,
         changes: BTreeMap<QuotaEntity, Vec<QuotaChange>>,

@@ -68,6 +68,10 @@ impl Admin {
     }
 
     /// Changes one credential of each user: Kafka takes no more than one for a user at a time.
+    ///
+    /// # Errors
+    /// `RESOURCE_NOT_FOUND` for a user whose credential to remove is not there, `UNACCEPTABLE_CREDENTIAL` for one whose
+    /// iterations Kafka does not take.
     pub async fn alter_user_credentials(
         &self,
         changes: BTreeMap<String, CredentialChange>,

@@ -25,6 +25,8 @@
 //! `Cluster::view` and the `follow` and `refresh_soon` functions may be called anywhere; what
 //! connects must run on the client's `Driver`.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod error;
 mod failures;
 mod metadata;
@@ -180,6 +182,9 @@ impl Cluster {
 
     /// Asks for new metadata and returns the picture once an answer asked for after this call is
     /// in, or the failure of that attempt. (A failed attempt is tried again in any case.)
+    ///
+    /// # Errors
+    /// Why the attempt failed: [`ClusterError::Unreachable`] if no server answered.
     pub async fn refresh(&self) -> Result<Arc<MetadataView>, ClusterError> {
         self.refresher.refresh().await
     }
@@ -205,6 +210,9 @@ impl Cluster {
     }
 
     /// Returns a connection to a node of the current picture, opening it if need be.
+    ///
+    /// # Errors
+    /// [`ClusterError::UnknownNode`] for a node that is not in the picture, and why it cannot be connected to.
     pub async fn connection(
         &self,
         node: i32,
@@ -223,6 +231,9 @@ impl Cluster {
 
     /// Returns a connection to a broker whose address is known from elsewhere, such as a
     /// coordinator's.
+    ///
+    /// # Errors
+    /// Why it cannot be connected to.
     pub async fn connection_to(
         &self,
         broker: &Broker,
@@ -237,6 +248,9 @@ impl Cluster {
     }
 
     /// Returns a connection to any node, the one that is easiest to reach.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unreachable`] if none can be connected to.
     pub async fn any_connection(&self) -> Result<BrokerConnection, ClusterError> {
         self.refresher.any_connection().await
     }
@@ -251,6 +265,9 @@ impl Cluster {
     }
 
     /// Finds the coordinator of one group or transactional id, in one attempt.
+    ///
+    /// # Errors
+    /// What [`find_coordinators`](Self::find_coordinators) tells of the key.
     pub async fn find_coordinator(
         &self,
         kind: CoordinatorKind,
@@ -267,6 +284,10 @@ impl Cluster {
     }
 
     /// Finds the coordinators of many keys, in one request where the broker can (KIP-699).
+    ///
+    /// # Errors
+    /// Why nobody could be asked, and for a key [`ClusterError::Refused`]: `COORDINATOR_NOT_AVAILABLE`,
+    /// `GROUP_AUTHORIZATION_FAILED`, `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`.
     pub async fn find_coordinators(
         &self,
         kind: CoordinatorKind,

@@ -69,6 +69,9 @@ impl BrokerConnection {
     /// Connects to a broker and agrees with it on versions.
     ///
     /// Must be called on the client's [`super::Driver`], where the connection's task will live.
+    ///
+    /// # Errors
+    /// Why it cannot be connected to, or does not let this client in.
     pub async fn open(host: &str, port: u16, options: ConnectionOptions) -> Result<Self, NetError> {
         let address: Arc<str> = Arc::from(format!("{host}:{port}"));
         let Established { stream, versions, session } =
@@ -96,11 +99,18 @@ impl BrokerConnection {
     ///
     /// Cancel-safe in that a dropped future leaves the connection as it was; whether the broker
     /// acted on the request is then unknown.
+    ///
+    /// # Errors
+    /// [`NetError::UnsupportedVersion`] if there is no version both sides know, and as
+    /// [`send_at`](Self::send_at).
     pub async fn send<R: Request>(&self, request: &R) -> Result<R::Response, NetError> {
         self.send_at(self.version::<R>()?, request, self.inner.options.request_timeout).await
     }
 
     /// Sends a request in a version the caller chose, for an answer within `timeout`.
+    ///
+    /// # Errors
+    /// [`NetError::RequestTimeout`], and why the connection was lost before there was an answer.
     pub async fn send_at<R: Request>(
         &self,
         version: i16,
@@ -118,6 +128,10 @@ impl BrokerConnection {
 
     /// Queues a request at once, behind those queued before; for callers that pipeline and need
     /// their order kept. With all slots taken it fails as timed out.
+    ///
+    /// # Errors
+    /// [`NetError::RequestTimeout`] with all slots taken, [`NetError::Unwritable`] for a request that the version has no
+    /// room for, and why the connection is closed.
     pub fn start<R: Request>(
         &self,
         version: i16,
@@ -131,6 +145,9 @@ impl BrokerConnection {
 
     /// Sends a request the broker does not answer (Produce with acks=0); returns once it is
     /// written.
+    ///
+    /// # Errors
+    /// [`NetError::Unwritable`] for a request that the version has no room for, and why the connection was lost.
     pub async fn send_unanswered<R: Request>(
         &self,
         version: i16,
@@ -144,11 +161,17 @@ impl BrokerConnection {
     }
 
     /// Returns the highest version of `R` both sides know.
+    ///
+    /// # Errors
+    /// [`NetError::UnsupportedVersion`] if there is none.
     pub fn version<R: Request>(&self) -> Result<i16, NetError> {
         self.version_within::<R>(R::VERSIONS)
     }
 
     /// Returns the highest version of `R` inside `wanted` both sides know.
+    ///
+    /// # Errors
+    /// [`NetError::UnsupportedVersion`] if there is none.
     pub fn version_within<R: Request>(&self, wanted: VersionRange) -> Result<i16, NetError> {
         self.inner.versions.highest::<R>(wanted).ok_or_else(|| NetError::UnsupportedVersion {
             address: self.inner.address.clone(),

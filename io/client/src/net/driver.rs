@@ -33,6 +33,9 @@ struct Shared {
 
 impl Driver {
     /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread, or the runtime no descriptors.
     pub fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -51,6 +54,9 @@ impl Driver {
 
     /// Runs `future` on the thread and returns its result to any runtime. Dropping the returned
     /// future cancels `future` at its next await.
+    ///
+    /// # Errors
+    /// [`NetError::DriverGone`] if the thread ends first.
     pub fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,
         future: F,
@@ -59,12 +65,18 @@ impl Driver {
     }
 
     /// Waits by the thread's own clock: the caller's runtime, if there is one, may have no timers.
+    ///
+    /// # Errors
+    /// [`NetError::DriverGone`] if the thread ends first.
     pub fn sleep_until(&self, at: Instant) -> impl Future<Output = Result<(), NetError>> + use<> {
         let deadline = self.shared.timers.until(at);
         async move { deadline.await.map_err(|_| NetError::DriverGone) }
     }
 
     /// Waits for a while; see [`sleep_until`](Self::sleep_until).
+    ///
+    /// # Errors
+    /// As `sleep_until`.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), NetError>> + use<> {
         self.sleep_until(after(Instant::now(), time))
     }

@@ -40,6 +40,8 @@
 //!
 //! [`security`] secures what is opened, and says in words what to do when that fails.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod answer;
 mod api_versions;
 mod connection;

@@ -78,6 +78,9 @@ impl Pool {
     /// waits for the back-off first.
     ///
     /// Cancel-safe: an attempt that is dropped counts as none.
+    ///
+    /// # Errors
+    /// Why the node cannot be connected to.
     pub async fn connection(
         &self,
         broker: &Broker,

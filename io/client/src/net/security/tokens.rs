@@ -13,6 +13,9 @@ use kohort_client_core::sasl::{OAuthToken, UnsecuredClaims, unsecured_token};
 /// should keep a token while it is good.
 pub trait TokenProvider: Send + Sync + 'static {
     /// Returns a token that is good now. The future runs on the client's thread and must not block.
+    ///
+    /// # Errors
+    /// Why there is none; the authentication fails with it and is tried again.
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<OAuthToken, TokenError>> + Send + '_>>;
 }
 
