@@ -218,13 +218,11 @@ impl World {
                 let ticket = self.revoking.remove(0);
                 self.act(|member, now| member.handle_revoked(now, ticket));
             }
-            8 => match self.draw(4) {
-                0 => self.act(|member, now| member.handle_rejoin(now)),
-                _ => {
-                    self.now += self.draw(3_000) as i64;
-                    self.act(|member, now| member.handle_timeout(now));
-                }
-            },
+            8 if self.draw(4) == 0 => self.act(ConsumerMembership::handle_rejoin),
+            8 => {
+                self.now += self.draw(3_000) as i64;
+                self.act(ConsumerMembership::handle_timeout);
+            }
             _ => {}
         }
     }
