@@ -267,8 +267,11 @@ impl MembershipError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.is_retriable() || PASSING.contains(code),
+            Self::InstanceHeld { .. } => true,
             Self::InstanceFenced { .. }
             | Self::InstanceIdUnsupported { .. }
+            | Self::ProtocolUnsupported { .. }
+            | Self::RegexUnsupported { .. }
             | Self::BadAssignment { .. }
             | Self::Assignor { .. } => false,
         }

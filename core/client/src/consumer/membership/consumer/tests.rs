@@ -6,7 +6,9 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 use kohort_protocol::messages::metadata::{MetadataResponse, MetadataResponseTopic};
 
 use super::*;
-use crate::consumer::membership::{GroupProtocol, GroupRequest, Membership};
+use crate::consumer::membership::{
+    GroupMembershipOperation, GroupProtocol, GroupRequest, Membership,
+};
 use crate::metadata::MetadataScope;
 
 const T: Uuid = Uuid([1; 16]);
@@ -444,9 +446,7 @@ fn a_changed_subscription_is_told_at_once_and_an_expression_taken_back_by_an_emp
 
 #[test]
 fn a_member_leaves_when_all_is_given_back_and_a_static_one_keeps_its_place_unless_told_to_leave() {
-    use crate::consumer::membership::GroupMembershipOperation::{
-        Default, LeaveGroup, RemainInGroup,
-    };
+    use GroupMembershipOperation::{Default, LeaveGroup, RemainInGroup};
     for (operation, instance, epoch) in [
         (Default, None, -1),
         (LeaveGroup, None, -1),
@@ -478,7 +478,7 @@ fn a_member_that_leaves_does_not_join_again_whatever_is_answered_to_its_heartbea
     for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::NONE] {
         let mut world = World::with(&[0]);
         let (beat, _) = world.beat();
-        let actions = world.member.handle_close(world.now, true);
+        let actions = world.member.handle_close(world.now, GroupMembershipOperation::Default);
         world.actions.extend(actions);
         world.give_back();
         let (leave, request) = world.sent();
@@ -504,7 +504,7 @@ fn a_member_that_is_fenced_while_it_gives_back_leaves_what_the_coordinator_still
     {
         let mut world = World::with(&[0]);
         let (beat, _) = world.beat();
-        let actions = world.member.handle_close(world.now, true);
+        let actions = world.member.handle_close(world.now, GroupMembershipOperation::Default);
         world.actions.extend(actions);
         world.take();
         world.refuse(beat, code);
