@@ -25,7 +25,7 @@ use crate::segment::{SegmentName, index_path, records_path};
 
 impl PartitionState {
     /// Takes a segment off the list. Its files are removed once a checkpoint without it is durable;
-    /// [`Shared::want_checkpoint`](crate::shared::Shared::want_checkpoint) sees to that.
+    /// [`SharedBy::want_checkpoint`](crate::shared::SharedBy::want_checkpoint) sees to that.
     pub(crate) fn retire(&mut self, base_offset: i64) {
         if let Some(meta) = self.segments.remove(&base_offset) {
             let name = meta.name(base_offset);
