@@ -107,7 +107,7 @@ fn take_own_fields(json: &mut Value) -> bool {
 }
 
 /// See `docs/decisions/0026-held-heartbeats.md`.
-const OWN_FIELDS: [&str; 1] = ["holdMs"];
+const OWN_FIELDS: [&str; 2] = ["holdMs", "holds"];
 
 fn has_records(subject: &Subject) -> bool {
     matches!(subject.name, "ProduceRequest" | "FetchResponse")
