@@ -68,6 +68,11 @@ pub(crate) const INTENDED: &[(&str, &str)] = &[
          that by now; ours says UNKNOWN_MEMBER_ID, so that it gives everything up first",
     ),
     (
+        "a member of the new protocol whose group went over to the classic one, and that may turn it back",
+        "Kafka says GROUP_ID_NOT_FOUND, which ends Java's client and librdkafka; ours says \
+         UNKNOWN_MEMBER_ID, and it joins again: with a grace of half a second it may only have lost its connection",
+    ),
+    (
         "how a pattern is resolved",
         "Kafka does it on another thread and in an epoch of its own, ours in the heartbeat that brings \
          it; what comes of it is compared",
