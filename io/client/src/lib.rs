@@ -122,6 +122,7 @@
 
 pub mod admin;
 pub mod assignor;
+mod builder_settings;
 mod clock;
 pub mod cluster;
 pub mod codec;

@@ -1,8 +1,8 @@
 //! Puts an administrator's client together from its configuration.
 
 use super::{Admin, AdminError};
-use crate::config::{AdminConfig, ConfigError, Properties};
-use crate::net::TokenProvider;
+use crate::builder_settings::builder_settings;
+use crate::config::{AdminConfig, ConfigError};
 
 /// Configures an [`Admin`]: by Kafka's property names, or by a typed [`AdminConfig`].
 ///
@@ -29,34 +29,7 @@ impl From<AdminConfig> for AdminBuilder {
 }
 
 impl AdminBuilder {
-    /// Sets the servers to start from: `host:port`, separated by commas.
-    #[must_use]
-    pub fn bootstrap_servers(self, servers: &str) -> Self {
-        self.set("bootstrap.servers", servers)
-    }
-
-    /// Sets a property by Kafka's name. A wrong name or value is reported by [`build`](Self::build).
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        if let Err(error) = self.config.set(name, value) {
-            self.error.get_or_insert(error);
-        }
-        self
-    }
-
-    /// Changes the typed configuration.
-    #[must_use]
-    pub fn with(mut self, change: impl FnOnce(AdminConfig) -> AdminConfig) -> Self {
-        self.config = change(self.config);
-        self
-    }
-
-    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
-    #[must_use]
-    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.config.common = self.config.common.token_provider(provider);
-        self
-    }
+    builder_settings!(AdminConfig);
 
     /// Starts the client. Connecting goes on in the background.
     ///

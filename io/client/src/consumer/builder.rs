@@ -19,11 +19,12 @@ use super::shared::Shared;
 use super::task::Task;
 use super::{Consumer, Settings};
 use crate::assignor::Unbound;
+use crate::builder_settings::builder_settings;
 use crate::clock::ms;
 use crate::cluster::{Cluster, ClusterOptions, Heard};
 use crate::config::{AssignmentStrategy, ConfigError, ConsumerConfig, Properties};
 use crate::error::BuildError;
-use crate::net::{Driver, Follower, TokenProvider};
+use crate::net::{Driver, Follower};
 
 /// Configures a [`Consumer`]: by Kafka's property names, or by a typed [`ConsumerConfig`].
 #[derive(Debug)]
@@ -51,32 +52,12 @@ impl From<ConsumerConfig> for ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    /// Sets the servers to start from: `host:port`, separated by commas.
-    #[must_use]
-    pub fn bootstrap_servers(self, servers: &str) -> Self {
-        self.set("bootstrap.servers", servers)
-    }
+    builder_settings!(ConsumerConfig);
 
     /// Sets the group.
     #[must_use]
     pub fn group_id(self, group: &str) -> Self {
         self.set("group.id", group)
-    }
-
-    /// Sets a property by Kafka's name. A wrong name or value is reported by [`build`](Self::build).
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        if let Err(error) = self.config.set(name, value) {
-            self.error.get_or_insert(error);
-        }
-        self
-    }
-
-    /// Changes the typed configuration.
-    #[must_use]
-    pub fn with(mut self, change: impl FnOnce(ConsumerConfig) -> ConsumerConfig) -> Self {
-        self.config = change(self.config);
-        self
     }
 
     /// Adds an assignor of one's own to those of `partition.assignment.strategy`, more wanted than these.
@@ -86,13 +67,6 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
         self.assignors.push(Box::new(Unbound::new(assignor)));
-        self
-    }
-
-    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
-    #[must_use]
-    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.config.common = self.config.common.token_provider(provider);
         self
     }
 

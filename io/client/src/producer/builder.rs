@@ -1,9 +1,9 @@
 //! Puts a producer together from its configuration.
 
 use super::{Partitioner, Producer};
-use crate::config::{ConfigError, ProducerConfig, Properties};
+use crate::builder_settings::builder_settings;
+use crate::config::{ConfigError, ProducerConfig};
 use crate::error::BuildError;
-use crate::net::TokenProvider;
 
 /// Configures a [`Producer`]: by Kafka's property names, or by a typed [`ProducerConfig`].
 ///
@@ -34,34 +34,7 @@ impl From<ProducerConfig> for ProducerBuilder {
 }
 
 impl ProducerBuilder {
-    /// Sets the servers to start from: `host:port`, separated by commas.
-    #[must_use]
-    pub fn bootstrap_servers(self, servers: &str) -> Self {
-        self.set("bootstrap.servers", servers)
-    }
-
-    /// Sets a property by Kafka's name. A wrong name or value is reported by [`build`](Self::build).
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        if let Err(error) = self.config.set(name, value) {
-            self.error.get_or_insert(error);
-        }
-        self
-    }
-
-    /// Changes the typed configuration.
-    #[must_use]
-    pub fn with(mut self, change: impl FnOnce(ProducerConfig) -> ProducerConfig) -> Self {
-        self.config = change(self.config);
-        self
-    }
-
-    /// Has OAUTHBEARER ask `provider` for a token before each authentication.
-    #[must_use]
-    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.config.common = self.config.common.token_provider(provider);
-        self
-    }
+    builder_settings!(ProducerConfig);
 
     /// Has `partitioner` choose the partitions of records that name none, in place of Kafka's default.
     #[must_use]
