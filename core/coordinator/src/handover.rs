@@ -46,6 +46,16 @@ pub struct Handover {
     pub members: BTreeMap<Arc<str>, Who>,
 }
 
+impl Handover {
+    /// Returns it with the times of what is not served moved by so many milliseconds, as
+    /// [`Rebalance::moved_by`] does.
+    #[must_use]
+    pub fn moved_by(mut self, ahead: i64) -> Self {
+        self.unserved.iter_mut().for_each(|it| it.move_by(ahead));
+        self
+    }
+}
+
 /// A topic's name and a partition.
 type Place = (Arc<str>, i32);
 

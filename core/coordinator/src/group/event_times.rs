@@ -1,6 +1,6 @@
 //! The times in what is told of groups, as the time of day.
 
-use super::event::{CauseKind, Rebalance};
+use super::event::{CauseKind, Move, Rebalance};
 use crate::shard::Timestamp;
 
 impl Rebalance {
@@ -28,8 +28,17 @@ impl Rebalance {
             to_wall(&mut revocation.asked);
             revocation.done.iter_mut().for_each(to_wall);
         }
-        self.moves.iter_mut().filter_map(|it| it.unserved_since.as_mut()).for_each(to_wall);
+        self.moves.iter_mut().for_each(|it| it.move_by(ahead));
         self
+    }
+}
+
+impl Move {
+    /// Moves the time in it.
+    pub(crate) fn move_by(&mut self, ahead: i64) {
+        if let Some(since) = &mut self.unserved_since {
+            *since += ahead;
+        }
     }
 }
 
@@ -39,7 +48,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::group::event::{Move, RebalanceCause};
+    use crate::group::event::RebalanceCause;
     use crate::group::revocation::Revocation;
 
     fn rebalance_at(time: Timestamp) -> Rebalance {

@@ -244,3 +244,16 @@ fn a_handover_says_who_the_members_are_that_it_names() {
     let named: Vec<_> = told.members.keys().map(|id| &**id).collect();
     assert_eq!(named, ["a-1", "b-1"]);
 }
+
+#[test]
+fn what_is_not_served_is_told_with_the_time_of_day() {
+    let handover_of = |ended| Handover {
+        group: "g".into(),
+        group_type: "classic",
+        generation: 2,
+        served: Vec::new(),
+        unserved: rebalance(2, ended, &[0, 1]).moves,
+        members: BTreeMap::new(),
+    };
+    assert_eq!(handover_of(1_000).moved_by(500), handover_of(1_500));
+}

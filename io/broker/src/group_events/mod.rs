@@ -18,7 +18,7 @@ use crate::cluster::decide::NewTopic;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::topics::EVENTS_TOPIC;
 use crate::stopping::stopped;
-use kohort_coordinator::{Given, GroupEffect, Handovers, Rebalance};
+use kohort_coordinator::{Given, GroupEffect, Handover, Handovers, Rebalance};
 use kohort_log::validator::AppendOrigin;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
@@ -168,7 +168,9 @@ impl Writer {
     fn take_in(&mut self, told: Vec<Told>) -> Vec<GroupEvent> {
         let (now, ahead) = self.clock.steady_and_ahead();
         let mut events = Vec::new();
-        let handover = |handover| GroupEvent::Handover(HandoverEvent::new(now + ahead, &handover));
+        let handover = |it: Handover| {
+            GroupEvent::Handover(HandoverEvent::new(now + ahead, &it.moved_by(ahead)))
+        };
         for told in told {
             match told {
                 Told::Rebalance(rebalance) => {
