@@ -127,7 +127,7 @@ async fn lone_member(client: &mut Client) -> JoinGroupResponse {
 }
 
 #[tokio::test]
-async fn the_coordinator_is_this_broker_and_transactions_are_refused() {
+async fn the_coordinator_is_this_broker_and_transactions_are_refused_for_good() {
     let running = start().await;
     let mut client = running.client().await;
     let ask = |key_type| FindCoordinatorRequest {
@@ -139,8 +139,24 @@ async fn the_coordinator_is_this_broker_and_transactions_are_refused() {
     assert_eq!((found.error_code, found.node_id), (ErrorCode::NONE, 1));
     assert_eq!(found.port, i32::from(running.broker.local_addr().port()));
     assert_eq!(client.describe("__consumer_offsets", false).await.partitions.len(), 3);
-    let refused = client.call(&ask(1), 6).await.coordinators.remove(0);
-    assert_eq!(refused.error_code, ErrorCode::INVALID_REQUEST);
+    let words = "transactions are not served";
+    for version in 4..=6 {
+        let refused = client.call(&ask(1), version).await.coordinators.remove(0);
+        assert_eq!(refused.error_code, ErrorCode::INVALID_REQUEST);
+        assert_eq!(refused.error_message.as_deref(), Some(words));
+    }
+    // librdkafka asks so, and takes anything else for a reason to ask again.
+    let one = |key_type| FindCoordinatorRequest {
+        key_type,
+        key: GROUP.to_owned(),
+        ..FindCoordinatorRequest::default()
+    };
+    for version in 1..=3 {
+        let refused = client.call(&one(1), version).await;
+        assert_eq!(refused.error_code, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        assert_eq!(refused.error_message.as_deref(), Some(words));
+        assert_eq!(client.call(&one(0), version).await.error_code, ErrorCode::NONE);
+    }
 }
 
 #[tokio::test]

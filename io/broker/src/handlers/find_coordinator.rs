@@ -3,8 +3,10 @@
 //! * 1 adds key types and the throttle time; 4 asks for several keys at once; 5 and 6 change the
 //!   meaning of errors of other APIs (transactions, share groups).
 //! * The first request creates `__consumer_offsets`, as in Kafka.
-//! * Transactions and share groups are not served: their keys are refused with INVALID_REQUEST,
-//!   which clients report instead of trying for ever.
+//! * Transactions and share groups are not served: their keys are refused with INVALID_REQUEST and
+//!   in words, which clients report instead of trying for ever. librdkafka does not: it asks again
+//!   twice a second until it is told that it may not. It knows versions up to 2, so below 4, where
+//!   Java's clients have been since 3.0, a transaction is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
 
 use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::groups::offsets_topic;
@@ -16,6 +18,7 @@ use kohort_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse}
 use std::sync::Arc;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 pub(crate) fn handle(
     node: &Arc<Node>,
@@ -42,6 +45,10 @@ fn respond(
     let endpoint = node.endpoint(context);
     let (error_code, error_message) = match request.key_type {
         GROUP => (error, None),
+        TRANSACTION => (
+            refusal_of_transactions(context.version),
+            Some("transactions are not served".to_owned()),
+        ),
         kind => (
             ErrorCode::INVALID_REQUEST,
             Some(format!("coordinators of type {kind} are not served by this broker")),
@@ -75,5 +82,12 @@ fn respond(
         host: one.host,
         port: one.port,
         ..FindCoordinatorResponse::default()
+    }
+}
+
+fn refusal_of_transactions(version: i16) -> ErrorCode {
+    match version {
+        ..4 => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        4.. => ErrorCode::INVALID_REQUEST,
     }
 }
