@@ -36,6 +36,8 @@ pub(crate) struct FoundLog {
     pub(crate) damaged: BTreeSet<usize>,
     /// Whether an interrupted write is at the end, which is no damage.
     pub(crate) torn: bool,
+    /// Partitions it deletes: of their files any may be gone.
+    pub(crate) deletes: BTreeSet<PartitionKey>,
 }
 
 impl FoundLog {
@@ -63,6 +65,7 @@ impl FoundLog {
                 if header.sequence >= first {
                     let frame = FoundFrame { file: number, position, end, crc };
                     found.frames.insert(header.sequence, frame);
+                    found.note_deletions(&content[at..], &header);
                 }
                 at += header.span() as usize;
             }
@@ -76,6 +79,17 @@ impl FoundLog {
             }
         }
         Ok(found)
+    }
+
+    fn note_deletions(&mut self, frame: &[u8], header: &FrameHeader) {
+        let end = FRAME_HEADER + header.payload;
+        // An entry that makes no sense is told when the log is followed.
+        let _ = for_each_entry::<BadEntry>(frame, FRAME_HEADER, end, |entry| {
+            if let Entry::Delete { key } = entry {
+                self.deletes.insert(key);
+            }
+            Ok(())
+        });
     }
 
     /// In flush mode `page-cache` a power cut loses commits before others, and the start cuts the log

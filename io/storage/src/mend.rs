@@ -107,11 +107,15 @@ impl<'a> Mend<'a> {
             Some(checkpoint) => (checkpoint.partitions, checkpoint.deleted),
             None => (self.partitions_on_disk()?, BTreeSet::new()),
         };
-        let partitions = restored
-            .into_iter()
-            .map(|(id, restored)| self.partition(&id, restored).map(|restored| (id, restored)))
-            .collect::<Result<Vec<_>, _>>()?;
         let mut log = FoundLog::find(self.disk, &files, salt, head.as_ref())?;
+        let mut partitions = Vec::with_capacity(restored.len());
+        for (id, mut restored) in restored {
+            // What the log deletes goes before the next checkpoint tells of it.
+            if head.is_none() || !log.deletes.contains(&id.key()) {
+                restored = self.partition(&id, restored)?;
+            }
+            partitions.push((id, restored));
+        }
         if let Some(head) = &head {
             log.follow(self.disk, (&wal, &files), head, &partitions, &deleted)?;
         }
