@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kohort_protocol::Uuid;
 
-use crate::disk::{DiskFile, OpenMode};
+use crate::disk::{DiskFile, OpenMode, read_file};
 use crate::failure::FlushError;
 use crate::failure::named;
 use crate::names::PARTITION_FILE;
@@ -13,7 +13,8 @@ use crate::partition_id::PartitionId;
 use crate::partition_log::PartitionLog;
 
 /// Creates a partition's folder with the file that tells whose it is. Nothing of it is durable: as long
-/// as no checkpoint says that there is a folder, it is made anew.
+/// as no checkpoint says that there is a folder, it is made anew. A file that tells it already, and may be
+/// durable, is left as it is: cut short by a crash it would look like damage.
 pub(crate) fn create_dir(
     partition: &PartitionLog,
     dir: &Path,
@@ -21,9 +22,13 @@ pub(crate) fn create_dir(
     let disk = &partition.shared.disk;
     let write = || {
         disk.create_dir_all(dir)?;
-        let file = disk.open(&dir.join(PARTITION_FILE), OpenMode::Write)?;
-        file.set_len(0)?;
-        file.write_at(partition_file(partition.id()).as_bytes(), 0)?;
+        let path = dir.join(PARTITION_FILE);
+        let content = partition_file(partition.id());
+        let file = disk.open(&path, OpenMode::Write)?;
+        if read_file(&**disk, &path)? != content.as_bytes() {
+            file.set_len(0)?;
+            file.write_at(content.as_bytes(), 0)?;
+        }
         Ok(file)
     };
     write().map_err(|error| named(dir, error).into())
