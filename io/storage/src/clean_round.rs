@@ -149,8 +149,6 @@ impl Plan {
         state.cleaned_to = end;
         drop(state);
         self.partition.shared.note_change();
-        // Readers of what is still in memory would see what was compacted away.
-        self.partition.evict(end);
         cleaned.stats = pass.stats();
         Ok(cleaned)
     }
@@ -319,11 +317,14 @@ impl Plan {
         if state.deleted || !group.iter().all(listed) {
             return Err(RoundError::Overtaken);
         }
+        let end = group.last().map_or(0, |&(last, _)| state.segment_end(last));
         for &(base, _) in group {
             state.retire(base);
         }
         state.segments.extend(new);
         drop(state);
+        // Readers of what is still in memory would see what was compacted away, also if the round ends early.
+        self.partition.evict(end);
         self.partition.shared.want_checkpoint();
         Ok(())
     }

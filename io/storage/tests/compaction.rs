@@ -96,9 +96,18 @@ fn sealed_segments_are_exchanged_and_the_old_ones_go_after_a_checkpoint() {
 fn readers_see_what_is_left_even_while_all_of_it_is_in_memory() {
     let disk = SimulatedDisk::new(1);
     let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-    let (dir, _) = LogDir::open_on(Arc::new(disk), config).unwrap();
+    let (dir, _) = LogDir::open_on(Arc::new(disk.clone()), config).unwrap();
     let log = dir.create_partition(id("t", 0), compacted()).unwrap();
     fill(&dir, &log, 16);
+    // What is left of the first three segments, nothing, needs no room.
+    disk.set_capacity(Some(disk.used()));
+    dir.step_clean().unwrap_err();
+    assert_eq!(
+        offsets(&log),
+        [9, 10, 11, 12, 13, 14, 15],
+        "a round that was given up counts as well"
+    );
+    disk.set_capacity(None);
     assert!(dir.step_clean().unwrap());
     assert_eq!(offsets(&log), [10, 11, 12, 13, 14, 15]);
 }
