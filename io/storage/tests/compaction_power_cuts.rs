@@ -11,39 +11,26 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
 
 use kohort_protocol::compression::Compression;
-use kohort_protocol::records::BatchOptions;
 use kohort_storage::{
     AppendInfo, Background, Clock, LogDir, LogDirConfig, PartitionConfig, PartitionLog,
-    SimulatedDisk, StorageError,
+    SimulatedDisk,
 };
-use support::{Found, NOW, append, id, keyed_batch, read_compacted};
+use support::keyed::{Records, batch, draw_records, found, latest};
+use support::seeds::{Random, run_seeds};
+use support::{Done, Found, NOW, append, id, read_compacted, settled};
 
 const SEEDS: u64 = 300;
 const STEPS: u64 = 120;
 
 #[test]
 fn compacted_log_tells_the_same_whenever_the_power_goes() {
-    let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().unwrap());
-    let seeds = match variable("KOHORT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..variable("KOHORT_SEEDS").unwrap_or(SEEDS),
-    };
     let (mut rounds, mut cuts, mut dropped) = (0, 0, 0);
-    for seed in seeds {
-        match std::panic::catch_unwind(|| Run::new(seed).run()) {
-            Ok(run) => {
-                rounds += run.rounds;
-                cuts += run.cuts;
-                dropped += run.dropped;
-            }
-            Err(panic) => {
-                eprintln!("failed with KOHORT_SEED={seed}");
-                std::panic::resume_unwind(panic);
-            }
-        }
+    for run in run_seeds(SEEDS, |seed| Run::new(seed).run()) {
+        rounds += run.rounds;
+        cuts += run.cuts;
+        dropped += run.dropped;
     }
     eprintln!("{rounds} rounds dropped {dropped} records over {cuts} power cuts");
     assert!(rounds > 0 && dropped > 0);
@@ -51,13 +38,11 @@ fn compacted_log_tells_the_same_whenever_the_power_goes() {
 
 struct Waiting {
     info: AppendInfo,
-    done: Receiver<Result<(), StorageError>>,
+    done: Done,
 }
 
-type Records = Vec<(String, Option<Vec<u8>>)>;
-
 struct Run {
-    random: u64,
+    random: Random,
     disk: SimulatedDisk,
     clock: Arc<AtomicI64>,
     config: LogDirConfig,
@@ -80,7 +65,7 @@ impl Run {
         let clock = Arc::new(AtomicI64::new(NOW));
         let shown = Arc::clone(&clock);
         let mut run = Run {
-            random: seed,
+            random: Random(seed),
             disk: SimulatedDisk::new(seed),
             config: LogDirConfig {
                 background: Background::Manual,
@@ -115,8 +100,7 @@ impl Run {
     }
 
     fn draw(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.random >> 33) % below
+        self.random.draw(below)
     }
 
     fn run(mut self) -> Run {
@@ -171,7 +155,7 @@ impl Run {
     }
 
     fn step(&mut self, dir: &LogDir, partition: &PartitionLog) {
-        self.clock.fetch_add(self.random as i64 & 127, Ordering::Relaxed);
+        self.clock.fetch_add(self.random.0 as i64 & 127, Ordering::Relaxed);
         match self.draw(16) {
             0..6 => self.append(partition),
             6..9 => {
@@ -199,13 +183,7 @@ impl Run {
         if self.waiting.len() == 4 {
             return;
         }
-        let records: Records = (0..=self.draw(4))
-            .map(|_| {
-                let key = format!("key-{}", self.draw(10));
-                let length = self.draw(120) as usize;
-                (key, (self.draw(4) > 0).then(|| vec![b'v'; length]))
-            })
-            .collect();
+        let records = draw_records(&mut self.random, 120);
         let timestamp = self.clock.load(Ordering::Relaxed);
         let codec = Compression::ALL[self.draw(5) as usize];
         let batch = batch(&records, self.next_sequence, timestamp, codec);
@@ -216,27 +194,16 @@ impl Run {
                 return;
             }
         };
-        for (at, (key, value)) in (0..).zip(&records) {
-            let (offset, key) = (info.base_offset + at, key.clone().into_bytes());
-            let found = Found { offset, timestamp: timestamp + at, key, value: value.clone() };
-            self.written.insert(offset, found);
-        }
+        let written = found(&records, info.base_offset, timestamp);
+        self.written.extend(written.map(|record| (record.offset, record)));
         self.next_sequence += records.len() as i32;
         self.batches.insert(info.base_offset, (self.next_sequence - records.len() as i32, records));
         self.waiting.push(Waiting { info, done });
     }
 
     fn collect_acks(&mut self) {
-        let mut durable = self.durable;
-        self.waiting.retain(|waiting| match waiting.done.try_recv() {
-            Ok(Ok(())) => {
-                durable = durable.max(waiting.info.last_offset + 1);
-                false
-            }
-            Err(TryRecvError::Empty) => true,
-            Ok(Err(_)) | Err(TryRecvError::Disconnected) => false,
-        });
-        self.durable = durable;
+        let Run { waiting, durable, .. } = self;
+        waiting.retain(|Waiting { info, done }| settled(done, durable, info.last_offset + 1));
     }
 
     /// Holds the log against the model.
@@ -248,16 +215,11 @@ impl Run {
         let (start, end) = (partition.log_start_offset(), partition.high_watermark());
         assert!(end >= self.durable, "the log ends at {end}: lost {}", self.durable);
         let found = read_compacted(partition, start, max_bytes);
-        let mut seen = BTreeMap::new();
         for record in &found {
             assert_eq!(self.written.get(&record.offset), Some(record));
-            note(&mut seen, record);
         }
-        let mut latest = BTreeMap::new();
-        for record in self.written.range(start..end).map(|(_, record)| record) {
-            note(&mut latest, record);
-        }
-        assert_eq!(seen, latest, "from {start} to {end}");
+        let written = self.written.range(start..end).map(|(_, record)| record);
+        assert_eq!(latest(found.iter()), latest(written), "from {start} to {end}");
         self.dropped += (end - start) as u64 - found.len() as u64;
         self.durable = self.durable.max(end);
         self.check_lookups(partition, &found, start, end);
@@ -305,23 +267,4 @@ impl Run {
         assert!(info.duplicate && info.base_offset == *offset, "a repeated batch is recognised");
         done.try_recv().expect("what it repeats is durable").unwrap();
     }
-}
-
-fn batch(records: &Records, sequence: i32, timestamp: i64, codec: Compression) -> bytes::Bytes {
-    let refs: Vec<(&str, Option<&[u8]>)> =
-        records.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
-    let options = BatchOptions {
-        producer_id: 1,
-        producer_epoch: 0,
-        base_sequence: sequence,
-        ..BatchOptions::default()
-    };
-    keyed_batch(&refs, &options, timestamp, codec)
-}
-
-fn note(state: &mut BTreeMap<Vec<u8>, Vec<u8>>, record: &Found) {
-    match &record.value {
-        Some(value) => state.insert(record.key.clone(), value.clone()),
-        None => state.remove(&record.key),
-    };
 }

@@ -4,13 +4,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use kohort_storage::{
     AppendError, AppendOrigin, Background, CommitStep, Disk, LogDir, LogDirConfig, PartitionConfig,
     PartitionLog, Shortage, SimulatedDisk, StorageError,
 };
-use support::{append, batch, id, read_all};
+use support::{Done, append, batch, id, read_all};
 
 const VALUE: [u8; 1000] = [b'v'; 1000];
 
@@ -32,8 +31,6 @@ fn partition(dir: &LogDir, topic: &str) -> Arc<PartitionLog> {
     let config = PartitionConfig { segment_bytes: 16 << 10, ..PartitionConfig::default() };
     dir.create_partition(id(topic, 0), config).unwrap()
 }
-
-type Done = Receiver<Result<(), StorageError>>;
 
 fn is_done(done: &Done) -> bool {
     matches!(done.try_recv(), Ok(Ok(())))

@@ -12,15 +12,16 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{TryRecvError, channel};
 
 use kohort_storage::{
-    AppendInfo, Background, CommitStep, Disk, FlushMode, LogDir, LogDirConfig, PartitionConfig,
+    AppendInfo, Background, CommitStep, FlushMode, LogDir, LogDirConfig, PartitionConfig,
     PartitionId, PartitionLog, RecoveryReport, SimulatedDisk, StorageError,
 };
-use support::{append, id, producer_batch, read_all};
+use support::folder::segment_files;
+use support::seeds::{Random, run_seeds};
+use support::{Done, append, id, producer_batch, read_all, settled};
 
 const SEEDS: u64 = 2000;
 const STEPS: u64 = 45;
@@ -31,36 +32,25 @@ const IN_FLIGHT_MAX: usize = 4;
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_else_appears_whenever_the_power_goes() {
-    run_seeds(SEEDS, FlushMode::Fsync);
+    run_in_mode(SEEDS, FlushMode::Fsync);
 }
 
 /// A power cut may take what was acknowledged, but what a killed process acknowledged is there, and
 /// what is there is what was appended.
 #[test]
 fn in_page_cache_mode_a_power_cut_leaves_a_sound_folder_and_a_kill_loses_nothing() {
-    run_seeds(SEEDS / 2, FlushMode::PageCache);
+    run_in_mode(SEEDS / 2, FlushMode::PageCache);
 }
 
-fn run_seeds(seeds: u64, flush: FlushMode) {
-    let variable = |name| std::env::var(name).ok().map(|v: String| v.parse::<u64>().unwrap());
-    let seeds = match variable("KOHORT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..variable("KOHORT_SEEDS").unwrap_or(seeds),
+fn run_in_mode(seeds: u64, flush: FlushMode) {
+    let run = |seed| {
+        let mut run = Run::new(seed);
+        run.config.flush = flush;
+        run.run()
     };
     let mut totals = Totals::default();
-    for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| {
-            let mut run = Run::new(seed);
-            run.config.flush = flush;
-            run.run()
-        });
-        match outcome {
-            Ok(run) => totals.add(&run),
-            Err(panic) => {
-                eprintln!("failed with KOHORT_SEED={seed} in mode {flush:?}");
-                std::panic::resume_unwind(panic);
-            }
-        }
+    for run in run_seeds(seeds, run) {
+        totals.add(&run);
     }
     eprintln!("{flush:?}: {totals:?}");
 }
@@ -104,11 +94,11 @@ struct Model {
     deleted_below: i64,
     /// Nobody asked for a start beyond this.
     start_max: i64,
-    deleting: Vec<(i64, Receiver<Result<(), StorageError>>)>,
+    deleting: Vec<(i64, Done)>,
     producer: i64,
     next_sequence: i32,
     /// Batches not yet acknowledged.
-    waiting: Vec<(AppendInfo, Receiver<Result<(), StorageError>>)>,
+    waiting: Vec<(AppendInfo, Done)>,
     /// The last batch known to be durable: sequence, values and offset.
     last: Option<(i32, Vec<Vec<u8>>, i64)>,
     /// All appended batches by first offset, to find the last durable one.
@@ -118,12 +108,12 @@ struct Model {
 struct Gone {
     which: usize,
     model: Model,
-    done: Receiver<Result<(), StorageError>>,
+    done: Done,
     acknowledged: bool,
 }
 
 struct Run {
-    random: u64,
+    random: Random,
     disk: SimulatedDisk,
     config: LogDirConfig,
     partition_config: PartitionConfig,
@@ -142,7 +132,7 @@ fn name(which: usize, model: &Model) -> PartitionId {
 impl Run {
     fn new(seed: u64) -> Run {
         let mut run = Run {
-            random: seed,
+            random: Random(seed),
             disk: SimulatedDisk::new(seed),
             config: LogDirConfig::new("/data"),
             partition_config: PartitionConfig::default(),
@@ -187,8 +177,7 @@ impl Run {
     }
 
     fn draw(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.random >> 33) % below
+        self.random.draw(below)
     }
 
     fn run(mut self) -> Totals {
@@ -255,17 +244,9 @@ impl Run {
             assert!(self.disk.has_stopped());
             return;
         }
-        let folder = Path::new("/data/partitions");
-        let files = |name: &String| {
-            let files = self.disk.list(&folder.join(name)).unwrap().into_iter();
-            files.filter(|file| file.strip_suffix(".log").is_some()).count()
-        };
-        let names = self.disk.list(folder).unwrap();
-        let (strays, names): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| name.ends_with("-stray"));
+        let (found, strays) = segment_files(&self.disk);
         let synced = self.config.flush == FlushMode::Fsync;
         assert!(strays.is_empty() || !synced, "a crash leaves what nobody knows: {strays:?}");
-        let found: usize = names.iter().map(files).sum();
         let known: usize = dir.partitions().iter().map(|log| log.counters().segments).sum();
         assert_eq!(found, known, "files of segments");
     }
@@ -410,14 +391,8 @@ impl Run {
                 }
             }
             model.waiting = still;
-            model.deleting.retain(|(below, done)| match done.try_recv() {
-                Ok(Ok(())) => {
-                    model.deleted_below = model.deleted_below.max(*below);
-                    false
-                }
-                Ok(Err(_)) | Err(TryRecvError::Disconnected) => false,
-                Err(TryRecvError::Empty) => true,
-            });
+            let Model { deleting, deleted_below, .. } = model;
+            deleting.retain(|(below, done)| settled(done, deleted_below, *below));
         }
     }
 

@@ -12,6 +12,7 @@ use kohort_storage::{
     Background, Disk, LogDir, LogDirConfig, OpenMode, PartitionConfig, PartitionLog, SimulatedDisk,
     SnapshotError, StorageError,
 };
+use support::seeds::Random;
 use support::{append, batch, id};
 
 const SEEDS: u64 = 1500;
@@ -167,11 +168,8 @@ fn a_deleted_partition_has_no_snapshot_written() {
 fn power_cuts_leave_the_snapshot_before_or_after_and_nothing_between() {
     let (mut found, mut none) = (0, 0);
     for seed in 0..SEEDS {
-        let mut random = seed;
-        let mut draw = move |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (random >> 33) % below
-        };
+        let mut random = Random(seed);
+        let mut draw = move |below: u64| random.draw(below);
         let disk = SimulatedDisk::new(seed);
         // What was ever published or tried: covers, seen, batches. The order is that of the tries.
         let mut tried: Vec<(i64, i64, usize)> = Vec::new();

@@ -1,6 +1,6 @@
 //! A folder that tests damage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kohort_storage::{
@@ -91,4 +91,15 @@ pub fn append_alone(dir: &LogDir, partition: &PartitionLog) {
     let (_, done) = append(partition, batch(&[&VALUE])).unwrap();
     assert_eq!(dir.step_commit(), CommitStep::Committed);
     done.try_recv().unwrap().unwrap();
+}
+
+/// Returns how many files of segments there are below `/data`, and which folders were set aside.
+pub fn segment_files(disk: &SimulatedDisk) -> (usize, Vec<String>) {
+    let partitions = Path::new("/data/partitions");
+    let names = disk.list(partitions).unwrap();
+    let (strays, names): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.ends_with("-stray"));
+    let files = |name: &String| disk.list(&partitions.join(name)).unwrap();
+    let files = names.iter().flat_map(files);
+    (files.filter(|file| file.strip_suffix(".log").is_some()).count(), strays)
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 pub mod folder;
+pub mod keyed;
+pub mod seeds;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use bytes::Bytes;
 use kohort_protocol::Uuid;
@@ -121,11 +123,20 @@ fn read_each(
     }
 }
 
+/// Where the outcome of something arrives when it is durable.
+pub type Done = Receiver<Result<(), StorageError>>;
+
+/// Raises what is promised if `done` says so. Returns whether nothing is said yet.
+pub fn settled(done: &Done, promised: &mut i64, to: i64) -> bool {
+    let outcome = done.try_recv();
+    if let Ok(Ok(())) = outcome {
+        *promised = (*promised).max(to);
+    }
+    matches!(outcome, Err(TryRecvError::Empty))
+}
+
 /// Appends as a client and returns where the outcome will arrive.
-pub fn append(
-    partition: &PartitionLog,
-    batch: Bytes,
-) -> Result<(AppendInfo, Receiver<Result<(), StorageError>>), AppendError> {
+pub fn append(partition: &PartitionLog, batch: Bytes) -> Result<(AppendInfo, Done), AppendError> {
     let (sender, receiver) = channel();
     let info = partition.append(NOW, batch, AppendOrigin::Client, move |result| {
         let _ = sender.send(result);
