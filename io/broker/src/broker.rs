@@ -367,7 +367,10 @@ async fn open_log_dir(
     vital: Vital,
 ) -> Result<Arc<LogDir>, StartError> {
     let on_fatal = move |failure: &FatalError| {
-        vital.fail(Failure::Storage(failure.to_string()));
+        vital.fail(match failure.panicked() {
+            Some(thread) => Failure::Task(thread),
+            None => Failure::Storage(failure.to_string()),
+        });
     };
     let config = LogDirConfig {
         flush: match config.flush.as_str() {

@@ -23,7 +23,7 @@ pub(crate) struct Vital(Arc<watch::Sender<Option<Failure>>>);
 pub(crate) enum Failure {
     /// The data folder, of whose disk nothing can be trusted.
     Storage(String),
-    /// A task, by its name.
+    /// A task, or a thread of the data folder, by its name.
     Task(String),
 }
 

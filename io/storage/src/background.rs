@@ -15,6 +15,7 @@ use crate::failure::FlushError;
 use crate::flush::flush_partition;
 use crate::partition_log::Shared;
 use crate::partitions::Partitions;
+use crate::threads::spawn;
 
 /// Committed records wait this long for more before they are written to segments.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -284,11 +285,12 @@ impl Helper {
     /// Begins the work. The thread before has ended.
     pub(crate) fn start(
         &self,
-        name: &str,
+        shared: &Arc<Shared>,
+        name: &'static str,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<(), FlushError> {
         self.runs.store(true, Ordering::Relaxed);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        let thread = spawn(shared, name, body);
         *self.thread.lock() = Some(thread.map_err(FlushError::Failed)?);
         Ok(())
     }

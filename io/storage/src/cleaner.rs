@@ -138,24 +138,24 @@ impl Cleaner {
         let partition = Arc::clone(&plan.partition);
         self.enter(&partition);
         let started = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = or_leave_alone(&partition, || {
             let mut throttle = Throttle::new(&self.shared.cleaning, config.io_bytes_per_second);
             plan.run(Means {
                 now,
                 map: OffsetMap::new(config.dedupe_buffer_bytes, [random(), random()]),
                 pace: &mut |bytes| throttle.pace(bytes),
             })
-        }));
+        });
         self.leave();
         match outcome {
-            Ok(Ok(cleaned)) => self.note(&partition, &plan, &cleaned, started.elapsed()),
-            Ok(Err(RoundError::Stopped)) => return Ok(Did::Nothing { again_at: None }),
-            Ok(Err(RoundError::Overtaken)) => {
+            Some(Ok(cleaned)) => self.note(&partition, &plan, &cleaned, started.elapsed()),
+            Some(Err(RoundError::Stopped)) => return Ok(Did::Nothing { again_at: None }),
+            Some(Err(RoundError::Overtaken)) => {
                 // What changed may be worth a look, later: it must not go round for ever.
                 self.shared.cleaning.state.lock().wanted = true;
                 return Ok(Did::Nothing { again_at: look.again_at });
             }
-            Ok(Err(RoundError::Damaged(damage))) => {
+            Some(Err(RoundError::Damaged(damage))) => {
                 tracing::error!(
                     partition = %partition.id(),
                     path = %damage.path.display(),
@@ -165,11 +165,8 @@ impl Cleaner {
                 );
                 partition.state.lock().uncleanable = true;
             }
-            Ok(Err(RoundError::Disk(error))) => return Err(error),
-            Err(_) => {
-                tracing::error!(partition = %partition.id(), "compacting panicked: the partition is left alone");
-                partition.state.lock().uncleanable = true;
-            }
+            Some(Err(RoundError::Disk(error))) => return Err(error),
+            None => {}
         }
         Ok(Did::Cleaned)
     }
@@ -177,7 +174,8 @@ impl Cleaner {
     fn look(&self, now: Timestamp) -> Look {
         let mut look = Look { dirtiest: None, again_at: None };
         let mut max_ratio = 0f64;
-        for plan in self.partitions.all().iter().filter_map(|log| Plan::of(log, now)) {
+        let plan = |log: &Arc<PartitionLog>| or_leave_alone(log, || Plan::of(log, now)).flatten();
+        for plan in self.partitions.all().iter().filter_map(plan) {
             let ratio = plan.cleanable.dirty_ratio();
             max_ratio = max_ratio.max(ratio);
             look.again_at = look.again_at.into_iter().chain(plan.cleanable.look_again_at).min();
@@ -253,6 +251,17 @@ impl Cleaner {
     }
 }
 
+/// Works on a partition. If that panics the partition is not compacted until the next start, and the others
+/// are, as in Kafka.
+fn or_leave_alone<T>(partition: &PartitionLog, work: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    if outcome.is_err() {
+        tracing::error!(partition = %partition.id(), "compacting panicked: the partition is left alone");
+        partition.state.lock().uncleanable = true;
+    }
+    outcome.ok()
+}
+
 /// Keeps a round below a number of bytes per second.
 struct Throttle<'a> {
     cleaning: &'a Cleaning<PartitionLog>,
@@ -283,3 +292,30 @@ impl Throttle<'_> {
 
 /// However few bytes are allowed, a round gets on after this.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kohort_protocol::Uuid;
+
+    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+
+    #[test]
+    fn partition_over_which_the_cleaner_panics_is_left_alone_and_told() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+        let (dir, _) = LogDir::open_on(disk, config).unwrap();
+        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let compacted = PartitionConfig { compacted: true, ..PartitionConfig::default() };
+        let log = dir.create_partition(id, compacted).unwrap();
+        assert!(Plan::of(&log, 0).is_some());
+        assert_eq!(or_leave_alone(&log, || 1), Some(1));
+        assert_eq!(dir.cleaner_stats().uncleanable_partitions, 0);
+        assert_eq!(
+            or_leave_alone(&log, || panic!("a look panics, as this test wants")),
+            None::<()>
+        );
+        assert_eq!(dir.cleaner_stats().uncleanable_partitions, 1);
+        assert!(Plan::of(&log, 0).is_none());
+    }
+}

@@ -23,7 +23,8 @@ pub struct CleanerStats {
     pub records_kept: u64,
     /// The dirty share of the dirtiest log at the last look, from 0 to 1.
     pub max_dirty_ratio: f64,
-    /// Partitions that are not cleaned any more because a segment of theirs is damaged.
+    /// Partitions that are not cleaned until the next start, because a segment of theirs is damaged, or
+    /// because cleaning them panicked.
     pub uncleanable_partitions: usize,
     /// Their bytes.
     pub uncleanable_bytes: u64,

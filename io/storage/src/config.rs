@@ -52,7 +52,7 @@ pub struct LogDirConfig {
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
     /// Called once when the disk failed in a way after which the process must end (a failed
-    /// `fdatasync`). The folder refuses everything from then on.
+    /// `fdatasync`), or a thread panicked. The folder refuses everything from then on.
     pub on_fatal: Option<FatalHook>,
     /// How compaction goes about its work.
     pub cleaner: CleanerConfig,

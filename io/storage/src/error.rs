@@ -94,7 +94,7 @@ pub struct Corruption {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The disk failed and nothing more is accepted; the process must end.
+    /// The disk failed, or a thread panicked, and nothing more is accepted; the process must end.
     #[error(transparent)]
     Fatal(#[from] Arc<FatalError>),
     /// The folder is being closed.
@@ -145,16 +145,20 @@ impl StorageError {
     }
 }
 
-/// A failure after which nothing on the disk can be trusted to be durable.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the disk failed while {doing}: {source}; the broker must stop, because what the disk holds is no longer known"
-)]
+/// A failure after which nothing on the disk can be trusted to be durable, or a thread without which the
+/// folder does not go on panicked.
+#[derive(Debug)]
 pub struct FatalError {
     /// What was being done.
     pub doing: String,
     /// What the system said.
     pub source: io::Error,
+}
+
+impl std::error::Error for FatalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// Why an append was refused. Nothing was appended.

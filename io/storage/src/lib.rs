@@ -84,6 +84,7 @@ mod snapshot;
 mod stats;
 mod strays;
 mod take_checkpoint;
+mod threads;
 mod time_of;
 mod unsynced;
 mod wal;

@@ -27,7 +27,7 @@ use crate::cleaning::CleanerStats;
 use crate::commit::{CommitStep, Committer};
 use crate::config::{Background as Who, CleanerConfig, LogDirConfig};
 use crate::disk::{DirLock, Disk, Volume};
-use crate::error::{FatalError, OpenError, StorageError};
+use crate::error::{FatalError, OpenError, StorageError, io_at};
 use crate::failure::FlushError;
 use crate::file_disk::FileDisk;
 use crate::names::{METADATA_TOPIC, METADATA_TOPIC_ID};
@@ -39,6 +39,7 @@ use crate::queue::{Done, Pending, PendingEntry};
 use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::retention::RetentionReport;
 use crate::shared::Shortage;
+use crate::threads::spawn;
 use crate::wal::entry::{Entry, encode_control};
 
 /// Buffers nobody asked for during this time are let go at the next tick.
@@ -92,19 +93,17 @@ impl LogDir {
         match who {
             Who::Manual => *dir.committer.lock() = Some(committer),
             Who::Threads => {
-                let [fails, also] = [0, 1].map(|_| FailsOnPanic(Arc::clone(&dir.shared)));
-                let commit = move || {
-                    let _fails = fails;
-                    committer.run();
-                };
-                let segments = move || {
-                    let _fails = also;
-                    background.run();
-                };
-                *dir.commit_thread.lock() = Some(spawn("commit", commit)?);
-                *dir.background_thread.lock() = Some(spawn("segments", segments)?);
-                if dir.shared.config.cleaner.enabled {
-                    *dir.cleaner_thread.lock() = Some(spawn("cleaner", move || cleaner.run())?);
+                let shared = &dir.shared;
+                let failed = io_at(shared.path());
+                let thread = spawn(shared, "commit", || committer.run()).map_err(&failed)?;
+                *dir.commit_thread.lock() = Some(thread);
+                let thread =
+                    spawn(shared, "segments", move || background.run()).map_err(&failed)?;
+                *dir.background_thread.lock() = Some(thread);
+                if shared.config.cleaner.enabled {
+                    let thread =
+                        spawn(shared, "cleaner", move || cleaner.run()).map_err(&failed)?;
+                    *dir.cleaner_thread.lock() = Some(thread);
                 }
             }
         }
@@ -370,29 +369,4 @@ impl Drop for LogDir {
         work.trim.clear();
         work.hot.clear();
     }
-}
-
-/// Ends the folder if its thread panics: what waits for that thread would wait for ever.
-struct FailsOnPanic(Arc<Shared>);
-
-impl Drop for FailsOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let panicked = std::io::Error::other("a thread panicked");
-            let fatal = self.0.fail("working behind appends", panicked);
-            self.0.close_queue();
-            let mut waiting = Vec::new();
-            self.0.queue.take(&mut waiting, false);
-            for done in waiting.into_iter().filter_map(|pending| pending.done) {
-                done(Err(StorageError::Fatal(Arc::clone(&fatal))));
-            }
-        }
-    }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    std::thread::Builder::new()
-        .name(format!("kohort-{name}"))
-        .spawn(body)
-        .map_err(|source| OpenError::Io { path: name.into(), source })
 }

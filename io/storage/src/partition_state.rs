@@ -26,7 +26,7 @@ pub(crate) struct PartitionState {
     pub(crate) retired: Vec<SegmentName>,
     /// Up to where compaction came.
     pub(crate) cleaned_to: i64,
-    /// Whether compaction met damage in it and lets it be until the next start.
+    /// Whether compaction met damage in it, or panicked, and lets it be until the next start.
     pub(crate) uncleanable: bool,
     /// Why it takes no appends, if its files are not what they should be.
     pub(crate) broken: Option<Arc<Broken>>,

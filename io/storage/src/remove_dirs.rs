@@ -29,7 +29,7 @@ impl Background {
     /// Removes folders on a thread of its own.
     pub(crate) fn start_removal(self: &Arc<Self>) -> Result<(), FlushError> {
         let this = Arc::clone(self);
-        self.removal.start("kohort-removal", move || {
+        self.removal.start(&self.shared, "removal", move || {
             let _ = this.settle(this.remove_dirs());
             this.removal.ended();
             this.shared.wake_background();

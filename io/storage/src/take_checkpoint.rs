@@ -34,7 +34,7 @@ impl Background {
     /// Takes a checkpoint on a thread of its own.
     pub(crate) fn start_checkpoint(self: &Arc<Self>) -> Result<(), FlushError> {
         let this = Arc::clone(self);
-        self.checkpoint_thread.start("kohort-checkpoint", move || {
+        self.checkpoint_thread.start(&self.shared, "checkpoint", move || {
             let _ = this.settle(this.checkpoint(false));
             this.checkpoint_thread.ended();
             this.shared.wake_background();

@@ -6,13 +6,13 @@ mod support;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kohort_storage::{
-    AppendOrigin, DirLock, Disk, DiskFile, FileDisk, LockError, LogDir, LogDirConfig, OpenMode,
-    PartitionConfig, PartitionLog, Volume,
+    AppendOrigin, CleanerConfig, Clock, DirLock, Disk, DiskFile, FileDisk, LockError, LogDir,
+    LogDirConfig, OpenMode, PartitionConfig, PartitionLog, Volume,
 };
 use support::{NOW, append, append_durably, batch, id, producer_batch, read_all};
 
@@ -150,42 +150,47 @@ fn panic_of_the_commit_thread_ends_the_folder_and_nobody_waits_for_ever() {
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
-/// A disk on which nothing is removed before the test says so.
-#[derive(Debug)]
-struct SlowRemoval {
-    begun: Sender<()>,
-    go: Mutex<Receiver<()>>,
-}
+/// A disk that does something before each operation.
+struct Hooked<F>(F);
 
-impl SlowRemoval {
-    fn wait(&self) {
-        let _ = self.begun.send(());
-        let _ = self.go.lock().unwrap().recv();
+impl<F> std::fmt::Debug for Hooked<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
     }
 }
 
-impl Disk for SlowRemoval {
+/// Tells whether that thread of the folder does what is being done.
+fn is_on(thread: &str) -> bool {
+    std::thread::current().name() == Some(thread)
+}
+
+impl<F: Fn() + Send + Sync + 'static> Disk for Hooked<F> {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        (self.0)();
         FileDisk.create_dir_all(dir)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        (self.0)();
         FileDisk.open(path, mode)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        (self.0)();
         FileDisk.list(dir)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (self.0)();
         FileDisk.rename(from, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.wait();
+        (self.0)();
         FileDisk.remove_file(path)
     }
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.wait();
+        (self.0)();
         FileDisk.remove_dir_all(dir)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        (self.0)();
         FileDisk.sync_dir(dir)
     }
     fn volume(&self, dir: &Path) -> io::Result<Volume> {
@@ -199,13 +204,57 @@ impl Disk for SlowRemoval {
     }
 }
 
+/// Something happens on each of them: a record is appended and written to a segment, the log has grown,
+/// a partition is deleted.
+#[test]
+fn panic_of_any_thread_ends_the_folder_and_is_told_by_its_name() {
+    for thread in ["kohort-segments", "kohort-checkpoint", "kohort-removal", "kohort-cleaner"] {
+        let folder = tempfile::tempdir().unwrap();
+        let panics = move || assert!(!is_on(thread), "{thread} panics, as this test wants");
+        let (sender, told) = channel();
+        let config = LogDirConfig {
+            wal_first_file_bytes: 16 << 10,
+            wal_file_bytes: 16 << 10,
+            flush_bytes: 1,
+            on_fatal: Some(Arc::new(move |fatal| drop(sender.send(fatal.to_string())))),
+            clock: Clock::new(move || {
+                assert!(!is_on("kohort-cleaner") || thread != "kohort-cleaner", "it panics");
+                NOW
+            }),
+            ..LogDirConfig::new(folder.path())
+        };
+        let (dir, _) = LogDir::open_on(Arc::new(Hooked(panics)), config).unwrap();
+        let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+        let passing = dir.create_partition(id("passing", 0), PartitionConfig::default()).unwrap();
+        let cleaner = CleanerConfig { backoff: Duration::ZERO, ..CleanerConfig::default() };
+        dir.set_cleaner_config(cleaner);
+        let _ = append(&passing, batch(&[b"v"]));
+        let _ = dir.delete_partition(passing.id().topic_id, 0, drop);
+        for _ in 0..50 {
+            if let Ok((_, done)) = append(&log, batch(&[&[1; 2000]])) {
+                let _ = done.recv();
+            }
+        }
+        let fatal = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(fatal.starts_with(&format!("the thread {thread} panicked")), "{fatal}");
+        assert!(append(&log, batch(&[b"v"])).is_err());
+        assert!(dir.shutdown().is_err());
+    }
+}
+
 #[test]
 fn segments_are_written_while_the_folders_of_deleted_partitions_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (begun, has_begun) = channel();
-    let (let_go, go) = channel();
+    let (let_go, go) = channel::<()>();
     let config = LogDirConfig { flush_bytes: 1, ..LogDirConfig::new(folder.path()) };
-    let disk = SlowRemoval { begun, go: Mutex::new(go) };
+    let go = Mutex::new(go);
+    let disk = Hooked(move || {
+        if is_on("kohort-removal") {
+            let _ = begun.send(());
+            let _ = go.lock().unwrap().recv();
+        }
+    });
     let (dir, _) = LogDir::open_on(Arc::new(disk), config).unwrap();
     let partition = |name| dir.create_partition(id(name, 0), PartitionConfig::default()).unwrap();
     let has_folder = |name: &str| {
