@@ -246,17 +246,19 @@ const HEALTH: &str = "
 ## Health
 
 `/health/live` answers 200 while the process works and 503 after its data folder or one of its tasks failed, when it must be started again.
-`/health/ready`, and `/health` alike, answer 200 while the broker serves everything and 503 otherwise. The body is JSON:
-`{\"status\":\"unavailable\",\"reasons\":[{\"code\":\"disk-full\",\"message\":\"...\"}]}`.
+`/health/ready`, and `/health` alike, answer 200 while the broker serves and 503 otherwise; what concerns single partitions is told with 200
+and the status `degraded` ([why](decisions/0035-damage-in-part-is-degraded.md)). The body is JSON:
+`{\"status\":\"unavailable\",\"reasons\":[{\"code\":\"disk-full\",\"message\":\"...\"}]}`, with the status `ok` where there are no reasons.
 
-| code | meaning | alive |
-|---|---|---|
-| `starting` | the data folder is being opened | yes |
-| `loading-groups` | group coordinators read their logs; their groups answer COORDINATOR_LOAD_IN_PROGRESS meanwhile | yes |
-| `damaged-groups` | a partition of `__consumer_offsets` cannot be read: the message names it and the file; its groups answer NOT_COORDINATOR, all others work | yes |
-| `disk-full` | producers are refused for want of space, and topics are not created; everything else works | yes |
-| `out-of-file-handles` | producers are refused because too many files are open: raise the limit (`ulimit -n`) | yes |
-| `stopping` | the broker was told to stop and answers what is in flight | yes |
-| `storage-failed` | a write or sync failed: nothing is accepted, and the process ends | no |
-| `task-failed` | a task panicked that others wait for: the message names it, the log says where, and the process ends | no |
+| code | meaning | ready | alive |
+|---|---|---|---|
+| `starting` | the data folder is being opened | no | yes |
+| `loading-groups` | group coordinators read their logs; their groups answer COORDINATOR_LOAD_IN_PROGRESS meanwhile | no | yes |
+| `damaged-groups` | a partition of `__consumer_offsets` cannot be read: the message names it and the file; its groups answer NOT_COORDINATOR, all others work | yes | yes |
+| `uncleanable-partitions` | partitions are not compacted until the next start, because of damage or a panic: the log names them | yes | yes |
+| `disk-full` | producers are refused for want of space, and topics are not created; everything else works | no | yes |
+| `out-of-file-handles` | producers are refused because too many files are open: raise the limit (`ulimit -n`) | no | yes |
+| `stopping` | the broker was told to stop and answers what is in flight | no | yes |
+| `storage-failed` | a write or sync failed: nothing is accepted, and the process ends | no | no |
+| `task-failed` | a task or thread panicked that others wait for: the message names it, the log says where, and the process ends | no | no |
 ";

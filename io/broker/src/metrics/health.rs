@@ -3,7 +3,10 @@
 //! | path | 200 | 503 |
 //! |---|---|---|
 //! | `/health/live` | the process works | its data folder or a task of its own failed: it must be started again |
-//! | `/health/ready`, `/health` | it serves everything | a reason is listed; it lives, and may get there |
+//! | `/health/ready`, `/health` | it serves | what keeps it from that is listed; it lives, and may get there |
+//!
+//! Damage to single partitions is listed, and the status then is `degraded` and 200: to take a broker out of
+//! service for it takes all the others' clients away (`docs/decisions/0035`).
 
 use crate::node::Node;
 use kohort_storage::Shortage;
@@ -17,8 +20,10 @@ pub(crate) enum Trouble {
     Stopping,
     /// So many group coordinators read their logs still.
     LoadingGroups(usize),
-    /// A group coordinator's log is damaged, which says so.
+    /// A group coordinator's log is damaged, or loading it panicked, which says so.
     DamagedGroups(String),
+    /// So many partitions are not compacted any more.
+    UncleanablePartitions(usize),
     /// Producers are refused for want of space.
     DiskFull,
     /// Producers are refused for want of file handles.
@@ -37,6 +42,7 @@ impl Trouble {
             Trouble::Stopping => "stopping",
             Trouble::LoadingGroups(_) => "loading-groups",
             Trouble::DamagedGroups(_) => "damaged-groups",
+            Trouble::UncleanablePartitions(_) => "uncleanable-partitions",
             Trouble::DiskFull => "disk-full",
             Trouble::OutOfHandles => "out-of-file-handles",
             Trouble::StorageFailed(_) => "storage-failed",
@@ -53,8 +59,12 @@ impl Trouble {
                 format!("{shards} partitions of __consumer_offsets are being loaded")
             }
             Trouble::DamagedGroups(damage) => {
-                format!("{damage}. Its groups are refused until then; the others are served")
+                format!("{damage}. Its groups are refused meanwhile; the others are served")
             }
+            Trouble::UncleanablePartitions(partitions) => format!(
+                "{partitions} partitions are not compacted until the next start, and grow; the log says \
+                 which, and why"
+            ),
             Trouble::DiskFull => {
                 "no space is left for the log: producers are refused until there is".to_owned()
             }
@@ -77,7 +87,8 @@ impl Trouble {
 pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     let Some(node) = node else { return vec![Trouble::Starting] };
     let mut troubles = Vec::new();
-    if let Some(failure) = node.log_dir.fatal() {
+    // A thread of it that panicked is a task that failed.
+    if let Some(failure) = node.log_dir.fatal().filter(|failure| failure.panicked().is_none()) {
         troubles.push(Trouble::StorageFailed(failure.to_string()));
     }
     if let Some(name) = node.vital.failed_task() {
@@ -97,6 +108,10 @@ pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     }
     let damaged = node.metrics.groups.damaged.lock();
     troubles.extend(damaged.values().take(DAMAGED_TOLD_MAX).cloned().map(Trouble::DamagedGroups));
+    let uncleanable = node.log_dir.cleaner_stats().uncleanable_partitions;
+    if uncleanable > 0 {
+        troubles.push(Trouble::UncleanablePartitions(uncleanable));
+    }
     troubles
 }
 
@@ -110,9 +125,22 @@ pub(crate) fn is_alive(troubles: &[Trouble]) -> bool {
     !troubles.iter().any(is_end)
 }
 
+/// Tells whether clients should be sent to a broker in that trouble: whether it concerns single partitions
+/// at most.
+pub(crate) fn is_ready(troubles: &[Trouble]) -> bool {
+    let is_partial = |trouble: &Trouble| {
+        matches!(trouble, Trouble::DamagedGroups(_) | Trouble::UncleanablePartitions(_))
+    };
+    troubles.iter().all(is_partial)
+}
+
 /// Writes an answer as JSON.
 pub(crate) fn json(healthy: bool, troubles: &[Trouble]) -> String {
-    let status = if healthy { "ok" } else { "unavailable" };
+    let status = match (healthy, troubles) {
+        (true, []) => "ok",
+        (true, _) => "degraded",
+        (false, _) => "unavailable",
+    };
     let reasons: Vec<String> = troubles
         .iter()
         .map(|trouble| {
@@ -150,6 +178,22 @@ mod tests {
              {\"code\":\"disk-full\",\"message\":\"no space is left for the log: producers are \
              refused until there is\"}]}\n"
         );
+    }
+
+    #[test]
+    fn damage_to_single_partitions_is_told_and_leaves_the_broker_in_service() {
+        let damaged = Trouble::DamagedGroups(String::new());
+        let troubles = [damaged, Trouble::UncleanablePartitions(2)];
+        assert!(is_ready(&troubles) && is_ready(&[]));
+        assert_eq!(
+            json(true, &troubles[1..]),
+            "{\"status\":\"degraded\",\"reasons\":[{\"code\":\"uncleanable-partitions\",\"message\":\
+             \"2 partitions are not compacted until the next start, and grow; the log says which, and \
+             why\"}]}\n"
+        );
+        for whole in [Trouble::Starting, Trouble::DiskFull, Trouble::LoadingGroups(1)] {
+            assert!(!is_ready(&[troubles[1].clone(), whole]));
+        }
     }
 
     #[test]

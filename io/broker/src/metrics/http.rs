@@ -123,7 +123,7 @@ async fn answer(
             let troubles = health::troubles(node.as_deref());
             let healthy = match asked {
                 Asked::Live => health::is_alive(&troubles),
-                _ => troubles.is_empty(),
+                _ => health::is_ready(&troubles),
             };
             let status = if healthy { OK } else { UNAVAILABLE };
             let body = health::json(healthy, &troubles);

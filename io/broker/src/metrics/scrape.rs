@@ -19,7 +19,7 @@ const PARTITIONS_MAX: usize = 50_000;
 pub(super) fn write(node: &Node, mut page: Page) {
     page.family(&table::BUILD_INFO).value(&[&env!("CARGO_PKG_VERSION")], 1);
     page.single(&table::BROKERS, 1);
-    page.single(&table::READY, u8::from(health::troubles(Some(node)).is_empty()));
+    page.single(&table::READY, u8::from(health::is_ready(&health::troubles(Some(node)))));
     write_topics(node, &mut page);
     write_requests(node, &mut page);
     write_connections(node, &mut page);
@@ -159,6 +159,8 @@ fn write_storage(node: &Node, page: &mut Page) {
     page.single(&table::STORAGE_OPEN_FILES, stats.open_files);
     page.single(&table::STORAGE_DISK_FULL, u8::from(node.log_dir.is_disk_full()));
     page.single(&table::OFFLINE_LOG_DIRS, u8::from(node.log_dir.fatal().is_some()));
+    let uncleanable = node.log_dir.cleaner_stats().uncleanable_partitions;
+    page.single(&table::UNCLEANABLE_PARTITIONS, uncleanable);
     page.single(&table::STORAGE_COMMITS, stats.commits);
     page.single(&table::STORAGE_COMMITTED, stats.committed_bytes);
     page.family(&table::SYNC_TIME).histogram(&[], &stats.syncs);

@@ -64,7 +64,7 @@ metrics! {
     BUILD_INFO: Gauge "kohort_build_info", "none", ["version"];
     /// The brokers there are: this one.
     BROKERS: Gauge "kafka_brokers", "brokers", [];
-    /// 1 while the broker serves clients, 0 while it starts or stops or after its disk failed, as `/health/ready` says.
+    /// 1 while the broker serves clients, 0 while it starts, stops or refuses producers or after its disk failed, as `/health/ready` says.
     READY: Gauge "kohort_ready", "boolean", [];
 
     /// Records appended by producers; without labels those of all topics, also deleted ones.
@@ -194,6 +194,8 @@ metrics! {
     STORAGE_DISK_FULL: Gauge "kohort_storage_disk_full", "boolean", [];
     /// 1 after the data folder failed.
     OFFLINE_LOG_DIRS: Gauge "kafka_log_logmanager_offlinelogdirectorycount", "folders", [];
+    /// Partitions that are not compacted until the next start, because a segment is damaged or compacting it panicked; the log names them.
+    UNCLEANABLE_PARTITIONS: Gauge "kafka_log_logcleanermanager_uncleanable_partitions_count", "partitions", [];
     /// Commits: one write and one sync for all that waits.
     STORAGE_COMMITS: Counter "kohort_storage_commits_total", "commits", [];
     /// Bytes of appends made durable, groups' and the broker's own among them.
