@@ -3,7 +3,7 @@
 //! | the last attempt | the shard is | its groups are told | the next attempt |
 //! |---|---|---|---|
 //! | there was none, or what kept it from reading passes | loading | COORDINATOR_LOAD_IN_PROGRESS | after 1 s, 2 s, 4 s, ... |
-//! | found damage | failed | NOT_COORDINATOR | after a minute |
+//! | found damage, or panicked | failed | NOT_COORDINATOR | after a minute |
 //!
 //! A log that is damaged stays so until somebody mends it, and a file can be put in order while the broker
 //! runs: so attempts go on, and seldom. The other shards do not wait for it: a list of groups leaves a
@@ -17,7 +17,7 @@ use kohort_coordinator::GroupShard;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -60,7 +60,7 @@ impl ShardTask {
                     }
                     Ok(Err(error)) => Err((error.to_string(), error.passes)),
                     // The same records would end the next attempt in the same way.
-                    Err(error) => Err((format!("loading partition {index}: {error}"), false)),
+                    Err(error) => Err((panicked(index, &error), false)),
                 }
             };
             let (reason, passes) = match loaded {
@@ -89,5 +89,27 @@ impl ShardTask {
     fn snapshots_after(&self, snapshot_bytes: u64, log_bytes: u64) -> Snapshots {
         let turns = self.shared.turns.clone();
         Snapshots::new(Arc::clone(&self.partition), turns, snapshot_bytes, log_bytes)
+    }
+}
+
+/// Says what became of an attempt that panicked. It ends nothing but this shard: a new start would come to
+/// the same records, and panic for all of them.
+fn panicked(index: i32, error: &JoinError) -> String {
+    format!(
+        "loading __consumer_offsets-{index} failed for a defect of this version, which its log tells and \
+         which should be reported: {error}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_load_that_panics_is_told_as_a_defect_with_what_it_panicked_over() {
+        let load = spawn_blocking(|| panic!("a record makes no sense, as this test wants"));
+        let told = panicked(7, &load.await.unwrap_err());
+        assert!(told.starts_with("loading __consumer_offsets-7 failed for a defect"), "{told}");
+        assert!(told.contains("a record makes no sense"), "{told}");
     }
 }
