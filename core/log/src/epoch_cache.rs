@@ -4,6 +4,8 @@
 //! cut meanwhile, the answer lies below the client's position, and the client learns that what it read
 //! there is gone.
 
+use std::ops::Range;
+
 /// The first offset of every leader epoch that has records, in order of epoch and of offset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EpochCache {
@@ -49,6 +51,14 @@ impl EpochCache {
     pub fn epoch_of(&self, offset: i64) -> Option<i32> {
         let after = self.entries.partition_point(|entry| entry.start_offset <= offset);
         after.checked_sub(1).map(|at| self.entries[at].epoch)
+    }
+
+    /// Returns what is known of the records at these offsets alone.
+    #[must_use]
+    pub fn within(&self, offsets: Range<i64>) -> EpochCache {
+        let first = self.entries.partition_point(|entry| entry.start_offset <= offsets.start);
+        let after = self.entries.partition_point(|entry| entry.start_offset < offsets.end);
+        EpochCache { entries: self.entries[first.saturating_sub(1).min(after)..after].to_vec() }
     }
 
     /// Returns the greatest epoch that a record at `offset` can have. Below the first offset that is known
@@ -150,6 +160,20 @@ mod tests {
             (cut.greatest_until(20), EpochCache::default().greatest_until(0)),
             (Some(3), None)
         );
+    }
+
+    #[test]
+    fn within_a_range_of_offsets_the_same_epochs_are_known() {
+        for (offsets, count) in
+            [(0..10, 1), (3..11, 2), (10..20, 1), (12..100, 2), (25..26, 1), (5..5, 1)]
+        {
+            let within = cache().within(offsets.clone());
+            assert_eq!(within.entries().len(), count, "{offsets:?}");
+            for offset in offsets {
+                assert_eq!(within.epoch_of(offset), cache().epoch_of(offset), "{offset}");
+            }
+        }
+        assert_eq!(EpochCache::default().within(0..10), EpochCache::default());
     }
 
     #[test]

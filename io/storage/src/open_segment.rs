@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kohort_log::epoch_cache::EpochCache;
 use kohort_log::sparse_index::IndexEntry;
 use kohort_protocol::records::{BatchError, BatchHeader, BatchRef};
 
@@ -27,6 +28,8 @@ pub(crate) struct OpenSegment {
     pub(crate) end: i64,
     /// The greatest leader epoch its batches can have.
     epoch_max: i32,
+    /// Where in it epochs began.
+    epochs: EpochCache,
     path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
     index: Option<Arc<dyn DiskFile>>,
@@ -99,7 +102,29 @@ impl OpenSegment {
             let reason = format!("leader epoch {epoch} where it is at most {max}");
             return Err(self.damaged(position, reason));
         }
+        if let Some(then) = self.epochs.epoch_of(first)
+            && epoch < then
+            && self.epoch_before(position).is_some_and(|before| epoch < before)
+        {
+            let reason = format!("leader epoch {epoch} where {then} was in force");
+            return Err(self.damaged(position, reason));
+        }
         Ok(())
+    }
+
+    /// Returns the leader epoch of the batch before the one at `position`, if it is what was in force there.
+    /// Where epochs began was perhaps mended and is not believed alone.
+    fn epoch_before(&self, position: u32) -> Option<i32> {
+        let mut at = self.entry_at(position.checked_sub(1)?).map_or(0, |entry| entry.position);
+        loop {
+            let header = self.header(at).ok()??;
+            at += header.size_in_bytes() as u32;
+            if at >= position {
+                let epoch = header.partition_leader_epoch;
+                let then = self.epochs.epoch_of(header.base_offset);
+                return Some(epoch).filter(|_| at == position && then == Some(epoch));
+            }
+        }
     }
 
     /// Returns the error for a batch with another first offset than it must have.
@@ -219,14 +244,14 @@ impl PartitionLog {
         segment: SegmentMeta,
     ) -> Result<Option<OpenSegment>, ReadError> {
         let name = segment.name(base);
-        let (segment, end, epoch_max) = {
+        let (segment, end, epoch_max, epochs) = {
             let state = self.state.lock();
             let listed = state.segments.get(&base).filter(|now| now.name(base) == name);
             let Some(&now) = listed else { return Ok(None) };
             // Both of one moment: what is added to the segment moves its end.
             let end = state.segment_end(base);
             let epoch = state.epochs.greatest_until(end - 1).unwrap_or(i32::MAX);
-            (now, end, epoch.min(self.leader_epoch()))
+            (now, end, epoch.min(self.leader_epoch()), state.epochs.within(base..end))
         };
         let dir = self.dir();
         let path = records_path(&dir, name);
@@ -239,7 +264,7 @@ impl PartitionLog {
         // A lost index only makes the search longer.
         let index = self.open_file(name, FileKind::Index, &index).ok();
         let buffers = Arc::clone(&self.shared.buffers);
-        Ok(Some(OpenSegment { base, segment, end, epoch_max, path, file, index, buffers }))
+        Ok(Some(OpenSegment { base, segment, end, epoch_max, epochs, path, file, index, buffers }))
     }
 
     fn open_file(

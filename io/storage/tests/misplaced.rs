@@ -22,7 +22,10 @@ const EPOCH: usize = 15;
 /// A folder with the records `v0` to `v3` in one segment of partition 0, each in a batch of its own, and
 /// what to read them by.
 fn with_four_batches() -> (Folder, PathBuf, usize) {
-    let folder = Folder::new();
+    four_batches_in(Folder::new())
+}
+
+fn four_batches_in(folder: Folder) -> (Folder, PathBuf, usize) {
     let dir = folder.open().unwrap();
     let log = whole(&dir);
     for number in 0..4 {
@@ -254,6 +257,32 @@ fn misplaced_batch_fails_its_own_reads_and_no_others() {
         let log = whole(&dir);
         assert_eq!(value_at(&log, number as i64, size), failed, "{number}: after more came");
         assert_eq!(read_all(&log, 4, 10_000).len(), 4);
+    }
+}
+
+/// A folder whose batches are of leader epoch 1: it was mended before they came.
+#[test]
+fn batch_whose_epoch_falls_back_fails_its_own_reads_and_no_others() {
+    for number in 0..4 {
+        let folder = Folder::new();
+        folder.close(folder.open().unwrap());
+        folder.disk.damage(Path::new("/data/checkpoint"), |bytes| bytes[60] ^= 1);
+        repair(&folder.disk(), &folder.config).unwrap();
+        let (folder, segment, size) = four_batches_in(folder);
+        folder.disk.damage(&segment, |bytes| {
+            assert_eq!(std::mem::take(&mut bytes[number * size + EPOCH]), 1);
+        });
+        // The first of a segment is told only by those before it.
+        let is_told = number > 0;
+        assert_eq!(problems(&folder).len(), usize::from(is_told), "{number}");
+        let log = whole(&folder.open().unwrap());
+        for offset in 0..4 {
+            let found = value_at(&log, offset, size);
+            let damaged = is_told && offset == number as i64;
+            let sound = Ok((offset, format!("v{offset}")));
+            let expected = if damaged { Err(ErrorCode::KAFKA_STORAGE_ERROR) } else { sound };
+            assert_eq!(found, expected, "{offset} of {number}");
+        }
     }
 }
 
