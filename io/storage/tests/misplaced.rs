@@ -330,13 +330,16 @@ fn offsets_that_were_deleted_before_they_were_written_are_no_damage() {
     for _ in 0..3 {
         append_alone(&dir, &log);
     }
-    dir.step_flush().unwrap();
+    // It writes segments before those below the log's start leave the list.
+    dir.checkpoint().unwrap();
     folder.close(dir);
+    let names = folder.disk.list(&folder.partition_dir(0)).unwrap();
+    assert!(names.contains(&"00000000000000000000.log".to_owned()), "3 and 4 are missing in it");
     assert_eq!(problems(&folder), []);
     let dir = folder.open().unwrap();
     let log = whole(&dir);
     assert_eq!(read_all(&log, 5, 10_000).len(), 4);
-    assert_eq!(log.counters().segments, 1, "3 and 4 are missing in it");
+    assert_eq!(log.counters().segments, 1);
 }
 
 #[test]
