@@ -80,6 +80,7 @@ mod segment_scan;
 mod set_aside;
 mod shared;
 mod simulated_disk;
+mod simulated_world;
 mod snapshot;
 mod stats;
 mod strays;

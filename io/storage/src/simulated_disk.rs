@@ -5,7 +5,6 @@
 //! only the first few survive. Which ones is drawn from a seed, so a failure can be seen again. The disk
 //! can also stop at a given operation, run out of space, and fail syncs.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,57 +12,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{DirLock, Disk, DiskFile, LockError, OpenMode, Volume, WholeVolume};
-
-/// What survives or is lost as a unit.
-const SECTOR: usize = 512;
+use crate::simulated_world::{FileState, NameChange, Node, SECTOR, World};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct SimulatedDisk {
     world: Arc<Mutex<World>>,
-}
-
-#[derive(Debug, Default)]
-struct World {
-    random: u64,
-    /// Names as processes see them.
-    names: BTreeMap<PathBuf, Node>,
-    /// Names as they are after a power cut that keeps nothing.
-    durable_names: BTreeMap<PathBuf, Node>,
-    /// What happened to names since, in order.
-    pending_names: Vec<NameChange>,
-    files: BTreeMap<u64, FileState>,
-    next_file: u64,
-    /// Goes up with every power cut: handles from before are dead.
-    life: u64,
-    locked: BTreeSet<PathBuf>,
-    stop_after: Option<u64>,
-    stopped: bool,
-    capacity: Option<u64>,
-    failing_syncs: bool,
-    /// Whether the process has as many files open as it may.
-    out_of_handles: bool,
-    operations: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Dir,
-    File(u64),
-}
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Set { path: PathBuf, node: Node },
-    Remove { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf, node: Node },
-}
-
-#[derive(Debug, Default)]
-struct FileState {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
 }
 
 impl SimulatedDisk {
@@ -135,206 +89,6 @@ impl SimulatedDisk {
         file.durable.clone_from(&file.live);
         file.dirty.clear();
     }
-}
-
-impl World {
-    fn draw(&mut self, below: u64) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below.max(1)
-    }
-
-    fn alive(&self, life: u64) -> io::Result<()> {
-        if self.stopped || self.life != life {
-            return Err(io::Error::other("the power is gone"));
-        }
-        Ok(())
-    }
-
-    /// Counts a change; fails if the disk stops at it.
-    fn change(&mut self, life: u64) -> io::Result<()> {
-        self.alive(life)?;
-        self.operations += 1;
-        if let Some(left) = &mut self.stop_after {
-            if *left == 0 {
-                self.stopped = true;
-                return Err(io::Error::other("the power is gone"));
-            }
-            *left -= 1;
-        }
-        Ok(())
-    }
-
-    fn used(&self) -> u64 {
-        let files: BTreeSet<u64> = self
-            .names
-            .values()
-            .filter_map(|node| match node {
-                Node::File(file) => Some(*file),
-                Node::Dir => None,
-            })
-            .collect();
-        files.iter().map(|file| self.files[file].live.len() as u64).sum()
-    }
-
-    fn power_cut(&mut self) {
-        self.life += 1;
-        self.locked.clear();
-        self.stop_after = None;
-        self.stopped = false;
-        // Of each folder's changes, the first few.
-        let changes = std::mem::take(&mut self.pending_names);
-        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        let mut counts: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for change in &changes {
-            *counts.entry(change.folder()).or_default() += 1;
-        }
-        for (folder, count) in counts {
-            let keep = match self.draw(3) {
-                0 => 0,
-                1 => count,
-                _ => self.draw(count + 1),
-            };
-            kept.insert(folder, keep);
-        }
-        for change in changes {
-            let left = kept.get_mut(&change.folder()).expect("counted above");
-            if *left > 0 {
-                *left -= 1;
-                change.apply(&mut self.durable_names);
-            }
-        }
-        // What lies in a folder that is not there is not there.
-        let names = std::mem::take(&mut self.durable_names);
-        for (path, node) in names {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            let reachable = parent.as_os_str().is_empty()
-                || parent == Path::new("/")
-                || self.durable_names.get(parent) == Some(&Node::Dir);
-            if reachable {
-                self.durable_names.insert(path, node);
-            }
-        }
-        self.names = self.durable_names.clone();
-        let files: Vec<u64> = self.files.keys().copied().collect();
-        for number in files {
-            self.lose_unsynced(number);
-        }
-    }
-
-    fn lose_unsynced(&mut self, number: u64) {
-        let mut file = self.files.remove(&number).expect("listed above");
-        let mood = self.draw(4);
-        let length = if file.live.len() == file.durable.len() {
-            file.live.len()
-        } else {
-            match mood {
-                0 => file.durable.len(),
-                1 => file.live.len(),
-                _ => {
-                    let (low, high) = (
-                        file.live.len().min(file.durable.len()),
-                        file.live.len().max(file.durable.len()),
-                    );
-                    low + self.draw((high - low) as u64 + 1) as usize
-                }
-            }
-        };
-        let mut now = file.durable.clone();
-        now.resize(length, 0);
-        for sector in std::mem::take(&mut file.dirty) {
-            let survives = match mood {
-                0 => false,
-                1 => true,
-                _ => self.draw(2) == 0,
-            };
-            let from = sector * SECTOR;
-            let to = (from + SECTOR).min(length).min(file.live.len());
-            if survives && from < to {
-                now[from..to].copy_from_slice(&file.live[from..to]);
-            }
-        }
-        file.live.clone_from(&now);
-        file.durable = now;
-        self.files.insert(number, file);
-    }
-
-    fn note(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
-        self.pending_names.push(change);
-    }
-}
-
-impl FileState {
-    fn sync(&mut self) {
-        self.durable.resize(self.live.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            let from = sector * SECTOR;
-            let to = (from + SECTOR).min(self.live.len());
-            if from < to {
-                self.durable[from..to].copy_from_slice(&self.live[from..to]);
-            }
-        }
-    }
-}
-
-impl NameChange {
-    fn folder(&self) -> PathBuf {
-        let path = match self {
-            NameChange::Set { path, .. } | NameChange::Remove { path } => path,
-            NameChange::Rename { to, .. } => to,
-        };
-        path.parent().unwrap_or(Path::new("")).to_owned()
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
-        match self {
-            NameChange::Set { path, node } => {
-                names.insert(path.clone(), *node);
-            }
-            NameChange::Remove { path } => {
-                names.remove(path);
-            }
-            // A folder takes along what is in it.
-            NameChange::Rename { from, to, node } => {
-                let inside: Vec<PathBuf> =
-                    names.keys().filter(|path| path.starts_with(from)).cloned().collect();
-                for path in inside {
-                    let moved = moved(&path, from, to).expect("it starts with the folder");
-                    if let Some(node) = names.remove(&path) {
-                        names.insert(moved, node);
-                    }
-                }
-                names.insert(to.clone(), *node);
-            }
-        }
-    }
-
-    /// Follows the folder `from`, in which this changed something, to its new name.
-    fn move_inside(&mut self, from: &Path, to: &Path) {
-        if !self.folder().starts_with(from) {
-            return;
-        }
-        match self {
-            NameChange::Set { path, .. } | NameChange::Remove { path } => {
-                *path = moved(path, from, to).unwrap_or_else(|| path.clone());
-            }
-            NameChange::Rename { from: old, to: new, .. } => {
-                for path in [old, new] {
-                    *path = moved(path, from, to).unwrap_or_else(|| path.clone());
-                }
-            }
-        }
-    }
-}
-
-/// Returns where a path is after the folder it is in was renamed.
-fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
-    let rest = path.strip_prefix(from).ok()?;
-    Some(if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) })
 }
 
 impl Disk for SimulatedDisk {
@@ -594,6 +348,8 @@ impl DiskFile for SimulatedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
