@@ -30,6 +30,7 @@
 
 mod active_segment;
 pub mod aligned;
+mod append;
 mod background;
 mod broken;
 mod buffers;
@@ -92,6 +93,7 @@ mod wal;
 mod walk;
 mod whole_batches;
 
+pub use append::AppendInfo;
 pub use buffers::{BufferPool, PooledBuf};
 pub use cleaning::CleanerStats;
 pub use commit::CommitStep;
@@ -109,7 +111,7 @@ pub use log_dir::LogDir;
 pub use lookup::FoundOffset;
 pub use names::{METADATA_TOPIC, METADATA_TOPIC_ID};
 pub use partition_id::PartitionId;
-pub use partition_log::{AdvanceListener, AppendInfo, LogCounters, PartitionLog};
+pub use partition_log::{AdvanceListener, LogCounters, PartitionLog};
 pub use read::{Isolation, ReadInfo};
 pub use recovery::RecoveryReport;
 pub use repair::{RepairReport, repair};

@@ -15,6 +15,7 @@ use kohort_log::sparse_index::IndexBuilder;
 use kohort_log::{PartitionConfig, Timestamp};
 use kohort_protocol::records::BatchHeader;
 
+use crate::append::batch_head;
 use crate::checkpoint::CheckpointHead;
 use crate::disk::{Disk, OpenMode, read_file, replace_file};
 use crate::error::{OpenError, io_at};
@@ -24,7 +25,7 @@ use crate::names::{CHECKPOINT_FILE, PARTITION_FILE, PARTITIONS, WAL};
 use crate::offline::load_checkpoint;
 use crate::partition_dir::{parse_partition_file, partition_file};
 use crate::partition_id::{NAME_MAX, PartitionId, dir_name};
-use crate::partition_log::{PartitionLog, batch_head};
+use crate::partition_log::PartitionLog;
 use crate::partition_state::{PartitionState, Restored};
 use crate::queue::BATCH_HEAD;
 use crate::random::random;
