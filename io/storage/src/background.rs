@@ -203,7 +203,8 @@ impl Background {
         };
         let mut retired = false;
         while let Some(partition) = dirty.pop() {
-            if let Err(error) = flush_partition(&partition) {
+            if let Err(error) = flush_partition(&partition).and_then(|()| self.prepare_meanwhile())
+            {
                 partition.dirty.store(true, Ordering::Release);
                 dirty.push(partition);
                 let mut work = self.shared.work.lock();
@@ -221,6 +222,23 @@ impl Background {
         self.shared.announce_room();
         self.space_is_back();
         Ok(())
+    }
+
+    /// Gets the next file of the log ready between partitions, of which there may be thousands: without it the
+    /// commit thread would have to make one, which is megabytes to write and sync.
+    fn prepare_meanwhile(&self) -> Result<(), FlushError> {
+        let shared = &self.shared;
+        // Where there is no room, first what makes some.
+        if shared.shortage().is_some() || !shared.pool.wants_spare() {
+            return Ok(());
+        }
+        match shared.pool.prepare_spare().map_err(FlushError::from) {
+            Err(FlushError::NoSpace(error)) => {
+                shared.note_full(&error);
+                Ok(())
+            }
+            prepared => prepared,
+        }
     }
 
     /// Takes segments below their log's start off the lists.

@@ -150,7 +150,7 @@ fn panic_of_the_commit_thread_ends_the_folder_and_nobody_waits_for_ever() {
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
-/// A disk that does something before each operation.
+/// A disk that does something before each operation on a path.
 struct Hooked<F>(F);
 
 impl<F> std::fmt::Debug for Hooked<F> {
@@ -164,33 +164,33 @@ fn is_on(thread: &str) -> bool {
     std::thread::current().name() == Some(thread)
 }
 
-impl<F: Fn() + Send + Sync + 'static> Disk for Hooked<F> {
+impl<F: Fn(&Path) + Send + Sync + 'static> Disk for Hooked<F> {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        (self.0)();
+        (self.0)(dir);
         FileDisk.create_dir_all(dir)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        (self.0)();
+        (self.0)(path);
         FileDisk.open(path, mode)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        (self.0)();
+        (self.0)(dir);
         FileDisk.list(dir)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        (self.0)();
+        (self.0)(from);
         FileDisk.rename(from, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        (self.0)();
+        (self.0)(path);
         FileDisk.remove_file(path)
     }
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        (self.0)();
+        (self.0)(dir);
         FileDisk.remove_dir_all(dir)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        (self.0)();
+        (self.0)(dir);
         FileDisk.sync_dir(dir)
     }
     fn volume(&self, dir: &Path) -> io::Result<Volume> {
@@ -210,7 +210,7 @@ impl<F: Fn() + Send + Sync + 'static> Disk for Hooked<F> {
 fn panic_of_any_thread_ends_the_folder_and_is_told_by_its_name() {
     for thread in ["kohort-segments", "kohort-checkpoint", "kohort-removal", "kohort-cleaner"] {
         let folder = tempfile::tempdir().unwrap();
-        let panics = move || assert!(!is_on(thread), "{thread} panics, as this test wants");
+        let panics = move |_: &Path| assert!(!is_on(thread), "{thread} panics, as this test wants");
         let (sender, told) = channel();
         let config = LogDirConfig {
             wal_first_file_bytes: 16 << 10,
@@ -249,7 +249,7 @@ fn segments_are_written_while_the_folders_of_deleted_partitions_are_removed() {
     let (let_go, go) = channel::<()>();
     let config = LogDirConfig { flush_bytes: 1, ..LogDirConfig::new(folder.path()) };
     let go = Mutex::new(go);
-    let disk = Hooked(move || {
+    let disk = Hooked(move |_: &Path| {
         if is_on("kohort-removal") {
             let _ = begun.send(());
             let _ = go.lock().unwrap().recv();
@@ -276,5 +276,50 @@ fn segments_are_written_while_the_folders_of_deleted_partitions_are_removed() {
     wait_for("kept");
     assert!(has_folder("passing"));
     drop(let_go);
+    dir.shutdown().unwrap();
+}
+
+/// While segments are written, of however many partitions, the log uses up the file that was ready. Whoever
+/// commits next must not have to make the one after it.
+#[test]
+fn next_file_of_the_log_is_made_between_partitions_that_are_written_to_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, has_begun) = channel();
+    let (let_go, go) = channel::<()>();
+    let (note, noted) = channel();
+    let go = Mutex::new(go);
+    let disk = Hooked(move |path: &Path| {
+        let is_folder = path.parent().is_some_and(|within| within.ends_with("partitions"));
+        if is_on("kohort-segments") && is_folder {
+            let _ = note.send("partition");
+            let _ = begun.send(());
+            let _ = go.lock().unwrap().recv();
+        } else if is_on("kohort-segments") && path.extension().is_some_and(|of| of == "wal") {
+            let _ = note.send("log");
+        }
+    });
+    let config = LogDirConfig {
+        wal_first_file_bytes: 64 << 10,
+        wal_file_bytes: 64 << 10,
+        ..LogDirConfig::new(folder.path())
+    };
+    let (dir, _) = LogDir::open_on(Arc::new(disk), config).unwrap();
+    let logs = ["a", "b", "c"]
+        .map(|topic| dir.create_partition(id(topic, 0), PartitionConfig::default()).unwrap());
+    for log in &logs {
+        append_durably(log, batch(&[b"v"]));
+    }
+    has_begun.recv().unwrap();
+    noted.try_iter().for_each(drop);
+    let used = dir.stats().wal_bytes;
+    while dir.stats().wal_bytes == used {
+        append_durably(&logs[0], batch(&[&[1; 4000]]));
+    }
+    drop(let_go);
+    let mut seen: Vec<&str> = Vec::new();
+    while seen.iter().filter(|what| **what == "partition").count() < 2 {
+        seen.push(noted.recv_timeout(Duration::from_secs(60)).unwrap());
+    }
+    assert_eq!(seen.first(), Some(&"log"), "{seen:?}");
     dir.shutdown().unwrap();
 }
