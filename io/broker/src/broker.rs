@@ -470,6 +470,8 @@ async fn listen(
 mod tests {
     use super::*;
     use crate::metrics::is_live;
+    use kohort_protocol::Uuid;
+    use kohort_storage::{PartitionConfig, PartitionId};
 
     #[tokio::test]
     async fn a_controller_that_panics_fails_the_broker_by_name() {
@@ -485,6 +487,22 @@ mod tests {
         assert!(!is_live(&broker.node));
         let stopped = broker.shutdown().await.unwrap_err();
         assert!(stopped.to_string().contains("the controller's task"), "{stopped}");
+    }
+
+    #[tokio::test]
+    async fn a_thread_of_the_data_folder_that_panics_fails_the_broker_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::builder().listen("127.0.0.1:0").data_dir(folder.path());
+        let broker = broker.start().await.unwrap();
+        let id = PartitionId { topic_id: Uuid([9; 16]), topic: "t".into(), index: 0 };
+        let log_dir = &broker.node.log_dir;
+        log_dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let panics = |_| panic!("a callback panics, as this test wants");
+        assert!(log_dir.delete_partition(Uuid([9; 16]), 0, panics).unwrap());
+        let failure = broker.failed().await;
+        assert!(failure.starts_with("the thread kohort-commit panicked"), "{failure}");
+        assert!(!is_live(&broker.node));
+        assert!(broker.shutdown().await.is_err());
     }
 
     #[test]
