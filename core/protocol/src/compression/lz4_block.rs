@@ -60,13 +60,18 @@ fn find(
     at: usize,
     last_start: usize,
 ) -> Option<(usize, usize)> {
-    // Mostly it is near. The windows lie in the block by themselves, so that no place needs to be checked.
-    let near = block.get(at..=last_start + 7)?.windows(8).take(TRIED_ONE_BY_ONE);
-    for (window, at) in near.zip(at..) {
-        let here = word(window, 0);
-        let before = exchange(places, here, at);
-        if half_word(block, before) == here as u32 {
-            return Some((at, before));
+    // Mostly it is near. The windows lie in the block by themselves, so that none needs to be checked, and eight
+    // bytes have all six of three places.
+    let end = (at + TRIED_ONE_BY_ONE).min(last_start + 1);
+    let near = block.get(at..end + 8 - PLACES_OF_A_WORD)?.windows(8).step_by(PLACES_OF_A_WORD);
+    for (window, at) in near.zip((at..).step_by(PLACES_OF_A_WORD)) {
+        let words = word(window, 0);
+        for skipped in 0..PLACES_OF_A_WORD {
+            let (here, at) = (words >> (8 * skipped), at + skipped);
+            let before = exchange(places, here, at);
+            if half_word(block, before) == here as u32 {
+                return Some((at, before));
+            }
         }
     }
     find_far(places, block, at + TRIED_ONE_BY_ONE, last_start)
@@ -93,7 +98,7 @@ fn find_far(
     None
 }
 
-/// Remembers the place of eight bytes; returns where bytes of the same hash were seen before.
+/// Remembers the place of what begins with six bytes; returns where bytes of the same hash were seen before.
 #[inline]
 fn exchange(places: &mut [u16; PLACES], here: u64, at: usize) -> usize {
     usize::from(std::mem::replace(&mut places[hash(here)], at as u16))
@@ -213,8 +218,10 @@ const PACKED_BYTES_MAX: usize = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 255 + 64;
 /// 8 KiB: a quarter of what the nearest cache has.
 const PLACES: usize = 1 << PLACES_LOG;
 const PLACES_LOG: u32 = 12;
+/// So many places have all bytes that are hashed among eight.
+const PLACES_OF_A_WORD: usize = 3;
 /// So many places are tried before any is skipped.
-const TRIED_ONE_BY_ONE: usize = 64;
+const TRIED_ONE_BY_ONE: usize = 22 * PLACES_OF_A_WORD;
 /// After so many more tries without anything found, one place more is skipped each time.
 const TRIES_PER_STEP: usize = 32;
 const HASH_FACTOR: u64 = 0x9e37_79b1_85eb_ca87;
