@@ -4,14 +4,12 @@
 //! length | attributes, timestamp, offset, key's length | key | value's length | value | headers
 //! ```
 //!
-//! What lies around the key and the value are small numbers. They are coded beside the batch first: that
-//! measures the record, whose length comes before all of it, and each part is then copied as one piece
-//! rather than number by number. Headers are few, and written as they come.
+//! The length comes before all of it, so a record is measured first. What lies around the key and the value are
+//! small numbers, nearly always of one byte or two: to code such a number a second time, where it belongs, is
+//! less than to keep it somewhere else until then.
 
 use super::record::Header;
-use super::varint::{
-    VARLONG_BYTES_MAX, nullable_len, put_nullable, put_varint, varint_len, zigzag,
-};
+use super::varint::{nullable_len, put_nullable, put_varint, varint_len};
 
 /// A record to be appended to a batch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,39 +28,26 @@ pub struct NewRecord<'a> {
 #[derive(Debug)]
 pub(super) struct EncodedRecord<'a> {
     record: &'a NewRecord<'a>,
-    numbers: Numbers,
+    timestamp_delta: i64,
+    offset_delta: i32,
+    /// The bytes behind its length.
+    body: usize,
     /// The bytes of all of it.
     len: usize,
-}
-
-/// The numbers of a record, in order.
-#[derive(Debug)]
-struct Numbers {
-    bytes: [u8; NUMBERS_BYTES_MAX],
-    start: usize,
-    /// Where the key lies between them.
-    key: usize,
-    end: usize,
 }
 
 impl<'a> EncodedRecord<'a> {
     /// Measures a record that lies so far from its batch's base timestamp and base offset.
     #[inline]
     pub(super) fn new(record: &'a NewRecord<'a>, timestamp_delta: i64, offset_delta: i32) -> Self {
-        let mut numbers = Numbers::behind_room_for_length();
-        numbers.push(NO_ATTRIBUTES);
-        numbers.put(timestamp_delta);
-        numbers.put(i64::from(offset_delta));
-        numbers.put(nullable_length(record.key));
-        numbers.key = numbers.end;
-        numbers.put(nullable_length(record.value));
-        let body = numbers.len()
-            + record.key.map_or(0, <[u8]>::len)
-            + record.value.map_or(0, <[u8]>::len)
+        let body = ATTRIBUTES_BYTES
+            + varint_len(timestamp_delta)
+            + varint_len(i64::from(offset_delta))
+            + nullable_len(record.key)
+            + nullable_len(record.value)
             + headers_len(record.headers);
-        numbers.put_length(body as i64);
-        let length = VARLONG_BYTES_MAX - numbers.start;
-        Self { record, numbers, len: length + body }
+        let len = varint_len(body as i64) + body;
+        Self { record, timestamp_delta, offset_delta, body, len }
     }
 
     /// Returns how many bytes it takes, its length included.
@@ -75,69 +60,19 @@ impl<'a> EncodedRecord<'a> {
     #[inline]
     pub(super) fn write(&self, buffer: &mut Vec<u8>) {
         let NewRecord { key, value, headers, .. } = *self.record;
-        let Numbers { bytes, start, key: key_at, end } = &self.numbers;
         buffer.reserve(self.len);
-        if let Some(key) = key {
-            buffer.extend_from_slice(&bytes[*start..*key_at]);
-            buffer.extend_from_slice(key);
-            buffer.extend_from_slice(&bytes[*key_at..*end]);
-        } else {
-            buffer.extend_from_slice(&bytes[*start..*end]);
-        }
-        if let Some(value) = value {
-            buffer.extend_from_slice(value);
-        }
+        put_varint(buffer, self.body as i64);
+        buffer.push(NO_ATTRIBUTES);
+        put_varint(buffer, self.timestamp_delta);
+        put_varint(buffer, i64::from(self.offset_delta));
+        put_nullable(buffer, key);
+        put_nullable(buffer, value);
         put_varint(buffer, headers.len() as i64);
         for header in headers {
             put_nullable(buffer, Some(header.key));
             put_nullable(buffer, header.value);
         }
     }
-}
-
-impl Numbers {
-    #[inline]
-    fn behind_room_for_length() -> Self {
-        let start = VARLONG_BYTES_MAX;
-        Self { bytes: [0; NUMBERS_BYTES_MAX], start, key: start, end: start }
-    }
-
-    /// Returns how many bytes they take so far.
-    #[inline]
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.end] = byte;
-        self.end += 1;
-    }
-
-    #[inline]
-    fn put(&mut self, value: i64) {
-        let mut raw = zigzag(value);
-        while raw >= 0x80 {
-            self.push(raw as u8 | 0x80);
-            raw >>= 7;
-        }
-        self.push(raw as u8);
-    }
-
-    /// Puts a number in front of the others.
-    #[inline]
-    fn put_length(&mut self, value: i64) {
-        let end = self.end;
-        self.start -= varint_len(value);
-        self.end = self.start;
-        self.put(value);
-        self.end = end;
-    }
-}
-
-#[inline]
-fn nullable_length(bytes: Option<&[u8]>) -> i64 {
-    bytes.map_or(NULL_LENGTH, |bytes| bytes.len() as i64)
 }
 
 #[inline]
@@ -148,6 +83,4 @@ fn headers_len(headers: &[Header<'_>]) -> usize {
 
 /// The attributes of a record have no meaning yet.
 const NO_ATTRIBUTES: u8 = 0;
-const NULL_LENGTH: i64 = -1;
-/// The attributes' byte and five numbers: the length, the timestamp, the offset and two more lengths.
-const NUMBERS_BYTES_MAX: usize = 1 + 5 * VARLONG_BYTES_MAX;
+const ATTRIBUTES_BYTES: usize = 1;

@@ -1,6 +1,6 @@
 //! Zigzag variable-length integers, the coding of everything inside a record.
 //!
-//! Nearly all of them are one byte long, so that case comes first and the rest is kept out of line.
+//! Nearly all of them are of one byte or two, so those come first and the rest is kept out of line.
 
 /// A read position in borrowed bytes. Every `take` is `None` at the end of the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,7 @@ impl<'a> Cursor<'a> {
 pub(super) fn put_varint(output: &mut Vec<u8>, value: i64) {
     match zigzag(value) {
         raw @ ..0x80 => output.push(raw as u8),
+        raw @ 0x80..0x4000 => output.extend_from_slice(&[raw as u8 | 0x80, (raw >> 7) as u8]),
         raw => put_long(output, raw),
     }
 }
@@ -123,6 +124,7 @@ pub(super) fn put_nullable(output: &mut Vec<u8>, bytes: Option<&[u8]>) {
 pub(super) const fn varint_len(value: i64) -> usize {
     match zigzag(value) {
         ..0x80 => 1,
+        0x80..0x4000 => 2,
         raw => (64 - raw.leading_zeros() as usize).div_ceil(7),
     }
 }
@@ -136,7 +138,7 @@ pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-pub(super) const fn zigzag(value: i64) -> u64 {
+const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
@@ -146,8 +148,7 @@ const fn unzigzag(raw: u64) -> i64 {
 
 const NULL_LENGTH: i32 = -1;
 const MAX_VARINT_BYTES: usize = 5;
-/// The bytes of the longest number.
-pub(super) const VARLONG_BYTES_MAX: usize = 10;
+const VARLONG_BYTES_MAX: usize = 10;
 
 #[cfg(test)]
 mod tests {
