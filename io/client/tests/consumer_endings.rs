@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kohort::admin::{Admin, AdminError, CommittedOffset};
@@ -12,8 +14,14 @@ use kohort::consumer::{
     CloseError, CloseOptions, CommitError, CommitRefusal, Consumer, ConsumerError, FetchStatus,
     GroupMembershipOperation, PollError, Records, TopicPartition,
 };
+use kohort_protocol::messages::consumer_group_heartbeat::{
+    Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
+use kohort_protocol::{ApiKey, ErrorCode};
+use support::nodes::Nodes;
 use support::{
-    PATIENCE, bootstrap, create_topic, member, own, partitions, produce, read_until, unique,
+    PATIENCE, bootstrap, create_topic, member, member_by, own, partitions, produce, read_until,
+    unique,
 };
 
 fn zero(topic: &str) -> TopicPartition {
@@ -171,6 +179,42 @@ async fn a_static_member_that_is_told_to_leave_frees_its_partitions_at_once() {
         own(&second, 1).await;
         assert!(second.close(PATIENCE).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_leave_that_a_broken_connection_has_swallowed_is_said_again() {
+    let leaves = Arc::new(AtomicUsize::new(0));
+    let counted = leaves.clone();
+    let nodes = Nodes::start(1, move |call| match call.api {
+        ApiKey::Metadata => call.metadata(&[1], 1),
+        ApiKey::FindCoordinator => call.coordinators(),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let leaves = call.request::<ConsumerGroupHeartbeatRequest>().member_epoch == -1;
+            let mut answer = ConsumerGroupHeartbeatResponse {
+                member_epoch: 5,
+                heartbeat_interval_ms: 5_000,
+                assignment: Some(Assignment::default()),
+                ..Default::default()
+            };
+            if leaves {
+                if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                    return Vec::new();
+                }
+                answer.error_code = ErrorCode::UNKNOWN_MEMBER_ID;
+            }
+            call.answer(&answer)
+        }
+        api => panic!("{api:?}"),
+    });
+    let consumer = member_by("consumer", &nodes.servers(), "1-g").build().unwrap();
+    consumer.subscribe(["t"]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while consumer.health().await.unwrap().member.is_none() {
+        assert!(Instant::now() < deadline, "{:?}", consumer.health().await);
+        consumer.poll(Duration::from_millis(20)).await.unwrap();
+    }
+    assert!(consumer.close(PATIENCE).await.is_ok());
+    assert_eq!(leaves.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

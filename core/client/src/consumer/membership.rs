@@ -27,6 +27,7 @@ use super::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartiti
 pub use consumer::{ConsumerMembership, Wanted};
 use coordinator::Coordinator;
 pub use either::Membership;
+use farewell::Farewell;
 pub use types::{
     GroupAction, GroupIdentity, GroupMembershipOperation, GroupProtocol, GroupRequest,
     GroupResponse, LostReason, MembershipConfig, MembershipError, STATIC_MEMBERS_FROM,
@@ -46,6 +47,8 @@ pub struct ClassicMembership {
     subscription: BTreeSet<TopicName>,
     /// What is given back before leaving, while a rebalance goes on behind that.
     leaving: Option<GivingBack>,
+    /// A leave the coordinator has not answered yet.
+    farewell: Option<Farewell>,
     /// Why to join again as soon as the state allows.
     rejoin: Option<String>,
     heartbeat: Heartbeat,
@@ -85,7 +88,7 @@ enum State {
     /// In the group. Next: `Revoking` or `Ready` at a rebalance.
     Stable,
     /// The leave is on its way. Next: `Idle`.
-    Leaving(RequestId),
+    Leaving,
     /// Ended by an error. Next: `Ready` when the application subscribes anew.
     Failed,
 }
@@ -125,6 +128,7 @@ impl ClassicMembership {
             owned: BTreeSet::new(),
             subscription: BTreeSet::new(),
             leaving: None,
+            farewell: None,
             rejoin: None,
             heartbeat: Heartbeat::default(),
             leader: false,
@@ -229,7 +233,11 @@ impl ClassicMembership {
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         match self.coordinator.found(now, id, found, &mut self.backoff) {
-            Some(code) => self.refused(now, code, &mut actions),
+            Some(code) => {
+                // Nobody is there who would hear of a leave.
+                self.end_farewell(&mut actions);
+                self.refused(now, code, &mut actions);
+            }
             // What else is refused is heard when it is tried.
             None if self.is_idle() && self.coordinator().is_some() => self.refusal = None,
             None => {}
@@ -268,7 +276,7 @@ impl ClassicMembership {
             GroupResponse::Probe if self.heartbeat.outstanding == Some(id) => {
                 self.heartbeat.outstanding = None;
             }
-            GroupResponse::Leave if self.state == State::Leaving(id) => self.left(&mut actions),
+            GroupResponse::Leave if self.says_farewell(id) => self.end_farewell(&mut actions),
             _ => {}
         }
         self.advance(now, &mut actions);
@@ -286,8 +294,9 @@ impl ClassicMembership {
                 // It would hold the answer back for ever: it is dead.
                 self.retry_join(now, "the coordinator does not answer");
             }
-        } else if self.state == State::Leaving(id) {
-            self.left(&mut actions);
+        } else if let Some(farewell) = self.farewell.as_mut().filter(|it| it.is(id)) {
+            farewell.fail(now);
+            self.coordinator.forget(now, &mut self.backoff);
         } else if self.state == State::Joining(id) || self.state == State::Syncing(id) {
             self.coordinator.forget(now, &mut self.backoff);
             self.retry_join(now, "the coordinator could not be reached");
@@ -332,6 +341,9 @@ impl ClassicMembership {
         if let Some(leaving) = &self.leaving {
             at(leaving.deadline);
         }
+        if let Some(until) = self.farewell.as_ref().and_then(Farewell::until) {
+            at(until);
+        }
         match &self.state {
             State::Ready if self.coordinator().is_some() && self.leaving.is_none() => {
                 at(self.retry_at);
@@ -359,6 +371,9 @@ impl ClassicMembership {
         if self.leaving.as_ref().is_some_and(|leaving| now >= leaving.deadline) {
             self.finish_leaving(false, &mut actions);
         }
+        if self.farewell.as_ref().is_some_and(|farewell| farewell.is_over(now)) {
+            self.end_farewell(&mut actions);
+        }
         self.advance(now, &mut actions);
         actions
     }
@@ -374,7 +389,11 @@ impl ClassicMembership {
         if self.needs_coordinator() {
             actions.extend(self.coordinator.search(now, &mut self.ids));
         }
-        let Some(coordinator) = self.coordinator() else { return };
+        let known = self.coordinator();
+        if let Some(farewell) = &mut self.farewell {
+            actions.extend(farewell.send(now, known, &mut self.ids));
+        }
+        let Some(coordinator) = known else { return };
         if self.state == State::Ready && self.leaving.is_none() && now >= self.retry_at {
             self.rejoin = None;
             let request = match self.join_request() {
@@ -413,7 +432,7 @@ impl ClassicMembership {
 
     fn needs_coordinator(&self) -> bool {
         // An idle member needs it too: a consumer with assigned partitions commits through it.
-        !matches!(self.state, State::Failed)
+        self.state != State::Failed || self.farewell.is_some()
     }
 
     /// The coordinator keeps a session for us from the answer to the join on. While it holds the join
@@ -460,10 +479,13 @@ mod answers;
 mod consumer;
 mod coordinator;
 mod either;
+mod farewell;
 mod leaving;
 mod requests;
 mod types;
 
+#[cfg(test)]
+mod farewell_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]

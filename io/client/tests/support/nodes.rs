@@ -11,6 +11,7 @@ use kohort_protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
 };
 use kohort_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use kohort_protocol::messages::create_partitions::CreatePartitionsRequest;
 use kohort_protocol::messages::create_topics::CreateTopicsRequest;
 use kohort_protocol::messages::delete_groups::DeleteGroupsRequest;
@@ -192,6 +193,7 @@ fn versions(latest: &[(ApiKey, i16)]) -> ApiVersionsResponse {
         api::<DeleteGroupsRequest>(),
         api::<DescribeGroupsRequest>(),
         api::<ConsumerGroupDescribeRequest>(),
+        api::<ConsumerGroupHeartbeatRequest>(),
         api::<LeaveGroupRequest>(),
         api::<ListGroupsRequest>(),
         api::<OffsetFetchRequest>(),

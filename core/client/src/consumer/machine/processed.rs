@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use super::{Action, Application, ConsumerMachine, GroupEvent};
-use crate::consumer::membership::Membership;
 use crate::consumer::types::{OffsetAndMetadata, Timestamp, TopicPartition};
 
 impl ConsumerMachine {
@@ -64,7 +63,7 @@ impl ConsumerMachine {
         if self.poll_deadline(application).is_some_and(|deadline| now >= deadline) {
             let idle_ms = now - application.idle_since().unwrap_or(now);
             actions.push(Action::Event(GroupEvent::PollIntervalExceeded { idle_ms }));
-            actions.extend(self.with_group(now, Membership::handle_poll_interval_exceeded));
+            actions.extend(self.with_group(now, |it| it.handle_poll_interval_exceeded(now)));
         }
     }
 }

@@ -249,7 +249,8 @@ impl ClassicMembership {
     }
 
     fn is_leaving(&self) -> bool {
-        self.leaving.is_some() || matches!(self.state, State::Revoking { after: After::Leave, .. })
+        self.leaving.is_some()
+            || matches!(self.state, State::Revoking { after: After::Leave, .. } | State::Leaving)
     }
 
     /// Takes that a search or a heartbeat was refused: the member stays as it is, as Kafka's does. Somebody
@@ -278,7 +279,7 @@ impl ClassicMembership {
     ) {
         let leaving = self.is_leaving();
         self.lose(LostReason::Failed, actions);
-        self.give_up_place("the consumer failed", actions);
+        self.give_up_place("the consumer failed");
         self.reset_generation(true);
         self.refusal = Some(error.clone());
         actions.push(GroupAction::Failed(error.clone()));

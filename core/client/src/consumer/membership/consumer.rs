@@ -28,6 +28,7 @@ use kohort_protocol::{ErrorCode, Uuid};
 
 use self::flight::Flight;
 use super::coordinator::Coordinator;
+use super::farewell::Farewell;
 use super::{
     ClassicMembership, GroupAction, GroupIdentity, LostReason, MembershipConfig, MembershipError,
 };
@@ -61,6 +62,8 @@ pub struct ConsumerMembership {
     /// Whether the assignment has not been told to the application yet.
     announce: bool,
     revocation: Option<Revocation>,
+    /// A leave the coordinator has not answered yet.
+    farewell: Option<Farewell>,
     /// What the coordinator knows of us, unless something failed since.
     sent: Option<Sent>,
     /// Heartbeats without an answer.
@@ -127,7 +130,7 @@ enum State {
     /// Everything is given back before leaving. Next: `Leaving`.
     Returning,
     /// The leave is on its way. Next: `Idle`.
-    Leaving(RequestId),
+    Leaving,
     /// Ended by an error. Next: `Joining` when the application subscribes anew.
     Failed,
 }
@@ -191,6 +194,7 @@ impl ConsumerMembership {
             reconciled: 0,
             announce: false,
             revocation: None,
+            farewell: None,
             sent: None,
             flight: Flight::default(),
             asked_to_hold: false,
@@ -277,7 +281,11 @@ impl ConsumerMembership {
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         match self.coordinator.found(now, id, found, &mut self.backoff) {
-            Some(code) => self.refuse(code, &mut actions),
+            Some(code) => {
+                // Nobody is there who would hear of a leave.
+                self.end_farewell(now, &mut actions);
+                self.refuse(code, &mut actions);
+            }
             // What else is refused is heard when it is tried.
             None if self.is_idle() && self.coordinator().is_some() => self.refusal = None,
             None => {}
@@ -302,8 +310,8 @@ impl ConsumerMembership {
         answer: ConsumerGroupHeartbeatResponse,
     ) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.state == State::Leaving(id) {
-            self.left(now, &mut actions);
+        if self.farewell.as_ref().is_some_and(|it| it.is(id)) {
+            self.farewell_answered(now, answer.error_code, &mut actions);
         } else if self.eviction == Eviction::Leaving(id) {
             self.eviction = Eviction::Done;
         } else if let Some(answered) = self.flight.answer(id) {
@@ -316,8 +324,8 @@ impl ConsumerMembership {
     /// Takes that a request got no answer: the connection broke or the time was up.
     pub fn handle_failure(&mut self, now: Timestamp, id: RequestId) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.state == State::Leaving(id) {
-            self.left(now, &mut actions);
+        if self.farewell.as_ref().is_some_and(|it| it.is(id)) {
+            self.farewell_failed(now);
         } else if self.eviction == Eviction::Leaving(id) || self.flight.fail(id) {
             self.eviction = Eviction::No;
             self.sent = None;
@@ -376,10 +384,11 @@ impl ConsumerMembership {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let search = self.coordinator.search_at().filter(|_| self.needs_coordinator());
         let deadline = self.revocation.as_ref().map(|revocation| revocation.deadline);
+        let farewell = self.farewell.as_ref().and_then(Farewell::until);
         let resolve = (!self.unknown_topics().is_empty()).then_some(self.resolve_at);
         let beats = self.sends_heartbeats() && self.coordinator().is_some();
         let beat = (beats && self.flight.is_empty()).then_some(self.next_at);
-        [search, deadline, resolve, beat].into_iter().flatten().min()
+        [search, deadline, farewell, resolve, beat].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -387,6 +396,9 @@ impl ConsumerMembership {
         let mut actions = Vec::new();
         if self.revocation.as_ref().is_some_and(|revocation| now >= revocation.deadline) {
             self.finish_revocation(now, false, &mut actions);
+        }
+        if self.farewell.as_ref().is_some_and(|farewell| farewell.is_over(now)) {
+            self.end_farewell(now, &mut actions);
         }
         self.advance(now, &mut actions);
         actions
@@ -421,7 +433,11 @@ impl ConsumerMembership {
             self.resolve_at = now + self.config.retry_backoff_max_ms.max(1);
             actions.push(GroupAction::UnknownTopics);
         }
-        let Some(coordinator) = self.coordinator() else { return };
+        let known = self.coordinator();
+        if let Some(farewell) = &mut self.farewell {
+            actions.extend(farewell.send(now, known, &mut self.ids));
+        }
+        let Some(coordinator) = known else { return };
         if !self.sends_heartbeats() || !self.flight.lets_follow() {
             return;
         }
@@ -449,7 +465,7 @@ impl ConsumerMembership {
 
     fn needs_coordinator(&self) -> bool {
         // An idle member needs it too: a consumer with assigned partitions commits through it.
-        self.state != State::Failed
+        self.state != State::Failed || self.farewell.is_some()
     }
 
     fn sends_heartbeats(&self) -> bool {
@@ -460,6 +476,8 @@ impl ConsumerMembership {
     fn join(&mut self, now: Timestamp, reason: &str, actions: &mut Vec<GroupAction>) {
         actions.push(GroupAction::Rebalancing(reason.to_owned()));
         self.state = State::Joining;
+        // It is the same id: a leave would take what comes now for what was before.
+        self.farewell = None;
         self.next_at = now;
         self.sent = None;
     }

@@ -202,8 +202,8 @@ impl Membership {
     }
 
     /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
-    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
-        either!(self, it => it.handle_poll_interval_exceeded())
+    pub fn handle_poll_interval_exceeded(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        either!(self, it => it.handle_poll_interval_exceeded(now))
     }
 
     /// Takes that the application polls: a member that left for not polling joins again.

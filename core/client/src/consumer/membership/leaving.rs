@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    After, ClassicMembership, GivingBack, GroupAction, GroupMembershipOperation, LostReason, State,
+    After, ClassicMembership, Farewell, GivingBack, GroupAction, GroupMembershipOperation,
+    LostReason, State,
 };
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
 
@@ -24,27 +25,24 @@ impl ClassicMembership {
     }
 
     /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
-    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
+    pub fn handle_poll_interval_exceeded(&mut self, now: Timestamp) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.is_idle() || matches!(self.state, State::Leaving(_)) {
+        if self.is_idle() || self.state == State::Leaving {
             return actions;
         }
         self.lose(LostReason::PollInterval, &mut actions);
-        self.give_up_place("the application stopped polling", &mut actions);
+        self.give_up_place("the application stopped polling");
         self.reset_generation(true);
         self.state = State::AwaitingPoll;
+        self.advance(now, &mut actions);
         actions
     }
 
     /// Tells the coordinator that the place is free, without waiting for its answer. A static member stays
     /// known until its session ends (KIP-345), so it has nothing to say.
-    pub(super) fn give_up_place(&mut self, reason: &str, actions: &mut Vec<GroupAction>) {
-        if let (Some(coordinator), None) = (self.coordinator(), &self.config.group_instance_id)
-            && !self.member_id.is_empty()
-        {
-            let id = RequestId(self.ids.advance());
-            let request = self.leave_request(reason);
-            actions.push(GroupAction::Send { id, coordinator, request });
+    pub(super) fn give_up_place(&mut self, reason: &str) {
+        if self.config.group_instance_id.is_none() && !self.member_id.is_empty() {
+            self.farewell = Some(Farewell::new(self.leave_request(reason)));
         }
     }
 
@@ -129,12 +127,13 @@ impl ClassicMembership {
             return;
         }
         match &mut self.state {
-            State::Idle => actions.push(GroupAction::Left),
-            State::AwaitingPoll | State::Failed => {
-                self.state = State::Idle;
-                actions.push(GroupAction::Left);
+            State::Idle | State::AwaitingPoll | State::Failed => {
+                self.state = State::Leaving;
+                if self.farewell.is_none() {
+                    self.left(actions);
+                }
             }
-            State::Leaving(_) => {}
+            State::Leaving => {}
             State::Revoking { partitions, after, .. } if *partitions == self.owned => {
                 *after = After::Leave;
             }
@@ -167,20 +166,32 @@ impl ClassicMembership {
 
     pub(super) fn send_leave(&mut self, actions: &mut Vec<GroupAction>) {
         self.heartbeat.outstanding = None;
-        if let (Some(coordinator), true) =
-            (self.coordinator(), self.says_goodbye && !self.member_id.is_empty())
-        {
-            let id = RequestId(self.ids.advance());
-            self.state = State::Leaving(id);
+        if self.says_goodbye && !self.member_id.is_empty() {
+            self.state = State::Leaving;
             let request = self.leave_request("the consumer is closing or has unsubscribed");
-            actions.push(GroupAction::Send { id, coordinator, request });
+            self.farewell = Some(Farewell::new(request));
         } else {
             self.left(actions);
         }
     }
 
+    /// Whether this is the number of a leave that waits for its answer.
+    pub(super) fn says_farewell(&self, id: RequestId) -> bool {
+        self.farewell.as_ref().is_some_and(|farewell| farewell.is(id))
+    }
+
+    /// Takes that a leave was heard, or that nobody could be told in time.
+    pub(super) fn end_farewell(&mut self, actions: &mut Vec<GroupAction>) {
+        if self.state == State::Leaving {
+            self.left(actions);
+        } else {
+            self.farewell = None;
+        }
+    }
+
     pub(super) fn left(&mut self, actions: &mut Vec<GroupAction>) {
         self.reset_generation(true);
+        self.farewell = None;
         self.state = State::Idle;
         actions.push(GroupAction::Left);
         // The application may have subscribed again while the leave was on its way.

@@ -100,7 +100,7 @@ fn a_leader_whose_assignor_fails_joins_again_less_and_less_often() {
         assert!(matches!(sent(&actions).1, GroupRequest::Leave(_)), "another may lead meanwhile");
         let why =
             MembershipError::Assignor { group_id: "g".to_owned(), why: "it is raining".to_owned() };
-        assert_eq!(actions.last(), Some(&GroupAction::Failed(why)));
+        assert_eq!(actions.first(), Some(&GroupAction::Failed(why)));
         now = back_off(&member, now, wait);
         let actions = member.handle_timeout(now);
         let (id, GroupRequest::Join(request)) = sent(&actions) else { panic!("{actions:?}") };

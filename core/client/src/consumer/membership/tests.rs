@@ -63,7 +63,7 @@ pub(super) fn led(member: &str) -> GroupResponse {
     })
 }
 
-fn join_answer(member: &str, generation: i32) -> GroupResponse {
+pub(super) fn join_answer(member: &str, generation: i32) -> GroupResponse {
     GroupResponse::Join(JoinGroupResponse {
         generation_id: generation,
         protocol_name: Some("range".to_owned()),
@@ -81,7 +81,7 @@ pub(super) fn join_error(code: ErrorCode) -> GroupResponse {
     })
 }
 
-fn sync_answer(partitions: &[i32]) -> GroupResponse {
+pub(super) fn sync_answer(partitions: &[i32]) -> GroupResponse {
     let assignment =
         Assignment { partitions: of_t(partitions).into_iter().collect(), user_data: None };
     let assignment = assignment.to_bytes(3).unwrap();
@@ -314,7 +314,7 @@ fn a_lost_coordinator_is_looked_up_and_heartbeats_go_on_there() {
 #[test]
 fn a_member_whose_application_does_not_poll_leaves_until_it_does() {
     let mut member = stable(eager());
-    let actions = member.handle_poll_interval_exceeded();
+    let actions = member.handle_poll_interval_exceeded(0);
     assert!(matches!(actions[0], GroupAction::Lost { reason: LostReason::PollInterval, .. }));
     assert!(matches!(sent(&actions).1, GroupRequest::Leave(_)));
     assert_eq!(member.handle_timeout(100_000), []);

@@ -166,7 +166,7 @@ impl ConsumerMembership {
                 }
             }
             // There is nothing left to lose, and nobody wants to be let in.
-            State::Idle | State::AwaitingPoll | State::Leaving(_) | State::Failed => {}
+            State::Idle | State::AwaitingPoll | State::Leaving | State::Failed => {}
         }
     }
 

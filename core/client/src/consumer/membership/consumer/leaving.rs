@@ -1,31 +1,29 @@
 //! The ways out of the group.
 
+use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 
 use super::{
-    ConsumerMembership, GroupAction, JOIN_EPOCH, LEAVE_EPOCH, LostReason, STATIC_LEAVE_EPOCH,
-    State, Wanted,
+    ConsumerMembership, Farewell, GroupAction, JOIN_EPOCH, LEAVE_EPOCH, LostReason,
+    STATIC_LEAVE_EPOCH, State, Wanted,
 };
 use crate::consumer::membership::{GroupMembershipOperation, GroupRequest};
-use crate::consumer::types::{RequestId, Timestamp};
+use crate::consumer::types::Timestamp;
 
 impl ConsumerMembership {
     /// Leaves because the application has not polled for too long (`max.poll.interval.ms`).
-    pub fn handle_poll_interval_exceeded(&mut self) -> Vec<GroupAction> {
+    pub fn handle_poll_interval_exceeded(&mut self, now: Timestamp) -> Vec<GroupAction> {
         let mut actions = Vec::new();
-        if self.is_idle() || matches!(self.state, State::Leaving(_)) {
+        if self.is_idle() || self.state == State::Leaving {
             return actions;
         }
         self.lose(LostReason::PollInterval, &mut actions);
-        if let Some(coordinator) = self.coordinator()
-            && self.is_known()
-        {
-            let id = RequestId(self.ids.advance());
-            let request = self.leave_request();
-            actions.push(GroupAction::Send { id, coordinator, request });
+        if self.is_known() {
+            self.farewell = Some(Farewell::new(self.leave_request()));
         }
         self.reset();
         self.state = State::AwaitingPoll;
+        self.advance(now, &mut actions);
         actions
     }
 
@@ -60,12 +58,13 @@ impl ConsumerMembership {
 
     pub(super) fn start_leaving(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
         match self.state {
-            State::Idle => actions.push(GroupAction::Left),
-            State::AwaitingPoll | State::Failed => {
-                self.state = State::Idle;
-                actions.push(GroupAction::Left);
+            State::Idle | State::AwaitingPoll | State::Failed => {
+                self.state = State::Leaving;
+                if self.farewell.is_none() {
+                    self.left(now, actions);
+                }
             }
-            State::Leaving(_) | State::Returning => {}
+            State::Leaving | State::Returning => {}
             State::Joining | State::Member => {
                 self.state = State::Returning;
                 if self.revocation.is_none() {
@@ -86,23 +85,50 @@ impl ConsumerMembership {
     }
 
     pub(super) fn send_leave(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
-        if let Some(coordinator) = self.coordinator()
-            && self.says_goodbye
-            && self.is_known()
-        {
-            let id = RequestId(self.ids.advance());
-            self.state = State::Leaving(id);
+        if self.says_goodbye && self.is_known() {
+            self.state = State::Leaving;
             // From here on nothing counts but the answer to this.
             self.flight.forget_all();
-            let request = self.leave_request();
-            actions.push(GroupAction::Send { id, coordinator, request });
+            self.farewell = Some(Farewell::new(self.leave_request()));
         } else {
             self.left(now, actions);
         }
     }
 
+    /// Takes what the coordinator said to a leave. Whoever it does not know has left; whoever is told that it
+    /// is the wrong one, or not ready, has not.
+    pub(super) fn farewell_answered(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        if code.is_retriable() {
+            self.farewell_failed(now);
+        } else {
+            self.end_farewell(now, actions);
+        }
+    }
+
+    pub(super) fn farewell_failed(&mut self, now: Timestamp) {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.fail(now);
+        }
+        self.coordinator.forget(now, &mut self.backoff);
+    }
+
+    /// Takes that a leave was heard, or that nobody could be told in time.
+    pub(super) fn end_farewell(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
+        if self.state == State::Leaving {
+            self.left(now, actions);
+        } else {
+            self.farewell = None;
+        }
+    }
+
     pub(super) fn left(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
         self.reset();
+        self.farewell = None;
         self.state = State::Idle;
         actions.push(GroupAction::Left);
         // The application may have subscribed again while the leave was on its way.

@@ -513,8 +513,8 @@ fn a_member_that_is_fenced_while_it_gives_back_leaves_what_the_coordinator_still
             let (id, request) = world.sent();
             assert_eq!(request.member_epoch, -1);
             assert_eq!(world.take(), [lost]);
-            let actions = world.member.handle_failure(world.now, id);
-            assert_eq!(actions, [GroupAction::Left], "a leave without an answer ends it, too");
+            world.refuse(id, ErrorCode::UNKNOWN_MEMBER_ID);
+            assert_eq!(world.take(), [GroupAction::Left]);
         } else {
             assert_eq!(world.take(), [lost, GroupAction::Left]);
         }
@@ -740,7 +740,7 @@ fn another_coordinator_is_not_taken_for_one_that_holds() {
 #[test]
 fn a_member_that_stops_polling_leaves_and_returns_with_the_next_poll() {
     let mut world = World::with(&[0]);
-    let actions = world.member.handle_poll_interval_exceeded();
+    let actions = world.member.handle_poll_interval_exceeded(world.now);
     world.actions.extend(actions);
     let (_, beat) = world.sent();
     assert_eq!(beat.member_epoch, -1);
