@@ -209,8 +209,12 @@ fn without_reliable_epochs_none_is_named_nothing_is_checked_and_a_new_leader_is_
     assert!(world.done.contains(&Action::RefreshMetadata));
     move_leader(&mut world, 2, 4);
     world.pass(1_000);
-    assert_eq!(status(&world), FetchStatus::InFlight, "nobody is asked first");
-    assert_eq!(named(&fetches(&mut world)[0]), (2, 42, -1));
+    let refused = FetchStatus::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(status(&world), refused, "until the new one has answered");
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(named(&plan), (2, 42, -1), "nobody is asked first");
+    fetched(&mut world, &plan, PartitionData::default(), Vec::new());
+    assert_eq!(status(&world), FetchStatus::InFlight);
 }
 
 #[test]

@@ -122,8 +122,11 @@ pub struct Fetcher {
     clock: u64,
     /// How many answers in a row said that a partition's disk failed.
     disk_errors: BTreeMap<TopicPartition, u32>,
-    /// What the latest answers said of partitions that they brought nothing of.
-    refusals: BTreeMap<TopicPartition, ErrorCode>,
+    /// What the latest answers said of partitions that they brought nothing of, or nothing sound, and in
+    /// which ownership.
+    refusals: BTreeMap<TopicPartition, (AssignmentEpoch, ErrorCode)>,
+    /// The brokers whose latest answer was an error, or that gave none.
+    failing: BTreeMap<i32, Option<ErrorCode>>,
     /// The brokers that the latest plan left alone until the application has taken more.
     behind: BTreeSet<i32>,
 }
@@ -169,6 +172,7 @@ impl Fetcher {
             clock: 0,
             disk_errors: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            failing: BTreeMap::new(),
             behind: BTreeSet::new(),
         }
     }
@@ -188,12 +192,14 @@ impl Fetcher {
         let begins_anew = session.answered(response.error_code, response.session_id);
         if response.error_code != ErrorCode::NONE {
             if !begins_anew {
+                self.failing.insert(node, Some(response.error_code));
                 self.retry_at.insert(node, now + self.config.retry_backoff_ms);
             }
             outcome.refresh_metadata =
                 !begins_anew || response.error_code == ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR;
             return outcome;
         }
+        self.failing.remove(&node);
         outcome.brokers = response.node_endpoints.into_iter().filter_map(broker).collect();
         let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
         let sizes = partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len) as i64);
@@ -229,6 +235,7 @@ impl Fetcher {
         if self.land(node, id).is_some() {
             self.sessions.entry(node).or_default().unanswered();
             positions.avoid(node);
+            self.failing.insert(node, None);
             self.retry_at.insert(node, now + self.config.retry_backoff_ms);
         }
     }
@@ -293,6 +300,7 @@ impl Fetcher {
                 };
                 if let Some(why) = walked.broken {
                     // Nothing can be skipped safely: the same offset is tried again.
+                    self.refusals.insert(partition.clone(), (asked.epoch, why));
                     outcome.errors.push((partition.clone(), why));
                     positions.back_off(now, &partition);
                 }
@@ -318,10 +326,11 @@ impl Fetcher {
             ErrorCode::OFFSET_OUT_OF_RANGE
                 if positions.prefer_leader(&partition, asked.position_epoch) => {}
             ErrorCode::OFFSET_OUT_OF_RANGE => {
+                self.refusals.insert(partition.clone(), (asked.epoch, data.error_code));
                 outcome.out_of_range.push((partition, asked.position_epoch));
             }
             code => {
-                self.refusals.insert(partition.clone(), code);
+                self.refusals.insert(partition.clone(), (asked.epoch, code));
                 positions.prefer_leader(&partition, asked.position_epoch);
                 let leader = data.current_leader;
                 if leader.leader_id >= 0 && leader.leader_epoch > asked.leader_epoch {

@@ -1,7 +1,8 @@
 //! Which owned partitions wait, for what, and since when: no partition may stop without a reason that
 //! can be told.
 //!
-//! A partition waits when it is neither being fetched nor buffered nor paused. That is nothing for a
+//! A partition waits when it is neither being fetched nor buffered nor paused; nor is one being fetched whose
+//! fetches fail, one after another: the first sound answer ends that wait. That is nothing for a
 //! moment; from [`STALL_AFTER_MS`] on it is a stall, which is told once and counted by its reason.
 
 use std::collections::BTreeMap;

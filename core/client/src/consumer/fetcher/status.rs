@@ -6,7 +6,7 @@ use kohort_protocol::ErrorCode;
 
 use super::plan::source;
 use super::{Fetcher, Flight};
-use crate::consumer::positions::Positions;
+use crate::consumer::positions::{Positions, Slot};
 use crate::consumer::types::{Timestamp, TopicPartition};
 use crate::metadata::MetadataView;
 
@@ -14,7 +14,7 @@ use crate::metadata::MetadataView;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchStatus {
-    /// A fetch that names it is in flight.
+    /// A fetch that names it is in flight, and nothing was wrong with the one before.
     InFlight,
     /// Data waits for the application; more is fetched once it has been taken.
     Buffered,
@@ -34,9 +34,11 @@ pub enum FetchStatus {
     NoTopic(ErrorCode),
     /// The cluster describes its topic, which has no such partition as far as is known.
     NoPartition,
-    /// Its leader refuses it, again and again while this lasts.
+    /// Its broker refuses it, or sends what cannot be read, and is asked again and again while this lasts.
     Refused(ErrorCode),
-    /// An error makes it, or its broker, wait a moment.
+    /// Its broker did not answer the latest fetch, and is asked again and again while this lasts.
+    NoAnswer,
+    /// Something makes it wait a moment.
     BackingOff,
     /// The broker holds an earlier fetch that does not name it; it is in the next one.
     BrokerBusy,
@@ -68,6 +70,7 @@ impl FetchStatus {
             Self::NoTopic(_) => "no topic",
             Self::NoPartition => "no partition",
             Self::Refused(_) => "refused",
+            Self::NoAnswer => "no answer",
             Self::BackingOff => "backing off",
             Self::BrokerBusy => "broker busy",
             Self::ApplicationBehind => "application behind",
@@ -97,11 +100,13 @@ impl Fetcher {
         buffered: usize,
     ) -> Option<FetchStatus> {
         let slot = positions.get(partition)?;
-        let in_flight = |flight: &Flight| {
+        let in_flight = |(_, flight): &(&i32, &Flight)| {
             flight.partitions.get(partition).is_some_and(|asked| asked.is_for(slot))
         };
-        if self.in_flight.values().any(in_flight) {
-            return Some(FetchStatus::InFlight);
+        if let Some((node, _)) = self.in_flight.iter().find(in_flight) {
+            let gives = slot.paused || slot.revoking || buffered > 0;
+            let trouble = self.trouble(*node, partition, slot).filter(|_| !gives);
+            return Some(trouble.unwrap_or(FetchStatus::InFlight));
         }
         let no_topic = view.topic(&partition.topic).is_none();
         let no_topic = no_topic.then(|| view.topic_error(&partition.topic)).flatten();
@@ -122,21 +127,31 @@ impl Fetcher {
         } else if self.is_full(buffered, slot, self.credit_apart(positions)) {
             FetchStatus::Buffered
         } else if now < slot.retry_at() {
-            match self.refusals.get(partition) {
-                Some(code) => FetchStatus::Refused(*code),
-                None => FetchStatus::BackingOff,
-            }
+            self.refusal(partition, slot).unwrap_or(FetchStatus::BackingOff)
         } else {
             match source(now, view, partition, slot) {
                 None => FetchStatus::NoLeader,
                 Some((node, _)) if self.in_flight.contains_key(&node) => FetchStatus::BrokerBusy,
                 Some((node, _)) if self.retry_at.get(&node).is_some_and(|at| now < *at) => {
-                    FetchStatus::BackingOff
+                    self.trouble(node, partition, slot).unwrap_or(FetchStatus::BackingOff)
                 }
                 Some(_) if buffered > 0 => FetchStatus::Buffered,
                 Some((node, _)) if self.behind.contains(&node) => FetchStatus::ApplicationBehind,
                 Some(_) => FetchStatus::Due,
             }
         })
+    }
+
+    /// Returns what was wrong with the latest fetch, if anything was: one that fails each time is in flight
+    /// for most of the time, and nothing comes of it.
+    fn trouble(&self, node: i32, partition: &TopicPartition, slot: &Slot) -> Option<FetchStatus> {
+        let of_node =
+            |why: &Option<ErrorCode>| why.map_or(FetchStatus::NoAnswer, FetchStatus::Refused);
+        self.failing.get(&node).map(of_node).or_else(|| self.refusal(partition, slot))
+    }
+
+    fn refusal(&self, partition: &TopicPartition, slot: &Slot) -> Option<FetchStatus> {
+        let (_, code) = self.refusals.get(partition).filter(|(epoch, _)| *epoch == slot.epoch)?;
+        Some(FetchStatus::Refused(*code))
     }
 }

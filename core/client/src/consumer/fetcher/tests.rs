@@ -8,6 +8,7 @@ use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 use super::*;
 use crate::consumer::positions::PositionsConfig;
 use crate::consumer::positions::tests::view;
+use crate::consumer::stalls::{Stall, Stalls};
 use crate::consumer::types::OffsetReset;
 use crate::metadata::MetadataScope;
 
@@ -164,6 +165,74 @@ fn errors_make_a_partition_wait_and_never_move_it() {
     assert_eq!(status, Some(FetchStatus::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
     let plan = fetcher.plan(200, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
     assert!(plan.request.topics[0].partitions.iter().all(|it| it.fetch_offset == 10));
+}
+
+#[test]
+fn a_partition_whose_fetches_all_fail_says_why_while_the_next_one_is_in_flight() {
+    let (refused, silent) =
+        (FetchStatus::Refused(ErrorCode::UNKNOWN_LEADER_EPOCH), FetchStatus::NoAnswer);
+    for expected in [refused, silent, FetchStatus::Refused(ErrorCode::UNKNOWN_SERVER_ERROR)] {
+        let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+        let (mut now, mut seen) = (0, Vec::new());
+        let next = |fetcher: &mut Fetcher, positions: &Positions, now| {
+            fetcher.plan(now, positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0).id
+        };
+        let mut stalls = Stalls::default();
+        let mut id = next(&mut fetcher, &positions, now);
+        while now < 7_000 {
+            match expected {
+                FetchStatus::NoAnswer => fetcher.handle_failure(now, 1, id, &mut positions),
+                FetchStatus::Refused(error_code) if expected == refused => {
+                    let refusal = PartitionData { error_code, ..data(0, Bytes::new()) };
+                    let response = answer(vec![refusal, data(1, Bytes::new())]);
+                    fetcher.handle_response(now, 1, id, response, &mut positions);
+                }
+                FetchStatus::Refused(error_code) => {
+                    let response = FetchResponse { error_code, ..FetchResponse::default() };
+                    fetcher.handle_response(now, 1, id, response, &mut positions);
+                }
+                _ => unreachable!("not tested"),
+            }
+            // Backing off, and then in flight for most of the time.
+            for wait in [50, 950] {
+                let status = |buffered| {
+                    fetcher.status(now, &partition(0), &positions, &view(), buffered).unwrap()
+                };
+                assert_eq!(status(0), expected);
+                if wait == 950 {
+                    assert_eq!(status(1), FetchStatus::InFlight, "there is something to read");
+                }
+                seen.extend(stalls.look(now, [(partition(0), status(0))].into()));
+                now += wait;
+                if wait == 50 {
+                    now += 50;
+                    id = next(&mut fetcher, &positions, now);
+                }
+            }
+        }
+        let stall = Stall { partition: partition(0), reason: expected, waiting_ms: 5_250 };
+        assert_eq!(seen, [stall]);
+        let sound = answer(vec![data(0, batch(10, 1)), data(1, Bytes::new())]);
+        fetcher.handle_response(now, 1, id, sound, &mut positions);
+        next(&mut fetcher, &positions, now);
+        let status = fetcher.status(now, &partition(0), &positions, &view(), 0);
+        assert_eq!(status, Some(FetchStatus::InFlight));
+    }
+}
+
+#[test]
+fn what_was_refused_to_an_earlier_ownership_is_not_told_of_the_next() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let plan = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
+    let error_code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    let refusal = PartitionData { error_code, ..data(0, Bytes::new()) };
+    fetcher.handle_response(1, 1, plan.id, answer(vec![refusal]), &mut positions);
+    positions.release(&[partition(0)]);
+    positions.assign([partition(0)]);
+    positions.seek(&partition(0), Position::at(10));
+    fetcher.plan(200, &positions, &view(), &|_| 0, &memory(0, 0));
+    let status = fetcher.status(200, &partition(0), &positions, &view(), 0);
+    assert_eq!(status, Some(FetchStatus::InFlight));
 }
 
 #[test]
