@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kohort::admin::{Admin, AdminError, CredentialChange, NewTopic, ScramMechanism};
@@ -176,6 +176,39 @@ async fn a_controller_that_hangs_up_is_looked_for_anew() {
     admin.create_topic(NewTopic::new("t")).await.unwrap();
     let asked = nodes.asked(ApiKey::CreateTopics);
     assert!(asked.first() == Some(&1) && asked.last() == Some(&2), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_denial_after_a_lost_answer_is_told_for_what_it_may_be() {
+    let hangs_up = Arc::new(AtomicBool::new(true));
+    let now = hangs_up.clone();
+    let nodes = Nodes::start(1, move |call| match call.api {
+        ApiKey::Metadata => call.metadata(&[1], 1),
+        _ if now.swap(false, Ordering::SeqCst) => Vec::new(),
+        ApiKey::CreateTopics => change(call, |_| ErrorCode::TOPIC_ALREADY_EXISTS),
+        _ => change(call, |_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    });
+    let admin = admin(nodes.server(1), PATIENT);
+    for lost in [true, false] {
+        let ours = if lost {
+            "an earlier attempt of this call, whose answer was lost, may have done it ("
+        } else {
+            ""
+        };
+        hangs_up.store(lost, Ordering::SeqCst);
+        let created = admin.create_topic(NewTopic::new("t")).await.unwrap_err();
+        assert_eq!(created.code(), Some(ErrorCode::TOPIC_ALREADY_EXISTS));
+        let end = if lost { ")" } else { "" };
+        assert_eq!(created.to_string(), format!("topic `t`: {ours}TOPIC_ALREADY_EXISTS{end}"));
+        hangs_up.store(lost, Ordering::SeqCst);
+        let mut deleted = admin.delete_topics(vec!["t".to_owned()]).await.unwrap();
+        let deleted = deleted.remove("t").unwrap().unwrap_err().to_string();
+        assert_eq!(deleted, format!("topic `t`: {ours}UNKNOWN_TOPIC_OR_PARTITION{end}"));
+        // It denies nothing.
+        hangs_up.store(lost, Ordering::SeqCst);
+        let grown = admin.create_partitions_of("t", 2).await.unwrap_err().to_string();
+        assert_eq!(grown, "topic `t`: UNKNOWN_TOPIC_OR_PARTITION");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@
 //!
 //! What is done is not asked for again, since the second answer would deny the first: the topic exists
 //! already, the group is not there. For the same reason REQUEST_TIMED_OUT is final for most changes: the
-//! broker was told what to do, and may do it later.
+//! broker was told what to do, and may do it later. Where an answer was lost with its connection nobody can
+//! tell, and it is asked again; a denial is then told as what it may be, the first attempt's success.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,12 +33,16 @@ pub(super) struct Rules<K> {
     pub(super) what: fn(&K) -> String,
     /// Whether an error says that nothing was done and asking again may help.
     pub(super) passes: fn(&AdminError) -> bool,
+    /// What is answered to a change that was made before.
+    pub(super) denial: Option<ErrorCode>,
 }
 
 struct State<K, T> {
     /// Each with why it was not done, once a broker has said so.
     remaining: BTreeMap<K, Option<AdminError>>,
     done: BTreeMap<K, Result<T, AdminError>>,
+    /// Whether a broker was asked and nobody knows what came of it.
+    unseen: bool,
 }
 
 impl Admin {
@@ -56,7 +61,7 @@ impl Admin {
         A: Future<Output = Result<(), AdminError>> + Send + 'static,
     {
         let remaining = objects.into_iter().map(|object| (object, None)).collect();
-        let state = Mutex::new(State { remaining, done: BTreeMap::new() });
+        let state = Mutex::new(State { remaining, done: BTreeMap::new(), unseen: false });
         let changes = Arc::new(Changes { rules, state });
         let noted = changes.clone();
         let outcome = self.run(move |session| {
@@ -67,7 +72,7 @@ impl Admin {
                 if changes.controller_moved() {
                     session.cluster.refresh().await?;
                 }
-                asked.await?;
+                asked.await.inspect_err(|error| changes.missed(error))?;
                 changes.settle()
             }
         });
@@ -91,11 +96,25 @@ impl<K: Ord + Clone, T> Changes<K, T> {
                     *why = Some(error);
                 }
             }
-            result => {
+            mut result => {
+                if let Err(AdminError::Refused { code, message, .. }) = &mut result
+                    && state.unseen
+                    && self.rules.denial == Some(*code)
+                {
+                    let said = message.take().map(|said| format!(": {said}")).unwrap_or_default();
+                    *message = Some(format!("{PERHAPS_OURS}{said}"));
+                }
                 if state.remaining.remove(&object).is_some() {
                     state.done.insert(object, result);
                 }
             }
+        }
+    }
+
+    /// Takes note of why an attempt got no answer.
+    fn missed(&self, error: &AdminError) {
+        if error.lost_an_answer() {
+            self.state.lock().unseen = true;
         }
     }
 
@@ -130,7 +149,7 @@ impl<K: Ord + Clone, T> Changes<K, T> {
         &self,
         outcome: Result<(), AdminError>,
     ) -> Result<BTreeMap<K, Result<T, AdminError>>, AdminError> {
-        let State { remaining, done } = &mut *self.state.lock();
+        let State { remaining, done, .. } = &mut *self.state.lock();
         let mut done = std::mem::take(done);
         let Err(error) = outcome else { return Ok(done) };
         if done.is_empty() {
@@ -151,3 +170,7 @@ impl<K: Ord + Clone, T> Changes<K, T> {
         Ok(done)
     }
 }
+
+/// Said of a denial that may be ours to answer for.
+const PERHAPS_OURS: &str =
+    "an earlier attempt of this call, whose answer was lost, may have done it";

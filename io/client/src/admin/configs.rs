@@ -199,7 +199,7 @@ type Outcomes<T> = BTreeMap<ConfigResource, Result<T, AdminError>>;
 
 /// To set a key twice, or to ask for it twice, is to do so once; so what passes may be asked for again.
 const CONFIGS: Rules<ConfigResource> =
-    Rules { what: ToString::to_string, passes: AdminError::is_retriable };
+    Rules { what: ToString::to_string, passes: AdminError::is_retriable, denial: None };
 
 /// Returns the outcome of the only resource of a call.
 fn only<T>(resource: &ConfigResource, mut outcomes: Outcomes<T>) -> Result<T, AdminError> {

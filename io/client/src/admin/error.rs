@@ -93,6 +93,18 @@ impl AdminError {
         matches!(self, Self::Refused { code, .. } if codes.contains(code))
     }
 
+    /// Whether a broker may have done what it was asked, and its answer was lost.
+    pub(super) fn lost_an_answer(&self) -> bool {
+        let Self::Cluster(ClusterError::Net(error)) = self else { return false };
+        matches!(
+            error,
+            NetError::ClosedByPeer { .. }
+                | NetError::Broken { .. }
+                | NetError::Closed { .. }
+                | NetError::RequestTimeout { .. }
+        )
+    }
+
     /// Returns the same error for another object. What only a client's start can meet has no copy.
     pub(super) fn copied(&self) -> Option<Self> {
         Some(match self {

@@ -207,7 +207,7 @@ type Listed = Changes<String, CommittedOffsets>;
 
 /// What passes by itself may be asked for again.
 const OFFSETS: Rules<String> =
-    Rules { what: |group| offsets_of(group), passes: AdminError::is_retriable };
+    Rules { what: |group| offsets_of(group), passes: AdminError::is_retriable, denial: None };
 
 fn offsets_of(group: &str) -> String {
     format!("the offsets of group `{group}`")

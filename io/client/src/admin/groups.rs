@@ -172,7 +172,7 @@ impl Session {
 
 /// What passes by itself may be asked for again.
 pub(super) const GROUPS: Rules<String> =
-    Rules { what: |group| group_named(group), passes: AdminError::is_retriable };
+    Rules { what: |group| group_named(group), passes: AdminError::is_retriable, denial: None };
 
 pub(super) fn group_named(group: &str) -> String {
     format!("group `{group}`")

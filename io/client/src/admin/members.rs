@@ -31,7 +31,7 @@ impl Admin {
         members: Vec<MemberToRemove>,
     ) -> Result<BTreeMap<MemberToRemove, Result<(), AdminError>>, AdminError> {
         let group = group.to_owned();
-        let rules = Rules { what: named, passes: AdminError::is_retriable };
+        let rules = Rules { what: named, passes: AdminError::is_retriable, denial: None };
         self.change(members, rules, move |session, changes| {
             let group = group.clone();
             async move { session.remove_members(group, &changes).await }

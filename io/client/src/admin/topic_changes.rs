@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use kohort_protocol::Uuid;
 use kohort_protocol::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -13,6 +12,7 @@ use kohort_protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use kohort_protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use kohort_protocol::{ErrorCode, Uuid};
 
 use super::changes::{Changes, Rules};
 use super::error::{check, unanswered};
@@ -108,7 +108,9 @@ impl Admin {
     ///
     /// # Errors
     /// `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`, `INVALID_PARTITIONS`, `INVALID_REPLICATION_FACTOR`,
-    /// `INVALID_REPLICA_ASSIGNMENT` and `INVALID_CONFIG` for a topic, as [`AdminError::Refused`].
+    /// `INVALID_REPLICA_ASSIGNMENT` and `INVALID_CONFIG` for a topic, as [`AdminError::Refused`]. A topic that exists
+    /// may be this call's own, if a connection was lost with the answer: its message says so then. A Kafka
+    /// broker that loses its controller asks the next one again as well, and does not say so.
     pub async fn create_topics(
         &self,
         topics: Vec<NewTopic>,
@@ -144,7 +146,7 @@ impl Admin {
         let topics: BTreeMap<String, NewTopic> =
             topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
         let names: Vec<String> = topics.keys().cloned().collect();
-        self.change(names, TOPICS, move |session, changes| {
+        self.change(names, topics_with(ErrorCode::TOPIC_ALREADY_EXISTS), move |session, changes| {
             let wanted = remaining(&changes, &topics);
             async move { session.create_topics(wanted, validate_only, &changes).await }
         })
@@ -156,9 +158,11 @@ impl Admin {
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION` for a topic that is not there.
     pub async fn delete_topics(&self, names: Vec<String>) -> Result<Outcomes<()>, AdminError> {
-        self.change(names, TOPICS, |session, changes| async move {
-            session.delete_topics(&changes).await
-        })
+        self.change(
+            names,
+            topics_with(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            |session, changes| async move { session.delete_topics(&changes).await },
+        )
         .await
     }
 
@@ -200,7 +204,7 @@ impl Admin {
         validate_only: bool,
     ) -> Result<Outcomes<()>, AdminError> {
         let names: Vec<String> = topics.keys().cloned().collect();
-        self.change(names, TOPICS, move |session, changes| {
+        self.change(names, topics_with(ErrorCode::INVALID_PARTITIONS), move |session, changes| {
             let wanted = remaining(&changes, &topics);
             async move { session.create_partitions(wanted, validate_only, &changes).await }
         })
@@ -316,5 +320,10 @@ type TopicChanges<T> = Changes<String, T>;
 
 /// A topic that took too long may be there, or gone, all the same: that is told and not tried again, as
 /// by Kafka's own client.
-const TOPICS: Rules<String> =
-    Rules { what: |name| topic_named(name), passes: AdminError::was_not_begun };
+const fn topics_with(denial: ErrorCode) -> Rules<String> {
+    Rules {
+        what: |name| topic_named(name),
+        passes: AdminError::was_not_begun,
+        denial: Some(denial),
+    }
+}

@@ -80,7 +80,11 @@ impl Admin {
         // Deriving takes its time on purpose, and attempts need not repeat it.
         let derive = async { tokio::task::spawn_blocking(move || request(changes)).await };
         let request = self.driver.run(derive).await?.map_err(|_| NetError::DriverGone)?;
-        let rules = Rules { what: |user: &String| what(user), passes: AdminError::was_not_begun };
+        let rules = Rules {
+            what: |user: &String| what(user),
+            passes: AdminError::was_not_begun,
+            denial: None,
+        };
         self.change(users, rules, move |session, changes| {
             let request = request.clone();
             async move { session.alter_user_credentials(request, &changes).await }
