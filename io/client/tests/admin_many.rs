@@ -24,6 +24,9 @@ use kohort_protocol::messages::create_topics::{
 use kohort_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult,
 };
+use kohort_protocol::messages::describe_groups::{
+    self, DescribeGroupsRequest, DescribeGroupsResponse,
+};
 use kohort_protocol::messages::incremental_alter_configs::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
@@ -359,4 +362,50 @@ async fn members_are_removed_in_one_request_each_with_its_outcome() {
     let refused = gone.1.as_ref().unwrap_err();
     assert_eq!(refused.to_string(), "member `gone` of group `2a`: UNKNOWN_MEMBER_ID");
     assert_eq!(nodes.asked(ApiKey::LeaveGroup), [2]);
+}
+
+/// Kafka 3.7, early access: each assignment has three more fields, and no names of topics.
+#[tokio::test]
+async fn groups_described_as_by_kafka_3_7_are_told_to_need_a_later_one_and_classic_ones_are_described()
+ {
+    let nodes =
+        Nodes::of_versions(1, &[(ApiKey::ConsumerGroupDescribe, 0)], |call| match call.api {
+            ApiKey::FindCoordinator => call.coordinators(),
+            ApiKey::ConsumerGroupDescribe => {
+                let member = Member { member_id: "m".to_owned(), ..Default::default() };
+                let groups = vec![DescribedGroup { members: vec![member], ..Default::default() }];
+                let answer = ConsumerGroupDescribeResponse { groups, ..Default::default() };
+                let mut frame = call.answer(&answer);
+                // Behind the two assignments there are their tags, and those of member, group and answer, with
+                // what the group allows before the group's.
+                let end = frame.len() - (1 + 1 + 4 + 1);
+                let assignment = [1, 0, 0, 0, 0, 0, 1, 0];
+                frame.splice(end - 4..end, [assignment, assignment].concat());
+                let length = i32::try_from(frame.len() - 4).unwrap();
+                frame[..4].copy_from_slice(&length.to_be_bytes());
+                frame
+            }
+            ApiKey::DescribeGroups => {
+                let group = |group_id: String| {
+                    let dead = group_id != "1classic";
+                    describe_groups::DescribedGroup {
+                        group_id,
+                        group_state: if dead { "Dead" } else { "Empty" }.to_owned(),
+                        ..Default::default()
+                    }
+                };
+                let groups = call.request::<DescribeGroupsRequest>().groups.into_iter().map(group);
+                call.answer(&DescribeGroupsResponse {
+                    groups: groups.collect(),
+                    ..Default::default()
+                })
+            }
+            _ => call.metadata(&[1], 1),
+        });
+    let groups = owned(&["1classic", "1new"]);
+    let mut described = admin(&nodes).describe_groups(groups).await.unwrap();
+    assert_eq!(described.remove("1classic").unwrap().unwrap().state, "Empty");
+    let error = described.remove("1new").unwrap().unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UNSUPPORTED_VERSION));
+    assert!(error.to_string().contains("needs Kafka 3.8 or later"), "{error}");
 }

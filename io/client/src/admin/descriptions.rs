@@ -16,7 +16,7 @@ use super::changes::Changes;
 use super::error::check;
 use super::groups::{GROUPS, group_named};
 use super::{Admin, AdminError, Session};
-use crate::net::Purpose;
+use crate::net::{NetError, Purpose};
 
 /// A group and its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,8 @@ impl Admin {
     /// Describes groups, each for itself.
     ///
     /// # Errors
-    /// `GROUP_ID_NOT_FOUND` for a group that is not there, whatever the broker's version.
+    /// `GROUP_ID_NOT_FOUND` for a group that is not there, whatever the broker's version. `UNSUPPORTED_VERSION` for
+    /// one that may be of the new protocol where the broker speaks that as Kafka 3.7's early access did.
     pub async fn describe_groups(
         &self,
         groups: Vec<String>,
@@ -92,33 +93,47 @@ impl Admin {
 impl Session {
     async fn describe_groups(&self, changes: &Described) -> Result<(), AdminError> {
         for (broker, groups) in self.coordinators(changes).await? {
-            let groups = self.describe_consumer_groups(&broker, groups, changes).await?;
+            let (groups, readable) =
+                self.describe_consumer_groups(&broker, groups, changes).await?;
             if groups.is_empty() {
                 continue;
             }
             let request = DescribeGroupsRequest { groups, ..Default::default() };
             for group in self.ask_coordinator(&broker, &request).await?.groups {
-                let (group, result) = describe(&broker, group);
+                let (group, mut result) = describe(&broker, group);
+                if let Err(AdminError::Refused { code, message, .. }) = &mut result
+                    && !readable
+                    && *code == ErrorCode::GROUP_ID_NOT_FOUND
+                {
+                    *code = ErrorCode::UNSUPPORTED_VERSION;
+                    *message = Some(EARLY_ACCESS.to_owned());
+                }
                 changes.note(group, result);
             }
         }
         Ok(())
     }
 
-    /// Describes those groups that are of the new protocol and returns the others.
+    /// Describes those groups that are of the new protocol and returns the others. Also returns whether the
+    /// answer could be read: that of Kafka 3.7 cannot, as soon as a group has members.
     async fn describe_consumer_groups(
         &self,
         broker: &Broker,
         group_ids: Vec<String>,
         changes: &Described,
-    ) -> Result<Vec<String>, AdminError> {
+    ) -> Result<(Vec<String>, bool), AdminError> {
         let connection = self.cluster.connection_to(broker, Purpose::General).await?;
         if connection.version::<ConsumerGroupDescribeRequest>().is_err() {
-            return Ok(group_ids);
+            return Ok((group_ids, true));
         }
-        let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
+        let request =
+            ConsumerGroupDescribeRequest { group_ids: group_ids.clone(), ..Default::default() };
+        let answer = match connection.send(&request).await {
+            Err(NetError::Malformed { .. }) => return Ok((group_ids, false)),
+            answer => answer?,
+        };
         let mut others = Vec::new();
-        for group in connection.send(&request).await?.groups {
+        for group in answer.groups {
             let what = || group_named(&group.group_id);
             match check(group.error_code, group.error_message.clone(), what) {
                 Ok(()) => {
@@ -130,11 +145,16 @@ impl Session {
                 Err(_) => others.push(group.group_id),
             }
         }
-        Ok(others)
+        Ok((others, true))
     }
 }
 
 type Described = Changes<String, GroupDescription>;
+
+/// Kafka 3.7 gave its answer, in the same version, more fields than any later release, and left the names of
+/// topics out of it.
+const EARLY_ACCESS: &str = "it is not a classic group, and what the broker says of groups of the new protocol \
+     cannot be read; that of Kafka 3.7's early access cannot: describing them needs Kafka 3.8 or later";
 
 fn describe(
     coordinator: &Broker,
