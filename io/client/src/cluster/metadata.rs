@@ -10,11 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kohort_client_core::backoff::{Backoff, Jitter};
-use kohort_client_core::metadata::{Broker, MetadataScope, MetadataView, Topics};
+use kohort_client_core::metadata::{Broker, MetadataView, Topics};
 use kohort_protocol::ErrorCode;
-use kohort_protocol::messages::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse,
-};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -23,7 +20,8 @@ use super::error::ClusterError;
 use super::failures::{Failures, Heard, Line, Outage, Suspicion};
 use super::options::ClusterOptions;
 use crate::config::{CommonConfig, HostPort, RecoveryStrategy};
-use crate::net::{BrokerConnection, NetError, Pool, Purpose, after};
+use crate::net::{NetError, Pool, after};
+use wanted::Wanted;
 
 /// Keeps the picture; see the module.
 #[derive(Debug)]
@@ -39,18 +37,6 @@ pub(super) struct Refresher {
     wanted: Mutex<Wanted>,
     wake: Notify,
     completed: watch::Sender<Completed>,
-}
-
-#[derive(Debug)]
-struct Wanted {
-    topics: Topics,
-    /// Topics that questions under way are about, with how many hold each.
-    held: BTreeMap<Arc<str>, usize>,
-    /// Counts the requests for an answer; the task answers all up to the number it saw.
-    requests: u64,
-    /// Whether one of them need not wait for the back-off.
-    at_once: bool,
-    jitter: Jitter,
 }
 
 /// The outcome of the last attempt, and which requests it answers.
@@ -89,41 +75,6 @@ impl Completed {
         let suspected = || self.error.clone().filter(|_| self.suspect);
         let refusal = self.refusal().or_else(suspected)?;
         (heard.note(self.attempt) || self.attempt == u64::MAX).then_some(refusal)
-    }
-}
-
-/// Keeps topics in the picture that a question is about, until it is dropped.
-#[derive(Debug)]
-pub struct HeldTopics {
-    refresher: Arc<Refresher>,
-    topics: BTreeSet<Arc<str>>,
-}
-
-impl Drop for HeldTopics {
-    fn drop(&mut self) {
-        {
-            let mut wanted = self.refresher.wanted.lock();
-            for topic in &self.topics {
-                if let Some(holders) = wanted.held.get_mut(topic) {
-                    *holders -= 1;
-                    if *holders == 0 {
-                        wanted.held.remove(topic);
-                    }
-                }
-            }
-        }
-        self.refresher.drop_unfollowed();
-    }
-}
-
-impl Wanted {
-    fn all(&self) -> Topics {
-        match &self.topics {
-            Topics::Some(followed) => {
-                Topics::Some(followed.iter().chain(self.held.keys()).cloned().collect())
-            }
-            Topics::All => Topics::All,
-        }
     }
 }
 
@@ -166,69 +117,6 @@ impl Refresher {
 
     pub(super) fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
         self.view.borrow().topic_error(topic)
-    }
-
-    pub(super) fn follow<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) {
-        let view = self.view();
-        let mut missing = false;
-        {
-            let mut wanted = self.wanted.lock();
-            let Topics::Some(followed) = &mut wanted.topics else { return };
-            for topic in topics {
-                let topic = topic.as_ref();
-                if !followed.contains(topic) {
-                    followed.insert(Arc::from(topic));
-                    missing |= view.topic(topic).is_none();
-                }
-            }
-        }
-        if missing {
-            self.request(true);
-        }
-    }
-
-    pub(super) fn unfollow(&self, topic: &str) {
-        if let Topics::Some(followed) = &mut self.wanted.lock().topics {
-            followed.remove(topic);
-        }
-        self.drop_unfollowed();
-    }
-
-    pub(super) fn hold(self: &Arc<Self>, topics: BTreeSet<Arc<str>>) -> HeldTopics {
-        let view = self.view();
-        let missing = topics.iter().any(|topic| view.topic(topic).is_none());
-        {
-            let mut wanted = self.wanted.lock();
-            for topic in &topics {
-                *wanted.held.entry(topic.clone()).or_default() += 1;
-            }
-        }
-        if missing {
-            self.request(true);
-        }
-        HeldTopics { refresher: self.clone(), topics }
-    }
-
-    pub(super) fn set_topics(&self, topics: Topics) {
-        let known = match &topics {
-            Topics::All => false,
-            Topics::Some(names) => {
-                let view = self.view();
-                names.iter().all(|name| view.topic(name).is_some())
-            }
-        };
-        {
-            let mut wanted = self.wanted.lock();
-            if wanted.topics == topics {
-                return;
-            }
-            wanted.topics = topics;
-        }
-        if known {
-            self.drop_unfollowed();
-        } else {
-            self.request(true);
-        }
     }
 
     /// Notes that somebody wants an answer; returns the number that answers it.
@@ -404,142 +292,6 @@ impl Refresher {
             }
         }
     }
-
-    /// Asks one node after the other until one answers; `true` if the answer leaves nothing to
-    /// ask again about.
-    ///
-    /// It starts over from the bootstrap servers when no known node can be reached (KIP-899), when
-    /// none of them has answered by `trigger`, and when one says so itself (KIP-1102).
-    async fn attempt(&self, topics: &Topics, trigger: Instant) -> Result<bool, ClusterError> {
-        let rebootstraps = self.recovery == RecoveryStrategy::Rebootstrap;
-        let mut failed = Failures::default();
-        let mut candidates = self.candidates();
-        let mut bootstrapped = candidates.iter().all(|broker| broker.id < 0);
-        loop {
-            for broker in candidates.drain(..) {
-                let asked = self.ask(&broker, topics);
-                let answer = if rebootstraps && !bootstrapped {
-                    match tokio::time::timeout_at(trigger, asked).await {
-                        Ok(answer) => answer,
-                        Err(_) => break,
-                    }
-                } else {
-                    asked.await
-                };
-                match answer {
-                    Ok((version, response)) if response.error_code == ErrorCode::NONE => {
-                        return Ok(self.take(&broker, &response, version, topics));
-                    }
-                    Ok((_, response)) => {
-                        tracing::info!(node = broker.id, code = %response.error_code, "no metadata");
-                        failed.refused = Some(response.error_code);
-                        if response.error_code == ErrorCode::REBOOTSTRAP_REQUIRED && rebootstraps {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::debug!(node = broker.id, %error, "no metadata from this node");
-                        failed.note(error);
-                    }
-                }
-            }
-            if bootstrapped || !rebootstraps {
-                return Err(failed.error().unwrap_or_else(|| self.no_answer()));
-            }
-            tracing::debug!("starting over from the bootstrap servers");
-            bootstrapped = true;
-            candidates = bootstrap_view(&self.bootstrap).brokers().cloned().collect();
-        }
-    }
-
-    /// Returns a node's answer and the version it came in.
-    async fn ask(
-        &self,
-        broker: &Broker,
-        topics: &Topics,
-    ) -> Result<(i16, MetadataResponse), NetError> {
-        let connection = self.pool.connection(broker, Purpose::General).await?;
-        let named = |name: &Arc<str>| MetadataRequestTopic {
-            name: Some(name.to_string()),
-            ..MetadataRequestTopic::default()
-        };
-        let request = MetadataRequest {
-            topics: match topics {
-                Topics::Some(names) => Some(names.iter().map(named).collect()),
-                Topics::All => None,
-            },
-            allow_auto_topic_creation: self.allow_auto_create,
-            ..MetadataRequest::default()
-        };
-        Ok((connection.version::<MetadataRequest>()?, connection.send(&request).await?))
-    }
-
-    fn take(
-        &self,
-        from: &Broker,
-        response: &MetadataResponse,
-        version: i16,
-        asked: &Topics,
-    ) -> bool {
-        let scope = match asked {
-            Topics::Some(_) => MetadataScope::SomeTopics,
-            Topics::All => MetadataScope::AllTopics,
-        };
-        let (next, errors) = self.view.borrow().merge(response, version, scope);
-        // Bootstrap servers are some of the nodes: keep the connections to them under their new names.
-        for old in bootstrap_view(&self.bootstrap).brokers().chain([from]) {
-            let same = next.brokers().find(|it| it.host == old.host && it.port == old.port);
-            if let Some(node) = same.filter(|node| node.id != old.id) {
-                self.pool.rename(old.id, node.id);
-            }
-        }
-        self.pool.retain(|id| next.broker(id).is_some());
-        let settled = errors.topics.iter().all(|(_, code)| !code.is_retriable());
-        self.view.send_replace(Arc::new(next));
-        self.drop_unfollowed();
-        settled && !errors.leaderless
-    }
-
-    fn drop_unfollowed(&self) {
-        let Topics::Some(names) = self.wanted.lock().all() else { return };
-        self.view.send_if_modified(|view| {
-            let extra = view.topics().any(|topic| !names.contains(&topic.name))
-                || view.topic_errors().any(|(topic, _)| !names.contains(topic));
-            if extra {
-                *view = Arc::new(view.retain_topics(|name| names.contains(name)));
-            }
-            extra
-        });
-    }
-
-    pub(super) async fn any_connection(&self) -> Result<BrokerConnection, ClusterError> {
-        let mut failed = Failures::default();
-        for broker in self.candidates() {
-            match self.pool.connection(&broker, Purpose::General).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failed.note(error),
-            }
-        }
-        self.request(false);
-        Err(failed.error().unwrap_or_else(|| self.no_answer()))
-    }
-
-    /// The nodes to try: connected ones first, then those whose back-off is shortest, and among
-    /// equals by chance, so that clients spread.
-    fn candidates(&self) -> Vec<Broker> {
-        let view = self.view();
-        let mut wanted = self.wanted.lock();
-        let mut ranked: Vec<(bool, Duration, u64, &Broker)> = view
-            .brokers()
-            .map(|broker| {
-                let connected = self.pool.existing(broker, Purpose::General).is_some();
-                let wait = self.pool.wait(broker.id, Purpose::General);
-                (!connected, wait, wanted.jitter.next_u64(), broker)
-            })
-            .collect();
-        ranked.sort();
-        ranked.into_iter().map(|(_, _, _, broker)| broker.clone()).collect()
-    }
 }
 
 /// Every client asks once on its own.
@@ -548,6 +300,10 @@ const FIRST_REQUEST: u64 = 1;
 fn bootstrap_view(servers: &[HostPort]) -> MetadataView {
     MetadataView::bootstrap(servers.iter().map(|server| (server.host.clone(), server.port)))
 }
+
+mod attempts;
+pub(super) mod topics;
+mod wanted;
 
 #[cfg(test)]
 mod tests {

@@ -53,8 +53,8 @@ pub use kohort_client_core::metadata::{Broker, PartitionView, TopicView};
 #[doc(hidden)]
 pub use kohort_client_core::metadata::{MetadataView, Topics};
 #[doc(hidden)]
-pub use metadata::HeldTopics;
 use metadata::Refresher;
+pub use metadata::topics::HeldTopics;
 #[doc(hidden)]
 pub use options::ClusterOptions;
 
