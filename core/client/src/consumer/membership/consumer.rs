@@ -32,7 +32,6 @@ use super::farewell::Farewell;
 use super::{
     ClassicMembership, GroupAction, GroupIdentity, LostReason, MembershipConfig, MembershipError,
 };
-use crate::backoff::Jitter;
 use crate::consumer::types::{Counter, RequestId, Retry, Timestamp, TopicName, TopicPartition};
 use crate::metadata::MetadataView;
 
@@ -165,12 +164,6 @@ struct Sent {
     reconciled: u64,
 }
 
-/// For how long the answer to a heartbeat may be held while nothing changes: Kafka's interval. The
-/// interval the coordinator names may be shorter, for members that have to ask again and again.
-const HOLD_MS: i32 = 5_000;
-/// The shortest hold there is: asks a coordinator whether it holds answers.
-const ASK_MS: i32 = 1;
-
 const JOIN_EPOCH: i32 = 0;
 const LEAVE_EPOCH: i32 = -1;
 /// A static member's leave: its partitions wait for its return until the session ends.
@@ -184,7 +177,7 @@ impl ConsumerMembership {
             ids: Counter::default(),
             state: State::Idle,
             coordinator: Coordinator::unknown(),
-            member_id: member_id(config.seed),
+            member_id: joining::member_id(config.seed),
             epoch: JOIN_EPOCH,
             wanted: Wanted::default(),
             subscribed: Wanted::default(),
@@ -379,173 +372,14 @@ impl ConsumerMembership {
         self.advance(now, &mut actions);
         actions
     }
-
-    /// Returns when [`handle_timeout`](Self::handle_timeout) has to be called next.
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let search = self.coordinator.search_at().filter(|_| self.needs_coordinator());
-        let deadline = self.revocation.as_ref().map(|revocation| revocation.deadline);
-        let farewell = self.farewell.as_ref().and_then(Farewell::until);
-        let resolve = (!self.unknown_topics().is_empty()).then_some(self.resolve_at);
-        let beats = self.sends_heartbeats() && self.coordinator().is_some();
-        let beat = (beats && self.flight.is_empty()).then_some(self.next_at);
-        [search, deadline, farewell, resolve, beat].into_iter().flatten().min()
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<GroupAction> {
-        let mut actions = Vec::new();
-        if self.revocation.as_ref().is_some_and(|revocation| now >= revocation.deadline) {
-            self.finish_revocation(now, false, &mut actions);
-        }
-        if self.farewell.as_ref().is_some_and(|farewell| farewell.is_over(now)) {
-            self.end_farewell(now, &mut actions);
-        }
-        self.advance(now, &mut actions);
-        actions
-    }
-
-    /// Says why this protocol cannot be used here, once the coordinator has refused it.
-    pub(super) fn refused(&self) -> Option<ErrorCode> {
-        self.refused
-    }
-
-    /// Goes on as a member of a classic group.
-    pub(super) fn become_classic(
-        &mut self,
-        now: Timestamp,
-    ) -> (ClassicMembership, Vec<GroupAction>) {
-        let mut classic = ClassicMembership::new(std::mem::take(&mut self.config));
-        classic.ids = self.ids.clone();
-        classic.coordinator = self.coordinator;
-        let mut actions = Vec::new();
-        if !self.wanted.topics.is_empty() {
-            actions = classic.handle_subscription(now, self.wanted.topics.clone());
-        }
-        (classic, actions)
-    }
-
-    /// Sends whatever the state calls for: the one place that decides when requests go out.
-    fn advance(&mut self, now: Timestamp, actions: &mut Vec<GroupAction>) {
-        if self.needs_coordinator() {
-            actions.extend(self.coordinator.search(now, &mut self.ids));
-        }
-        if !self.unknown_topics().is_empty() && now >= self.resolve_at {
-            self.resolve_at = now + self.config.retry_backoff_max_ms.max(1);
-            actions.push(GroupAction::UnknownTopics);
-        }
-        let known = self.coordinator();
-        if let Some(farewell) = &mut self.farewell {
-            actions.extend(farewell.send(now, known, &mut self.ids));
-        }
-        let Some(coordinator) = known else { return };
-        if !self.sends_heartbeats() || !self.flight.lets_follow() {
-            return;
-        }
-        let holds = self.flight.is_holder(coordinator);
-        let changed = self.sent.as_ref().is_some_and(|sent| *sent != self.current());
-        let due = now >= self.next_at && (self.hurry || self.flight.is_empty());
-        let rests = holds && !self.asked_to_hold && self.flight.is_empty() && self.is_stable();
-        if changed || due || rests {
-            self.hurry = false;
-            let id = RequestId(self.ids.advance());
-            self.asked_to_hold = holds && self.is_stable();
-            let hold_ms = match (holds, self.asked_to_hold) {
-                (true, true) => HOLD_MS,
-                (true, false) => 0,
-                (false, _) => ASK_MS,
-            };
-            let request = self.heartbeat_request(hold_ms);
-            self.flight.send(id, self.epoch, self.asked_to_hold);
-            self.sent_at = now;
-            self.next_at = now + self.interval_ms;
-            self.sent = Some(self.current());
-            actions.push(GroupAction::Send { id, coordinator, request });
-        }
-    }
-
-    fn needs_coordinator(&self) -> bool {
-        // An idle member needs it too: a consumer with assigned partitions commits through it.
-        self.state != State::Failed || self.farewell.is_some()
-    }
-
-    fn sends_heartbeats(&self) -> bool {
-        let beats = matches!(self.state, State::Joining | State::Member | State::Returning);
-        beats && !matches!(self.eviction, Eviction::Leaving(_))
-    }
-
-    fn join(&mut self, now: Timestamp, reason: &str, actions: &mut Vec<GroupAction>) {
-        actions.push(GroupAction::Rebalancing(reason.to_owned()));
-        self.state = State::Joining;
-        // It is the same id: a leave would take what comes now for what was before.
-        self.farewell = None;
-        self.next_at = now;
-        self.sent = None;
-    }
-
-    fn lose(&mut self, reason: LostReason, actions: &mut Vec<GroupAction>) {
-        self.revocation = None;
-        let partitions: BTreeSet<_> = std::mem::take(&mut self.owned).into_keys().collect();
-        if !partitions.is_empty() {
-            actions.push(GroupAction::Lost { partitions, reason });
-        }
-    }
-
-    /// Forgets everything about the present membership but what is wanted and the member's id.
-    fn reset(&mut self) {
-        self.epoch = JOIN_EPOCH;
-        self.target.clear();
-        self.announce = false;
-        self.sent = None;
-        self.flight.forget_all();
-        self.eviction = Eviction::No;
-    }
-
-    pub(super) fn fail(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
-        self.lose(LostReason::Failed, actions);
-        self.reset();
-        self.state = State::Failed;
-        self.refusal = Some(error.clone());
-        actions.push(GroupAction::Failed(error));
-    }
-
-    /// Takes that the coordinator refused the member, which stays as it is unless nobody can change that:
-    /// somebody may give it the right, or make room for it, before its session ends.
-    fn refuse(&mut self, code: ErrorCode, actions: &mut Vec<GroupAction>) {
-        let error = MembershipError::Refused { group_id: self.config.group_id.clone(), code };
-        self.tell(error, actions);
-    }
-
-    fn tell(&mut self, error: MembershipError, actions: &mut Vec<GroupAction>) {
-        if error.is_final() {
-            return self.fail(error, actions);
-        }
-        self.refusal = Some(error.clone());
-        actions.push(GroupAction::Failed(error));
-    }
 }
-
-/// Makes a member's id as Kafka's clients do: a random uuid (KIP-1082).
-fn member_id(seed: u64) -> String {
-    let mut random = Jitter::seeded(seed ^ MEMBER_ID_SALT);
-    loop {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&random.next_u64().to_be_bytes());
-        bytes[8..].copy_from_slice(&random.next_u64().to_be_bytes());
-        let id = Uuid::from_random(bytes).to_string();
-        // Command lines would take it for an option.
-        if !id.starts_with('-') {
-            return id;
-        }
-    }
-}
-
-/// Keeps ids from being numbers that the same seed decides elsewhere.
-const MEMBER_ID_SALT: u64 = 0x4B49_502D_3834_3800;
 
 mod answers;
 mod flight;
+mod joining;
 mod leaving;
 mod reconcile;
+mod sending;
 
 #[cfg(test)]
 mod overtaking_tests;

@@ -6,7 +6,9 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 };
 use kohort_protocol::messages::metadata::{MetadataResponse, MetadataResponseTopic};
 
+use super::sending::ASK_MS;
 use super::*;
+use crate::backoff::Jitter;
 use crate::consumer::membership::{GroupProtocol, GroupRequest};
 use crate::metadata::MetadataScope;
 
