@@ -28,6 +28,8 @@
 //! What is said to one role must be of that role. A file or an environment may serve several clients of
 //! one process: what belongs to another role is passed over there.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod absent;
 mod client_id;
 mod contradictions;
@@ -62,16 +64,26 @@ pub trait Properties: Default {
     fn table() -> impl Iterator<Item = &'static Property>;
 
     /// Sets one property from its text.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownProperty`], [`ConfigError::NotHere`] and [`ConfigError::OtherRole`] for the name,
+    /// [`ConfigError::InvalidValue`] for the value.
     fn set(&mut self, name: &str, value: &str) -> Result<&mut Self, ConfigError>;
 
     /// Returns the value of one property as text.
     fn get(&self, name: &str) -> Option<String>;
 
     /// Checks what no property can check alone, and typed values against the range of their property.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`] and [`ConfigError::InvalidValue`].
     fn validate(&self) -> Result<(), ConfigError>;
 
     /// Returns a configuration from names and values; the others keep their defaults. What spans
     /// properties is checked when a client is built, see [`Properties::validate`].
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), for the first that is refused.
     fn from_pairs<K: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, ConfigError> {
@@ -85,6 +97,10 @@ pub trait Properties: Default {
     /// Returns a configuration from the text of a `.properties` file as Java reads it: `name = value`
     /// a line, a backslash at the end goes on with the next line, `#` or `!` opens a comment. What
     /// belongs to another role is passed over, and a name that no role has is refused.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotAProperty`] for a line that is none, and as [`set`](Self::set) but for what is of
+    /// another role.
     fn from_properties(text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         config.set_those_of_this_role(file::pairs(text)?)?;
@@ -93,6 +109,9 @@ pub trait Properties: Default {
 
     /// Returns a configuration from a `.properties` file; see
     /// [`from_properties`](Self::from_properties).
+    ///
+    /// # Errors
+    /// [`ConfigError::File`], and as [`from_properties`](Self::from_properties).
     fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         config.set_from_file(path)?;
@@ -100,6 +119,9 @@ pub trait Properties: Default {
     }
 
     /// Sets what a `.properties` file has for this role; see [`from_properties`](Self::from_properties).
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file). What comes before a property that is refused is set then.
     fn set_from_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, ConfigError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path)
@@ -127,12 +149,18 @@ pub trait Properties: Default {
     /// Returns a configuration from the environment: with the prefix `KOHORT_`, the variable
     /// `KOHORT_LINGER_MS` is `linger.ms`. What belongs to another role is passed over, and a name that no
     /// role has is refused.
+    ///
+    /// # Errors
+    /// As [`from_variables`](Self::from_variables).
     fn from_environment(prefix: &str) -> Result<Self, ConfigError> {
         Self::from_variables(prefix, std::env::vars_os())
     }
 
     /// Returns a configuration from variables: what [`from_environment`](Self::from_environment) does with
     /// those of the process. Variables without the prefix are passed over.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), but for what is of another role.
     fn from_variables(
         prefix: &str,
         variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,

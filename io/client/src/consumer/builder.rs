@@ -80,6 +80,11 @@ impl ConsumerBuilder {
     }
 
     /// Starts the consumer's thread. Connecting goes on in the background.
+    ///
+    /// # Errors
+    /// [`BuildError::Config`] for a property that was refused when it was set, for properties that contradict
+    /// each other and for certificates and secrets that cannot be read; [`BuildError::Thread`] if the system
+    /// has no thread for it.
     pub fn build(self) -> Result<Consumer, BuildError> {
         if let Some(error) = self.error {
             return Err(error.into());

@@ -40,6 +40,9 @@ impl Consumer {
     }
 
     /// Closes as [`close`](Self::close) does, with more to choose.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
     pub async fn close_with(&self, options: CloseOptions) -> Result<(), CloseError> {
         let CloseOptions { timeout, operation } = options;
         let (done, closed) = oneshot::channel();

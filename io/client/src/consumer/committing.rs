@@ -10,12 +10,19 @@ use crate::net::unbound;
 impl Consumer {
     /// Commits what was given so far and waits until it is done: every record of the latest poll
     /// counts as processed.
+    ///
+    /// # Errors
+    /// [`CommitError::Partitions`] for what was not committed in `default.api.timeout.ms`, was refused, or is
+    /// another member's by now; [`CommitError::NoGroup`]; [`CommitError::Closed`] if the consumer closed first.
     pub async fn commit_sync(&self) -> Result<(), CommitError> {
         self.commits.commit(self.given(), None).await
     }
 
     /// Commits these offsets and waits until it is done. An offset is the next one to read. It may lie
     /// before what was committed already: what is asked for is committed, and whoever reads there next goes back.
+    ///
+    /// # Errors
+    /// As [`commit_sync`](Self::commit_sync), and [`CommitError::NegativeOffset`], before anything is committed.
     pub async fn commit_offsets_sync(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,

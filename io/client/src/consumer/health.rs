@@ -54,6 +54,9 @@ pub struct ConsumerMetrics {
 
 impl Consumer {
     /// Says what each partition is doing, or why it is not.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both.
     pub async fn health(&self) -> Result<Health, ConsumerError> {
         let status = self.ask(Command::Status).await?;
         Ok(Health {
@@ -70,6 +73,9 @@ impl Consumer {
     }
 
     /// Returns what was counted since the consumer was built.
+    ///
+    /// # Errors
+    /// As [`health`](Self::health).
     pub async fn metrics(&self) -> Result<ConsumerMetrics, ConsumerError> {
         let status = self.ask(Command::Status).await?;
         Ok(ConsumerMetrics {

@@ -35,6 +35,10 @@ pub struct OffsetAndTimestamp {
 
 impl Consumer {
     /// Returns the group's committed offsets; partitions without one are left out.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NoGroup`]; [`ConsumerError::Partition`] and [`ConsumerError::Cluster`] for what is refused and
+    /// stays so, [`ConsumerError::TimedOut`] for the rest.
     pub async fn committed(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -51,6 +55,9 @@ impl Consumer {
 
     /// Returns, for each partition and time (Unix milliseconds), the first offset not older; a
     /// partition without one is left out.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
     pub async fn offsets_for_times(
         &self,
         times: impl IntoIterator<Item = (TopicPartition, i64)>,
@@ -75,6 +82,9 @@ impl Consumer {
 
     /// Returns the offset after the last visible record of each partition; fails as
     /// [`beginning_offsets`](Self::beginning_offsets) does.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
     pub async fn end_offsets(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,

@@ -38,6 +38,8 @@
 //!   order of processing is theirs to keep; with a [`PartitionStream`] each, it is kept for them.
 //! - Memory is bounded by one budget of bytes; dropping [`Records`] is what returns them.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod builder;
 mod closing;
 mod command;

@@ -29,6 +29,9 @@ impl Consumer {
     /// Polls for whole batches: `max.poll.records` does not limit them, and the answer has at least
     /// one batch and about a quarter of a megabyte. The least costly way to read; see
     /// [`Records::batches`].
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
     pub async fn batches(&self, timeout: Duration) -> Result<Records, PollError> {
         self.poll_up_to(BATCHES, timeout).await
     }
@@ -76,6 +79,9 @@ impl Consumer {
     }
 
     /// Takes a partition out of the polls, to be read apart: by another task or thread, say.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotAssigned`], also for a partition that has a stream.
     pub fn stream(&self, partition: &TopicPartition) -> Result<PartitionStream, ConsumerError> {
         let stream = self.take_apart(partition);
         stream.ok_or_else(|| ConsumerError::NotAssigned { partition: partition.clone() })

@@ -20,6 +20,10 @@ impl Consumer {
     }
 
     /// Reads these partitions from their start.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotAssigned`] for the first of them that is not; those before it are sought. That an
+    /// offset cannot be found is told by polls.
     pub async fn seek_to_beginning(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -31,6 +35,9 @@ impl Consumer {
     }
 
     /// Reads only what is produced to these partitions from now on.
+    ///
+    /// # Errors
+    /// As [`seek_to_beginning`](Self::seek_to_beginning).
     pub async fn seek_to_end(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -43,6 +50,9 @@ impl Consumer {
 
     /// Reads on at the first record not older than `timestamp` (Unix milliseconds), or at the end if
     /// there is none.
+    ///
+    /// # Errors
+    /// As [`seek_to_beginning`](Self::seek_to_beginning).
     pub async fn seek_to_time(
         &self,
         partition: &TopicPartition,
@@ -52,6 +62,9 @@ impl Consumer {
     }
 
     /// Stops delivering these partitions; what is buffered of them is kept. Polling goes on.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotAssigned`] if one of them is not; then none is paused.
     pub async fn pause(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -60,6 +73,9 @@ impl Consumer {
     }
 
     /// Delivers these partitions again.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
     pub async fn resume(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,

@@ -14,6 +14,9 @@ use super::{Consumer, ConsumerError, RebalanceEvents, TopicPartition, pattern};
 impl Consumer {
     /// Joins the group for these topics, in place of whatever was subscribed or assigned before.
     /// Joining goes on in the background; no topics leave the group.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NoGroup`], and [`ConsumerError::Closed`]. What the group refuses is told by polls.
     pub fn subscribe<T: AsRef<str>>(
         &self,
         topics: impl IntoIterator<Item = T>,
@@ -37,6 +40,9 @@ impl Consumer {
     /// consumer.subscribe_pattern(r"orders-(eu|us)-\d+")?;
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    /// [`ConsumerError::Pattern`], and as [`subscribe`](Self::subscribe).
     pub fn subscribe_pattern(&self, pattern: &str) -> Result<(), ConsumerError> {
         if self.settings.group_id.is_none() {
             return Err(ConsumerError::NoGroup);
@@ -50,6 +56,10 @@ impl Consumer {
     /// place of whatever was subscribed or assigned before. The coordinator matches it, as soon as it hears
     /// of new topics (`group.protocol=consumer`); in a classic group this is
     /// [`subscribe_pattern`](Self::subscribe_pattern).
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe). In a classic group [`ConsumerError::Pattern`]; elsewhere the coordinator says
+    /// what is no expression, and polls tell it.
     pub fn subscribe_regex(&self, regex: &str) -> Result<(), ConsumerError> {
         if self.settings.group_id.is_none() {
             return Err(ConsumerError::NoGroup);
@@ -65,6 +75,9 @@ impl Consumer {
 
     /// Returns the topics subscribed to or assigned from: of a pattern, those that match by now;
     /// none of an expression that the coordinator matches.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both.
     pub async fn subscription(&self) -> Result<BTreeSet<Arc<str>>, ConsumerError> {
         Ok(self.ask(Command::Status).await?.topics)
     }
@@ -73,6 +86,9 @@ impl Consumer {
     /// more is polled. The goodbye follows in the background: what was processed is committed first if auto
     /// commit is on, and a [`RevocationGuard`](super::RevocationGuard) or a [`PartitionStream`](super::PartitionStream) that is still there may commit what
     /// it has until it is dropped.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both.
     pub async fn unsubscribe(&self) -> Result<(), ConsumerError> {
         if self.settings.group_id.is_some() {
             self.want(false);
@@ -83,6 +99,10 @@ impl Consumer {
 
     /// Reads these partitions, with no group sharing them out. With a `group.id`, reading starts at
     /// its committed offsets, and commits work. Partitions assigned before go on where they are.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both. Partitions that
+    /// are not there are told by polls.
     pub async fn assign(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
@@ -97,6 +117,9 @@ impl Consumer {
     ///
     /// So a receiver that is kept has to be read: a guard that lies in it unread holds up the whole group, until
     /// `max.poll.interval.ms` is over and the partitions are lost. Drop the receiver to listen no more.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both.
     pub fn rebalance_events(&self) -> Result<RebalanceEvents, ConsumerError> {
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         self.send(Command::Listen(sender))?;
@@ -104,6 +127,9 @@ impl Consumer {
     }
 
     /// Asks the group for a rebalance.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Closed`] and [`ConsumerError::Failed`], once the consumer is one of both.
     pub fn enforce_rebalance(&self, reason: &str) -> Result<(), ConsumerError> {
         self.send(Command::Rejoin(reason.to_owned()))
     }

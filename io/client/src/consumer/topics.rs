@@ -23,6 +23,10 @@ impl Consumer {
     /// consumer.assign(all).await?;
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    /// [`ConsumerError::Topic`] for a topic that this client may not describe, [`ConsumerError::Cluster`] for a
+    /// cluster that refuses it, [`ConsumerError::TimedOut`] for what does not pass in time.
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionView>, ConsumerError> {
         let (cluster, topic) = (self.cluster.clone(), Arc::from(topic));
         self.retry(move || partitions_for(cluster.clone(), Arc::clone(&topic))).await
@@ -30,6 +34,9 @@ impl Consumer {
 
     /// Returns the partitions of every topic that this client may describe, the broker's own included.
     /// Tried again until `default.api.timeout.ms` is over.
+    ///
+    /// # Errors
+    /// As [`partitions_for`](Self::partitions_for), but for the topic.
     pub async fn list_topics(
         &self,
     ) -> Result<BTreeMap<Arc<str>, Vec<PartitionView>>, ConsumerError> {
