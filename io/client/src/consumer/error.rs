@@ -186,7 +186,7 @@ impl From<CommitFailure> for CommitRefusal {
 pub enum CloseError {
     /// Something was not committed: the last records are read again.
     #[error("closed without its last commit: {0}")]
-    Commit(#[source] CommitError),
+    Commit(CommitError),
     /// The time was over before the group had heard of it. Its partitions may wait for the session's end.
     #[error("not closed within {timeout:?}")]
     TimedOut {
@@ -294,6 +294,7 @@ fn first(failures: &BTreeMap<TopicPartition, CommitRefusal>) -> (&TopicPartition
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::{StreamEnd, StreamError};
 
     fn refused(code: ErrorCode) -> PollError {
         PollError::Group(MembershipError::Refused { group_id: "g".to_owned(), code })
@@ -326,6 +327,18 @@ mod tests {
         }
         for error in lasting {
             assert!(!error.is_retriable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_error_says_again_what_its_source_says() {
+        let close = CloseError::Commit(CommitError::NoGroup);
+        assert!(close.to_string().contains(&CommitError::NoGroup.to_string()));
+        let ended = StreamError::from(StreamEnd::Lost);
+        assert_eq!(ended.to_string(), StreamEnd::Lost.to_string());
+        let chains: [&dyn std::error::Error; 2] = [&close, &ended];
+        for error in chains {
+            assert!(error.source().is_none(), "{error}");
         }
     }
 

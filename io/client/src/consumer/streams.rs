@@ -78,7 +78,7 @@ pub struct PartitionStream {
 #[non_exhaustive]
 pub enum StreamError {
     /// The stream is over.
-    #[error("{0}")]
+    #[error(transparent)]
     Ended(#[from] StreamEnd),
     /// The partition cannot be read now, as a poll would tell. The stream goes on once the cause is gone:
     /// after a seek, say.
