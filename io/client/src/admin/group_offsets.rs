@@ -220,35 +220,33 @@ const BY_NAME: VersionRange = VersionRange::new(OffsetFetchRequest::VERSIONS.min
 /// The first OffsetFetch version that takes many groups (KIP-709).
 const MANY_GROUPS_FROM: i16 = 8;
 
-/// Reads an answer for many groups.
-fn of_groups(
-    answer: OffsetFetchResponse,
-) -> impl Iterator<Item = (String, Result<CommittedOffsets, AdminError>)> {
-    answer.groups.into_iter().map(|group| {
-        let partitions = group.topics.into_iter().flat_map(|topic| {
+/// Reads what is told of each partition: the two forms of the answer have the same fields in types of their own.
+macro_rules! told {
+    ($topics:expr) => {
+        $topics.into_iter().flat_map(|topic| {
             let name: Arc<str> = topic.name.into();
             topic.partitions.into_iter().map(move |it| {
                 let at = TopicPartition::new(name.clone(), it.partition_index);
                 let epoch = known(it.committed_leader_epoch);
                 (at, it.error_code, committed(it.committed_offset, epoch, it.metadata))
             })
-        });
-        let result = collected(&group.group_id, group.error_code, partitions);
+        })
+    };
+}
+
+/// Reads an answer for many groups.
+fn of_groups(
+    answer: OffsetFetchResponse,
+) -> impl Iterator<Item = (String, Result<CommittedOffsets, AdminError>)> {
+    answer.groups.into_iter().map(|group| {
+        let result = collected(&group.group_id, group.error_code, told!(group.topics));
         (group.group_id, result)
     })
 }
 
 /// Reads an answer for one group, as brokers before Kafka 3.0 give it.
 fn of_one_group(group: &str, answer: OffsetFetchResponse) -> Result<CommittedOffsets, AdminError> {
-    let partitions = answer.topics.into_iter().flat_map(|topic| {
-        let name: Arc<str> = topic.name.into();
-        topic.partitions.into_iter().map(move |it| {
-            let at = TopicPartition::new(name.clone(), it.partition_index);
-            let epoch = known(it.committed_leader_epoch);
-            (at, it.error_code, committed(it.committed_offset, epoch, it.metadata))
-        })
-    });
-    collected(group, answer.error_code, partitions)
+    collected(group, answer.error_code, told!(answer.topics))
 }
 
 /// What is committed, if anything is.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kohort_client_core::consumer::reader::{Limit, Reader};
+use tokio::time::Instant;
 
 use super::command::Command;
 use super::credits::Unpacking;
@@ -58,21 +59,14 @@ impl Consumer {
             if lasting.is_some() && deadline.is_none() {
                 deadline = Some(Instant::now() + TOLD_AGAIN_AFTER);
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let refusal = self.cluster.unheard_refusal(&self.heard).map(PollError::from);
                 return refusal.or(lasting).map_or_else(|| Ok(Records::default()), Err);
             }
-            let timer = async {
-                match left {
-                    Some(left) => drop(self.driver.sleep(left).await),
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = &mut ready => {}
                 () = &mut room => {}
-                () = timer => {}
+                () = self.wait_until(deadline) => {}
                 refusal = self.cluster.refused_anew(&self.heard) => return Err(refusal.into()),
             }
         }
@@ -123,20 +117,19 @@ impl Consumer {
             {
                 return Err(lasting);
             }
-            let tell = async {
-                match tell_at {
-                    Some(at) => {
-                        let left = at.saturating_duration_since(Instant::now());
-                        drop(self.driver.sleep(left).await);
-                    }
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = owned => {}
-                () = tell => {}
+                () = self.wait_until(tell_at) => {}
                 refusal = self.cluster.refused_anew(&self.heard) => return Err(refusal.into()),
             }
+        }
+    }
+
+    /// Waits until then, or for ever.
+    async fn wait_until(&self, time: Option<Instant>) {
+        match time {
+            Some(time) => drop(self.driver.sleep_until(time).await),
+            None => std::future::pending().await,
         }
     }
 
