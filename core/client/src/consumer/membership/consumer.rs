@@ -67,6 +67,8 @@ pub struct ConsumerMembership {
     sent: Option<Sent>,
     /// Heartbeats without an answer.
     flight: Flight,
+    /// Whether there was one that will get none: if it was a join, the coordinator may have the member.
+    unheard: bool,
     /// Whether the last heartbeat may be held: if not, another one follows as soon as nothing is left
     /// to do, so that a coordinator that holds answers always has one to give when something happens.
     asked_to_hold: bool,
@@ -190,6 +192,7 @@ impl ConsumerMembership {
             farewell: None,
             sent: None,
             flight: Flight::default(),
+            unheard: false,
             asked_to_hold: false,
             hurry: false,
             sent_at: 0,
@@ -321,6 +324,7 @@ impl ConsumerMembership {
             self.farewell_failed(now);
         } else if self.eviction == Eviction::Leaving(id) || self.flight.fail(id) {
             self.eviction = Eviction::No;
+            self.unheard = true;
             self.sent = None;
             self.next_at = now + self.backoff.next_ms();
             self.coordinator.forget(now, &mut self.backoff);

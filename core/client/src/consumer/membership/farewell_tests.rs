@@ -184,6 +184,27 @@ fn a_member_that_joins_under_its_old_id_does_not_leave_any_more() {
 }
 
 #[test]
+fn a_join_whose_answer_was_lost_may_have_made_a_member_which_leaves() {
+    let protocol = GroupProtocol::Consumer;
+    let config = MembershipConfig { protocol, ..config(Box::new(RangeAssignor)) };
+    let mut member = Membership::new(config);
+    let actions = member.handle_timeout(0);
+    find(&mut member, 0, &actions, Ok(7));
+    let actions = member.handle_subscription(0, Wanted::topics(topics(&["t"])));
+    assert_eq!(member.handle_failure(10, sent(&actions).0), []);
+    assert_eq!(member.handle_close(20, GroupMembershipOperation::Default), []);
+    let (now, actions) = next(&mut member);
+    let actions = find(&mut member, now, &actions, Ok(7));
+    let (id, GroupRequest::ConsumerHeartbeat(leave)) = sent(&actions) else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(leave.member_epoch, -1);
+    assert_eq!(member.handle_response(now, id, unknown(protocol)), [GroupAction::Left]);
+    // Once it has left, or was never asked for, there is nothing to say.
+    assert_eq!(member.handle_close(now, GroupMembershipOperation::Default), [GroupAction::Left]);
+}
+
+#[test]
 fn whoever_learns_while_it_leaves_that_it_is_unknown_has_left() {
     let mut member = in_group(GroupProtocol::Classic);
     let actions = member.handle_close(10, GroupMembershipOperation::Default);

@@ -36,6 +36,7 @@ impl ConsumerMembership {
         self.announce = false;
         self.sent = None;
         self.flight.forget_all();
+        self.unheard = false;
         self.eviction = Eviction::No;
     }
 

@@ -139,7 +139,7 @@ impl ConsumerMembership {
 
     /// Whether the coordinator may know this member: a join that got no answer may have arrived.
     fn is_known(&self) -> bool {
-        self.epoch > JOIN_EPOCH || !self.flight.is_empty()
+        self.epoch > JOIN_EPOCH || !self.flight.is_empty() || self.unheard
     }
 
     pub(super) fn leave_request(&self) -> GroupRequest {
