@@ -119,7 +119,7 @@ impl ShardTask {
             held: VecDeque::new(),
             appended,
             completions,
-            batches: BatchWriter::new(),
+            batches: BatchWriter::default(),
             end: 0,
             snapshots,
             shared,

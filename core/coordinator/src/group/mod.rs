@@ -8,6 +8,7 @@
 
 mod causes;
 mod classic;
+mod committed_offset;
 mod consumer;
 mod describe;
 mod entry;
@@ -31,14 +32,13 @@ mod timer_key;
 mod turn;
 mod who;
 
+pub use self::committed_offset::CommittedOffset;
 pub use self::consumer::{
     ClassicSubscription, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberMetadata,
     MemberState, OwnedPartitions, ResolvedRegex, TargetEpoch,
 };
 pub use self::event::{CauseKind, Given, GroupEffect, Move, Owner, Rebalance, RebalanceCause};
-pub use self::record::{
-    ClassicMemberMetadata, ClassicMetadata, CommittedOffset, GroupRecord, RecordBuffers,
-};
+pub use self::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord, RecordBuffers};
 pub use self::request::{ConnectionId, GroupCall, GroupRequest, GroupResponse, RequestContext};
 pub use self::revocation::Revocation;
 pub use self::routing::{merge, partition_for, split};

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kohort_protocol::messages::group_records::{
-    GroupMetadataKey, GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitKey,
-    OffsetCommitValue,
+    GroupMetadataKey, GroupMetadataValue, GroupRecordKey, MemberMetadata, OffsetCommitValue,
 };
-use kohort_protocol::{DecodeError, EncodeError, EncodeErrorKind, Uuid};
+use kohort_protocol::records::{BATCH_HEADER_BYTES, BatchHeader, OwnBatch, RecordIter};
+use kohort_protocol::{DecodeError, EncodeError};
 
+use super::committed_offset::{CommittedOffset, NUMBERS, UNKNOWN_TIME, known, put_offset_key};
 use super::consumer::ConsumerRecord;
 use super::own::own;
 use super::who::Who;
@@ -71,24 +72,6 @@ pub enum GroupRecord {
         /// The kind, as its key gives it.
         kind: i16,
     },
-}
-
-/// A committed offset and what was stored with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommittedOffset {
-    /// The next offset to consume.
-    pub offset: i64,
-    /// The epoch of the leader that the last record read came from, or -1.
-    pub leader_epoch: i32,
-    /// The client's own text; `None` when empty.
-    pub metadata: Option<Box<str>>,
-    /// When it was committed.
-    pub commit_timestamp: Timestamp,
-    /// When it expires, for clients old enough to say so.
-    pub expire_timestamp: Option<Timestamp>,
-    /// The id of the topic it was committed for; zero when unknown. The version of the record that
-    /// has an expiry time has no topic id, so an offset never has both.
-    pub topic_id: Uuid,
 }
 
 /// A classic group as the log keeps it: its last complete generation.
@@ -184,31 +167,40 @@ impl GroupRecord {
         }
     }
 
-    /// Writes the record, or one after another those that it is: `each` is given its key, and its value
-    /// unless it is a tombstone.
+    /// Appends the record, or one after another those that it is, to a batch.
     ///
-    /// A committed offset is written field by field, and nothing is allocated for it; everything else
-    /// goes through the declared messages.
+    /// A committed offset is written field by field, and nothing is allocated for it; mostly it differs from
+    /// the one before in numbers only, and then nothing else is written. Everything else goes through
+    /// the declared messages.
     ///
     /// # Panics
     /// For [`GroupRecord::Unknown`], which no handler makes.
-    pub fn encode<E: From<EncodeError>>(
+    pub fn encode(
         &self,
         buffers: &mut RecordBuffers,
-        mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        batch: &mut OwnBatch,
+    ) -> Result<(), EncodeError> {
         let (key, value) = match self {
             Self::OffsetCommit { group, topic, offsets } => {
                 let RecordBuffers { key, value } = buffers;
                 key.clear();
                 put_offset_key(key, group, topic)?;
                 let names = key.len();
+                let mut last: Option<&CommittedOffset> = None;
                 for (partition, offset) in offsets {
-                    key.truncate(names);
-                    key.extend_from_slice(&partition.to_be_bytes());
-                    value.clear();
-                    offset.put(value)?;
-                    each(key, Some(value))?;
+                    let partition = partition.to_be_bytes();
+                    if last.is_some_and(|last| last.differs_in_numbers(offset)) {
+                        let (key, value) = batch.repeat()?;
+                        key[names..].copy_from_slice(&partition);
+                        value[NUMBERS].copy_from_slice(&offset.numbers());
+                    } else {
+                        key.truncate(names);
+                        key.extend_from_slice(&partition);
+                        value.clear();
+                        offset.put(value)?;
+                        batch.append(key, Some(value))?;
+                    }
+                    last = Some(offset);
                 }
                 return Ok(());
             }
@@ -216,7 +208,7 @@ impl GroupRecord {
                 buffers.key.clear();
                 put_offset_key(&mut buffers.key, group, topic)?;
                 buffers.key.extend_from_slice(&partition.to_be_bytes());
-                return each(&buffers.key, None);
+                return batch.append(&buffers.key, None);
             }
             Self::GroupMetadata { group, value } => (
                 group_key(group)?,
@@ -226,17 +218,21 @@ impl GroupRecord {
             Self::Consumer { group, record } => record.encode(group)?,
             Self::Unknown { kind } => unreachable!("records of kind {kind} are only ever read"),
         };
-        each(&key, value.as_deref())
+        batch.append(&key, value.as_deref())
     }
 
-    /// Returns what [`encode`](Self::encode) writes, each record in memory of its own.
+    /// Returns what [`encode`](Self::encode) writes: each record's key and value.
     pub fn encoded(&self) -> Result<Vec<(Bytes, Option<Bytes>)>, EncodeError> {
-        let mut records = Vec::with_capacity(self.count());
-        self.encode(&mut RecordBuffers::default(), |key, value| -> Result<(), EncodeError> {
-            records.push((Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
-            Ok(())
-        })?;
-        Ok(records)
+        let mut batch = OwnBatch::new();
+        self.encode(&mut RecordBuffers::default(), &mut batch)?;
+        let batch = batch.build(0);
+        let header = BatchHeader::parse(&batch).expect("the batch was just built");
+        let records = RecordIter::new(&header, &batch[BATCH_HEADER_BYTES..]).map(|record| {
+            let record = record.expect("the batch was just built");
+            let key = record.key.unwrap_or_default();
+            (Bytes::copy_from_slice(key), record.value.map(Bytes::copy_from_slice))
+        });
+        Ok(records.collect())
     }
 }
 
@@ -247,73 +243,11 @@ pub struct RecordBuffers {
     value: Vec<u8>,
 }
 
-impl CommittedOffset {
-    /// Writes the value. Only version 1 has room for an expiry time, and only version 4 for a topic id.
-    fn put(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if self.expire_timestamp.is_some() {
-            out.extend_from_slice(&OffsetCommitValue::from(self).to_bytes(EXPIRING_VERSION)?);
-            return Ok(());
-        }
-        // Neighbouring fields of fixed size go together: each piece has to be given room of its own.
-        let mut head = [0; 14];
-        head[..2].copy_from_slice(&OFFSET_VALUE_VERSION.to_be_bytes());
-        head[2..10].copy_from_slice(&self.offset.to_be_bytes());
-        head[10..].copy_from_slice(&self.leader_epoch.to_be_bytes());
-        out.extend_from_slice(&head);
-        let text = self.metadata.as_deref().unwrap_or_default();
-        let mut length = text.len() + 1;
-        while length >= 0x80 {
-            out.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        out.push(length as u8);
-        out.extend_from_slice(text.as_bytes());
-        let mut tail = [0; 27];
-        tail[..8].copy_from_slice(&self.commit_timestamp.to_be_bytes());
-        if self.topic_id.is_zero() {
-            // No tagged field.
-            out.extend_from_slice(&tail[..9]);
-        } else {
-            // One: tag 0, of 16 bytes.
-            tail[8..11].copy_from_slice(&[1, 0, 16]);
-            tail[11..].copy_from_slice(&self.topic_id.0);
-            out.extend_from_slice(&tail);
-        }
-        Ok(())
-    }
-}
-
 impl ClassicMetadata {
     /// Returns the member with that id.
     pub fn member(&self, member_id: &str) -> Option<&ClassicMemberMetadata> {
         let found = self.members.binary_search_by(|member| (*member.member_id).cmp(member_id));
         found.ok().map(|index| &self.members[index])
-    }
-}
-
-impl From<OffsetCommitValue> for CommittedOffset {
-    fn from(value: OffsetCommitValue) -> Self {
-        Self {
-            offset: value.offset,
-            leader_epoch: value.leader_epoch,
-            metadata: (!value.metadata.is_empty()).then(|| value.metadata.into_boxed_str()),
-            commit_timestamp: value.commit_timestamp,
-            expire_timestamp: known(value.expire_timestamp),
-            topic_id: value.topic_id,
-        }
-    }
-}
-
-impl From<&CommittedOffset> for OffsetCommitValue {
-    fn from(value: &CommittedOffset) -> Self {
-        Self {
-            offset: value.offset,
-            leader_epoch: value.leader_epoch,
-            metadata: value.metadata.as_deref().unwrap_or_default().to_owned(),
-            commit_timestamp: value.commit_timestamp,
-            expire_timestamp: value.expire_timestamp.unwrap_or(UNKNOWN_TIME),
-            topic_id: value.topic_id,
-        }
     }
 }
 
@@ -378,107 +312,24 @@ impl From<&ClassicMemberMetadata> for MemberMetadata {
     }
 }
 
-/// Writes an offset's key as [`OffsetCommitKey`] does, but for the partition that ends it.
-fn put_offset_key(out: &mut Vec<u8>, group: &str, topic: &str) -> Result<(), EncodeError> {
-    out.extend_from_slice(&OffsetCommitKey::VERSIONS.max.to_be_bytes());
-    for name in [group, topic] {
-        let length = name.len();
-        let length = i16::try_from(length).map_err(|_| EncodeErrorKind::TooLong(length))?;
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(name.as_bytes());
-    }
-    Ok(())
-}
-
 fn group_key(group: &str) -> Result<Bytes, EncodeError> {
     GroupMetadataKey { group: group.to_owned() }.to_bytes()
-}
-
-fn known<T: PartialEq + From<i8>>(value: T) -> Option<T> {
-    (value != T::from(-1)).then_some(value)
 }
 
 /// The longest name that fits into these records, which count the bytes of a string with a signed
 /// 16-bit number. It leaves room for a dash and a UUID, so that a client id can become a member id.
 pub(crate) const LONGEST_NAME: usize = i16::MAX as usize - 37;
 
-const UNKNOWN_TIME: Timestamp = -1;
 const GROUP_METADATA_VERSION: i16 = 3;
-const OFFSET_VALUE_VERSION: i16 = 4;
-const EXPIRING_VERSION: i16 = 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn offset(expire_timestamp: Option<Timestamp>, topic_id: Uuid) -> GroupRecord {
-        GroupRecord::OffsetCommit {
-            group: "g".into(),
-            topic: "t".into(),
-            offsets: vec![(3, committed(expire_timestamp, topic_id))],
-        }
-    }
-
-    fn committed(expire_timestamp: Option<Timestamp>, topic_id: Uuid) -> CommittedOffset {
-        CommittedOffset {
-            offset: 42,
-            leader_epoch: -1,
-            metadata: Some("m".into()),
-            commit_timestamp: 7,
-            expire_timestamp,
-            topic_id,
-        }
-    }
-
     fn bytes(hex: &str) -> Bytes {
         let digits: Vec<u8> = hex.bytes().filter(|byte| *byte != b' ').collect();
         let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
         digits.chunks(2).map(|digits| pair(digits).unwrap()).collect()
-    }
-
-    #[test]
-    fn an_offset_is_written_as_kafka_4_3_writes_it() {
-        let [(key, value)] = offset(None, Uuid([0xab; 16])).encoded().unwrap().try_into().unwrap();
-        assert_eq!(key, bytes("0001 0001 67 0001 74 00000003"));
-        let expected = "0004 000000000000002a ffffffff 02 6d 0000000000000007
-                        01 00 10 abababababababababababababababab";
-        assert_eq!(value.unwrap(), bytes(&expected.replace(['\n', ' '], "")));
-    }
-
-    #[test]
-    fn an_offset_written_by_hand_has_the_bytes_of_the_declared_message() {
-        for (length, expiry, topic_id) in [
-            (0, None, Uuid::ZERO),
-            (1, None, Uuid([9; 16])),
-            (126, None, Uuid([1; 16])),
-            (127, None, Uuid([1; 16])),
-            (4096, None, Uuid::ZERO),
-            (30_000, None, Uuid([2; 16])),
-            (5, Some(77), Uuid::ZERO),
-        ] {
-            let metadata = (length > 0).then(|| "x".repeat(length).into());
-            let committed = CommittedOffset { metadata, ..committed(expiry, topic_id) };
-            let declared = |partition| {
-                let (group, topic) = ("group".to_owned(), "topic".to_owned());
-                let key = OffsetCommitKey { group, topic, partition };
-                let version =
-                    if expiry.is_some() { EXPIRING_VERSION } else { OFFSET_VALUE_VERSION };
-                let value = OffsetCommitValue::from(&committed).to_bytes(version);
-                (key.to_bytes().unwrap(), Some(value.unwrap()))
-            };
-            let expected: Vec<_> = [0, 7, i32::MAX].map(declared).into();
-            let record = GroupRecord::OffsetCommit {
-                group: "group".into(),
-                topic: "topic".into(),
-                offsets: [0, 7, i32::MAX].map(|partition| (partition, committed.clone())).into(),
-            };
-            assert_eq!(record.encoded(), Ok(expected.clone()));
-            for ((key, value), partition) in expected.iter().zip([0, 7, i32::MAX]) {
-                let decoded = GroupRecord::decode(key, value.as_ref()).unwrap();
-                let GroupRecord::OffsetCommit { offsets, .. } = decoded else { panic!() };
-                assert_eq!(offsets, [(partition, committed.clone())]);
-            }
-        }
     }
 
     #[test]
@@ -489,13 +340,6 @@ mod tests {
             partition: 0,
         };
         assert!(record.encoded().is_err());
-    }
-
-    #[test]
-    fn an_offset_that_names_its_expiry_is_written_in_the_version_that_has_it() {
-        let [(_, value)] = offset(Some(9), Uuid::ZERO).encoded().unwrap().try_into().unwrap();
-        let expected = "0001 000000000000002a 0001 6d 0000000000000007 0000000000000009";
-        assert_eq!(value.unwrap(), bytes(expected));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! A broker lives on the header alone: [`batches`] walks a byte string of batches, and the `set_*`
 //! functions patch one in place. A reader asks a [`BatchRef`] for its records and gets
 //! [`RecordView`]s that borrow from the batch, or from the caller's buffer when the batch was
-//! packed; nothing is allocated per record. A writer fills a [`BatchBuilder`].
+//! packed; nothing is allocated per record. A writer fills a [`BatchBuilder`], and a broker that writes for
+//! itself an [`OwnBatch`].
 //!
 //! Left out: formats 0 and 1, which are recognised and refused by name
 //! ([`BatchError::UnsupportedMagic`]).
@@ -19,6 +20,7 @@ mod batch_header;
 mod builder;
 mod control;
 mod encoding;
+mod own_batch;
 mod patch;
 mod record;
 mod running_sum;
@@ -30,6 +32,7 @@ pub use batch_header::{Attributes, BatchError, BatchHeader, TimestampType};
 pub use builder::{AppendError, BatchBuilder, BatchOptions, empty_batch_in_place_of};
 pub use control::{ControlRecord, EndTransactionMarker, MarkerKind};
 pub use encoding::NewRecord;
+pub use own_batch::OwnBatch;
 pub use patch::{set_base_offset, set_leader_epoch, set_max_timestamp, set_producer};
 pub use record::{Header, HeaderIter, Headers, RecordError, RecordIter, RecordView};
 pub use validate::{RecordRules, RecordSummary, validate_records};

@@ -138,7 +138,7 @@ pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

@@ -243,7 +243,7 @@ fn write(
     mut parts: mpsc::Receiver<Part>,
 ) -> Result<Option<u64>, StorageError> {
     let mut writer = partition.log.write_snapshot()?;
-    let mut batches = BatchWriter::new();
+    let mut batches = BatchWriter::default();
     let mut bytes = 0;
     while let Some(part) = parts.blocking_recv() {
         match part {

@@ -13,9 +13,10 @@ use kohort_protocol::{ErrorCode, Uuid};
 
 use super::{GroupOffsets, TopicOffsets};
 use crate::config::GroupConfig;
+use crate::group::committed_offset::CommittedOffset;
 use crate::group::consumer::Allowed;
 use crate::group::entry::{Group, GroupEntry, Groups};
-use crate::group::record::{CommittedOffset, GroupRecord, LONGEST_NAME};
+use crate::group::record::{GroupRecord, LONGEST_NAME};
 use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
 use crate::metadata::{MetadataImage, TopicImage};

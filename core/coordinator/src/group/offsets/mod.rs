@@ -9,7 +9,8 @@ mod stored;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::record::{CommittedOffset, GroupRecord};
+use super::committed_offset::CommittedOffset;
+use super::record::GroupRecord;
 
 pub(crate) use commit::{commit, refuse_commit};
 pub(crate) use delete::delete;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kohort_protocol::Uuid;
 
 use super::room_for_one_more;
-use crate::group::record::CommittedOffset;
+use crate::group::committed_offset::CommittedOffset;
 use crate::shard::Timestamp;
 
 /// A committed offset in 48 bytes: what few of them have is kept apart.
