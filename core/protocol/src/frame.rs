@@ -3,6 +3,8 @@
 //! Each is preceded by its length in four big-endian bytes. The length is checked before any
 //! memory is set aside for the frame: negative or above the limit ends the connection.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
@@ -59,7 +61,7 @@ fn write_request<R: Request>(
         api_key: R::API_KEY as i16,
         api_version: version,
         correlation_id,
-        client_id: client_id.map(str::to_owned),
+        client_id: client_id.map(Cow::Borrowed),
     };
     header.encode(writer)?;
     request.encode(writer, version)

@@ -4,6 +4,8 @@
 //! header 2, others 1; flexible responses have header 1, others 0. ApiVersions responses always
 //! have header 0, since the client cannot know yet which versions the broker speaks (KIP-511).
 
+use std::borrow::Cow;
+
 use crate::error::{DecodeError, EncodeError};
 use crate::primitives::{Reader, Writer};
 use crate::{ApiKey, messages};
@@ -12,7 +14,7 @@ use crate::{ApiKey, messages};
 ///
 /// `api_key` stays a number: whether it is known is for the reader of the body to say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RequestHeader {
+pub struct RequestHeader<'a> {
     /// The API asked for, see [`ApiKey`].
     pub api_key: i16,
     /// The version the body is written in.
@@ -20,12 +22,12 @@ pub struct RequestHeader {
     /// A number the response repeats.
     pub correlation_id: i32,
     /// What the client calls itself, in logs and quotas.
-    pub client_id: Option<String>,
+    pub client_id: Option<Cow<'a, str>>,
 }
 
-impl RequestHeader {
+impl<'a> RequestHeader<'a> {
     /// Reads a header. Of an unknown API, only what all header versions share.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Self::read(reader).map_err(|error| error.in_field("RequestHeader"))
     }
 
@@ -42,7 +44,7 @@ impl RequestHeader {
         Ok(())
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.set_flexible(false);
         let mut header = Self {
             api_key: reader.read_i16()?,

@@ -8,6 +8,8 @@
 //! A length is the peer's word and is never trusted: a string or an array is refused as soon as it
 //! claims more than what is left of the frame, before any memory is reserved for it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
@@ -156,16 +158,15 @@ impl<'a> Reader<'a> {
 
     /// Reads a nullable string.
     pub fn read_string(&mut self) -> Result<Option<String>, DecodeError> {
-        let Some(bytes) = self.string_bytes()? else { return Ok(None) };
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| DecodeError::from(DecodeErrorKind::NotUtf8))?;
-        Ok(Some(text.to_owned()))
+        match self.string_bytes()? {
+            None => Ok(None),
+            Some(bytes) => text(bytes).map(Some),
+        }
     }
 
     /// Reads a nullable string that only names somebody: what is not UTF-8 becomes U+FFFD, as in Kafka.
-    pub fn read_label(&mut self) -> Result<Option<String>, DecodeError> {
-        let bytes = self.string_bytes()?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    pub fn read_label(&mut self) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        Ok(self.string_bytes()?.map(String::from_utf8_lossy))
     }
 
     fn string_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
@@ -296,6 +297,12 @@ impl<'a> Reader<'a> {
     fn truncated(&self, wanted: usize) -> DecodeError {
         DecodeErrorKind::Truncated { wanted, remaining: self.remaining() }.into()
     }
+}
+
+fn text(bytes: &[u8]) -> Result<String, DecodeError> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::from(DecodeErrorKind::NotUtf8))?;
+    Ok(text.to_owned())
 }
 
 /// Collects the bytes of one message to send.

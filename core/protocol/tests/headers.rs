@@ -1,6 +1,8 @@
 //! Headers: their own versions, and what is read of a request nobody can answer.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use kohort_protocol::frame::{encode_request, encode_response, split_frame};
 use kohort_protocol::header::decode_response_header;
@@ -55,7 +57,7 @@ fn a_request_comes_out_of_its_frame_as_it_went_in() {
             api_key: 3,
             api_version: version,
             correlation_id: 5,
-            client_id: client_id.map(str::to_owned),
+            client_id: client_id.map(Cow::Borrowed),
         };
         assert_eq!(RequestHeader::decode(&mut reader), Ok(header));
         assert_eq!(MetadataRequest::decode(&mut reader, version), Ok(MetadataRequest::default()));
@@ -70,7 +72,7 @@ fn the_header_of_an_unknown_api_or_version_can_be_read() {
             api_key: key,
             api_version: version,
             correlation_id: 1,
-            client_id: Some("future".to_owned()),
+            client_id: Some("future".into()),
         };
         let mut writer = Writer::new();
         header.encode(&mut writer).unwrap();

@@ -16,13 +16,13 @@
 //!
 //! [`request_memory`]: crate::request_memory
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Ends};
 use crate::dispatch::{self, Overlap, Started};
 use crate::frame_reader::{FrameReader, SMALL_BUFFER};
 use crate::node::Node;
 use crate::outgoing::{Outgoing, Piece};
 use crate::quiet::Quiet;
-use crate::request::{Answer, Ends, Response};
+use crate::request::{Answer, Response};
 use crate::request_memory::{Held, STALLED_AFTER, Share};
 use crate::stopping::stopped;
 use crate::timing::Timing;
@@ -101,7 +101,7 @@ pub(crate) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "TCP_NODELAY was refused");
     }
-    let caller = Arc::new(Caller::new(ends.connection));
+    let caller = Arc::new(Caller::new(ends));
     let config = node.config();
     let connection = Connection {
         frames: FrameReader::new(
@@ -118,7 +118,6 @@ pub(crate) async fn serve(
         muted_until: None,
         caller: Arc::clone(&caller),
         node,
-        ends,
     };
     drop(config);
     let node = Arc::clone(&connection.node);
@@ -154,7 +153,6 @@ pub(crate) async fn serve(
 
 struct Connection {
     node: Arc<Node>,
-    ends: Ends,
     caller: Arc<Caller>,
     frames: FrameReader,
     /// The next request's part of `queued.max.request.bytes`.
@@ -314,7 +312,7 @@ impl Connection {
             let held = self.memory.take();
             let started = now.unwrap_or_else(Instant::now);
             let Started { kind, overlap, answer } =
-                dispatch::start(&self.node, frame, self.ends, &self.caller)
+                dispatch::start(&self.node, frame, &self.caller)
                     .map_err(|error| End::Fault(error.to_string()))?;
             let handled = Instant::now();
             now = Some(handled);

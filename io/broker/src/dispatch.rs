@@ -8,7 +8,7 @@ use crate::handlers;
 use crate::metrics::Kind;
 use crate::node::Node;
 use crate::quota::toll::Toll;
-use crate::request::{Answer, Context, Ends};
+use crate::request::{Answer, Context};
 use bytes::Bytes;
 use kohort_protocol::{
     ApiKey, DecodeError, Message, Reader, RequestHeader, VersionRange, messages as m,
@@ -135,7 +135,6 @@ pub(crate) struct Started {
 pub(crate) fn start(
     node: &Arc<Node>,
     frame: Bytes,
-    ends: Ends,
     caller: &Arc<Caller>,
 ) -> Result<Started, Unanswerable> {
     let mut reader = Reader::new(&frame);
@@ -157,16 +156,13 @@ pub(crate) fn start(
         let served = api.accepted;
         return Err(Unanswerable::UnsupportedVersion { key: api.key, version, served });
     }
-    node.groups.caller_named(caller, header.client_id.as_deref(), ends.peer.ip());
+    let client_id = header.client_id.as_deref();
     let context = Context {
         api_key: api.key,
         version,
         correlation_id: header.correlation_id,
-        client_id: header.client_id,
+        client_id: node.groups.known(caller, client_id).name(client_id),
         caller: Arc::clone(caller),
-        peer: ends.peer,
-        local: ends.local,
-        listener: ends.listener,
     };
     let toll = Toll::begin(node, &context, frame.len());
     let answer = (api.start)(node, context, &mut reader).map_err(|error| Unanswerable::Body {

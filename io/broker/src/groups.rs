@@ -4,7 +4,7 @@
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
-use crate::caller::{Caller, client_host};
+use crate::caller::{Caller, Known};
 use crate::clock::Clock;
 use crate::cluster::command::ControllerHandle;
 use crate::cluster::decide::NewTopic;
@@ -24,7 +24,6 @@ use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -286,17 +285,17 @@ impl Groups {
     }
 
     /// Takes in whose a connection is, by the first name its client gives.
-    pub(crate) fn caller_named(&self, caller: &Caller, client_id: Option<&str>, host: IpAddr) {
-        caller.make_known(|| {
-            let (id, host) = (client_id.unwrap_or_default(), client_host(host));
-            self.shared.clients.lock().opened(self.clock.steady(), caller.connection, id, &host);
-        });
+    pub(crate) fn known<'a>(&self, caller: &'a Caller, client_id: Option<&str>) -> &'a Known {
+        caller.known_as(client_id, |known| {
+            let (id, now) = (client_id.unwrap_or_default(), self.clock.steady());
+            self.shared.clients.lock().opened(now, caller.connection, id, &known.host);
+        })
     }
 
     /// Takes in that a connection is over, and tells the shards whose members spoke over it if a process
     /// may have died with it.
     pub(crate) fn connection_closed(&self, caller: &Caller, closing: Closing) {
-        if !caller.is_known() {
+        if caller.known().is_none() {
             return;
         }
         let ended =

@@ -1,9 +1,9 @@
 //! Accepts connections, and sees them out when the broker stops.
 
 use crate::admission::{Admission, Pace};
+use crate::caller::Ends;
 use crate::log_pace::{LastingPace, LogPace};
 use crate::node::Node;
-use crate::request::Ends;
 use crate::stopping::stopped;
 use crate::{connection, descriptors};
 use rustix::io::Errno;

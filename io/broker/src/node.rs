@@ -86,11 +86,11 @@ impl Node {
     /// Returns where clients find this broker: what is advertised for the listener they came by, else
     /// its address; if that is every address, then the one this client came by.
     pub(crate) fn endpoint(&self, context: &Context) -> Endpoint {
-        let listening = &self.listeners[context.listener];
+        let listening = &self.listeners[context.caller.ends.listener];
         let (host, port) = match &listening.advertised {
             Some((host, port)) => (host.clone(), *port),
             None if listening.address.ip().is_unspecified() => {
-                (context.local.ip().to_string(), listening.address.port())
+                (context.caller.ends.local.ip().to_string(), listening.address.port())
             }
             None => (listening.address.ip().to_string(), listening.address.port()),
         };

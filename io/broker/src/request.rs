@@ -1,13 +1,12 @@
 //! What a handler is given besides the request, and what it gives back.
 
-use crate::caller::{Caller, client_host};
+use crate::caller::Caller;
 use crate::outgoing::Piece;
 use bytes::Bytes;
 use kohort_protocol::frame::encode_response;
 use kohort_protocol::{ApiKey, EncodeError, ErrorCode, Message};
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,21 +22,15 @@ pub(crate) struct Context {
     /// What the response repeats.
     pub(crate) correlation_id: i32,
     /// What the client calls itself.
-    pub(crate) client_id: Option<String>,
-    /// Where the client is.
-    pub(crate) peer: SocketAddr,
+    pub(crate) client_id: Option<Arc<str>>,
     /// Which connection it came over.
     pub(crate) caller: Arc<Caller>,
-    /// Where the client reached us.
-    pub(crate) local: SocketAddr,
-    /// By which of the listeners.
-    pub(crate) listener: usize,
 }
 
 impl Context {
     /// Returns the client's address as Kafka writes it in group descriptions.
-    pub(crate) fn client_host(&self) -> String {
-        client_host(self.peer.ip())
+    pub(crate) fn client_host(&self) -> Arc<str> {
+        self.caller.known().map(|known| Arc::clone(&known.host)).unwrap_or_default()
     }
 
     /// Answers with `response` now.
@@ -87,15 +80,6 @@ impl Context {
             self.api_key, self.version
         ))
     }
-}
-
-/// The two ends of a connection, and its number.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) connection: u64,
-    pub(crate) peer: SocketAddr,
-    pub(crate) local: SocketAddr,
-    pub(crate) listener: usize,
 }
 
 /// What becomes of one request.

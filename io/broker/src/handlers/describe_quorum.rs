@@ -24,7 +24,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: Context, request: DescribeQuorum
     });
     let endpoint = node.endpoint(&context);
     let listener = DescribeQuorumResponseListener {
-        name: node.listeners[context.listener].name.clone(),
+        name: node.listeners[context.caller.ends.listener].name.clone(),
         host: endpoint.host,
         port: endpoint.port as u16,
     };

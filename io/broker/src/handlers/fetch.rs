@@ -73,7 +73,7 @@ fn tell_of_fetch(node: &Node, events: &GroupEvents, context: &Context, request: 
     for asked in &request.topics {
         let Ok(topic) = node.topic(&asked.topic, asked.topic_id) else { continue };
         for partition in &asked.partitions {
-            let host = context.client_host();
+            let host = context.client_host().to_string();
             events.fetched(now, &topic.name, partition.partition, client_id, host);
         }
     }

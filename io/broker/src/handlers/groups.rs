@@ -25,22 +25,10 @@ pub(crate) fn handle(
     request: impl Into<GroupRequest>,
 ) -> Answer {
     let request = request.into();
-    // Only who comes or goes is asked who it is; commits and heartbeats are many. One of the consumer
-    // protocol may join with any heartbeat, and change its name with it; and a member may be removed by
-    // somebody else.
-    let named = matches!(
-        request,
-        GroupRequest::JoinGroup(_)
-            | GroupRequest::ConsumerGroupHeartbeat(_)
-            | GroupRequest::LeaveGroup(_)
-    );
     let caller = RequestContext {
         api_version: context.version,
-        client_id: match &context.client_id {
-            Some(client_id) if named => client_id.as_str().into(),
-            _ => Arc::default(),
-        },
-        client_host: if named { context.client_host().into() } else { Arc::default() },
+        client_id: context.client_id.clone().unwrap_or_default(),
+        client_host: context.client_host(),
         connection: context.caller.connection,
     };
     let listing = matches!(request, GroupRequest::ListGroups(_));

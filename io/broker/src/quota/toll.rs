@@ -28,7 +28,7 @@ impl Toll {
             node: Arc::clone(node),
             key: context.api_key,
             version: context.version,
-            client_id: context.client_id.clone().unwrap_or_default(),
+            client_id: context.client_id.as_deref().unwrap_or_default().to_owned(),
             request_bytes,
             started: Instant::now(),
         })
