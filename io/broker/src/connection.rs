@@ -417,6 +417,7 @@ async fn reached(until: Option<Instant>) {
 async fn first(in_flight: &mut VecDeque<(Answer, Timing, Option<Held>)>) -> Response {
     let Some((answer, ..)) = in_flight.front_mut() else { return Response::Silence };
     match answer {
+        Answer::OfShard(answer) => answer.await,
         Answer::Later(future) | Answer::Blocked(future) => future.as_mut().await,
         Answer::Ready(response) => std::mem::replace(response, Response::Silence),
     }

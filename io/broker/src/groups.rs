@@ -24,8 +24,10 @@ use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -101,10 +103,12 @@ pub(crate) enum Answers {
 #[derive(Debug)]
 pub(crate) struct PendingAnswer(oneshot::Receiver<GroupResponse>);
 
-impl PendingAnswer {
-    /// Waits for the answer; there is none if the shard panicked.
-    pub(crate) async fn response(self) -> Option<GroupResponse> {
-        self.0.await.ok()
+impl Future for PendingAnswer {
+    /// There is none if the shard panicked.
+    type Output = Option<GroupResponse>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(Result::ok)
     }
 }
 

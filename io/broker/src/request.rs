@@ -1,14 +1,18 @@
 //! What a handler is given besides the request, and what it gives back.
 
 use crate::caller::Caller;
+use crate::groups::PendingAnswer;
 use crate::outgoing::Piece;
 use bytes::Bytes;
-use kohort_protocol::frame::encode_response;
+use kohort_coordinator::GroupResponse;
+use kohort_protocol::frame::{encode_response, framed};
+use kohort_protocol::header::encode_response_header;
 use kohort_protocol::{ApiKey, EncodeError, ErrorCode, Message};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 
@@ -72,6 +76,23 @@ impl Context {
         }
     }
 
+    /// Writes the response of a group's shard, or of several. A shard that ends answers all it was given;
+    /// one that does not has panicked, and what it was doing is not known.
+    pub(crate) fn encode_of_shard(&self, response: Option<&GroupResponse>) -> Response {
+        let key = self.api_key;
+        let Some(response) = response else {
+            return Response::Broken(format!("a group coordinator failed while it had a {key:?}"));
+        };
+        let frame = framed(|writer| {
+            encode_response_header(writer, key, self.version, self.correlation_id);
+            response.encode(writer, self.version)
+        });
+        match frame {
+            Ok(frame) => Response::Frame(frame).telling(response.errors()),
+            Err(error) => self.broken(&error),
+        }
+    }
+
     /// Our own response does not fit its version: a bug of ours. The peer gets a closed connection
     /// rather than a frame that means something else.
     pub(crate) fn broken(&self, error: &EncodeError) -> Response {
@@ -82,12 +103,30 @@ impl Context {
     }
 }
 
+/// The answer of the only shard that was asked, to come.
+pub(crate) struct ShardAnswer {
+    pub(crate) answer: PendingAnswer,
+    pub(crate) context: Context,
+}
+
+impl Future for ShardAnswer {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, waker: &mut task::Context<'_>) -> Poll<Response> {
+        let response = ready!(Pin::new(&mut self.answer).poll(waker));
+        Poll::Ready(self.context.encode_of_shard(response.as_ref()))
+    }
+}
+
 /// What becomes of one request.
 pub(crate) enum Answer {
     /// The response is here.
     Ready(Response),
     /// The response will come. What the request asks for is under way already.
     Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+    /// The same from the one shard that was asked, as nearly all requests about groups are: without
+    /// memory of its own.
+    OfShard(ShardAnswer),
     /// The response will come, but the request could not be started at once: nothing after it on
     /// its connection may start either.
     Blocked(Pin<Box<dyn Future<Output = Response> + Send>>),
@@ -98,6 +137,7 @@ impl fmt::Debug for Answer {
         match self {
             Answer::Ready(response) => f.debug_tuple("Ready").field(response).finish(),
             Answer::Later(_) => f.write_str("Later"),
+            Answer::OfShard(_) => f.write_str("OfShard"),
             Answer::Blocked(_) => f.write_str("Blocked"),
         }
     }

@@ -8,11 +8,9 @@
 
 use crate::groups::Answers;
 use crate::node::Node;
-use crate::request::{Answer, Context, Response};
+use crate::request::{Answer, Context, Response, ShardAnswer};
 use kohort_coordinator::{GroupRequest, GroupResponse, RequestContext, merge};
 use kohort_protocol::ApiKey;
-use kohort_protocol::frame::framed;
-use kohort_protocol::header::encode_response_header;
 use kohort_protocol::messages::{
     ConsumerGroupDescribeResponse, DeleteGroupsResponse, DescribeGroupsResponse,
     ListGroupsResponse, OffsetFetchResponse,
@@ -39,19 +37,15 @@ pub(crate) fn handle(
             let topic = crate::groups::offsets_topic(&node.config());
             let error = node.groups.ensure_topic(&node.controller, topic).await;
             if !error.is_ok() {
-                return encode(&context, &request.refuse(context.version, error));
+                let refusal = request.refuse(context.version, error);
+                return context.encode_of_shard(Some(&refusal));
             }
             let answers = node.groups.send_all(&context.caller, caller, request).await;
             finish(&context, answers).await
         }));
     }
     match node.groups.try_send_all(topic.as_deref(), &context.caller, caller, request) {
-        Ok(Answers::One(answer)) => Answer::Later(Box::pin(async move {
-            match answer.response().await {
-                Some(response) => encode(&context, &response),
-                None => given_up(&context),
-            }
-        })),
+        Ok(Answers::One(answer)) => Answer::OfShard(ShardAnswer { answer, context }),
         Ok(answers) => Answer::Later(Box::pin(async move { finish(&context, answers).await })),
         Err(unsent) => {
             let node = Arc::clone(node);
@@ -70,19 +64,13 @@ async fn finish(context: &Context, answers: Answers) -> Response {
     };
     let mut responses = Vec::with_capacity(answers.len());
     for answer in answers {
-        match answer.response().await {
+        match answer.await {
             Some(response) => responses.push(response),
-            None => return given_up(context),
+            None => return context.encode_of_shard(None),
         }
     }
     let whole = merge(responses).unwrap_or_else(|| empty(context.api_key));
-    encode(context, &whole)
-}
-
-/// A shard that ends answers all it was given. One that does not has panicked, and what it was doing
-/// is not known.
-fn given_up(context: &Context) -> Response {
-    Response::Broken(format!("a group coordinator failed while it had a {:?}", context.api_key))
+    context.encode_of_shard(Some(&whole))
 }
 
 /// The answer to a request that concerns no shard.
@@ -93,16 +81,5 @@ fn empty(key: ApiKey) -> GroupResponse {
         ApiKey::ConsumerGroupDescribe => ConsumerGroupDescribeResponse::default().into(),
         ApiKey::OffsetFetch => OffsetFetchResponse::default().into(),
         _ => ListGroupsResponse::default().into(),
-    }
-}
-
-fn encode(context: &Context, response: &GroupResponse) -> Response {
-    let frame = framed(|writer| {
-        encode_response_header(writer, context.api_key, context.version, context.correlation_id);
-        response.encode(writer, context.version)
-    });
-    match frame {
-        Ok(frame) => Response::Frame(frame).telling(response.errors()),
-        Err(error) => context.broken(&error),
     }
 }

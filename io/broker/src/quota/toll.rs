@@ -43,6 +43,9 @@ impl Toll {
             Answer::Later(future) => {
                 Answer::Later(Box::pin(async move { self.take(future.await, took) }))
             }
+            Answer::OfShard(answer) => {
+                Answer::Later(Box::pin(async move { self.take(answer.await, took) }))
+            }
             Answer::Blocked(future) => {
                 Answer::Blocked(Box::pin(async move { self.take(future.await, took) }))
             }
