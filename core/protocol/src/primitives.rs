@@ -157,9 +157,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a nullable string.
+    ///
+    /// Most texts that may be added to something are empty, so those take no call.
+    #[inline]
     pub fn read_string(&mut self) -> Result<Option<String>, DecodeError> {
         match self.string_bytes()? {
             None => Ok(None),
+            Some([]) => Ok(Some(String::new())),
             Some(bytes) => text(bytes).map(Some),
         }
     }
@@ -169,6 +173,7 @@ impl<'a> Reader<'a> {
         Ok(self.string_bytes()?.map(String::from_utf8_lossy))
     }
 
+    #[inline]
     fn string_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         let length = if self.flexible {
             self.compact_length()?

@@ -296,7 +296,8 @@ impl Connection {
     fn start_requests(&mut self) -> Result<(), End> {
         // Read when the first request is there, and after each.
         let mut now = None;
-        while self.in_flight.len() < IN_FLIGHT_MAX
+        while self.frames.is_inside_frame()
+            && self.in_flight.len() < IN_FLIGHT_MAX
             && self.outgoing.bytes() < OUTGOING_MAX
             && self.outgoing.responses() < RESPONSES_MAX
             && self.muted_until.is_none()

@@ -34,7 +34,23 @@ impl Wake for Bell {
 
 impl Gate {
     /// Polls with `ask` unless it would be pending. It must be the same thing each time.
+    #[inline]
     pub(crate) fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.is_silent(context.waker()) { Poll::Pending } else { self.ask(context, ask) }
+    }
+
+    /// Tells whether that task would be called and was not.
+    #[inline]
+    fn is_silent(&self, task: &Waker) -> bool {
+        let silent = |bell: &Bell| !bell.rung.load(Ordering::Relaxed) && bell.task.will_wake(task);
+        self.0.as_ref().is_some_and(|(bell, _)| silent(bell))
+    }
+
+    fn ask<T>(
         &mut self,
         context: &mut Context<'_>,
         ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
@@ -46,7 +62,7 @@ impl Gate {
         }
         let Some((bell, waker)) = &self.0 else { return ask(context) };
         // Cleared before asking: what happens meanwhile rings again.
-        if !bell.rung.load(Ordering::Relaxed) || !bell.rung.swap(false, Ordering::Acquire) {
+        if !bell.rung.swap(false, Ordering::Acquire) {
             return Poll::Pending;
         }
         let answer = ask(&mut Context::from_waker(waker));
@@ -87,6 +103,7 @@ impl<F> Quiet<F> {
 impl<F: Future> Future for Quiet<F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Self { inner, gate } = &mut *self;
         gate.poll(context, |context| inner.as_mut().poll(context))

@@ -27,6 +27,7 @@ struct Extra {
 }
 
 impl StoredOffset {
+    #[inline]
     pub(crate) fn new(partition: i32, offset: &CommittedOffset) -> Self {
         let CommittedOffset { metadata, expire_timestamp, .. } = offset;
         let plain = metadata.is_none() && expire_timestamp.is_none();
@@ -102,6 +103,7 @@ impl TopicOffsets {
         self.offsets[from..].iter()
     }
 
+    #[inline]
     pub(super) fn put(&mut self, offset: StoredOffset) {
         match self.find(offset.partition) {
             Ok(at) => self.offsets[at] = offset,
@@ -119,6 +121,7 @@ impl TopicOffsets {
         }
     }
 
+    #[inline]
     fn find(&self, partition: i32) -> Result<usize, usize> {
         // Partitions mostly have offsets from 0 on, so each is where its number says.
         let expected = usize::try_from(partition).ok();
