@@ -45,6 +45,10 @@ pub struct ClassicMembership {
     /// What the application holds, revocations under way included.
     owned: BTreeSet<TopicPartition>,
     subscription: BTreeSet<TopicName>,
+    /// Whether the topics are those that matched a pattern in the latest picture of the cluster.
+    by_pattern: bool,
+    /// Until when the next join waits for a newer picture.
+    picture_by: Option<Timestamp>,
     /// What is given back before leaving, while a rebalance goes on behind that.
     leaving: Option<GivingBack>,
     /// A leave the coordinator has not answered yet.
@@ -127,6 +131,8 @@ impl ClassicMembership {
             generation: NO_GENERATION,
             owned: BTreeSet::new(),
             subscription: BTreeSet::new(),
+            by_pattern: false,
+            picture_by: None,
             leaving: None,
             farewell: None,
             rejoin: None,
@@ -221,6 +227,15 @@ impl ClassicMembership {
             self.request_rejoin(reason.to_owned());
         }
         self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Takes that there is a new picture of the cluster, whose topics are subscribed to by now.
+    pub fn handle_picture(&mut self, now: Timestamp) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        if self.picture_by.take().is_some() {
+            self.advance(now, &mut actions);
+        }
         actions
     }
 
@@ -322,7 +337,7 @@ impl ClassicMembership {
                     self.fenced(now, code, &mut actions);
                 }
                 ErrorCode::REBALANCE_IN_PROGRESS => {
-                    self.request_rejoin("a commit met a rebalance".to_owned());
+                    self.follow_rebalance(now, "a commit met a rebalance", &mut actions);
                 }
                 _ => {}
             }
@@ -346,7 +361,7 @@ impl ClassicMembership {
         }
         match &self.state {
             State::Ready if self.coordinator().is_some() && self.leaving.is_none() => {
-                at(self.retry_at);
+                at(self.join_at());
             }
             State::Revoking { deadline, .. } => at(*deadline),
             _ => {}
@@ -394,8 +409,9 @@ impl ClassicMembership {
             actions.extend(farewell.send(now, known, &mut self.ids));
         }
         let Some(coordinator) = known else { return };
-        if self.state == State::Ready && self.leaving.is_none() && now >= self.retry_at {
+        if self.state == State::Ready && self.leaving.is_none() && now >= self.join_at() {
             self.rejoin = None;
+            self.picture_by = None;
             let request = match self.join_request() {
                 Ok(join) => GroupRequest::Join(join),
                 Err(error) => return self.fail(now, error, actions),
@@ -456,6 +472,21 @@ impl ClassicMembership {
         self.rejoin.get_or_insert(reason);
     }
 
+    /// Joins a rebalance that another member caused. What it saw before us may be a topic that our pattern
+    /// matches as well: joining without it would give the others all of its partitions, and us some of what they
+    /// read, only to take it back a moment later. So a newer picture comes first, as with Java's consumer.
+    fn follow_rebalance(&mut self, now: Timestamp, reason: &str, actions: &mut Vec<GroupAction>) {
+        if self.by_pattern && self.state == State::Stable && self.rejoin.is_none() {
+            self.picture_by = Some(now + PICTURE_WAIT_MS);
+            actions.push(GroupAction::RefreshMetadata);
+        }
+        self.request_rejoin(reason.to_owned());
+    }
+
+    fn join_at(&self) -> Timestamp {
+        self.picture_by.map_or(self.retry_at, |by| by.max(self.retry_at))
+    }
+
     /// Starts a rebalance: gives back what the protocol says must not be held while joining.
     fn prepare(&mut self, now: Timestamp, reason: String, actions: &mut Vec<GroupAction>) {
         actions.push(GroupAction::Rebalancing(reason.clone()));
@@ -474,6 +505,10 @@ impl ClassicMembership {
 }
 
 const PROTOCOL_TYPE: &str = "consumer";
+
+/// How long a join waits for a picture of the cluster: many times what an answer takes, and little of what the
+/// group waits for its slowest member.
+const PICTURE_WAIT_MS: i64 = 500;
 
 mod answers;
 mod consumer;

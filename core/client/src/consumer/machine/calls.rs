@@ -28,7 +28,7 @@ impl ConsumerMachine {
         match regex.here.clone() {
             Some(pattern) if !by_coordinator => self.handle_subscribe_pattern(now, pattern),
             _ => {
-                let wanted = Wanted { topics: BTreeSet::new(), regex: Some(regex.text.clone()) };
+                let wanted = Wanted { regex: Some(regex.text.clone()), ..Wanted::default() };
                 self.subscribe(now, Subscription::Regex(regex), wanted)
             }
         }
@@ -44,7 +44,7 @@ impl ConsumerMachine {
         } else {
             self.held_topics(&pattern)
         };
-        let wanted = Wanted::topics(topics.clone());
+        let wanted = Wanted::matching(topics.clone());
         self.subscribe(now, Subscription::Pattern(pattern, topics), wanted)
     }
 

@@ -94,7 +94,7 @@ impl ConsumerMachine {
         }
         topics.clone_from(&matching);
         actions.extend(self.with_group(now, |membership| {
-            membership.handle_subscription(now, Wanted::topics(matching))
+            membership.handle_subscription(now, Wanted::matching(matching))
         }));
     }
 

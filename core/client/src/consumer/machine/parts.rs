@@ -56,7 +56,8 @@ impl ConsumerMachine {
                     self.assigned_for = AssignedFor::unseen(self.group_topics.iter().cloned());
                     self.assigned_for.learn(&self.view);
                 }
-                GroupAction::UnknownTopics => self.want_metadata(now, actions),
+                // Each time: one that is on its way may be older than what the membership asks after.
+                GroupAction::RefreshMetadata => actions.push(Action::RefreshMetadata),
                 GroupAction::Downgraded(code) => self.match_here(now, code, actions),
                 GroupAction::Rebalancing(reason) => {
                     self.counters.rebalances += 1;

@@ -145,7 +145,7 @@ impl ClassicMembership {
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 if self.state == State::Stable {
-                    self.request_rejoin("the group is rebalancing".to_owned());
+                    self.follow_rebalance(now, "the group is rebalancing", actions);
                 }
             }
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {

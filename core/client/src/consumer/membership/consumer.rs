@@ -99,6 +99,8 @@ pub struct ConsumerMembership {
 pub struct Wanted {
     /// Topics by name.
     pub topics: BTreeSet<TopicName>,
+    /// Whether these are the topics that matched a pattern in the latest picture of the cluster.
+    pub by_pattern: bool,
     /// An expression that the coordinator matches against the names of all topics (RE2).
     pub regex: Option<Arc<str>>,
 }
@@ -106,7 +108,12 @@ pub struct Wanted {
 impl Wanted {
     /// Wants these topics.
     pub fn topics(topics: BTreeSet<TopicName>) -> Self {
-        Self { topics, regex: None }
+        Self { topics, ..Self::default() }
+    }
+
+    /// Wants the topics that match a pattern.
+    pub fn matching(topics: BTreeSet<TopicName>) -> Self {
+        Self { topics, by_pattern: true, regex: None }
     }
 
     /// Whether nothing is wanted.

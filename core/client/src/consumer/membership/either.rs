@@ -101,7 +101,10 @@ impl Membership {
     /// Sets what is wanted; nothing leaves the group. A classic group has no use for an expression.
     pub fn handle_subscription(&mut self, now: Timestamp, wanted: Wanted) -> Vec<GroupAction> {
         match self {
-            Self::Classic(classic) => classic.handle_subscription(now, wanted.topics),
+            Self::Classic(classic) => {
+                classic.by_pattern = wanted.by_pattern;
+                classic.handle_subscription(now, wanted.topics)
+            }
             Self::Consumer(consumer) => consumer.handle_subscription(now, wanted),
         }
     }
@@ -191,6 +194,8 @@ impl Membership {
         view: &Arc<MetadataView>,
     ) -> Vec<GroupAction> {
         match self {
+            // A picture of some topics says nothing about those that match.
+            Self::Classic(classic) if view.complete => classic.handle_picture(now),
             Self::Classic(_) => Vec::new(),
             Self::Consumer(consumer) => consumer.handle_metadata(now, view),
         }

@@ -170,6 +170,30 @@ fn a_completed_generation_is_announced_and_kept_by_heartbeats() {
 }
 
 #[test]
+fn a_member_that_matches_a_pattern_looks_for_topics_before_it_joins_a_rebalance_of_others() {
+    let mut member = stable(cooperative());
+    member.by_pattern = true;
+    let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    let why = GroupAction::Rebalancing("the group is rebalancing".to_owned());
+    assert_eq!(actions, [GroupAction::RefreshMetadata, why]);
+    // The new picture has one more that matches.
+    assert_eq!(member.handle_subscription(3_005, topics(&["t", "u"])), []);
+    let actions = member.handle_picture(3_005);
+    let (join, GroupRequest::Join(request)) = sent(&actions) else { panic!("{actions:?}") };
+    let metadata = &request.protocols[0].metadata;
+    let subscription = kohort_assignor::MemberSubscription::from_bytes(metadata).unwrap();
+    assert_eq!(subscription.topics, ["t", "u"].map(TopicName::from));
+    complete(&mut member, 3_005, join, 2, &[0, 1]);
+    assert!(member.is_stable(), "that was what it joined for");
+
+    // A cluster that gives no picture does not hold the group up.
+    heartbeat(&mut member, 7_000, ErrorCode::REBALANCE_IN_PROGRESS);
+    assert_eq!(member.poll_timeout(), Some(7_500));
+    let actions = member.handle_timeout(7_500);
+    assert!(matches!(sent(&actions), (_, GroupRequest::Join(_))), "{actions:?}");
+}
+
+#[test]
 fn an_eager_member_gives_everything_back_before_it_joins_again() {
     let mut member = stable(eager());
     let actions = heartbeat(&mut member, 3_000, ErrorCode::REBALANCE_IN_PROGRESS);

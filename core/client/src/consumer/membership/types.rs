@@ -353,8 +353,9 @@ pub enum GroupAction {
         /// Why.
         reason: LostReason,
     },
-    /// Topics are assigned whose names are not known: get a new picture of the cluster.
-    UnknownTopics,
+    /// Get a new picture of the cluster: topics are assigned whose names are not known, or there may be new ones
+    /// that match the subscription's pattern.
+    RefreshMetadata,
     /// The coordinator cannot run the consumer protocol for this group: it is a classic one from now on.
     Downgraded(ErrorCode),
     /// A rebalance started, for this reason.

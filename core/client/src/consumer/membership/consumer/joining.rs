@@ -80,6 +80,7 @@ impl ConsumerMembership {
         let mut classic = ClassicMembership::new(std::mem::take(&mut self.config));
         classic.ids = self.ids.clone();
         classic.coordinator = self.coordinator;
+        classic.by_pattern = self.wanted.by_pattern;
         let mut actions = Vec::new();
         if !self.wanted.topics.is_empty() {
             actions = classic.handle_subscription(now, self.wanted.topics.clone());

@@ -35,7 +35,7 @@ impl ConsumerMembership {
         }
         if !self.unknown_topics().is_empty() && now >= self.resolve_at {
             self.resolve_at = now + self.config.retry_backoff_max_ms.max(1);
-            actions.push(GroupAction::UnknownTopics);
+            actions.push(GroupAction::RefreshMetadata);
         }
         let known = self.coordinator();
         if let Some(farewell) = &mut self.farewell {

@@ -283,7 +283,7 @@ fn a_topic_whose_name_is_not_known_waits_for_metadata() {
     let mut world = World::with(&[0]);
     let (id, _) = world.beat();
     world.answer(id, 5, Some(&[(T, &[0]), (U, &[3])]));
-    assert!(world.take().contains(&GroupAction::UnknownTopics));
+    assert!(world.take().contains(&GroupAction::RefreshMetadata));
     world.see(&[("t", T), ("u", U)]);
     let (_, beat) = world.sent();
     assert_eq!(reported(&beat), Some(vec![(T, vec![0]), (U, vec![3])]));
@@ -307,7 +307,7 @@ fn a_topic_created_anew_is_given_back_and_taken_again() {
 #[test]
 fn a_changed_subscription_is_told_at_once_and_an_expression_taken_back_by_an_empty_one() {
     let mut world = World::new(|_| {});
-    let wanted = Wanted { topics: BTreeSet::new(), regex: Some("t.*".into()) };
+    let wanted = Wanted { regex: Some("t.*".into()), ..Wanted::default() };
     let actions = world.member.handle_subscription(0, wanted);
     world.actions.extend(actions);
     let (id, beat) = world.sent();

@@ -131,7 +131,7 @@ fn a_broker_that_lacks_what_is_asked_is_told_with_what_to_do() {
         (Some("t.*".into()), regex, "use subscribe_pattern"),
     ] {
         let mut world = World::new(|_| {});
-        let wanted = Wanted { topics: [TopicName::from("t")].into(), regex: expression };
+        let wanted = Wanted { regex: expression, ..Wanted::topics([TopicName::from("t")].into()) };
         let actions = world.member.handle_subscription(0, wanted);
         world.actions.extend(actions);
         let (id, _) = world.sent();
