@@ -91,6 +91,20 @@ fn an_application_that_polls_too_late_is_out_of_its_group_until_it_polls_again()
 }
 
 #[test]
+fn an_auto_commit_waits_for_commits_of_the_application_that_are_on_their_way() {
+    let mut world = member();
+    let taken = Taken { is_committing: true, ..busy(&mut world) };
+    world.now += 10_000;
+    assert!(commits(&world.machine.advance(world.now, &taken)).is_empty());
+    // The one of 5 arrives. What was processed by now is committed after it, not before.
+    let (partition, epoch, _) = taken.processed[0].clone();
+    world.machine.handle_commit(world.now, vec![(partition, 5.into(), Some(epoch))], None);
+    world.now += 1;
+    let actions = world.machine.advance(world.now, &Taken { is_committing: false, ..taken });
+    assert_eq!(commits(&actions), [("t".to_owned(), 10, 2)]);
+}
+
+#[test]
 fn an_application_whose_partitions_are_chosen_by_hand_may_be_away_as_long_as_it_likes() {
     let mut world = world();
     world.assign(&[zero("t")]);

@@ -9,7 +9,7 @@ use kohort_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
-use support::{Taken, Topic, World};
+use support::{POLLING, Taken, Topic, World};
 
 fn commits(actions: &[Action]) -> Vec<(RequestId, OffsetCommitRequest)> {
     let commit = |action: &Action| match action {
@@ -46,7 +46,7 @@ fn working() -> (World, Taken) {
         _ => None,
     });
     let processed = vec![(TopicPartition::new("t", 0), epoch.unwrap(), Position::at(10))];
-    (world, Taken { consumed: Some(Position::at(20)), processed, idle_since: None })
+    (world, Taken { consumed: Some(Position::at(20)), processed, ..POLLING })
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_consumer_that_wants_nothing_commits_without_a_generation() {
     world.refresh_all();
     let offset = (TopicPartition::new("t", 0), 3.into(), None);
     world.machine.handle_commit(world.now, vec![offset], None);
-    let actions = world.machine.advance(world.now, &support::POLLING);
+    let actions = world.machine.advance(world.now, &POLLING);
     world.run(actions);
     let sent = commits(&world.done);
     let [(_, request)] = &sent[..] else { panic!("{:?}", world.done) };

@@ -55,12 +55,15 @@ impl Topic {
 pub struct Taken {
     pub consumed: Option<Position>,
     pub processed: Vec<(TopicPartition, AssignmentEpoch, Position)>,
+    /// Whether a commit of it is on its way.
+    pub is_committing: bool,
     /// Since when it has not polled, unless it waits in a poll.
     pub idle_since: Option<Timestamp>,
 }
 
 /// One that says nothing of it.
-pub const POLLING: Taken = Taken { consumed: None, processed: Vec::new(), idle_since: None };
+pub const POLLING: Taken =
+    Taken { consumed: None, processed: Vec::new(), is_committing: false, idle_since: None };
 
 impl Application for Taken {
     fn buffered(&self, _partition: &TopicPartition) -> usize {
@@ -85,6 +88,10 @@ impl Application for Taken {
 
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         self.processed.clone()
+    }
+
+    fn is_committing(&self) -> bool {
+        self.is_committing
     }
 
     fn idle_since(&self) -> Option<Timestamp> {

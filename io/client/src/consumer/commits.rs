@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ impl Commits {
             let (partition, offset) = (partition.clone(), it.offset);
             return done(Err(CommitError::NegativeOffset { partition, offset }));
         }
+        // Before anything tells that it is processed: see `Application::is_committing`.
+        self.shared.commits_sent.fetch_add(1, Ordering::SeqCst);
         let mut buffer = self.shared.buffer.lock();
         for (partition, offset, epoch) in &offsets {
             if let Some(epoch) = epoch {

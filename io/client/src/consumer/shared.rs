@@ -22,6 +22,8 @@ use crate::net::Whereabouts;
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// How many commits of the application the task has not taken yet.
+    pub(super) commits_sent: AtomicUsize,
     pub(super) buffer: Mutex<Buffer<Hold>>,
     pub(super) credits: Arc<Credits>,
     /// Where the latest poll was made.
@@ -92,6 +94,7 @@ impl Shared {
     pub(super) fn new(budget_bytes: u64) -> Self {
         let clock = Clock::new();
         Self {
+            commits_sent: AtomicUsize::new(0),
             buffer: Mutex::default(),
             credits: Arc::new(Credits::new(budget_bytes)),
             whereabouts: Whereabouts::default(),
@@ -287,6 +290,10 @@ impl Application for Shared {
 
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)> {
         self.buffer.lock().all_processed()
+    }
+
+    fn is_committing(&self) -> bool {
+        self.commits_sent.load(Ordering::SeqCst) > 0
     }
 
     fn idle_since(&self) -> Option<Timestamp> {

@@ -187,6 +187,7 @@ impl Task {
                 let timeout = timeout.map(ms);
                 let ticket = self.machine.handle_commit(now, offsets, timeout);
                 self.commits.insert(ticket, done);
+                self.shared.commits_sent.fetch_sub(1, Ordering::SeqCst);
             }
             Command::Listen(listener) => self.listener = Some(listener),
             Command::GiveBack(ticket) => self.given_back(clock, ticket),

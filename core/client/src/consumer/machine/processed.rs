@@ -4,15 +4,27 @@
 use std::collections::BTreeSet;
 
 use super::{Action, Application, ConsumerMachine, GroupEvent};
-use crate::consumer::types::{OffsetAndMetadata, Timestamp, TopicPartition};
+use crate::consumer::types::{
+    AssignmentEpoch, OffsetAndMetadata, Position, Timestamp, TopicPartition,
+};
 
 impl ConsumerMachine {
     pub(super) fn check_auto_commit(&mut self, now: Timestamp, application: &dyn Application) {
         let Some(interval) = self.config.auto_commit_interval_ms else { return };
-        if now >= self.auto_commit_at && !self.closing {
-            self.auto_commit_at = now + interval;
-            self.auto_commit(now, application, None);
+        if now < self.auto_commit_at || self.closing {
+            return;
         }
+        let processed = application.processed();
+        // 1. The application commits up to 5; the machine has not heard of it yet.
+        // 2. It polls twice: all up to 9 is processed.
+        // 3. Auto commit sends 9, then the machine hears of the 5, and the offset goes back.
+        // So auto commit waits its turn. Asked in this order, no commit made before can be missed.
+        if application.is_committing() {
+            self.auto_commit_at = now + 1;
+            return;
+        }
+        self.auto_commit_at = now + interval;
+        self.commit_processed(now, processed, None);
     }
 
     /// Commits what was processed since the last time; an offset never goes back but by a seek.
@@ -22,8 +34,17 @@ impl ConsumerMachine {
         application: &dyn Application,
         only: Option<&BTreeSet<TopicPartition>>,
     ) {
+        self.commit_processed(now, application.processed(), only);
+    }
+
+    fn commit_processed(
+        &mut self,
+        now: Timestamp,
+        processed: Vec<(TopicPartition, AssignmentEpoch, Position)>,
+        only: Option<&BTreeSet<TopicPartition>>,
+    ) {
         let mut offsets = Vec::new();
-        for (partition, epoch, position) in application.processed() {
+        for (partition, epoch, position) in processed {
             let chosen = only.is_none_or(|only| only.contains(&partition));
             let known = self.positions.epoch(&partition) == Some(epoch);
             let done = self.auto_committed.get(&partition) == Some(&(epoch, position.offset));

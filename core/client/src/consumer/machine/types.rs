@@ -58,6 +58,8 @@ pub trait Application {
     fn consumed(&self, partition: &TopicPartition) -> Option<Position>;
     /// Returns what the application has processed.
     fn processed(&self) -> Vec<(TopicPartition, AssignmentEpoch, Position)>;
+    /// Returns whether the application has made commits that the machine has not been told of yet.
+    fn is_committing(&self) -> bool;
     /// Returns since when the application has not polled, or `None` while it is polling.
     fn idle_since(&self) -> Option<Timestamp>;
 }
