@@ -94,8 +94,6 @@ pub enum PositionAction {
     Start {
         /// The partition.
         partition: TopicPartition,
-        /// Its ownership.
-        epoch: AssignmentEpoch,
         /// The new reading sequence.
         position_epoch: PositionEpoch,
         /// The first offset wanted.
@@ -370,16 +368,14 @@ impl Positions {
 
     fn start(&mut self, partition: &TopicPartition, position: Position) -> PositionAction {
         let position_epoch = PositionEpoch(self.epochs.advance());
-        let mut epoch = AssignmentEpoch::default();
         if let Some(slot) = self.slots.get_mut(partition) {
-            epoch = slot.epoch;
             slot.position_epoch = position_epoch;
             slot.state = State::Ready(position);
             slot.checked_epoch = NO_EPOCH;
             slot.retry_at = 0;
         }
         self.seen = None;
-        PositionAction::Start { partition: partition.clone(), epoch, position_epoch, position }
+        PositionAction::Start { partition: partition.clone(), position_epoch, position }
     }
 
     /// Starts at a position that the leader asked last has named.

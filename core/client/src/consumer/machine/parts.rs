@@ -152,7 +152,7 @@ impl ConsumerMachine {
                     self.take_denial(partition, node, actions);
                 }
                 PositionAction::RefreshMetadata => self.want_metadata(now, actions),
-                PositionAction::Start { partition, position_epoch, position, .. } => {
+                PositionAction::Start { partition, position_epoch, position } => {
                     actions.push(Action::Start { partition, position_epoch, position });
                 }
                 PositionAction::Undecided { partition, out_of_range } => {
