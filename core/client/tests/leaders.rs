@@ -153,13 +153,15 @@ fn a_leader_that_knows_nothing_of_the_epoch_leaves_it_to_the_policy() {
 
 #[test]
 fn a_cut_behind_what_the_application_took_costs_only_what_waits() {
-    let mut world = moved(OffsetReset::None);
-    let (id, ..) = asked(&mut world).remove(0);
-    let position = Position { offset: 20, leader_epoch: Some(4) };
-    answer(&mut world, id, end(5, 30), &Taken { consumed: Some(position), ..POLLING });
-    assert_eq!(starts(&world.done), [position]);
-    let told = world.take(|it| matches!(it, Action::Event(_) | Action::Fault(_)).then_some(()));
-    assert!(told.is_empty(), "it has seen nothing that is gone");
+    for offset in [20, 30] {
+        let mut world = moved(OffsetReset::None);
+        let (id, ..) = asked(&mut world).remove(0);
+        let position = Position { offset, leader_epoch: Some(4) };
+        answer(&mut world, id, end(5, 30), &Taken { consumed: Some(position), ..POLLING });
+        assert_eq!(starts(&world.done), [position]);
+        let told = world.take(|it| matches!(it, Action::Event(_) | Action::Fault(_)).then_some(()));
+        assert!(told.is_empty(), "it has seen nothing that is gone");
+    }
 }
 
 #[test]
@@ -325,6 +327,15 @@ fn a_replica_nearby_is_read_for_a_while_and_its_leader_has_the_last_word() {
     world.now += 300_000;
     fetched(&mut world, &plan, PartitionData::default(), Vec::new());
     assert_eq!(fetches(&mut world)[0].node, 1);
+}
+
+#[test]
+fn what_is_out_of_the_leaders_range_is_left_to_the_policy() {
+    let (mut world, plan) = reading();
+    fetched(&mut world, &plan, failed(ErrorCode::OFFSET_OUT_OF_RANGE), Vec::new());
+    let fault = Fault::NoOffset { partition: zero(), out_of_range: Some(42) };
+    assert!(world.done.contains(&Action::Fault(fault)), "{:?}", world.done);
+    assert_eq!(status(&world), FetchStatus::NoOffset);
 }
 
 #[test]
