@@ -345,8 +345,7 @@ impl Committer {
     /// Returns when [`advance`](Self::advance) may have something to do without an event.
     pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let deadline = self.tickets.iter().map(|ticket| ticket.deadline).min();
-        let retry = (!self.pending.is_empty() && self.in_flight.is_none() && self.retry_at > now)
-            .then_some(self.retry_at);
+        let retry = (!self.pending.is_empty() && self.retry_at > now).then_some(self.retry_at);
         deadline.into_iter().chain(retry).min()
     }
 

@@ -371,6 +371,7 @@ fn a_member_commits_nothing_without_a_generation_or_while_none_are_taken() {
         let lost = CommitContext { identity, coordinator: None, ..*context };
         assert_eq!(committer.advance(0, &lost), []);
     });
+    assert_eq!(committer.poll_timeout(0), Some(10_000), "none of that comes with time");
     sent(&MEMBER.advance(&mut committer, 0));
 }
 
@@ -415,9 +416,9 @@ fn a_commit_that_is_too_late_is_not_sent_any_more() {
 #[test]
 fn topics_are_sent_with_their_ids_and_answers_that_name_nothing_else_are_understood() {
     let mut committer = committer();
-    let [t, u] = ["t", "u"].map(|topic| TopicPartition::new(topic, 0));
-    let both = [(t, 1.into(), Some(OWNED)), (u, 2.into(), Some(OWNED))];
-    let ticket = committer.commit(both, 10_000);
+    let all = [("t", 0), ("t", 1), ("u", 0)]
+        .map(|(topic, index)| (TopicPartition::new(topic, index), 1.into(), Some(OWNED)));
+    let ticket = committer.commit(all, 10_000);
     let ids = |topic: &str| match topic {
         "t" => Some(Uuid::from_random([7; 16])),
         _ => Some(Uuid::ZERO),
@@ -427,18 +428,23 @@ fn topics_are_sent_with_their_ids_and_answers_that_name_nothing_else_are_underst
         let context = CommitContext { identity, topic_id: &ids, ..*context };
         let actions = committer.advance(0, &context);
         let (id, _, _) = sent(&actions);
-        let topics = ["", "u"].into_iter().zip([Uuid::from_random([7; 16]), Uuid::ZERO]).map(
-            |(name, id)| OffsetCommitResponseTopic {
-                name: name.to_owned(),
-                topic_id: id,
-                partitions: vec![OffsetCommitResponsePartition::default()],
-            },
-        );
-        let response = OffsetCommitResponse { topics: topics.collect(), ..Default::default() };
+        let partition = |partition_index| OffsetCommitResponsePartition {
+            partition_index,
+            ..Default::default()
+        };
+        let topic = |(name, topic_id, count): (&str, _, _)| OffsetCommitResponseTopic {
+            name: name.to_owned(),
+            topic_id,
+            partitions: (0..count).map(partition).collect(),
+        };
+        let topics = [("", Uuid::from_random([7; 16]), 2), ("u", Uuid::ZERO, 1)].map(topic);
+        let response = OffsetCommitResponse { topics: topics.into(), ..Default::default() };
         (actions, committer.handle_response(1, id, response, &context))
     });
-    let [CommitAction::Send { request, .. }] = &actions[..] else { panic!("{actions:?}") };
-    let topics: Vec<_> = request.topics.iter().map(|it| (&*it.name, it.topic_id)).collect();
-    assert_eq!(topics, [("t", Uuid::from_random([7; 16])), ("u", Uuid::ZERO)]);
+    let CommitAction::Send { request, .. } = &actions[0] else { panic!("{actions:?}") };
+    let named = |it: &OffsetCommitRequestTopic| (it.name.clone(), it.topic_id, it.partitions.len());
+    let [t, u] = &request.topics[..] else { panic!("{request:?}") };
+    assert_eq!(named(t), ("t".to_owned(), Uuid::from_random([7; 16]), 2));
+    assert_eq!(named(u), ("u".to_owned(), Uuid::ZERO, 1));
     assert_eq!(answered, [done(ticket)]);
 }
