@@ -1,5 +1,7 @@
 //! What the reader must keep to, the unhappy half included.
 
+mod checks;
+
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::messages::fetch::AbortedTransaction;
 use kohort_protocol::records::{
