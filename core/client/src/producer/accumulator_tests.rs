@@ -1,5 +1,7 @@
 //! The accumulator's rules, on one or two partitions of topic `t` led by node 1.
 
+mod order_tests;
+
 use std::time::Duration;
 
 use bytes::Bytes;
