@@ -1,5 +1,7 @@
 //! What keeps the order, and every record written once, when batches fail or run out of time.
 
+use kohort_protocol::records::Header;
+
 use super::*;
 
 /// Two batches under way of a producer that the broker knows, the second sent half a second later.
@@ -78,6 +80,18 @@ fn every_batch_says_whose_it_is() {
 }
 
 #[test]
+fn a_producer_whose_id_is_worth_nothing_asks_for_another_and_starts_over() {
+    let mut bench = Bench::established(config());
+    bench.accumulator.forget_identity();
+    bench.append(0, 150).unwrap();
+    bench.accumulator.flush();
+    let polled = bench.poll(0);
+    assert!(polled.needs_identity && polled.requests.is_empty());
+    bench.accumulator.set_identity(ProducerIdentity { producer_id: 8, epoch: 3 });
+    assert_eq!(headers(&bench.send(0)), [(3, 0)]);
+}
+
+#[test]
 fn what_is_not_answered_or_passes_is_sent_again_so_many_times() {
     for failure in [Failure::NoAnswer, Failure::Broker(ErrorCode::NOT_LEADER_OR_FOLLOWER)] {
         let mut bench = Bench::established(AccumulatorConfig { retries: 1, ..config() });
@@ -110,6 +124,30 @@ fn whoever_closes_gets_every_batch_back() {
     assert_eq!(abandoned, [given_up(1), given_up(2), given_up(3)]);
     assert!(bench.accumulator.is_empty());
     assert_eq!(bench.accumulator.buffered_bytes(), 0);
+}
+
+#[test]
+fn records_keep_their_headers_when_their_batch_is_sent_in_parts() {
+    let mut bench = Bench::new(config());
+    for name in [b"one", b"two"] {
+        let headers = [Header { key: name, value: Some(b"v") }];
+        let record = NewRecord { key: Some(name), headers: &headers, ..NewRecord::default() };
+        bench.accumulator.append(0, (bench.slot, 0), &record, || 0).unwrap();
+    }
+    bench.accumulator.flush();
+    let whole = bench.send(0).remove(0);
+    bench.fail(0, &whole, ErrorCode::MESSAGE_TOO_LARGE);
+    for name in [b"one", b"two"] {
+        let part = bench.send(0).remove(0);
+        let (mut decompressor, mut buffer) = (Decompressor::new(), Vec::new());
+        let batch = batches(&part.bytes).next().unwrap().unwrap();
+        let mut records = batch.records(&mut decompressor, &mut buffer, 1 << 20).unwrap();
+        let record = records.next().unwrap().unwrap();
+        assert_eq!(record.key, Some(&name[..]));
+        let headers: Vec<_> = record.headers.into_iter().collect();
+        assert_eq!(headers, [Header { key: name, value: Some(b"v") }]);
+        bench.accumulator.complete("t", 0, part.id).unwrap();
+    }
 }
 
 #[test]

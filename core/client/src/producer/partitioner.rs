@@ -215,6 +215,7 @@ mod tests {
                 assert_eq!(partitioner.partition(None, ALL, &mut random), first);
             }
             partitioner.appended(100, true, ALL, &mut random);
+            assert_eq!(partitioner.bytes_to_current, 0, "another one is chosen");
             seen[first as usize] += 1;
         }
         assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
@@ -238,7 +239,9 @@ mod tests {
         let mut ignoring = TopicPartitioner::new(1, true);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..100 {
-            assert_eq!(keyed.partition(Some(b"JFK"), ALL, &mut random), 531_569_365 % 4);
+            for (key, hash) in [(&b"JFK"[..], 531_569_365), (b"abc", 479_470_107)] {
+                assert_eq!(keyed.partition(Some(key), ALL, &mut random), hash % 4);
+            }
             seen.insert(ignoring.partition(Some(b"JFK"), ALL, &mut random));
             ignoring.appended(1, true, ALL, &mut random);
         }
@@ -260,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_has_fewer_partitions_than_before_gets_records_for_those_it_has() {
+        let mut random = Jitter::seeded(3);
+        let one = TopicPartitions { partition_count: 1, available: &[0] };
+        for loaded in [false, true] {
+            let mut partitioner = TopicPartitioner::new(1, false);
+            if loaded {
+                partitioner.set_queue_lengths(&[(0, 9), (1, 9), (2, 9), (3, 0)], 4);
+            }
+            while partitioner.partition(None, ALL, &mut random) != 3 {
+                partitioner.appended(1, true, ALL, &mut random);
+            }
+            assert_eq!(partitioner.partition(None, one, &mut random), 0, "loaded: {loaded}");
+        }
+    }
+
+    #[test]
     fn shorter_queues_are_chosen_more_often() {
         let mut random = Jitter::seeded(3);
         let mut partitioner = TopicPartitioner::new(1, false);
@@ -276,5 +295,7 @@ mod tests {
         }
         partitioner.set_queue_lengths(&[(0, 5), (1, 5), (2, 5)], 3);
         assert!(partitioner.loads.is_none());
+        partitioner.set_queue_lengths(&[(0, 5), (1, 4)], 2);
+        assert!(partitioner.loads.is_some());
     }
 }

@@ -177,11 +177,11 @@ mod tests {
     #[test]
     fn an_unsecured_token_has_a_header_claims_and_no_signature() {
         let token =
-            unsecured_token(&UnsecuredClaims { subject: "a\"b", issued_at: 1, expires_at: 2 });
+            unsecured_token(&UnsecuredClaims { subject: "a\"b\n c", issued_at: 1, expires_at: 2 });
         let parts: Vec<&str> = token.value.split('.').collect();
         let text = |part: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
         assert_eq!(text(parts[0]), r#"{"alg":"none"}"#);
-        assert_eq!(text(parts[1]), r#"{"sub":"a\"b","iat":1,"exp":2}"#);
+        assert_eq!(text(parts[1]), r#"{"sub":"a\"b\u000a c","iat":1,"exp":2}"#);
         assert_eq!(parts[2], "");
         assert!(!format!("{token:?}").contains(parts[1]), "a token is a secret");
     }
