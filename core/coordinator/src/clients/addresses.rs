@@ -218,6 +218,33 @@ mod tests {
     }
 
     #[test]
+    fn members_that_fall_one_by_one_do_not_make_a_fall_of_many_forgotten() {
+        let others = 20;
+        let mut addresses = with(3 + others);
+        for (number, member) in [(0, "a"), (1, "b"), (2, "c")] {
+            addresses.lose(20_000, number, member);
+        }
+        for number in 0..others {
+            addresses.lose(20_100 + 100 * number as i64, 3 + number, &number.to_string());
+        }
+        assert_eq!(addresses.held_until(20_000), 23_000);
+    }
+
+    #[test]
+    fn an_address_that_is_used_again_is_not_forgotten() {
+        let mut addresses = with(1);
+        addresses.lose(20_000, 0, "a");
+        addresses.spoke(&HOST.into(), ConnectionId(1), 20_500);
+        let who = Speaker::Member("b".into());
+        for number in 2..2 * DESERTED_KEPT as u64 {
+            let host: Arc<str> = number.to_string().into();
+            addresses.spoke(&host, ConnectionId(number), 1_000);
+            addresses.closed(21_000, &host, ConnectionId(number), 1_000, &who, true);
+        }
+        assert!(addresses.known.contains_key(HOST));
+    }
+
+    #[test]
     fn so_many_addresses_and_falls_are_remembered() {
         let mut addresses = with(0);
         let who = Speaker::Member("a".into());

@@ -24,6 +24,9 @@ fn a_new_connection_is_a_sign_until_it_shows_whose_it_is() {
     );
     clients.spoke(NEXT, "n");
     assert_eq!(clients.signs(900, "m", "app", HOST, 900), Missing);
+    let mut clients = with(1_000);
+    clients.spoke(NEXT, "");
+    assert_eq!(clients.signs(900, "m", "app", HOST, 900), Missing, "it has no id yet, and m has");
 }
 
 #[test]
@@ -73,6 +76,19 @@ fn an_older_connection_is_a_sign_if_the_member_s_own_closed_alone() {
         Hoped,
         "long after it nothing closed"
     );
+}
+
+#[test]
+fn an_older_connection_is_no_sign_if_all_closed_over_which_the_member_spoke() {
+    let mut clients = with(1_000);
+    for connection in [1, 3].map(ConnectionId) {
+        clients.opened(1_000, connection, "app", HOST);
+        clients.spoke(connection, "m");
+    }
+    for connection in [1, 3].map(ConnectionId) {
+        clients.closed(20_000, connection, Closing::ByPeer);
+    }
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Missing, "that was a death");
 }
 
 #[test]
@@ -240,6 +256,30 @@ fn one_that_begins_takes_the_place_of_one() {
 }
 
 #[test]
+fn each_that_was_lost_has_an_heir_that_came_after_it() {
+    let mut clients = Clients::default();
+    clients.began_at(1_000, 10, "z");
+    clients.began_at(1_000, 11, "a");
+    clients.closed(20_000, ConnectionId(10), Closing::ByPeer);
+    clients.began_at(20_100, 12, "heir of z");
+    clients.closed(20_900, ConnectionId(11), Closing::ByPeer);
+    clients.began_at(20_950, 13, "heir of a");
+    clients.opened(20_960, NEXT, "app", HOST);
+    assert_eq!(clients.signs(20_970, "z", "app", HOST, 20_000), Replaced);
+    assert_eq!(clients.signs(20_970, "a", "app", HOST, 20_900), Replaced);
+}
+
+#[test]
+fn one_that_begins_twice_takes_the_place_of_one() {
+    let mut clients = that_lost(&["l", "m"]);
+    clients.began_at(20_050, 1, "n");
+    clients.began(20_060, ConnectionId(1), "n");
+    clients.opened(20_070, NEXT, "app", HOST);
+    assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped);
+    assert_eq!(clients.signs(20_000, "l", "app", HOST, 20_000), Hoped);
+}
+
+#[test]
 fn members_that_die_young_are_not_each_other_s_heirs() {
     let mut clients = Clients::default();
     clients.began_at(20_000, 1, "l");
@@ -341,33 +381,52 @@ fn a_member_that_loses_one_connection_after_the_other_is_waited_for_longer() {
 
 #[test]
 fn a_member_from_before_the_start_may_have_waited_long_before_it_came() {
-    let lost_early = |joins| {
-        let mut clients = with(1_000);
+    let lost_early = |came_after, joins| {
+        let start = 1_000_000;
+        let mut clients = Clients::default();
+        clients.opened(start, ConnectionId(1), "another", HOST);
+        let came = start + came_after;
+        clients.opened(came, NEXT, "app", HOST);
         if joins {
-            clients.began(1_010, NEXT, "m");
+            clients.began(came + 10, NEXT, "m");
         }
         clients.spoke(NEXT, "m");
-        clients.closed(9_000, NEXT, Closing::ByPeer);
-        clients.signs(9_500, "m", "app", HOST, 9_000)
+        clients.closed(came + 8_000, NEXT, Closing::ByPeer);
+        clients.signs(came + 8_500, "m", "app", HOST, came + 8_000)
     };
-    assert_eq!(lost_early(false), Hoped);
-    assert_eq!(lost_early(true), Missing, "it is new");
+    assert_eq!(lost_early(0, false), Hoped);
+    assert_eq!(lost_early(19_999, false), Hoped);
+    assert_eq!(lost_early(20_000, false), Missing, "it had come before, if it was there");
+    assert_eq!(lost_early(0, true), Missing, "it is new");
 }
 
-#[test]
-fn so_many_names_are_remembered() {
-    let mut clients = that_lost(&["m"]);
-    for number in 0..2 * DESERTED_KEPT as u64 {
+/// Has so many others come and go, each under a name of its own.
+fn come_and_go(clients: &mut Clients, others: usize) {
+    for number in 0..others as u64 {
         let name = number.to_string();
         clients.opened(21_000, ConnectionId(100 + number), &name, HOST);
         clients.spoke(ConnectionId(100 + number), "n");
         clients.closed(21_000, ConnectionId(100 + number), Closing::ByPeer);
     }
+}
+
+#[test]
+fn so_many_names_are_remembered() {
+    let mut clients = that_lost(&["m"]);
+    come_and_go(&mut clients, 2 * DESERTED_KEPT);
     assert_eq!(clients.named.len(), DESERTED_KEPT);
     assert_eq!(clients.deserted.len(), DESERTED_KEPT);
     clients.began_at(22_000, 1, "n");
     clients.opened(22_000, NEXT, "app", HOST);
     assert_eq!(clients.signs(20_000, "m", "app", HOST, 20_000), Hoped, "it is forgotten");
+}
+
+#[test]
+fn a_name_that_is_used_again_is_not_forgotten() {
+    let mut clients = that_lost(&["m"]);
+    clients.opened(20_500, NEXT, "app", HOST);
+    come_and_go(&mut clients, 2 * DESERTED_KEPT);
+    assert_eq!(clients.closed(22_000, NEXT, Closing::ByPeer), [NEXT]);
 }
 
 impl Clients {
