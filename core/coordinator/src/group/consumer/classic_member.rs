@@ -398,3 +398,19 @@ fn owned(subscription: &ConsumerProtocolSubscription, image: &MetadataImage) -> 
 const CONSUMER: &str = "consumer";
 const FIRST_VERSION_THAT_ASKS_FOR_AN_ID: i16 = 4;
 const NEWEST_ASSIGNMENT_VERSION: i16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_in_the_version_of_the_subscription_or_the_newest_there_is() {
+        let versions =
+            [(&[0, 0][..], 0), (&[0, 1], 1), (&[0, 3], 3), (&[0, 9], 3), (&[255, 255], 0)];
+        for (bytes, version) in versions {
+            let protocols = vec![("range".into(), Bytes::copy_from_slice(bytes))];
+            let subscription = ClassicSubscription { protocols, ..ClassicSubscription::default() };
+            assert_eq!(subscription.version(), version, "{bytes:?}");
+        }
+    }
+}
