@@ -298,6 +298,7 @@ fn a_question_about_an_epoch_is_asked_once_of_each_leader() {
     assert_eq!(positions.advance(1, &newer(view()), true), [], "the leader is the same");
     let moved = newer(newer(picture(&[0], 0, 6)));
     epoch_question(&positions.advance(1, &moved, true));
+    assert_eq!(positions.advance(1, &newer(moved), true), []);
 }
 
 #[test]
