@@ -137,6 +137,7 @@ fn a_batch_waits_for_linger_and_its_first_record_wakes_the_sender() {
     let mut bench = Bench::new(config());
     assert!(bench.append(0, 10).unwrap().wake);
     assert!(!bench.append(1, 10).unwrap().wake, "the sender is already told");
+    assert!(!bench.append_to(1, 1, 10).unwrap().wake, "and looks before this is due");
     let early = bench.poll(4);
     assert!(early.requests.is_empty());
     assert_eq!(early.wake_at, Some(5));

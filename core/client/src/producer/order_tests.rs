@@ -1,4 +1,4 @@
-//! What keeps the order, and every record written once, when batches fail or run out of time.
+//! What keeps the order, every record written once, and batches and requests within their bounds.
 
 use kohort_protocol::records::Header;
 
@@ -53,6 +53,23 @@ fn a_retry_waits_for_its_back_off() {
     assert!((550..=650).contains(&due), "{due}");
     assert!(bench.send(due - 1).is_empty());
     assert_eq!(headers(&bench.send(due)), [first.header]);
+}
+
+#[test]
+fn a_record_that_fits_into_its_batch_and_not_into_memory_is_refused() {
+    let mut bench = Bench::new(AccumulatorConfig { buffer_memory: 250, ..config() });
+    bench.append(0, 100).unwrap();
+    bench.append_to(1, 0, 5).unwrap();
+    assert_eq!(bench.append(0, 20), Err(Refused::Full));
+    assert!(bench.accumulator.buffered_bytes() <= 250);
+}
+
+#[test]
+fn a_batch_is_full_when_another_record_of_that_size_has_no_place_in_it() {
+    let mut bench = Bench::new(config());
+    let full = [10, 10, 60].map(|size| bench.append(0, size).unwrap().full);
+    assert_eq!(full, [false, false, true]);
+    assert!(bench.append_to(1, 0, 100).unwrap().full);
 }
 
 #[test]
