@@ -31,11 +31,13 @@ pub struct GroupProperties {
 /// All topics of the cluster at one moment, and all groups' properties. Cloning it is cheap.
 ///
 /// The image is complete: a topic that is not in it does not exist. Coordinators derive deletions
-/// from that, so a deletion whose consequences were lost in a crash is made good by the next image.
+/// from that, so a deletion whose consequences were lost in a crash is made good by the next image. Of
+/// topics that were set aside nothing is deleted: they do not exist, and may again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetadataImage {
     topics: Arc<Topics>,
     groups: Arc<BTreeMap<Arc<str>, GroupProperties>>,
+    set_aside: Arc<BTreeSet<Uuid>>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,11 @@ impl MetadataImage {
     /// Returns the topic with that id.
     pub fn topic_by_id(&self, id: Uuid) -> Option<&TopicImage> {
         self.topic(self.topics.names.get(&id)?)
+    }
+
+    /// Tells whether nobody will see a topic with that id again.
+    pub(crate) fn is_gone(&self, id: Uuid) -> bool {
+        self.topic_by_id(id).is_none() && !self.set_aside.contains(&id)
     }
 
     /// Returns all topics in the order of their names.
@@ -86,6 +93,13 @@ impl MetadataImage {
     ) -> Self {
         Self { groups: Arc::new(groups.into_iter().collect()), ..self }
     }
+
+    /// Returns the image with these ids of topics that were lost from the cluster's metadata, and whose records
+    /// are kept for the day they are brought back.
+    #[must_use]
+    pub fn with_set_aside(self, set_aside: Arc<BTreeSet<Uuid>>) -> Self {
+        Self { set_aside, ..self }
+    }
 }
 
 impl FromIterator<TopicImage> for MetadataImage {
@@ -93,6 +107,7 @@ impl FromIterator<TopicImage> for MetadataImage {
         let by_name: BTreeMap<_, _> =
             topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
         let names = by_name.values().map(|topic| (topic.id, topic.name.clone())).collect();
-        Self { topics: Arc::new(Topics { by_name, names }), groups: Arc::default() }
+        let topics = Arc::new(Topics { by_name, names });
+        Self { topics, groups: Arc::default(), set_aside: Arc::default() }
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Running, batch, builder, start, values};
+use common::{Client, Running, batch, builder, start, values};
 use kohort_broker::data_folder;
 use kohort_protocol::messages::OffsetFetchRequest;
 use kohort_protocol::messages::offset_fetch::OffsetFetchRequestTopic;
@@ -59,6 +59,22 @@ fn flip(file: &Path, at: usize) {
     fs::write(file, bytes).unwrap();
 }
 
+/// What the group has committed, when its coordinator has loaded it.
+async fn committed(client: &mut Client) -> i64 {
+    let topic = OffsetFetchRequestTopic { name: "orders".into(), partition_indexes: vec![1] };
+    let request = OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: Some(vec![topic]),
+        ..OffsetFetchRequest::default()
+    };
+    loop {
+        let answer = client.call(&request, 6).await;
+        if answer.error_code.is_ok() {
+            return answer.topics[0].partitions[0].committed_offset;
+        }
+    }
+}
+
 /// Everything that clients had is there, also after another start.
 async fn check_all_is_there(folder: TempDir) {
     assert_eq!(data_folder::verify(folder.path()).unwrap().problems, []);
@@ -71,19 +87,7 @@ async fn check_all_is_there(folder: TempDir) {
         let found = values(&client.fetch("orders", 1, 0).await);
         let found: Vec<(i64, &str)> = found.iter().map(|(at, value)| (*at, &**value)).collect();
         assert_eq!(found, [(0, "a"), (1, "b"), (2, "c")]);
-        let topic = OffsetFetchRequestTopic { name: "orders".into(), partition_indexes: vec![1] };
-        let request = OffsetFetchRequest {
-            group_id: "g".into(),
-            topics: Some(vec![topic]),
-            ..OffsetFetchRequest::default()
-        };
-        let committed = loop {
-            let answer = client.call(&request, 6).await;
-            if answer.error_code.is_ok() {
-                break answer.topics[0].partitions[0].committed_offset;
-            }
-        };
-        assert_eq!(committed, 2);
+        assert_eq!(committed(&mut client).await, 2);
         running = running.restart().await;
     }
 }
@@ -126,6 +130,10 @@ async fn records_of_a_topic_that_the_metadata_does_not_know_are_set_aside_and_ne
     let stray = partition_dir(folder.path(), "orders-1");
     kohort_storage::repair(&(Arc::new(FileDisk) as _), &LogDirConfig::new(folder.path())).unwrap();
     let broker = builder(folder.path()).start().await.unwrap();
+    let running = Running { broker, folder };
+    // The group's offset waits as the records do: its coordinator has looked for deleted topics when it answers.
+    assert_eq!(committed(&mut running.client().await).await, 2);
+    let Running { broker, folder } = running;
     broker.shutdown().await.unwrap();
     let stray = PathBuf::from(format!("{}-stray", stray.display()));
     assert_eq!(data_folder::verify(folder.path()).unwrap().set_aside, [stray]);

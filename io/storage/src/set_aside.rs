@@ -1,6 +1,8 @@
 //! Taking a partition that nobody knows out of service while the broker runs: its folder becomes a
 //! [stray](crate::strays).
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use crate::names::PARTITIONS;
 use crate::partition_id::dir_name;
 use crate::partition_log::PartitionLog;
 use crate::queue::{Done, Pending, PendingEntry};
-use crate::strays::{set_name_aside, tell_stray};
+use crate::strays::{parse_dir_name, partition_of_stray, set_name_aside, tell_stray};
 use crate::unsynced::unsynced;
 use crate::wal::entry::{Entry, encode_control};
 
@@ -76,5 +78,13 @@ impl LogDir {
             tell_stray(path);
         }
         Ok(stray)
+    }
+
+    /// Returns the ids of topics of which a partition was set aside, by this start or an earlier one, and is
+    /// still there: `kohort log repair` can bring them back.
+    pub fn topics_set_aside(&self) -> io::Result<BTreeSet<Uuid>> {
+        let names = self.shared().disk.list(&self.path().join(PARTITIONS))?;
+        let partitions = names.iter().filter_map(|name| partition_of_stray(name));
+        Ok(partitions.filter_map(parse_dir_name).map(|(_, (topic_id, _))| topic_id).collect())
     }
 }

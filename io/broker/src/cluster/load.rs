@@ -74,7 +74,10 @@ pub(crate) async fn load(
         let name = Arc::from(name.as_str());
         topics.put(Topic { name, id: topic.id, config: Arc::new(config), partitions });
     }
-    Ok(Metadata::new(state, topics, &broker, (*config.settings()).clone()))
+    let set_aside = log_dir.topics_set_aside().map_err(|error| {
+        LoadError::at(log, -1, format!("the folders that were set aside: {error}"))
+    })?;
+    Ok(Metadata::new(state, topics, set_aside, &broker, (*config.settings()).clone()))
 }
 
 impl LoadError {

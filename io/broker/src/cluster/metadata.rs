@@ -6,7 +6,9 @@ use super::topics::Topics;
 use crate::config::{BrokerConfig, Settings, group_properties};
 use crate::quota::Quotas;
 use kohort_coordinator::{GroupProperties, MetadataImage};
+use kohort_protocol::Uuid;
 use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -15,6 +17,8 @@ use tokio::sync::watch;
 pub(crate) struct Metadata {
     pub(crate) state: RwLock<ClusterState>,
     pub(crate) topics: Topics,
+    /// Topics that are not there and may come back: their records were found, and set aside.
+    set_aside: Arc<BTreeSet<Uuid>>,
     pub(crate) quotas: Quotas,
     /// Counts the changes of the topics and of groups' properties, so that coordinators learn of them.
     pub(crate) changes: watch::Sender<u64>,
@@ -29,13 +33,15 @@ impl Metadata {
     pub(super) fn new(
         state: ClusterState,
         topics: Topics,
+        set_aside: BTreeSet<Uuid>,
         config: &BrokerConfig,
         settings: Settings,
     ) -> Self {
         let (samples, seconds) = (config.quota_window_num, config.quota_window_size_seconds);
         let quotas = Quotas::new(state.quotas.clone(), samples, seconds);
         let (state, changes) = (RwLock::new(state), watch::Sender::new(0));
-        Self { state, topics, quotas, changes, settings, image: Mutex::default() }
+        let set_aside = Arc::new(set_aside);
+        Self { state, topics, set_aside, quotas, changes, settings, image: Mutex::default() }
     }
 
     /// Returns what coordinators know of the cluster, made once per change however many ask.
@@ -46,7 +52,8 @@ impl Metadata {
         match &*cached {
             Some((made_after, image)) if *made_after == change => image.clone(),
             _ => {
-                let image = self.topics.image().with_groups(self.group_properties());
+                let image = self.topics.image().with_set_aside(Arc::clone(&self.set_aside));
+                let image = image.with_groups(self.group_properties());
                 *cached = Some((change, image.clone()));
                 image
             }

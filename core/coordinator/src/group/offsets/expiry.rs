@@ -90,7 +90,7 @@ impl TopicSweep {
         let (image, names) = (turn.image, &self.names);
         let gone = |topic: &str, offset: &StoredOffset| match offset.topic_id {
             Uuid::ZERO => names.contains(topic),
-            id => image.topic_by_id(id).is_none(),
+            id => image.is_gone(id),
         };
         let offsets = groups.iter().flat_map(|(id, entry)| entry.offsets.tombstones(id, gone));
         self.due = !add_tombstones(turn, offsets);
