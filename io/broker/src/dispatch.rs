@@ -112,7 +112,7 @@ pub(crate) enum Unanswerable {
     Header(DecodeError),
     #[error("API key {0} is not served")]
     UnknownApi(i16),
-    #[error("{} version {version} is not served ({key:?} is served in {served})", *key as i16)]
+    #[error("{key:?} in version {version} is not served, only in {served}")]
     UnsupportedVersion { key: ApiKey, version: i16, served: VersionRange },
     #[error("a {key:?} request in version {version} is malformed: {error}")]
     Body { key: ApiKey, version: i16, error: DecodeError },
