@@ -5,6 +5,7 @@ use crate::cluster::controller::Controller;
 use crate::cluster::load;
 use crate::config::{BrokerConfig, ConfigError, ListenerConfig, Listeners, LiveConfig, Settings};
 use crate::descriptors;
+use crate::dispatch;
 use crate::fetch_session::FetchSessions;
 use crate::group_events::{self, GroupEvents};
 use crate::groups::Groups;
@@ -299,6 +300,7 @@ impl BrokerBuilder {
             id: typed.node_id,
             cluster_id,
             listeners,
+            advertised: dispatch::advertised(),
             data_dir: data_dir.display().to_string(),
             config,
             clock,

@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::quota::toll::Toll;
 use crate::request::{Answer, Context};
 use bytes::Bytes;
+use kohort_protocol::messages::api_versions::ApiVersion;
 use kohort_protocol::{
     ApiKey, DecodeError, Message, Reader, RequestHeader, VersionRange, messages as m,
 };
@@ -118,6 +119,16 @@ pub(crate) enum Unanswerable {
     Body { key: ApiKey, version: i16, error: DecodeError },
 }
 
+/// Returns what ApiVersions tells of that.
+pub(crate) fn advertised() -> Vec<ApiVersion> {
+    let told = |api: &Api| ApiVersion {
+        api_key: api.key as i16,
+        min_version: api.advertised.min,
+        max_version: api.advertised.max,
+    };
+    APIS.iter().map(told).collect()
+}
+
 /// Returns the class of requests with that key.
 pub(crate) fn overlap(key: i16) -> Overlap {
     find(key).map_or(Overlap::Alone, |api| api.overlap)
@@ -140,7 +151,7 @@ pub(crate) fn start(
     let mut reader = Reader::new(&frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
-        Err(error) => return unreadable(&frame, error),
+        Err(error) => return unreadable(node, &frame, error),
     };
     let version = header.api_version;
     let Some(api) = find(header.api_key) else {
@@ -150,7 +161,7 @@ pub(crate) fn start(
     node.metrics.requests.received(kind, frame.len());
     if !api.accepted.contains(version) {
         if api.key == ApiKey::ApiVersions {
-            let answer = handlers::api_versions::unsupported(header.correlation_id);
+            let answer = handlers::api_versions::unsupported(node, header.correlation_id);
             return Ok(Started { kind, overlap: Overlap::Alone, answer });
         }
         let served = api.accepted;
@@ -184,7 +195,7 @@ pub(crate) fn start(
 
 /// An ApiVersions request of a version we do not know may have a header we cannot read. It is
 /// answered all the same, so that newer clients can step down (KIP-511).
-fn unreadable(frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable> {
+fn unreadable(node: &Node, frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable> {
     let mut reader = Reader::new(frame);
     let key = reader.read_i16().ok();
     let (Ok(version), Ok(correlation_id)) = (reader.read_i16(), reader.read_i32()) else {
@@ -194,7 +205,7 @@ fn unreadable(frame: &Bytes, error: DecodeError) -> Result<Started, Unanswerable
         && let Some(api) = key.and_then(find)
         && !api.accepted.contains(version)
     {
-        let answer = handlers::api_versions::unsupported(correlation_id);
+        let answer = handlers::api_versions::unsupported(node, correlation_id);
         return Ok(Started {
             kind: Kind { api: ApiKey::ApiVersions, version },
             overlap: Overlap::Alone,

@@ -14,6 +14,7 @@ use crate::producer_ids::ProducerIds;
 use crate::request::Context;
 use crate::request_memory::RequestMemory;
 use crate::vital::Vital;
+use kohort_protocol::messages::api_versions::ApiVersion;
 use kohort_protocol::{ErrorCode, Uuid};
 use kohort_storage::{LogDir, PartitionLog, ReadError};
 use std::fmt;
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) id: i32,
     pub(crate) cluster_id: String,
     pub(crate) listeners: Vec<Listening>,
+    /// Which APIs clients are told of, and in which versions.
+    pub(crate) advertised: Vec<ApiVersion>,
     pub(crate) data_dir: String,
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) clock: Arc<Clock>,

@@ -6,21 +6,19 @@
 //!   that the client can step down. The response's header is always version 0.
 //! * No feature is announced: those of Kafka 4.3 stand for protocols not served here yet.
 
-use crate::dispatch::APIS;
 use crate::node::Node;
 use crate::request::{Answer, Context, Response};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::frame::encode_response;
-use kohort_protocol::messages::api_versions::ApiVersion;
 use kohort_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use std::sync::Arc;
 
-pub(crate) fn handle(_: &Arc<Node>, context: Context, request: ApiVersionsRequest) -> Answer {
+pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ApiVersionsRequest) -> Answer {
     let named = |text: &str| is_client_name(text);
     let valid = context.version < 3
         || (named(&request.client_software_name) && named(&request.client_software_version));
     let response = if valid {
-        table(ErrorCode::NONE)
+        table(node, ErrorCode::NONE)
     } else {
         ApiVersionsResponse {
             error_code: ErrorCode::INVALID_REQUEST,
@@ -31,23 +29,17 @@ pub(crate) fn handle(_: &Arc<Node>, context: Context, request: ApiVersionsReques
 }
 
 /// Answers a version we do not know.
-pub(crate) fn unsupported(correlation_id: i32) -> Answer {
-    let response = encode_response(&table(ErrorCode::UNSUPPORTED_VERSION), 0, correlation_id);
+pub(crate) fn unsupported(node: &Node, correlation_id: i32) -> Answer {
+    let table = table(node, ErrorCode::UNSUPPORTED_VERSION);
+    let response = encode_response(&table, 0, correlation_id);
     Answer::Ready(match response {
         Ok(frame) => Response::Frame(frame).telling(vec![ErrorCode::UNSUPPORTED_VERSION]),
         Err(error) => Response::Broken(error.to_string()),
     })
 }
 
-fn table(error_code: ErrorCode) -> ApiVersionsResponse {
-    let api_keys = APIS
-        .iter()
-        .map(|api| ApiVersion {
-            api_key: api.key as i16,
-            min_version: api.advertised.min,
-            max_version: api.advertised.max,
-        })
-        .collect();
+fn table(node: &Node, error_code: ErrorCode) -> ApiVersionsResponse {
+    let api_keys = node.advertised.clone();
     ApiVersionsResponse { error_code, api_keys, ..ApiVersionsResponse::default() }
 }
 
