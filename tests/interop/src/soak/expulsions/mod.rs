@@ -31,6 +31,7 @@ use serde_json::json;
 
 use crate::broker::{Broker, Properties};
 use crate::hub::{Client, DriverId, Hub};
+use crate::ledger::Ledger;
 use crate::places::{Places, free_port};
 use crate::soak::dice::Dice;
 use audit::{Audit, DOOMED, WATCHER};
@@ -85,6 +86,8 @@ struct Run {
     struck: Option<Instant>,
     struck_several: Option<Instant>,
     started: usize,
+    /// Groups of which it was told that they read what they had committed.
+    went_back: BTreeSet<String>,
     /// How often groups did not come to rest.
     stuck: usize,
 }
@@ -131,6 +134,7 @@ impl Run {
             struck: None,
             struck_several: None,
             started: 0,
+            went_back: BTreeSet::new(),
             stuck: 0,
         };
         for client in Client::ALL {
@@ -424,12 +428,26 @@ impl Run {
         let _ = self.audit.describe(&self.expected());
         self.audit.take_in()?;
         for found in &self.audit.found[before..] {
-            println!("{:6.1} min: EXPELLED {found}", self.minutes());
-            for (at, what) in &self.recent {
-                println!("             at {at}: {what}");
+            self.tell_with_what_was_done(&format!("EXPELLED {found}"));
+        }
+        let back = |(group, ledger): (&String, &Ledger)| {
+            Some((group.clone(), ledger.went_back.first()?.clone()))
+        };
+        let back: Vec<(String, String)> = self.hub.ledgers.iter().filter_map(back).collect();
+        for (group, first) in back {
+            let found = format!("WENT BACK {group}: {first}, to begin with");
+            if self.went_back.insert(group) {
+                self.tell_with_what_was_done(&found);
             }
         }
         Ok(())
+    }
+
+    fn tell_with_what_was_done(&self, found: &str) {
+        println!("{:6.1} min: {found}", self.minutes());
+        for (at, what) in &self.recent {
+            println!("             at {at}: {what}");
+        }
     }
 
     fn report(&self) {
@@ -452,7 +470,7 @@ impl Run {
         self.hub.call(self.feeder, json!({ "cmd": "load.stop", "load": FEED }))?;
         let written = std::mem::take(&mut self.hub.loads.entry(FEED.to_owned()).or_default().acked);
         let lacking = |hub: &Hub| {
-            let lacks = |(group, ledger): (&String, &crate::ledger::Ledger)| {
+            let lacks = |(group, ledger): (&String, &Ledger)| {
                 let (partition, offset) = ledger.lacks(&written)?;
                 Some(format!("{group} lacks {partition} @{offset}"))
             };
