@@ -8,8 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::batch_header::{Attributes, BatchHeader};
+use super::encoding::{EncodedRecord, NewRecord};
 use super::patch::set_crc;
-use super::varint::{nullable_len, put_nullable, put_varint, varint_len, zigzag};
+use super::varint::{nullable_len, varint_len, zigzag};
 use super::{
     BATCH_HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID, NO_SEQUENCE,
@@ -45,27 +46,22 @@ impl OwnBatch {
 
     /// Appends a record; without a value it is a tombstone. An error leaves the batch as it was.
     pub fn append(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), EncodeError> {
-        let number = i64::from(self.record_count);
-        let body =
-            NUMBER_AT + varint_len(number) + nullable_len(Some(key)) + nullable_len(value) + 1;
-        let length = varint_len(body as i64) + body;
+        let record = NewRecord { key: Some(key), value, ..NewRecord::default() };
+        let encoded = EncodedRecord::new(&record, 0, self.record_count);
         if self.buffer.is_empty() {
-            self.buffer.reserve(self.capacity.max(BATCH_HEADER_BYTES + length));
+            self.buffer.reserve(self.capacity.max(BATCH_HEADER_BYTES + encoded.len()));
             self.buffer.resize(BATCH_HEADER_BYTES, 0);
         }
-        self.check_room(length)?;
-        let buffer = &mut self.buffer;
-        let start = buffer.len();
-        put_varint(buffer, body as i64);
-        buffer.extend_from_slice(&[NO_ATTRIBUTES, NO_TIME_BETWEEN]);
-        let number_at = buffer.len();
-        put_varint(buffer, number);
-        let number = number_at..buffer.len();
-        put_nullable(buffer, Some(key));
-        let key = buffer.len() - key.len()..buffer.len();
-        put_nullable(buffer, value);
-        let value = buffer.len() - value.map_or(0, <[u8]>::len)..buffer.len();
-        buffer.push(NO_HEADERS);
+        self.check_room(encoded.len())?;
+        let start = self.buffer.len();
+        encoded.write(&mut self.buffer);
+        // From the end on: no headers, then what is before each.
+        let value_end = self.buffer.len() - NO_HEADERS_BYTES;
+        let key_end = value_end - nullable_len(value);
+        let number_end = key_end - nullable_len(Some(key));
+        let value = value_end - value.map_or(0, <[u8]>::len)..value_end;
+        let key = key_end - key.len()..key_end;
+        let number = number_end - varint_len(i64::from(self.record_count))..number_end;
         self.last = Layout { start, number, key, value };
         self.record_count += 1;
         Ok(())
@@ -148,15 +144,12 @@ impl OwnBatch {
     }
 }
 
-/// What precedes a record's number: its attributes and how much later it is than the first.
-const NUMBER_AT: usize = 2;
-const NO_ATTRIBUTES: u8 = 0;
-const NO_TIME_BETWEEN: u8 = 0;
-const NO_HEADERS: u8 = 0;
+/// What the number of headers takes when it is 0.
+const NO_HEADERS_BYTES: usize = 1;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, BatchOptions, NewRecord};
+    use super::super::{BatchBuilder, BatchOptions};
     use super::*;
     use crate::compression::Compressor;
 
