@@ -30,7 +30,7 @@ use crate::partition_state::{PartitionState, Restored};
 use crate::queue::BATCH_HEAD;
 use crate::random::random;
 use crate::segment::{SegmentMeta, SegmentName, index_path, records_path};
-use crate::strays::{list_strays, parse_dir_name, partition_of_stray};
+use crate::strays::{list_strays, parse_dir_name, partition_of_stray_at};
 use crate::wal::entry::PartitionKey;
 use crate::wal::reader::{FoundFile, find_files};
 use crate::walk::{Problem, WalkedSegment, walk_segment};
@@ -132,8 +132,7 @@ impl<'a> Mend<'a> {
         let dir = self.folder.join(PARTITIONS);
         let strays = list_strays(self.disk, self.folder).unwrap_or_default();
         strays.iter().any(|stray| {
-            let name = stray.file_name().and_then(|name| name.to_str());
-            let back = name.and_then(partition_of_stray);
+            let back = partition_of_stray_at(stray);
             back.is_some_and(|back| self.disk.list(&dir.join(back)).is_err())
         })
     }
@@ -188,8 +187,7 @@ impl<'a> Mend<'a> {
         let dir = self.folder.join(PARTITIONS);
         let mut taken_back = BTreeMap::new();
         for stray in list_strays(self.disk, self.folder).map_err(io_at(&dir))? {
-            let Some(name) = stray.file_name().and_then(|name| name.to_str()) else { continue };
-            let Some(name) = partition_of_stray(name) else { continue };
+            let Some(name) = partition_of_stray_at(&stray) else { continue };
             let Some(id) = self.id_of(&stray, name) else { continue };
             let key = (id.topic_id, id.index);
             if there.contains_key(&key) || taken_back.contains_key(&key) {

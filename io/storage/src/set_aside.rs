@@ -17,7 +17,9 @@ use crate::names::PARTITIONS;
 use crate::partition_id::dir_name;
 use crate::partition_log::PartitionLog;
 use crate::queue::{Done, Pending, PendingEntry};
-use crate::strays::{parse_dir_name, partition_of_stray, set_name_aside, tell_stray};
+use crate::strays::{
+    list_strays, parse_dir_name, partition_of_stray_at, set_name_aside, tell_stray,
+};
 use crate::unsynced::unsynced;
 use crate::wal::entry::{Entry, encode_control};
 
@@ -83,8 +85,8 @@ impl LogDir {
     /// Returns the ids of topics of which a partition was set aside, by this start or an earlier one, and is
     /// still there: `kohort log repair` can bring them back.
     pub fn topics_set_aside(&self) -> io::Result<BTreeSet<Uuid>> {
-        let names = self.shared().disk.list(&self.path().join(PARTITIONS))?;
-        let partitions = names.iter().filter_map(|name| partition_of_stray(name));
+        let strays = list_strays(&*self.shared().disk, self.path())?;
+        let partitions = strays.iter().filter_map(|stray| partition_of_stray_at(stray));
         Ok(partitions.filter_map(parse_dir_name).map(|(_, (topic_id, _))| topic_id).collect())
     }
 }

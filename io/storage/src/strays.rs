@@ -155,6 +155,11 @@ pub(crate) fn partition_of_stray(name: &str) -> Option<&str> {
     parse_dir_name(partition).filter(|_| numbered).map(|_| partition)
 }
 
+/// Returns the name that the folder at `path` had before it was set aside, if it was.
+pub(crate) fn partition_of_stray_at(path: &Path) -> Option<&str> {
+    partition_of_stray(path.file_name()?.to_str()?)
+}
+
 /// Lists the folders that were set aside.
 pub(crate) fn list_strays(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = folder.join(PARTITIONS);
