@@ -6,10 +6,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
+
+use super::latency::Latencies;
 
 /// Measures and prints all of them.
 pub(crate) fn print() -> Result<()> {
@@ -19,9 +21,10 @@ pub(crate) fn print() -> Result<()> {
     println!("{:<48}{:>10.2}", "writing to the page cache, CPU s/GB", page_cache_write()?);
     println!("{:<48}{:>10.3}", "CRC-32C, CPU s/GB", checksum());
     println!("{:<48}{:>10.1}", "echo of 100 bytes, CPU us/round trip", echo()?);
-    let (cpu, wall) = sync()?;
+    let Syncs { cpu, wall, p999 } = syncs()?;
     println!("{:<48}{:>10.1}", "4 KB written directly and synced, CPU us", cpu);
     println!("{:<48}{:>10.2}", "the same, ms", wall);
+    println!("{:<48}{:>10.2}", "the same 1 000 times a second, p99.9, ms", p999);
     Ok(())
 }
 
@@ -88,8 +91,17 @@ fn echo() -> Result<f64> {
     Ok(used * 1e6 / f64::from(ROUND_TRIPS))
 }
 
-/// Returns CPU microseconds and milliseconds of a sync.
-fn sync() -> Result<(f64, f64)> {
+/// What 4 KB that are written directly and synced take.
+struct Syncs {
+    /// Microseconds of CPU, one after another.
+    cpu: f64,
+    /// Milliseconds, one after another.
+    wall: f64,
+    /// Milliseconds of the slowest in a thousand, at a pace that leaves the disk idle between them.
+    p999: f64,
+}
+
+fn syncs() -> Result<Syncs> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("synced");
     let mut file = File::create(&path)?;
@@ -103,13 +115,26 @@ fn sync() -> Result<(f64, f64)> {
     let buffer = vec![7_u8; 2 * BLOCK];
     let aligned = buffer.as_ptr().align_offset(BLOCK);
     let block = &buffer[aligned..aligned + BLOCK];
+    let sync = |round: u32| {
+        file.write_all_at(block, u64::from(round) * BLOCK as u64 % SYNCED_FILE as u64)?;
+        file.sync_data()
+    };
     let (before, started) = (cpu(), Instant::now());
     for round in 0..SYNCS {
-        file.write_all_at(block, u64::from(round) * BLOCK as u64 % SYNCED_FILE as u64)?;
-        file.sync_data()?;
+        sync(round)?;
     }
     let each = f64::from(SYNCS);
-    Ok(((cpu() - before) * 1e6 / each, started.elapsed().as_secs_f64() * 1e3 / each))
+    let (cpu, wall) = ((cpu() - before) * 1e6 / each, started.elapsed().as_secs_f64() * 1e3 / each);
+    let (mut times, started) = (Latencies::default(), Instant::now());
+    for round in 0..PACED_SYNCS {
+        let due = started + PACE * round;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let begun = Instant::now();
+        sync(round)?;
+        times.add(begun.elapsed());
+    }
+    let [p999] = times.percentiles([0.999]);
+    Ok(Syncs { cpu, wall, p999 })
 }
 
 fn pair() -> Result<(TcpStream, TcpStream)> {
@@ -149,4 +174,6 @@ const CHUNK: usize = 256 << 10;
 const BLOCK: usize = 4096;
 const ROUND_TRIPS: u32 = 20_000;
 const SYNCS: u32 = 1_000;
+const PACED_SYNCS: u32 = 15_000;
+const PACE: Duration = Duration::from_millis(1);
 const SYNCED_FILE: usize = 8 << 20;
