@@ -291,7 +291,9 @@ impl ClassicMembership {
             GroupResponse::Probe if self.heartbeat.outstanding == Some(id) => {
                 self.heartbeat.outstanding = None;
             }
-            GroupResponse::Leave if self.says_farewell(id) => self.end_farewell(&mut actions),
+            GroupResponse::Leave(answer) if self.says_farewell(id) => {
+                self.farewell_answered(now, &answer, &mut actions);
+            }
             _ => {}
         }
         self.advance(now, &mut actions);
@@ -309,9 +311,8 @@ impl ClassicMembership {
                 // It would hold the answer back for ever: it is dead.
                 self.retry_join(now, "the coordinator does not answer");
             }
-        } else if let Some(farewell) = self.farewell.as_mut().filter(|it| it.is(id)) {
-            farewell.fail(now);
-            self.coordinator.forget(now, &mut self.backoff);
+        } else if self.says_farewell(id) {
+            self.farewell_failed(now);
         } else if self.state == State::Joining(id) || self.state == State::Syncing(id) {
             self.coordinator.forget(now, &mut self.backoff);
             self.retry_join(now, "the coordinator could not be reached");

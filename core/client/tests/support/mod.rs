@@ -20,6 +20,7 @@ use kohort_protocol::messages::consumer_group_heartbeat::{
 };
 use kohort_protocol::messages::heartbeat::HeartbeatResponse;
 use kohort_protocol::messages::join_group::{JoinGroupResponse, JoinGroupResponseMember};
+use kohort_protocol::messages::leave_group::LeaveGroupResponse;
 use kohort_protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -395,7 +396,7 @@ impl World {
                 GroupResponse::Sync(SyncGroupResponse { assignment, ..Default::default() })
             }
             GroupRequest::Heartbeat(_) => GroupResponse::Heartbeat(HeartbeatResponse::default()),
-            GroupRequest::Leave(_) => GroupResponse::Leave,
+            GroupRequest::Leave(_) => GroupResponse::Leave(LeaveGroupResponse::default()),
             GroupRequest::Probe => GroupResponse::Probe,
             GroupRequest::ConsumerHeartbeat(beat) => self.consumer_heartbeat(beat),
         }

@@ -121,7 +121,7 @@ impl Requests {
                 GroupRequest::Leave(leave) => {
                     ask(&cluster, coordinator, Purpose::General, &leave, prompt)
                         .await
-                        .map(|_| GroupResponse::Leave)
+                        .map(GroupResponse::Leave)
                 }
             };
             Reply::Group(id, answer)

@@ -316,7 +316,7 @@ impl ConsumerMembership {
         if self.farewell.as_ref().is_some_and(|it| it.is(id)) {
             self.farewell_answered(now, answer.error_code, &mut actions);
         } else if self.eviction == Eviction::Leaving(id) {
-            self.eviction = Eviction::Done;
+            self.evicted(now, answer.error_code);
         } else if let Some(answered) = self.flight.answer(id) {
             self.heartbeat_answered(now, answered, answer, &mut actions);
         }
@@ -330,11 +330,8 @@ impl ConsumerMembership {
         if self.farewell.as_ref().is_some_and(|it| it.is(id)) {
             self.farewell_failed(now);
         } else if self.eviction == Eviction::Leaving(id) || self.flight.fail(id) {
-            self.eviction = Eviction::No;
             self.unheard = true;
-            self.sent = None;
-            self.next_at = now + self.backoff.next_ms();
-            self.coordinator.forget(now, &mut self.backoff);
+            self.not_heard(now);
         }
         self.advance(now, &mut actions);
         actions

@@ -3,7 +3,8 @@
 //!
 //! A connection may break before the leave has arrived, or before its answer has. Nobody can tell which, so
 //! it is said again, to whoever is the coordinator by then. That does no harm: a member that has left already
-//! is told `UNKNOWN_MEMBER_ID`, or that there is no such group any more, and so any answer ends it.
+//! is told `UNKNOWN_MEMBER_ID`, or that there is no such group any more. So any answer ends it but one that
+//! passes by itself: that of a broker which is not the coordinator, or not yet.
 //!
 //! Nobody waits for that for long: a cluster that is gone must not hold up whoever closes.
 

@@ -2,6 +2,7 @@
 
 use kohort_assignor::RangeAssignor;
 use kohort_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+use kohort_protocol::messages::leave_group::{LeaveGroupResponse, MemberResponse};
 
 use super::tests::{config, join_answer, sent, sync_answer, topics};
 use super::*;
@@ -52,7 +53,7 @@ fn unknown(protocol: GroupProtocol) -> GroupResponse {
 
 fn refused(protocol: GroupProtocol, error_code: ErrorCode) -> GroupResponse {
     if protocol == GroupProtocol::Classic {
-        return GroupResponse::Leave;
+        return GroupResponse::Leave(LeaveGroupResponse { error_code, ..Default::default() });
     }
     let answer = ConsumerGroupHeartbeatResponse { error_code, ..Default::default() };
     GroupResponse::ConsumerHeartbeat(answer)
@@ -146,14 +147,38 @@ fn a_member_whose_coordinator_is_lost_looks_for_another_one_to_leave() {
 
 #[test]
 fn a_coordinator_that_is_none_any_more_has_let_nobody_go() {
-    let protocol = GroupProtocol::Consumer;
-    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS] {
+    let codes = [
+        ErrorCode::NOT_COORDINATOR,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+    ];
+    // A classic coordinator may say it of the member alone.
+    let member = |error_code| MemberResponse { error_code, ..Default::default() };
+    let of_member =
+        codes.map(|code| LeaveGroupResponse { members: vec![member(code)], ..Default::default() });
+    let answers =
+        BOTH.into_iter().flat_map(|protocol| codes.map(|code| (protocol, refused(protocol, code))));
+    let of_member = of_member.map(|it| (GroupProtocol::Classic, GroupResponse::Leave(it)));
+    for (protocol, answer) in answers.chain(of_member) {
         let mut member = in_group(protocol);
         let actions = member.handle_close(10, GroupMembershipOperation::Default);
-        let (leave, _) = sent(&actions);
-        assert_eq!(member.handle_response(20, leave, refused(protocol, code)), [], "{code}");
-        let (now, actions) = next(&mut member);
-        assert!(sent(&find(&mut member, now, &actions, Ok(8))).0 > leave);
+        let (mut leave, _) = sent(&actions);
+        assert_eq!(member.handle_response(20, leave, answer.clone()), [], "{answer:?}");
+        let (mut now, actions) = next(&mut member);
+        let mut actions = find(&mut member, now, &actions, Ok(8));
+        // Whoever says nothing else is not asked for longer than one that says nothing.
+        while actions != [GroupAction::Left] {
+            if let [GroupAction::FindCoordinator(_)] = actions[..] {
+                actions = find(&mut member, now, &actions, Ok(8));
+            }
+            assert!(matches!(actions[..], [GroupAction::Send { coordinator: 8, .. }]));
+            let (again, _) = sent(&actions);
+            assert!(again > leave);
+            leave = again;
+            assert_eq!(member.handle_response(now, leave, answer.clone()), [], "{answer:?}");
+            (now, actions) = next(&mut member);
+        }
+        assert_eq!(now, 2_020);
     }
 }
 
@@ -206,11 +231,12 @@ fn a_join_whose_answer_was_lost_may_have_made_a_member_which_leaves() {
 
 #[test]
 fn whoever_learns_while_it_leaves_that_it_is_unknown_has_left() {
-    let mut member = in_group(GroupProtocol::Classic);
+    let protocol = GroupProtocol::Classic;
+    let mut member = in_group(protocol);
     let actions = member.handle_close(10, GroupMembershipOperation::Default);
     let (leave, _) = sent(&actions);
     let actions = member.handle_commit_error(20, 1, ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(actions, [GroupAction::Left]);
-    assert_eq!(member.handle_response(30, leave, GroupResponse::Leave), []);
+    assert_eq!(member.handle_response(30, leave, refused(protocol, ErrorCode::NONE)), []);
     assert!(member.is_idle());
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kohort_protocol::messages::leave_group::LeaveGroupResponse;
+
 use super::{
     After, ClassicMembership, Farewell, GivingBack, GroupAction, GroupMembershipOperation,
     LostReason, State,
@@ -178,6 +180,30 @@ impl ClassicMembership {
     /// Whether this is the number of a leave that waits for its answer.
     pub(super) fn says_farewell(&self, id: RequestId) -> bool {
         self.farewell.as_ref().is_some_and(|farewell| farewell.is(id))
+    }
+
+    /// Takes what the coordinator said to a leave, of all of it or of this member. Whoever it does not know
+    /// has left; whoever is told that it is the wrong one, or not ready, has not.
+    pub(super) fn farewell_answered(
+        &mut self,
+        now: Timestamp,
+        answer: &LeaveGroupResponse,
+        actions: &mut Vec<GroupAction>,
+    ) {
+        let mut members = answer.members.iter();
+        if answer.error_code.is_retriable() || members.any(|it| it.error_code.is_retriable()) {
+            self.farewell_failed(now);
+        } else {
+            self.end_farewell(actions);
+        }
+    }
+
+    /// Takes that a leave was not heard: it is said again to whoever is the coordinator by then.
+    pub(super) fn farewell_failed(&mut self, now: Timestamp) {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.fail(now);
+        }
+        self.coordinator.forget(now, &mut self.backoff);
     }
 
     /// Takes that a leave was heard, or that nobody could be told in time.

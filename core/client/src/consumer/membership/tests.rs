@@ -3,6 +3,7 @@
 use kohort_assignor::{Assignment, CooperativeStickyAssignor, RangeAssignor};
 use kohort_protocol::messages::heartbeat::HeartbeatResponse;
 use kohort_protocol::messages::join_group::JoinGroupResponse;
+use kohort_protocol::messages::leave_group::LeaveGroupResponse;
 use kohort_protocol::messages::sync_group::SyncGroupResponse;
 
 use super::*;
@@ -313,7 +314,8 @@ fn answers_that_come_late_or_twice_change_nothing() {
     let actions = member.handle_revoked(7, *ticket);
     let (id, request) = sent(&actions);
     assert!(matches!(request, GroupRequest::Leave(_)));
-    assert_eq!(member.handle_response(8, id, GroupResponse::Leave), [GroupAction::Left]);
+    let answer = GroupResponse::Leave(LeaveGroupResponse::default());
+    assert_eq!(member.handle_response(8, id, answer), [GroupAction::Left]);
     assert_eq!(member.handle_response(9, sync, sync_answer(&[0])), [], "after the leave");
     assert_eq!(member.identity(), None);
 }

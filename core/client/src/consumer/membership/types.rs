@@ -12,7 +12,7 @@ use kohort_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use kohort_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember,
 };
-use kohort_protocol::messages::leave_group::LeaveGroupRequest;
+use kohort_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use kohort_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::consumer::types::{RequestId, Timestamp, TopicPartition};
@@ -111,8 +111,8 @@ pub enum GroupResponse {
     /// Answers a heartbeat of the consumer protocol. A coordinator that does not have it, or not as
     /// the request needs it, counts as one that answers `UNSUPPORTED_VERSION`.
     ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
-    /// Answers a leave: its content changes nothing.
-    Leave,
+    /// Answers a leave.
+    Leave(LeaveGroupResponse),
 }
 
 /// Why partitions were lost without a chance to finish with them.

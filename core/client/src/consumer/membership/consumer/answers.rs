@@ -170,6 +170,25 @@ impl ConsumerMembership {
         }
     }
 
+    /// Takes what the coordinator said to a leave before a join. One that is none, or not ready, has let nobody
+    /// go: the next join is refused as well, and the member leaves again before another one.
+    pub(super) fn evicted(&mut self, now: Timestamp, code: ErrorCode) {
+        if code.is_retriable() {
+            self.not_heard(now);
+        } else {
+            self.eviction = Eviction::Done;
+        }
+    }
+
+    /// Takes that the coordinator did not hear what it was told: everything is said again, to whoever is the
+    /// coordinator by then.
+    pub(super) fn not_heard(&mut self, now: Timestamp) {
+        self.eviction = Eviction::No;
+        self.sent = None;
+        self.next_at = now + self.backoff.next_ms();
+        self.coordinator.forget(now, &mut self.backoff);
+    }
+
     /// The coordinator did not let the member begin anew: the member leaves first what is there of it. If
     /// that does not help, it tries again after a back-off, and the application is told.
     fn join_refused(&mut self, now: Timestamp, code: ErrorCode, actions: &mut Vec<GroupAction>) {

@@ -61,6 +61,29 @@ fn a_member_that_may_not_begin_anew_leaves_first_what_is_there_of_it() {
 }
 
 #[test]
+fn a_leave_before_a_join_that_the_coordinator_did_not_take_is_said_again_before_anybody_is_told() {
+    let fenced = ErrorCode::FENCED_MEMBER_EPOCH;
+    let mut world = World::on_kafka(&[0]);
+    let (id, _) = world.beat();
+    world.refuse(id, fenced);
+    let (id, _) = world.sent();
+    world.refuse(id, fenced);
+    let (id, _) = world.sent();
+    world.take();
+    world.refuse(id, ErrorCode::NOT_COORDINATOR);
+    assert!(world.is_silent(), "the coordinator is looked for first");
+    world.pass(1_000);
+    let [GroupAction::FindCoordinator(search)] = world.take()[..] else { panic!("no search") };
+    let found = world.member.handle_coordinator(world.now, search, Ok(2));
+    world.actions.extend(found);
+    let (id, join) = world.sent();
+    assert_eq!(join.member_epoch, 0);
+    world.refuse(id, fenced);
+    assert_eq!(world.sent().1.member_epoch, -1);
+    assert_eq!((world.take(), world.member.refusal()), (Vec::new(), None));
+}
+
+#[test]
 fn joins_that_are_refused_again_and_again_are_told_and_back_off() {
     for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID] {
         let mut world = World::new(|config| config.retry_backoff_max_ms = 1_000);
