@@ -216,9 +216,10 @@ impl Committer {
         }
     }
 
-    /// Whether nothing is under way.
+    /// Whether nobody waits for a commit. One may be under way all the same, which was given up: of its answer
+    /// nobody would hear.
     pub fn is_idle(&self) -> bool {
-        self.tickets.is_empty() && self.in_flight.is_none()
+        self.tickets.is_empty()
     }
 
     /// Sends what can be sent and completes what is done or too late.
