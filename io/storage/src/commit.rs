@@ -327,8 +327,11 @@ impl Committer {
         }
     }
 
-    /// Answers everybody who still waits.
+    /// Answers everybody who still waits, and lets nobody in any more. An append may have found the folder alive a
+    /// moment ago: in a queue that nobody empties it would have no answer, and partition and folder would keep
+    /// each other.
     fn refuse_all(&mut self, error: StorageError) {
+        self.shared.close_queue();
         let mut pending = std::mem::take(&mut self.waiting);
         self.shared.queue.take(&mut self.taken, false);
         pending.append(&mut self.taken);
@@ -343,14 +346,49 @@ const ROOM_POLL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::sync::mpsc::channel;
 
     use kohort_log::validator::AppendOrigin;
     use kohort_protocol::Uuid;
     use kohort_protocol::compression::Compressor;
     use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 
+    use super::*;
+    use crate::queue::BATCH_HEAD;
     use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId};
+
+    /// 1. An append finds the folder alive. 2. The disk fails elsewhere, and nothing more is committed. 3. The
+    ///    append is queued.
+    #[test]
+    fn whoever_is_queued_after_the_last_commit_is_refused_and_keeps_nothing_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
+        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let (sender, refused) = channel();
+        let enqueue = |what| {
+            let sender = sender.clone();
+            let done = Box::new(move |result| sender.send(result).unwrap());
+            log.shared.enqueue(Pending { what, done: Some(done) });
+        };
+        log.shared.fail("testing", io::Error::other("the device is gone"));
+        enqueue(PendingEntry::Barrier);
+        let first = refused.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(first, Err(StorageError::Fatal(_))), "{first:?}");
+        enqueue(PendingEntry::Append {
+            partition: Arc::clone(&log),
+            head: [0; BATCH_HEAD],
+            body: Bytes::new(),
+            first_offset: 0,
+            next_offset: 1,
+            urgency: Urgency::Control,
+        });
+        let second = refused.try_recv().expect("it was answered at once");
+        assert!(matches!(second, Err(StorageError::Fatal(_))), "{second:?}");
+        let (log_left, shared_left) = (Arc::downgrade(&log), Arc::downgrade(&log.shared));
+        drop((log, dir));
+        assert_eq!((log_left.strong_count(), shared_left.strong_count()), (0, 0));
+    }
 
     /// 1. The records are readable. 2. A checkpoint begins and notes the log's position. 3. It writes
     ///    the partitions on the list to segments. If the position were past records whose partition is
