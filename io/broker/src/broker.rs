@@ -67,12 +67,12 @@ pub enum StartError {
         reason: String,
     },
     /// The address was refused by the system.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {reason}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The data folder could not be opened.
     #[error(transparent)]
@@ -354,7 +354,7 @@ async fn http_server(address: &str) -> Result<HttpServer, StartError> {
     let mut found =
         tokio::net::lookup_host((host, port)).await.map_err(|error| refused(&error.to_string()))?;
     let address = found.next().ok_or_else(|| refused("the host has no address"))?;
-    let failed = |source| StartError::Listen { address, source };
+    let failed = |reason| StartError::Listen { address, reason };
     let listener = listener::bind(address, HTTP_BACKLOG).map_err(failed)?;
     HttpServer::start(listener).map_err(failed)
 }
@@ -462,7 +462,7 @@ async fn listen(
         let address = address.ok_or_else(|| refused("the host has no address".to_owned()))?;
         (listener::bind(address, backlog as u32), address)
     };
-    let failed = |source| StartError::Listen { address, source };
+    let failed = |reason| StartError::Listen { address, reason };
     let socket = socket.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok((socket, Listening { name, address, advertised }))

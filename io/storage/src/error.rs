@@ -44,12 +44,12 @@ pub enum OpenError {
     #[error(transparent)]
     Corrupt(Box<Corruption>),
     /// The disk refused.
-    #[error("cannot use {}: {source}{}", path.display(), advice(source))]
+    #[error("cannot use {}: {reason}{}", path.display(), advice(reason))]
     Io {
         /// What was used.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -125,12 +125,12 @@ pub enum StorageError {
         reason: String,
     },
     /// The disk refused something that can be tried again.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// What was used.
         path: PathBuf,
         /// What the system said.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
 }
 
@@ -152,14 +152,10 @@ pub struct FatalError {
     /// What was being done.
     pub doing: String,
     /// What the system said.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
-impl std::error::Error for FatalError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+impl std::error::Error for FatalError {}
 
 /// Why an append was refused. Nothing was appended.
 #[derive(Debug, thiserror::Error)]
@@ -246,8 +242,8 @@ impl ReadError {
 }
 
 impl From<io::Error> for OpenError {
-    fn from(source: io::Error) -> Self {
-        OpenError::Io { path: PathBuf::from(WAL), source }
+    fn from(reason: io::Error) -> Self {
+        OpenError::Io { path: PathBuf::from(WAL), reason }
     }
 }
 
@@ -264,5 +260,34 @@ pub(crate) fn corrupt(folder: &Path, path: &Path, position: u64, reason: String)
 /// Makes errors of the disk tell at which file or folder they came.
 pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io { path: path.clone(), source }
+    move |reason| OpenError::Io { path: path.clone(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::iter::successors;
+
+    use super::*;
+
+    /// What somebody reads for whom an error is printed with all that caused it.
+    fn told(error: &(dyn Error + 'static)) -> String {
+        let chain = successors(Some(error), |error| (**error).source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
+    #[test]
+    fn what_the_system_said_is_told_once() {
+        let reason = || io::Error::other("the device is gone");
+        let path = || PathBuf::from("wal/1");
+        let open = OpenError::Io { path: path(), reason: reason() };
+        assert_eq!(told(&open), "cannot use wal/1: the device is gone");
+        let storage = StorageError::Io { path: path(), reason: Arc::new(reason()) };
+        assert_eq!(told(&storage), "wal/1: the device is gone");
+        let fatal = FatalError { doing: "compacting".to_owned(), reason: reason() };
+        let failed = "the disk failed while compacting: the device is gone; the broker must stop, because \
+                      what the disk holds is no longer known";
+        assert_eq!(told(&fatal), failed);
+        assert_eq!(told(&AppendError::from(StorageError::from(Arc::new(fatal)))), failed);
+    }
 }

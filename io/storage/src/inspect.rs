@@ -184,7 +184,7 @@ pub fn read_topic(
     let path = folder.join(CHECKPOINT_FILE);
     let checkpoint = load_checkpoint(&**disk, folder)?.map_err(|problem| OpenError::Io {
         path: path.clone(),
-        source: io::Error::new(io::ErrorKind::InvalidData, problem.reason),
+        reason: io::Error::new(io::ErrorKind::InvalidData, problem.reason),
     })?;
     // Up to where each partition of the topic has been read.
     let mut found: BTreeMap<PartitionKey, (PartitionId, i64)> = BTreeMap::new();

@@ -28,9 +28,9 @@ pub(crate) fn lock_to_read(
 ) -> Result<Option<Box<dyn DirLock>>, OpenError> {
     check_is_log(disk, folder)?;
     match lock_folder(disk, folder) {
-        Err(OpenError::Io { source, .. })
+        Err(OpenError::Io { reason, .. })
             if matches!(
-                source.kind(),
+                reason.kind(),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
             ) => {}
         locked => return locked.map(Some),

@@ -227,7 +227,7 @@ impl OpenSegment {
 /// Says that a file cannot be read: for want of a handle now, and otherwise until somebody mends it.
 fn damaged(path: &std::path::Path, position: u32, error: io::Error) -> ReadError {
     if is_out_of_handles(&error) {
-        return StorageError::Io { path: path.to_owned(), source: Arc::new(error) }.into();
+        return StorageError::Io { path: path.to_owned(), reason: Arc::new(error) }.into();
     }
     ReadError::Damaged {
         path: path.to_owned(),

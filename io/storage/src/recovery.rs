@@ -82,7 +82,7 @@ pub(crate) fn lock_folder(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLoc
     disk.create_dir_all(path).map_err(io_at(path))?;
     disk.lock(&path.join(LOCK)).map_err(|error| match error {
         LockError::Held { owner } => OpenError::Locked { path: path.to_owned(), owner },
-        LockError::Io(source) => OpenError::Io { path: path.join(LOCK), source },
+        LockError::Io(reason) => OpenError::Io { path: path.join(LOCK), reason },
     })
 }
 
@@ -335,7 +335,7 @@ pub(crate) fn new_pool(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Arc<FileP
 pub(crate) fn open_failed(path: &Path) -> impl Fn(WalError) -> OpenError {
     let path = path.join(WAL);
     move |error| {
-        let (WalError::NoSpace(source) | WalError::Failed(source)) = error;
-        OpenError::Io { path: path.clone(), source }
+        let (WalError::NoSpace(reason) | WalError::Failed(reason)) = error;
+        OpenError::Io { path: path.clone(), reason }
     }
 }

@@ -113,8 +113,8 @@ pub fn repair(disk: &Arc<dyn Disk>, config: &LogDirConfig) -> Result<RepairRepor
     let partitions = Arc::new(Partitions::new(replay.partitions));
     let background = Background::new(Arc::clone(&shared), partitions);
     let failed = |error| {
-        let (FlushError::NoSpace(source) | FlushError::Failed(source)) = error;
-        OpenError::Io { path: folder.clone(), source }
+        let (FlushError::NoSpace(reason) | FlushError::Failed(reason)) = error;
+        OpenError::Io { path: folder.clone(), reason }
     };
     // All that may fail comes before the log is added to.
     background.flush().map_err(failed)?;

@@ -163,8 +163,8 @@ impl Replay {
                 self.shared.note_full(&error);
                 self.flush_at = self.shared.unflushed() + step;
             }
-            Err((FlushError::NoSpace(source) | FlushError::Failed(source), path)) => {
-                return Err(OpenError::Io { path, source });
+            Err((FlushError::NoSpace(reason) | FlushError::Failed(reason), path)) => {
+                return Err(OpenError::Io { path, reason });
             }
         }
         Ok(())

@@ -276,19 +276,20 @@ impl<P> SharedBy<P> {
         self.fatal.get().cloned()
     }
 
-    /// Notes that the disk cannot be trusted any more, and tells the broker, once.
-    pub(crate) fn fail(&self, doing: impl Into<String>, source: std::io::Error) -> Arc<FatalError> {
+    /// Notes that the disk cannot be trusted any more, or that a thread panicked, and tells the broker, once.
+    pub(crate) fn fail(&self, doing: impl Into<String>, reason: std::io::Error) -> Arc<FatalError> {
         let mut first = false;
         let fatal = self.fatal.get_or_init(|| {
             first = true;
-            Arc::new(FatalError { doing: doing.into(), source })
+            Arc::new(FatalError { doing: doing.into(), reason })
         });
         if first {
             // First: nothing that becomes of a line of the log may keep the process from ending.
             if let Some(hook) = &self.config.on_fatal {
                 hook(fatal);
             }
-            tracing::error!(error = %fatal, "the data folder failed: nothing more is accepted; start again once the disk can be trusted");
+            let next_step = fatal.next_step();
+            tracing::error!(error = %fatal, "the data folder failed, nothing more is accepted: {next_step}");
         }
         Arc::clone(fatal)
     }
@@ -296,11 +297,11 @@ impl<P> SharedBy<P> {
     /// Turns a failure into the error the caller of a folder gets.
     pub(crate) fn storage_error(&self, doing: &str, error: FlushError) -> StorageError {
         match error {
-            FlushError::NoSpace(source) => {
-                StorageError::Io { path: self.path().to_owned(), source: Arc::new(source) }
+            FlushError::NoSpace(reason) => {
+                StorageError::Io { path: self.path().to_owned(), reason: Arc::new(reason) }
             }
-            FlushError::Failed(source) => {
-                let fatal = self.fail(doing, source);
+            FlushError::Failed(reason) => {
+                let fatal = self.fail(doing, reason);
                 self.close_queue();
                 StorageError::Fatal(fatal)
             }

@@ -187,9 +187,9 @@ impl PartitionLog {
     }
 
     /// A snapshot that fails is tried again some time: the log is the truth.
-    fn refused(&self, source: io::Error) -> StorageError {
+    fn refused(&self, reason: io::Error) -> StorageError {
         let path: PathBuf = self.dir().join(STAGED);
-        StorageError::Io { path, source: Arc::new(source) }
+        StorageError::Io { path, reason: Arc::new(reason) }
     }
 }
 

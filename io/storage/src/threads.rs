@@ -62,7 +62,16 @@ impl std::error::Error for Panicked {}
 impl FatalError {
     /// Returns what panicked, if that is what happened and no failure of the disk.
     pub fn panicked(&self) -> Option<String> {
-        self.source.get_ref()?.downcast_ref::<Panicked>().map(ToString::to_string)
+        self.reason.get_ref()?.downcast_ref::<Panicked>().map(ToString::to_string)
+    }
+
+    /// Returns what to do about it.
+    pub(crate) fn next_step(&self) -> &'static str {
+        if self.panicked().is_some() {
+            "start the broker again"
+        } else {
+            "start the broker again once the disk can be trusted"
+        }
     }
 }
 
@@ -73,11 +82,31 @@ impl fmt::Display for FatalError {
                 f,
                 "{thread} panicked; the broker must stop, because nobody does its work any more"
             ),
-            (None, FatalError { doing, source }) => write!(
+            (None, FatalError { doing, reason }) => write!(
                 f,
-                "the disk failed while {doing}: {source}; the broker must stop, because what the \
+                "the disk failed while {doing}: {reason}; the broker must stop, because what the \
                  disk holds is no longer known"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_told_what_ended_the_folder_is_told_what_to_do_about_it() {
+        let fatal = |reason| FatalError { doing: "working".to_owned(), reason };
+        let panicked = fatal(io::Error::other(Panicked("cleaner")));
+        assert_eq!(
+            (panicked.to_string().as_str(), panicked.next_step()),
+            (
+                "the thread kohort-cleaner panicked; the broker must stop, because nobody does its work any more",
+                "start the broker again"
+            )
+        );
+        let failed = fatal(io::Error::other("the device is gone"));
+        assert_eq!(failed.next_step(), "start the broker again once the disk can be trusted");
     }
 }

@@ -201,8 +201,8 @@ impl Run {
                     let logs = (0..PARTITIONS).map(|which| self.create(&dir, which).unwrap());
                     return (Arc::clone(&dir), logs.collect());
                 }
-                Err(OpenError::Io { source, .. })
-                    if self.limited && source.kind() == io::ErrorKind::StorageFull =>
+                Err(OpenError::Io { reason, .. })
+                    if self.limited && reason.kind() == io::ErrorKind::StorageFull =>
                 {
                     self.limit(None);
                     self.disk.kill_process();

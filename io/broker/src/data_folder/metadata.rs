@@ -61,7 +61,7 @@ pub(super) fn check(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<Problem>,
 pub(super) fn mend(config: LogDirConfig) -> Result<MetadataReport, OpenError> {
     let folder = config.path.clone();
     let failed =
-        |reason: String| OpenError::Io { path: folder.clone(), source: io::Error::other(reason) };
+        |reason: String| OpenError::Io { path: folder.clone(), reason: io::Error::other(reason) };
     let clock = config.clock.clone();
     let (dir, _) = LogDir::open(LogDirConfig { background: Background::Manual, ..config })?;
     let log = dir.metadata_log().map_err(|error| failed(error.to_string()))?;

@@ -94,7 +94,7 @@ fn dump(folder: &Path, offsets: bool) -> anyhow::Result<ExitCode> {
     };
     match dumped {
         // A reader that has seen enough (`| head`) is not an error.
-        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(OpenError::Io { reason, .. }) if reason.kind() == io::ErrorKind::BrokenPipe => {}
         other => other?,
     }
     ignore_closed_pipe(out.flush())?;
