@@ -86,6 +86,23 @@ impl Trouble {
 /// Returns what keeps `node` from serving everything; `None` is a broker that is not there yet.
 pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     let Some(node) = node else { return vec![Trouble::Starting] };
+    let mut troubles = of_the_broker(node);
+    let damaged = node.metrics.groups.damaged.lock();
+    troubles.extend(damaged.values().take(DAMAGED_TOLD_MAX).cloned().map(Trouble::DamagedGroups));
+    let uncleanable = node.log_dir.cleaner_stats().uncleanable_partitions;
+    if uncleanable > 0 {
+        troubles.push(Trouble::UncleanablePartitions(uncleanable));
+    }
+    troubles
+}
+
+/// Tells whether clients should be sent to `node`, without a look at each of its partitions.
+pub(crate) fn is_serving(node: &Node) -> bool {
+    is_ready(&of_the_broker(node))
+}
+
+/// Returns what keeps `node` from serving, whichever partition is asked for.
+fn of_the_broker(node: &Node) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     // A thread of it that panicked is a task that failed.
     if let Some(failure) = node.log_dir.fatal().filter(|failure| failure.panicked().is_none()) {
@@ -105,12 +122,6 @@ pub(crate) fn troubles(node: Option<&Node>) -> Vec<Trouble> {
     let loading = node.metrics.groups.loading.count();
     if loading > 0 {
         troubles.push(Trouble::LoadingGroups(loading));
-    }
-    let damaged = node.metrics.groups.damaged.lock();
-    troubles.extend(damaged.values().take(DAMAGED_TOLD_MAX).cloned().map(Trouble::DamagedGroups));
-    let uncleanable = node.log_dir.cleaner_stats().uncleanable_partitions;
-    if uncleanable > 0 {
-        troubles.push(Trouble::UncleanablePartitions(uncleanable));
     }
     troubles
 }

@@ -19,7 +19,7 @@ const PARTITIONS_MAX: usize = 50_000;
 pub(super) fn write(node: &Node, mut page: Page) {
     page.family(&table::BUILD_INFO).value(&[&env!("CARGO_PKG_VERSION")], 1);
     page.single(&table::BROKERS, 1);
-    page.single(&table::READY, u8::from(health::is_ready(&health::troubles(Some(node)))));
+    page.single(&table::READY, u8::from(health::is_serving(node)));
     write_topics(node, &mut page);
     write_requests(node, &mut page);
     write_connections(node, &mut page);
