@@ -32,8 +32,13 @@ impl Consumer {
 
     /// Joins the group for whichever topics match a regular expression, now and later, in place of
     /// whatever was subscribed or assigned before. The whole name has to match; new topics are noticed
-    /// within `metadata.max.age.ms`. The broker's own topics match only without
+    /// within `metadata.max.age.ms`, by each member in its own time. The broker's own topics match only without
     /// `exclude.internal.topics`. While no topic matches, the consumer is outside the group.
+    ///
+    /// With `group.protocol=consumer` a topic that appears can move partitions of the others: members see it
+    /// one after the other, and the coordinator, which evens out how much each of them has, gives all of it to
+    /// the first that did and what that one had to the rest. So it is with Java's consumer. With
+    /// [`subscribe_regex`](Self::subscribe_regex) the coordinator sees it for all of them at once.
     ///
     /// ```no_run
     /// # fn f(consumer: &kohort::consumer::Consumer) -> Result<(), kohort::consumer::ConsumerError> {
