@@ -99,6 +99,20 @@ fn tell(protocol: &str) {
 }
 
 #[test]
+fn of_a_group_that_commits_without_members_it_is_told_when_it_did() {
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n");
+    let reset = ["group", "reset", group, "--topic", topic, "--to-offset", "1", "--execute"];
+    broker.stdout(&reset, "");
+    let said = words(&broker.run(&["group", "describe", group], ""));
+    let verdict = "verdict NO MEMBERS: nobody is in the group, and 1 records wait; offsets are committed without \
+                   members, the last time ";
+    assert!(said.contains(verdict), "{said}");
+}
+
+#[test]
 fn records_that_were_deleted_are_lag_and_nobody_waits_for_them() {
     let broker = Broker::to_test_with();
     let (topic, group) = (&*unique("t"), &*unique("g"));

@@ -9,8 +9,14 @@ use crate::datetime::rfc3339;
 
 /// Tells one event in one line, or several for what moved.
 pub(crate) fn tell(event: &GroupEvent) -> String {
+    tell_last(event, false)
+}
+
+/// Tells the last event of a group in the same way. If the group is stable by now, whatever was going on has
+/// ended, also where nobody could tell of that: the broker may have been started anew meanwhile.
+pub(crate) fn tell_last(event: &GroupEvent, is_stable: bool) -> String {
     match event {
-        GroupEvent::Rebalance(event) => rebalance(event),
+        GroupEvent::Rebalance(event) => rebalance(event, is_stable),
         GroupEvent::Handover(event) => handover(event),
         _ => format!(
             "something happened to `{}` that this version knows nothing about",
@@ -19,7 +25,7 @@ pub(crate) fn tell(event: &GroupEvent) -> String {
     }
 }
 
-fn rebalance(event: &RebalanceEvent) -> String {
+fn rebalance(event: &RebalanceEvent, is_stable: bool) -> String {
     let names = Names::new(&event.members);
     let mut causes: Vec<String> =
         event.causes.iter().map(|cause| names.in_text(&cause.text)).collect();
@@ -46,7 +52,9 @@ fn rebalance(event: &RebalanceEvent) -> String {
         event.generation,
         causes.join(", ")
     );
-    if event.unfinished {
+    if event.unfinished && is_stable {
+        text.push_str("; members were still on their way then, and have arrived since");
+    } else if event.unfinished {
         text.push_str("; members are still on their way");
         text.push_str(&still_revoking(event, &names));
     } else if event.started_ms < event.ended_ms {
@@ -377,6 +385,9 @@ mod tests {
             revocations: vec![revocation(uuid, 100, None, &[1])],
             ..event
         };
+        let last = tell_last(&GroupEvent::Rebalance(Box::new(part.clone())), true);
+        let arrived = "members were still on their way then, and have arrived since";
+        assert_eq!(last, format!("{begin}{arrived}"));
         assert_eq!(
             of(part),
             format!(

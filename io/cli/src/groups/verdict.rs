@@ -106,6 +106,9 @@ pub(crate) struct PartitionFacts {
 pub(crate) struct GroupFacts {
     pub(crate) now_ms: i64,
     pub(crate) members: usize,
+    /// When a group that never had a member committed last, if that is known: whoever is assigned partitions by
+    /// hand does.
+    pub(crate) committed_alone_ms: Option<i64>,
     /// Since when every commit is known; `None` if commits cannot be known.
     pub(crate) commits_since_ms: Option<i64>,
     /// When it rebalanced as told by [`unsettles`](super::unrest::unsettles), as far back as is known.
@@ -155,7 +158,11 @@ fn nobody_reads(facts: &GroupFacts) -> String {
     }
     let there = |it: &&PartitionFacts| it.waiting != Waiting::Nothing;
     let lag: i64 = facts.partitions.iter().filter(there).filter_map(|it| it.lag).sum();
-    format!("nobody is in the group, and {lag} records wait")
+    let commits = facts.committed_alone_ms.map_or_else(String::new, |at_ms| {
+        let ago = seconds((facts.now_ms - at_ms).max(0));
+        format!("; offsets are committed without members, the last time {ago} ago")
+    });
+    format!("nobody is in the group, and {lag} records wait{commits}")
 }
 
 /// Judges one partition of a group.
@@ -390,6 +397,10 @@ mod tests {
         group.members = 0;
         group.partitions[1].lag = Some(1);
         assert_eq!(told(&group), ["NO MEMBERS: nobody is in the group, and 0 records wait"]);
+        group.committed_alone_ms = Some(NOW - 3_000);
+        let by_hand = "NO MEMBERS: nobody is in the group, and 0 records wait; offsets are committed without \
+                       members, the last time 3.0 s ago";
+        assert_eq!(told(&group), [by_hand]);
     }
 
     #[test]

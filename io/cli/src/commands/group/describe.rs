@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let places = standing.places();
         let ages = match look(&args.cluster, &admin, &group, &places).await {
             Ok(health) => {
-                tell(&health);
+                tell(&group, &health);
                 health.ages_ms
             }
             Err(error) => {
@@ -72,7 +72,7 @@ async fn look(
     group: &GroupDescription,
     places: &BTreeMap<TopicPartition, Place>,
 ) -> anyhow::Result<Health> {
-    health::look(cluster, admin, &group.group_id, group.members.len(), places).await
+    health::look(cluster, admin, group, places).await
 }
 
 /// Returns everything that is known of a group; what is not is null.
@@ -129,7 +129,7 @@ fn members(group: &GroupDescription) -> Table {
 }
 
 /// Says how the group is doing, and what happened to it last.
-fn tell(health: &Health) {
+fn tell(group: &GroupDescription, health: &Health) {
     for judged in verdict::judge(&health.facts) {
         if judged.evidence.is_empty() {
             eprintln!("verdict {}", judged.verdict);
@@ -138,7 +138,9 @@ fn tell(health: &Health) {
         }
     }
     match &health.last_rebalance {
-        Some(event) => eprintln!("last rebalance {}", story::tell(event)),
+        Some(event) => {
+            eprintln!("last rebalance {}", story::tell_last(event, group.state == "Stable"));
+        }
         None => eprintln!("no rebalance in the last hour"),
     }
 }

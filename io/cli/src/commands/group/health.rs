@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use kohort::TopicPartition;
-use kohort::admin::{Admin, OffsetSpec};
+use kohort::admin::{Admin, GroupDescription, OffsetSpec};
 use kohort_broker::group_events::GroupEvent;
 
 use super::super::Cluster;
@@ -34,25 +34,27 @@ pub(super) struct Health {
     pub(super) ages_ms: BTreeMap<TopicPartition, i64>,
 }
 
-/// Looks at a group with that many members, which stands there.
+/// Looks at a group, which stands there.
 pub(super) async fn look(
     cluster: &Cluster,
     admin: &Admin,
-    group: &str,
-    members: usize,
+    group: &GroupDescription,
     places: &BTreeMap<TopicPartition, Place>,
 ) -> anyhow::Result<Health> {
     let now_ms = now_ms();
-    let mut history = History::of(group);
+    let mut history = History::of(&group.group_id);
     let since = Since { ms: now_ms - WINDOW_MS, records: COMMITS_RECORDS };
     let known = sources::read_history(cluster, admin, &mut history, since, Until::Now, |_| Ok(()));
     let commits_since_ms = known.await?.then(|| history.reaches_back_to(since.ms));
+    // What a group once had members for stays of that type: those may have made its last commits.
+    let commits = history.commits.values().flatten().map(|commit| commit.at_ms);
+    let committed_alone_ms = commits.max().filter(|_| group.protocol_type.is_empty());
     history.commits.retain(|partition, _| places.get(partition).is_some_and(Place::has_lag));
     remember_lags(admin, &mut history).await?;
 
     let (mut rebalances_ms, mut last_rebalance) = (Vec::new(), None);
     let since_ms = now_ms - REBALANCES_SINCE_MS;
-    sources::each(cluster, admin, group, since_ms, Until::Now, |event| {
+    sources::each(cluster, admin, &group.group_id, since_ms, Until::Now, |event| {
         if let GroupEvent::Rebalance(rebalance) = event {
             if unsettles(rebalance) {
                 rebalances_ms.push(rebalance.ended_ms);
@@ -80,7 +82,14 @@ pub(super) async fn look(
         waiting: waiting.get(partition).copied().unwrap_or_default(),
     });
     let partitions = partitions.collect();
-    let facts = GroupFacts { now_ms, members, commits_since_ms, rebalances_ms, partitions };
+    let facts = GroupFacts {
+        now_ms,
+        members: group.members.len(),
+        committed_alone_ms,
+        commits_since_ms,
+        rebalances_ms,
+        partitions,
+    };
     let age_ms = |(partition, waiting): (&TopicPartition, &Waiting)| match waiting {
         Waiting::Records(age_ms) => Some((partition.clone(), *age_ms)),
         Waiting::Nothing => Some((partition.clone(), 0)),
