@@ -8,7 +8,8 @@ use kohort_protocol::messages::{
 };
 
 use super::entry::{Group, GroupEntry, Groups, entry_of};
-use super::request::{RequestContext, check_group_id, heartbeat_error, join_error, sync_error};
+use super::refused::{heartbeat_error, join_error, sync_error};
+use super::request::{RequestContext, check_group_id};
 use super::turn::Turn;
 use super::{classic, consumer};
 use crate::outcome::ReplyTo;

@@ -21,6 +21,7 @@ mod offsets;
 mod own;
 mod presence;
 mod record;
+mod refused;
 mod request;
 mod revocation;
 mod routing;

@@ -10,7 +10,7 @@ use kohort_protocol::messages::HeartbeatRequest;
 use super::state::{ClassicGroup, ClassicState};
 use crate::group::hold;
 use crate::group::presence::Whose;
-use crate::group::request::heartbeat_error;
+use crate::group::refused::heartbeat_error;
 use crate::group::turn::Turn;
 use crate::outcome::ReplyTo;
 

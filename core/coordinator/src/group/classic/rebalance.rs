@@ -33,7 +33,7 @@ use super::state::{ClassicGroup, ClassicState, InitialDelay};
 use super::story::{Before, GivenUp, Owners, RebalanceInProgress};
 use crate::group::causes::{Causes, Unfinished};
 use crate::group::event::{CauseKind, GroupEffect, Rebalance};
-use crate::group::request::sync_error;
+use crate::group::refused::sync_error;
 use crate::group::revocation::Told;
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::Turn;

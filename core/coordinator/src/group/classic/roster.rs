@@ -8,7 +8,7 @@ use kohort_protocol::ErrorCode;
 use super::member::{ClassicMember, Parked, Protocols};
 use super::state::{ClassicGroup, ClassicState};
 use crate::group::presence::Whose;
-use crate::group::request::{join_error, sync_error};
+use crate::group::refused::{join_error, sync_error};
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::Turn;
 use crate::shard::Timestamp;

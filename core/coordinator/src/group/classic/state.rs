@@ -13,7 +13,7 @@ use super::story::RebalanceInProgress;
 use crate::group::causes::{Orphans, Place};
 use crate::group::presence::Whose;
 use crate::group::record::{ClassicMemberMetadata, ClassicMetadata, GroupRecord};
-use crate::group::request::for_join_version;
+use crate::group::refused::for_join_version;
 use crate::group::revocation::Revocations;
 use crate::group::timer_key::TimerKey;
 use crate::group::turn::{Heard, Holders, Turn};

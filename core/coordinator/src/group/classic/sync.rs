@@ -14,7 +14,7 @@ use kohort_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use super::member::Parked;
 use super::state::{ClassicGroup, ClassicState};
 use crate::group::own::own;
-use crate::group::request::sync_error;
+use crate::group::refused::sync_error;
 use crate::group::turn::Turn;
 use crate::outcome::ReplyTo;
 

@@ -36,7 +36,8 @@ use crate::group::classic::{cause_of_leave, member_response};
 use crate::group::entry::{Group, GroupEntry};
 use crate::group::event::CauseKind;
 use crate::group::own::own;
-use crate::group::request::{RequestContext, for_join_version};
+use crate::group::refused::for_join_version;
+use crate::group::request::RequestContext;
 use crate::group::turn::Turn;
 use crate::metadata::MetadataImage;
 
