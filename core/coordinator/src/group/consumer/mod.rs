@@ -20,6 +20,7 @@
 //! see [`classic_member`] and [`migrate`].
 
 mod assigning;
+mod beat;
 mod classic_member;
 mod commit;
 mod describe;
