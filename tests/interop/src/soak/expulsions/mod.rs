@@ -12,10 +12,14 @@
 //! having been told to, a record that a group never read, or one that it read after it had committed
 //! behind it. What is done, and to whom, follows from a seed; when exactly does not.
 //!
-//! One thing is left out on purpose: the connections of a paused process are not struck, and no process is
-//! paused just after several were. A process all of whose connections end in an orderly way while it cannot
-//! answer looks like a dead one, and is taken for one (`docs/decisions/0025`). That one of them ends just
-//! before a pause is not left out.
+//! Left out on purpose, since no broker can do right then:
+//!
+//! - The connections of a paused process are not struck, and no process is paused just after several were. A
+//!   process all of whose connections end in an orderly way while it cannot answer looks like a dead one, and
+//!   is taken for one (`docs/decisions/0025`). That one of them ends just before a pause is not left out.
+//! - A connection that is struck is stalled no more. If the broker is told of its end and the client is not,
+//!   that one does not come back, and is taken for dead as well. And if a commit is held back until its client
+//!   has sent that and later ones over another connection, it comes as the last one.
 
 mod audit;
 mod processes;

@@ -2,10 +2,13 @@
 //!
 //! One thread runs all of it. Every connection is a *link*: the client's socket and the one to the
 //! broker. What arrives is passed on as it came, and so is how either side ends its own (an orderly end
-//! as one, a reset as one), until the link is struck by a [`Fault`].
+//! as one, a reset as one), until the link is struck by a [`Fault`]. A link that is stalled when it is
+//! struck is stalled no more.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -125,12 +128,12 @@ impl Proxy {
     pub(crate) fn strike(&self, id: u64, fault: Fault) -> bool {
         let links = lock(&self.shared.links);
         let Some(link) = links.get(&id) else { return false };
-        if let Fault::Stall(time) = fault {
-            let until = self.shared.now() + time.as_millis() as u64;
-            link.stalled.store(until, Ordering::Relaxed);
-            return true;
-        }
-        link.strikes.try_send(fault).is_ok()
+        let until = match fault {
+            Fault::Stall(time) => self.shared.now() + time.as_millis() as u64,
+            _ => 0,
+        };
+        link.stalled.store(until, Ordering::Relaxed);
+        until > 0 || link.strikes.try_send(fault).is_ok()
     }
 }
 
@@ -194,24 +197,37 @@ async fn carry(
         let (mut from_broker, mut to_broker) = broker.split();
         let requests = pass(&mut from_client, &mut to_broker, link, shared, true);
         let answers = pass(&mut from_broker, &mut to_client, link, shared, false);
-        // Both may be dropped in the middle of a frame: then the link is over, and so is the frame.
-        tokio::select! {
-            ended = async { tokio::try_join!(requests, answers) } => match ended {
+        let (mut requests, mut answers) = (Some(Box::pin(requests)), Some(Box::pin(answers)));
+        let fault = tokio::select! {
+            ended = async { tokio::try_join!(go_on(&mut requests), go_on(&mut answers)) } => match ended {
                 // Both sides have been told already.
                 Ok(_) => return,
                 // A side that was reset, or is gone: the other one is reset as well.
                 Err(_) => Fault::Reset,
             },
             fault = struck.recv() => fault.unwrap_or(Fault::Reset),
+        };
+        // A half-closed link is not struck again.
+        lock(&shared.links).retain(|_, other| !std::ptr::eq(&raw const **other, link));
+        match fault {
+            Fault::HalfCloseToBroker => {
+                // What the client still sends is heard by nobody; it is told when the broker is done.
+                drop(requests);
+                let _ = to_broker.shutdown().await;
+                let _ = timeout(PATIENCE, go_on(&mut answers)).await;
+                return;
+            }
+            Fault::HalfCloseToClient => {
+                drop(answers);
+                let _ = to_client.shutdown().await;
+                let _ = timeout(PATIENCE, go_on(&mut requests)).await;
+                return;
+            }
+            // Either way may be dropped in the middle of a frame: then the link is over, and so is the frame.
+            fault => fault,
         }
     };
-    // A half-closed link is not struck again.
-    lock(&shared.links).retain(|_, other| !std::ptr::eq(&raw const **other, link));
     match fault {
-        Fault::Reset | Fault::Stall(_) => {
-            reset(client);
-            reset(broker);
-        }
         Fault::ResetClient => {
             reset(client);
             end(broker).await;
@@ -223,22 +239,20 @@ async fn carry(
         Fault::Close => {
             tokio::join!(end(client), end(broker));
         }
-        Fault::HalfCloseToBroker => {
-            let _ = broker.shutdown().await;
-            let (_, mut to_client) = client.split();
-            let (mut from_broker, _) = broker.split();
-            let rest = pass(&mut from_broker, &mut to_client, link, shared, false);
-            // What the client still sends is heard by nobody; it is told when the broker is done.
-            let _ = timeout(PATIENCE, rest).await;
-        }
-        Fault::HalfCloseToClient => {
-            let _ = client.shutdown().await;
-            let (mut from_client, _) = client.split();
-            let (_, mut to_broker) = broker.split();
-            let rest = pass(&mut from_client, &mut to_broker, link, shared, false);
-            let _ = timeout(PATIENCE, rest).await;
+        _ => {
+            reset(client);
+            reset(broker);
         }
     }
+}
+
+/// Carries on one way of a link until it has ended, and again after it was left in the middle.
+async fn go_on(way: &mut Option<Pin<Box<impl Future<Output = io::Result<()>>>>>) -> io::Result<()> {
+    if let Some(going) = way {
+        going.as_mut().await?;
+        *way = None;
+    }
+    Ok(())
 }
 
 /// Passes on what comes from one side, and its end.
@@ -248,7 +262,7 @@ async fn pass(
     link: &Link,
     shared: &Shared,
     named: bool,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut first = named;
     loop {
@@ -300,3 +314,43 @@ const STRIKES: usize = 1;
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a half-closed link may go on.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::places::free_port;
+
+    /// A client that heard of the end of its connection only when the stall is over would be back too late,
+    /// and a request that came then would come after what the client has sent since.
+    #[test]
+    fn a_strike_ends_a_stall() {
+        for fault in [Fault::HalfCloseToBroker, Fault::HalfCloseToClient] {
+            let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free_port().unwrap();
+            let proxy = Proxy::start(port, broker.local_addr().unwrap()).unwrap();
+            let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut broker, _) = broker.accept().unwrap();
+            for side in [&client, &broker] {
+                side.set_read_timeout(Some(PATIENCE / 4)).unwrap();
+            }
+            client.write_all(b"a").unwrap();
+            broker.read_exact(&mut [0]).unwrap();
+
+            assert!(proxy.strike(0, Fault::Stall(10 * PATIENCE)));
+            let to_broker = fault == Fault::HalfCloseToBroker;
+            let sent: &[u8] = if to_broker { b"" } else { b"b" };
+            client.write_all(sent).unwrap();
+            let (told, mut other) = if to_broker { (broker, client) } else { (client, broker) };
+            assert!(proxy.strike(0, fault));
+            // Who is told ends its own side, of which the other one is told.
+            let mut rest = Vec::new();
+            (&told).read_to_end(&mut rest).unwrap();
+            drop(told);
+            other.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, sent, "{fault:?}");
+        }
+    }
+}
