@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kohort::TopicPartition;
-use kohort::admin::Admin;
+use kohort::admin::{Admin, CommittedOffset, CommittedOffsets};
 use kohort::config::{AdminConfig, Properties as _};
 use kohort::consumer::Consumer;
 use serde_json::Value;
@@ -48,6 +48,18 @@ impl Audit {
             unsettled: String::new(),
             found: Vec::new(),
         })
+    }
+
+    /// Commits for each group, which has no members yet, that it begins with the first record.
+    pub(crate) fn commit_beginnings(&self, topic: &str, partitions: u64) -> Result<()> {
+        let first = CommittedOffset { offset: 0, leader_epoch: None, metadata: String::new() };
+        let partitions = (0..partitions as i32).map(|index| TopicPartition::new(topic, index));
+        let offsets: CommittedOffsets = partitions.map(|it| (it, first.clone())).collect();
+        for group in &self.groups {
+            let commit = self.admin.alter_group_offsets(group, offsets.clone());
+            self.runtime.block_on(commit)?.into_values().collect::<Result<(), _>>()?;
+        }
+        Ok(())
     }
 
     /// Tells that a member with this client id is going to leave.

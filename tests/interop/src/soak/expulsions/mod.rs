@@ -20,6 +20,9 @@
 //! - A connection that is struck is stalled no more. If the broker is told of its end and the client is not,
 //!   that one does not come back, and is taken for dead as well. And if a commit is held back until its client
 //!   has sent that and later ones over another connection, it comes as the last one.
+//! - No group begins without committed offsets. librdkafka (2.16) asks for a partition's beginning if there is
+//!   none. If it has lost the partition when the answer comes, it asks again, and then fetches what is not its
+//!   own. When the partition is its own again it hands out what it has of it, from the beginning on.
 
 mod audit;
 mod processes;
@@ -121,6 +124,7 @@ impl Run {
         hub.create(feeder, TOPIC, PARTITIONS)?;
         let groups = groups().map(GroupKind::name).collect();
         let audit = Audit::new(&bootstrap, groups)?;
+        audit.commit_beginnings(TOPIC, PARTITIONS)?;
         let mut run = Self {
             dice,
             begun: Instant::now(),
