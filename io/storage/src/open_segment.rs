@@ -42,9 +42,10 @@ impl OpenSegment {
         self.segment.name(self.base)
     }
 
-    /// Returns a batch at or before the one that holds `offset`.
+    /// Returns a batch at or before the one that holds `offset`. Where compaction has left nothing at the end
+    /// of a segment, a reader that goes on comes to the next one with an offset that lies before it.
     pub(crate) fn position_for_offset(&self, offset: i64) -> Result<Located, ReadError> {
-        let relative = u32::try_from(offset - self.base).unwrap_or(u32::MAX);
+        let relative = u32::try_from((offset - self.base).max(0)).unwrap_or(u32::MAX);
         self.checked(self.lookup(|entry| entry.relative_offset <= relative))
     }
 

@@ -25,6 +25,8 @@ fn compacted() -> PartitionConfig {
     PartitionConfig {
         compacted: true,
         segment_bytes: 1000,
+        // Each batch but a segment's first has its entry.
+        index_interval_bytes: 1,
         min_cleanable_dirty_ratio: 0.0,
         ..PartitionConfig::default()
     }
