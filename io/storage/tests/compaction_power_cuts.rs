@@ -17,23 +17,29 @@ use kohort_storage::{
     AppendInfo, Background, Clock, LogDir, LogDirConfig, PartitionConfig, PartitionLog,
     SimulatedDisk,
 };
+use support::accidents::{Accidents, survive};
 use support::keyed::{Records, batch, draw_records, found, latest};
 use support::seeds::{Random, run_seeds};
 use support::{Done, Found, NOW, append, id, read_compacted, settled};
 
 const SEEDS: u64 = 300;
-const STEPS: u64 = 120;
 
 #[test]
 fn compacted_log_tells_the_same_whenever_the_power_goes() {
     let (mut rounds, mut cuts, mut dropped) = (0, 0, 0);
-    for run in run_seeds(SEEDS, |seed| Run::new(seed).run()) {
+    for run in run_seeds(SEEDS, run) {
         rounds += run.rounds;
         cuts += run.cuts;
         dropped += run.dropped;
     }
     eprintln!("{rounds} rounds dropped {dropped} records over {cuts} power cuts");
     assert!(rounds > 0 && dropped > 0);
+}
+
+fn run(seed: u64) -> Run {
+    let mut run = Run::new(seed);
+    survive(&mut run);
+    run
 }
 
 struct Waiting {
@@ -99,86 +105,6 @@ impl Run {
         run
     }
 
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random.draw(below)
-    }
-
-    fn run(mut self) -> Run {
-        let mut steps = 0;
-        let mut opening = self.open();
-        while steps < STEPS {
-            let (dir, partition) = opening;
-            self.check(&partition, true);
-            if self.draw(2) == 0 {
-                let operations = self.draw(120);
-                self.disk.stop_after(operations);
-            }
-            let until = steps + 1 + self.draw(60);
-            while steps < until && !self.disk.has_stopped() {
-                self.step(&dir, &partition);
-                steps += 1;
-            }
-            self.collect_acks();
-            if self.disk.has_stopped() || self.draw(3) > 0 {
-                self.disk.power_cut();
-                self.cuts += 1;
-            } else if dir.shutdown().is_ok() {
-                self.collect_acks();
-            }
-            drop((dir, partition));
-            self.disk.kill_process();
-            opening = self.open();
-        }
-        let (_dir, partition) = opening;
-        self.check(&partition, true);
-        self
-    }
-
-    fn open(&mut self) -> (Arc<LogDir>, Arc<PartitionLog>) {
-        loop {
-            if self.draw(5) == 0 {
-                let operations = self.draw(12);
-                self.disk.stop_after(operations);
-            }
-            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
-                Ok((dir, _)) => {
-                    let log = dir.create_partition(id("t", 0), self.partition_config.clone());
-                    return (dir, log.unwrap());
-                }
-                Err(error) => {
-                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
-                    self.disk.power_cut();
-                    self.cuts += 1;
-                }
-            }
-        }
-    }
-
-    fn step(&mut self, dir: &LogDir, partition: &PartitionLog) {
-        self.clock.fetch_add(self.random.0 as i64 & 127, Ordering::Relaxed);
-        match self.draw(16) {
-            0..6 => self.append(partition),
-            6..9 => {
-                dir.step_commit();
-                self.collect_acks();
-            }
-            9..11 => drop(dir.step_flush()),
-            11..13 => {
-                if dir.step_clean().is_ok_and(|cleaned| cleaned) {
-                    self.rounds += 1;
-                }
-            }
-            13 => drop(dir.checkpoint()),
-            14 => self.check(partition, false),
-            _ => {
-                if self.draw(6) == 0 {
-                    let below = self.draw(partition.high_watermark().unsigned_abs() + 1);
-                    let _ = partition.advance_log_start(below as i64, |_| {});
-                }
-            }
-        }
-    }
-
     fn append(&mut self, partition: &PartitionLog) {
         if self.waiting.len() == 4 {
             return;
@@ -199,11 +125,6 @@ impl Run {
         self.next_sequence += records.len() as i32;
         self.batches.insert(info.base_offset, (self.next_sequence - records.len() as i32, records));
         self.waiting.push(Waiting { info, done });
-    }
-
-    fn collect_acks(&mut self) {
-        let Run { waiting, durable, .. } = self;
-        waiting.retain(|Waiting { info, done }| settled(done, durable, info.last_offset + 1));
     }
 
     /// Holds the log against the model.
@@ -266,5 +187,78 @@ impl Run {
         };
         assert!(info.duplicate && info.base_offset == *offset, "a repeated batch is recognised");
         done.try_recv().expect("what it repeats is durable").unwrap();
+    }
+}
+
+impl Accidents for Run {
+    type Logs = Arc<PartitionLog>;
+    const STEPS: u64 = 120;
+    const STEPS_OPEN: u64 = 60;
+    const OPERATIONS: u64 = 120;
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random.draw(below)
+    }
+
+    fn disk(&self) -> &SimulatedDisk {
+        &self.disk
+    }
+
+    fn open(&mut self) -> (Arc<LogDir>, Self::Logs) {
+        loop {
+            if self.draw(5) == 0 {
+                let operations = self.draw(12);
+                self.disk.stop_after(operations);
+            }
+            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
+                Ok((dir, _)) => {
+                    let log = dir.create_partition(id("t", 0), self.partition_config.clone());
+                    return (dir, log.unwrap());
+                }
+                Err(error) => {
+                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
+                    self.power_cut();
+                }
+            }
+        }
+    }
+
+    fn check_restarted(&mut self, _: &LogDir, partition: &Self::Logs) {
+        self.check(partition, true);
+    }
+
+    fn step(&mut self, dir: &LogDir, partition: &mut Self::Logs) {
+        self.clock.fetch_add(self.random.0 as i64 & 127, Ordering::Relaxed);
+        match self.draw(16) {
+            0..6 => self.append(partition),
+            6..9 => {
+                dir.step_commit();
+                self.collect_acks();
+            }
+            9..11 => drop(dir.step_flush()),
+            11..13 => {
+                if dir.step_clean().is_ok_and(|cleaned| cleaned) {
+                    self.rounds += 1;
+                }
+            }
+            13 => drop(dir.checkpoint()),
+            14 => self.check(partition, false),
+            _ => {
+                if self.draw(6) == 0 {
+                    let below = self.draw(partition.high_watermark().unsigned_abs() + 1);
+                    let _ = partition.advance_log_start(below as i64, |_| {});
+                }
+            }
+        }
+    }
+
+    fn collect_acks(&mut self) {
+        let Run { waiting, durable, .. } = self;
+        waiting.retain(|Waiting { info, done }| settled(done, durable, info.last_offset + 1));
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.power_cut();
+        self.cuts += 1;
     }
 }

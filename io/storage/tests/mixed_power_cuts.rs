@@ -24,13 +24,13 @@ use kohort_storage::{
     AppendError, AppendInfo, Background, Clock, CommitStep, Disk, LogDir, LogDirConfig, OpenError,
     PartitionConfig, PartitionId, PartitionLog, SimulatedDisk, StorageError, verify,
 };
+use support::accidents::{Accidents, survive};
 use support::folder::segment_files;
 use support::keyed::{Records, batch, draw_records, found, latest};
 use support::seeds::{Random, run_seeds};
 use support::{Done, Found, NOW, append, id, read_compacted, settled};
 
 const SEEDS: u64 = 200;
-const STEPS: u64 = 150;
 const PARTITIONS: usize = 3;
 /// Fewer than the five batches of a producer that are remembered.
 const IN_FLIGHT_MAX: usize = 4;
@@ -125,10 +125,6 @@ impl Run {
         }
     }
 
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random.draw(below)
-    }
-
     fn count(&mut self, what: &'static str, times: u64) {
         if times > 0 {
             *self.totals.entry(what).or_default() += times;
@@ -136,83 +132,15 @@ impl Run {
     }
 
     fn run(mut self) -> Counts {
-        let mut steps = 0;
-        let mut opening = self.open();
-        while steps < STEPS {
-            let (dir, mut logs) = opening;
-            self.check_restarted(&dir, &logs);
-            if self.draw(2) == 0 {
-                let operations = self.draw(100);
-                self.disk.stop_after(operations);
-            }
-            let until = steps + 1 + self.draw(50);
-            while steps < until && !self.disk.has_stopped() {
-                self.step(&dir, &mut logs);
-                assert!(
-                    self.disk.has_stopped() || dir.fatal().is_none(),
-                    "nothing but a failed disk ends a folder: {:?}",
-                    dir.fatal()
-                );
-                steps += 1;
-            }
-            self.collect_acks();
-            let how = self.draw(6);
-            if self.disk.has_stopped() || how > 1 {
-                self.power_cut();
-            } else if how == 1 && dir.shutdown().is_ok() {
-                self.collect_acks();
-            }
-            drop((dir, logs));
-            self.disk.kill_process();
-            opening = self.open();
-        }
-        let (dir, logs) = opening;
-        self.check_restarted(&dir, &logs);
+        let dir = survive(&mut self);
         self.check_files(&dir);
         self.totals
-    }
-
-    fn power_cut(&mut self) {
-        self.disk.power_cut();
-        self.count("power cuts", 1);
     }
 
     /// Gives the disk that much more room than it has, or no bound.
     fn limit(&mut self, room: Option<u64>) {
         self.limited = room.is_some();
         self.disk.set_capacity(room.map(|room| self.disk.used() + room));
-    }
-
-    fn open(&mut self) -> (Arc<LogDir>, Vec<Arc<PartitionLog>>) {
-        loop {
-            let found = verify(&(Arc::new(self.disk.clone()) as Arc<dyn Disk>), Path::new("/data"));
-            let found = found.map_or(Vec::new(), |found| found.problems);
-            assert!(found.is_empty() || !self.opened, "no accident leaves damage: {found:?}");
-            if self.draw(4) == 0 {
-                let operations = self.draw(12);
-                self.disk.stop_after(operations);
-            }
-            self.count("starts on a limited disk", u64::from(self.limited));
-            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
-                Ok((dir, report)) => {
-                    assert!(report.leader_epoch >= self.leader_epoch, "epochs only go up");
-                    self.leader_epoch = report.leader_epoch;
-                    self.opened = true;
-                    let logs = (0..PARTITIONS).map(|which| self.create(&dir, which).unwrap());
-                    return (Arc::clone(&dir), logs.collect());
-                }
-                Err(OpenError::Io { reason, .. })
-                    if self.limited && reason.kind() == io::ErrorKind::StorageFull =>
-                {
-                    self.limit(None);
-                    self.disk.kill_process();
-                }
-                Err(error) => {
-                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
-                    self.power_cut();
-                }
-            }
-        }
     }
 
     fn create(&mut self, dir: &LogDir, which: usize) -> Result<Arc<PartitionLog>, StorageError> {
@@ -233,65 +161,6 @@ impl Run {
             retention_ms: [-1, self.draw(5000) as i64][self.draw(2) as usize],
             retention_bytes: [-1, 1000 + self.draw(8000) as i64][self.draw(2) as usize],
             ..PartitionConfig::default()
-        }
-    }
-
-    fn step(&mut self, dir: &LogDir, logs: &mut [Arc<PartitionLog>]) {
-        let passes = self.draw(128) as i64;
-        self.clock.fetch_add(passes, Ordering::Relaxed);
-        let starts: Vec<i64> = logs.iter().map(|log| log.log_start_offset()).collect();
-        let which = self.draw(PARTITIONS as u64) as usize;
-        let mut made_anew = None;
-        match self.draw(27) {
-            0..9 => self.append(&logs[which], which),
-            9..14 => {
-                let step = dir.step_commit();
-                self.count("commits without room", u64::from(step == CommitStep::NoRoom));
-                self.collect_acks();
-            }
-            14..16 => drop(dir.step_flush()),
-            16..19 => {
-                let cleaned = dir.step_clean().is_ok_and(|cleaned| cleaned);
-                self.count("rounds of compaction", u64::from(cleaned));
-            }
-            19 => {
-                if let Ok(report) = dir.enforce_retention(self.clock.load(Ordering::Relaxed)) {
-                    self.count("old segments", (report.by_size + report.by_time) as u64);
-                }
-                for (model, log) in self.models.iter_mut().zip(&*logs) {
-                    model.start_max = model.start_max.max(log.log_start_offset());
-                }
-            }
-            20..22 => {
-                if dir.checkpoint().is_ok() {
-                    for (model, start) in self.models.iter_mut().zip(&starts) {
-                        model.start = model.start.max(*start);
-                    }
-                }
-            }
-            22 if self.draw(3) == 0 => {
-                let version = self.models[which].version + 1;
-                let new = Model { version, ..Model::default() };
-                let old = std::mem::replace(&mut self.models[which], new);
-                self.delete(dir, old, which);
-                if let Ok(log) = self.create(dir, which) {
-                    logs[which] = log;
-                }
-                made_anew = Some(which);
-            }
-            23 => {
-                let room = (self.draw(2) == 0).then(|| self.draw(60_000));
-                self.limit(room);
-            }
-            24 => {
-                let config = self.partition_config(which);
-                logs[which].set_config(config);
-            }
-            25 => self.delete_records(&logs[which], which),
-            _ => self.check(&logs[which], which),
-        }
-        for (which, (log, before)) in logs.iter().zip(starts).enumerate() {
-            assert!(Some(which) == made_anew || log.log_start_offset() >= before, "starts go on");
         }
     }
 
@@ -341,36 +210,6 @@ impl Run {
         let report = move |result| drop(sender.send(result));
         if dir.delete_partition(id.topic_id, id.index, report).is_ok() {
             self.gone.push(Gone { which, model, done, acknowledged: false });
-        }
-    }
-
-    fn collect_acks(&mut self) {
-        for gone in &mut self.gone {
-            gone.acknowledged |= matches!(gone.done.try_recv(), Ok(Ok(())));
-        }
-        for Model { waiting, durable, deleting, start, .. } in &mut self.models {
-            waiting.retain(|(info, done)| settled(done, durable, info.last_offset + 1));
-            deleting.retain(|(below, done)| settled(done, start, *below));
-        }
-    }
-
-    fn check_restarted(&mut self, dir: &LogDir, logs: &[Arc<PartitionLog>]) {
-        for (which, log) in logs.iter().enumerate() {
-            self.check_one_restarted(log, which);
-        }
-        for gone in std::mem::take(&mut self.gone) {
-            let Gone { which, model, acknowledged, .. } = gone;
-            let id = name(which, &model);
-            let Some(log) = dir.partition(id.topic_id, id.index) else {
-                self.count("topics deleted", 1);
-                continue;
-            };
-            assert!(!acknowledged, "a deleted partition came back");
-            // If so, then all of it.
-            let newer = std::mem::replace(&mut self.models[which], model);
-            self.check_one_restarted(&log, which);
-            let model = std::mem::replace(&mut self.models[which], newer);
-            self.delete(dir, model, which);
         }
     }
 
@@ -456,5 +295,151 @@ impl Run {
         assert!(strays.is_empty(), "{strays:?}");
         let known: usize = dir.partitions().iter().map(|log| log.counters().segments).sum();
         assert_eq!(found, known, "files of segments");
+    }
+}
+
+impl Accidents for Run {
+    type Logs = Vec<Arc<PartitionLog>>;
+    const STEPS: u64 = 150;
+    const STEPS_OPEN: u64 = 50;
+    const OPERATIONS: u64 = 100;
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random.draw(below)
+    }
+
+    fn disk(&self) -> &SimulatedDisk {
+        &self.disk
+    }
+
+    fn open(&mut self) -> (Arc<LogDir>, Self::Logs) {
+        loop {
+            let found = verify(&(Arc::new(self.disk.clone()) as Arc<dyn Disk>), Path::new("/data"));
+            let found = found.map_or(Vec::new(), |found| found.problems);
+            assert!(found.is_empty() || !self.opened, "no accident leaves damage: {found:?}");
+            if self.draw(4) == 0 {
+                let operations = self.draw(12);
+                self.disk.stop_after(operations);
+            }
+            self.count("starts on a limited disk", u64::from(self.limited));
+            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
+                Ok((dir, report)) => {
+                    assert!(report.leader_epoch >= self.leader_epoch, "epochs only go up");
+                    self.leader_epoch = report.leader_epoch;
+                    self.opened = true;
+                    let logs = (0..PARTITIONS).map(|which| self.create(&dir, which).unwrap());
+                    return (Arc::clone(&dir), logs.collect());
+                }
+                Err(OpenError::Io { reason, .. })
+                    if self.limited && reason.kind() == io::ErrorKind::StorageFull =>
+                {
+                    self.limit(None);
+                    self.disk.kill_process();
+                }
+                Err(error) => {
+                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
+                    self.power_cut();
+                }
+            }
+        }
+    }
+
+    fn check_restarted(&mut self, dir: &LogDir, logs: &Self::Logs) {
+        for (which, log) in logs.iter().enumerate() {
+            self.check_one_restarted(log, which);
+        }
+        for gone in std::mem::take(&mut self.gone) {
+            let Gone { which, model, acknowledged, .. } = gone;
+            let id = name(which, &model);
+            let Some(log) = dir.partition(id.topic_id, id.index) else {
+                self.count("topics deleted", 1);
+                continue;
+            };
+            assert!(!acknowledged, "a deleted partition came back");
+            // If so, then all of it.
+            let newer = std::mem::replace(&mut self.models[which], model);
+            self.check_one_restarted(&log, which);
+            let model = std::mem::replace(&mut self.models[which], newer);
+            self.delete(dir, model, which);
+        }
+    }
+
+    fn step(&mut self, dir: &LogDir, logs: &mut Self::Logs) {
+        let passes = self.draw(128) as i64;
+        self.clock.fetch_add(passes, Ordering::Relaxed);
+        let starts: Vec<i64> = logs.iter().map(|log| log.log_start_offset()).collect();
+        let which = self.draw(PARTITIONS as u64) as usize;
+        let mut made_anew = None;
+        match self.draw(27) {
+            0..9 => self.append(&logs[which], which),
+            9..14 => {
+                let step = dir.step_commit();
+                self.count("commits without room", u64::from(step == CommitStep::NoRoom));
+                self.collect_acks();
+            }
+            14..16 => drop(dir.step_flush()),
+            16..19 => {
+                let cleaned = dir.step_clean().is_ok_and(|cleaned| cleaned);
+                self.count("rounds of compaction", u64::from(cleaned));
+            }
+            19 => {
+                if let Ok(report) = dir.enforce_retention(self.clock.load(Ordering::Relaxed)) {
+                    self.count("old segments", (report.by_size + report.by_time) as u64);
+                }
+                for (model, log) in self.models.iter_mut().zip(&*logs) {
+                    model.start_max = model.start_max.max(log.log_start_offset());
+                }
+            }
+            20..22 => {
+                if dir.checkpoint().is_ok() {
+                    for (model, start) in self.models.iter_mut().zip(&starts) {
+                        model.start = model.start.max(*start);
+                    }
+                }
+            }
+            22 if self.draw(3) == 0 => {
+                let version = self.models[which].version + 1;
+                let new = Model { version, ..Model::default() };
+                let old = std::mem::replace(&mut self.models[which], new);
+                self.delete(dir, old, which);
+                if let Ok(log) = self.create(dir, which) {
+                    logs[which] = log;
+                }
+                made_anew = Some(which);
+            }
+            23 => {
+                let room = (self.draw(2) == 0).then(|| self.draw(60_000));
+                self.limit(room);
+            }
+            24 => {
+                let config = self.partition_config(which);
+                logs[which].set_config(config);
+            }
+            25 => self.delete_records(&logs[which], which),
+            _ => self.check(&logs[which], which),
+        }
+        for (which, (log, before)) in logs.iter().zip(starts).enumerate() {
+            assert!(Some(which) == made_anew || log.log_start_offset() >= before, "starts go on");
+        }
+        assert!(
+            self.disk.has_stopped() || dir.fatal().is_none(),
+            "nothing but a failed disk ends a folder: {:?}",
+            dir.fatal()
+        );
+    }
+
+    fn collect_acks(&mut self) {
+        for gone in &mut self.gone {
+            gone.acknowledged |= matches!(gone.done.try_recv(), Ok(Ok(())));
+        }
+        for Model { waiting, durable, deleting, start, .. } in &mut self.models {
+            waiting.retain(|(info, done)| settled(done, durable, info.last_offset + 1));
+            deleting.retain(|(below, done)| settled(done, start, *below));
+        }
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.power_cut();
+        self.count("power cuts", 1);
     }
 }

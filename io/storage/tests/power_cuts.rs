@@ -19,12 +19,12 @@ use kohort_storage::{
     AppendInfo, Background, CommitStep, FlushMode, LogDir, LogDirConfig, PartitionConfig,
     PartitionId, PartitionLog, RecoveryReport, SimulatedDisk, StorageError,
 };
+use support::accidents::{Accidents, survive};
 use support::folder::segment_files;
 use support::seeds::{Random, run_seeds};
 use support::{Done, append, id, producer_batch, read_all, settled};
 
 const SEEDS: u64 = 2000;
-const STEPS: u64 = 45;
 const PARTITIONS: i32 = 3;
 /// Five batches of a producer are remembered. The newest durable one is asked for after each restart,
 /// so it must be among them: with one in reserve, as a client that had not yet seen its answer.
@@ -157,59 +157,8 @@ impl Run {
         run
     }
 
-    fn power_cut(&mut self) {
-        self.disk.power_cut();
-        self.totals.cuts += 1;
-        if self.config.flush == FlushMode::PageCache {
-            // Nothing was promised for this case, but that what is left makes sense.
-            for gone in &mut self.gone {
-                gone.acknowledged = false;
-            }
-            let gone = self.gone.iter_mut().map(|gone| &mut gone.model);
-            for model in self.models.iter_mut().chain(gone) {
-                (model.durable, model.deleted_below) = (0, 0);
-                // How far the log still knows the producer is not known.
-                model.producer += i64::from(PARTITIONS);
-                model.batches.clear();
-                model.last = None;
-            }
-        }
-    }
-
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random.draw(below)
-    }
-
     fn run(mut self) -> Totals {
-        let mut steps = 0;
-        let mut opening = self.open();
-        while steps < STEPS {
-            let (dir, mut partitions) = opening;
-            self.check(&partitions);
-            self.check_gone(&dir);
-            if self.draw(2) == 0 {
-                let operations = self.draw(60);
-                self.disk.stop_after(operations);
-            }
-            let until = steps + 1 + self.draw(30);
-            while steps < until && !self.disk.has_stopped() {
-                self.step(&dir, &mut partitions);
-                steps += 1;
-            }
-            self.collect_acks();
-            let how = self.draw(6);
-            if self.disk.has_stopped() || how > 1 {
-                self.power_cut();
-            } else if how == 1 && dir.shutdown().is_ok() {
-                self.collect_acks();
-            }
-            drop((dir, partitions));
-            self.disk.kill_process();
-            opening = self.open();
-        }
-        let (dir, partitions) = opening;
-        self.check(&partitions);
-        self.check_gone(&dir);
+        let dir = survive(&mut self);
         self.check_files(&dir);
         self.totals
     }
@@ -262,82 +211,11 @@ impl Run {
         }
     }
 
-    /// Opens the folder, with more power cuts while it is opened.
-    fn open(&mut self) -> (Arc<LogDir>, Vec<Arc<PartitionLog>>) {
-        loop {
-            if self.draw(4) == 0 {
-                let operations = self.draw(12);
-                self.disk.stop_after(operations);
-            }
-            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
-                Ok((dir, report)) => {
-                    self.note_report(&report);
-                    let models = self.models.iter().enumerate();
-                    let created: Result<Vec<_>, _> = models
-                        .map(|(which, model)| {
-                            let config = self.partition_config.clone();
-                            dir.create_partition(name(which, model), config)
-                        })
-                        .collect();
-                    return (dir, created.unwrap());
-                }
-                Err(error) => {
-                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
-                    self.power_cut();
-                }
-            }
-        }
-    }
-
     fn note_report(&mut self, report: &RecoveryReport) {
         self.totals.torn += u64::from(report.cut.is_some());
         assert!(report.leader_epoch >= self.leader_epoch, "leader epochs only go up");
         assert!(report.cut.is_none() || report.leader_epoch > self.leader_epoch);
         self.leader_epoch = report.leader_epoch;
-    }
-
-    fn step(&mut self, dir: &LogDir, partitions: &mut [Arc<PartitionLog>]) {
-        let which = self.draw(u64::from(PARTITIONS.unsigned_abs())) as usize;
-        match self.draw(21) {
-            0..8 => self.append(&partitions[which], which),
-            8..14 => {
-                let step = dir.step_commit();
-                assert!(step != CommitStep::NoRoom);
-                self.collect_acks();
-            }
-            14 | 15 => {
-                let _ = dir.step_flush();
-            }
-            16 | 17 => {
-                let starts: Vec<i64> =
-                    partitions.iter().map(|log| log.log_start_offset()).collect();
-                if dir.checkpoint().is_ok() {
-                    for (model, start) in self.models.iter_mut().zip(starts) {
-                        model.deleted_below = model.deleted_below.max(start);
-                    }
-                }
-            }
-            18 => {
-                if let Ok(report) = dir.enforce_retention(0) {
-                    self.totals.expired_segments += report.by_size as u64;
-                }
-                for (model, log) in self.models.iter_mut().zip(&*partitions) {
-                    model.start_max = model.start_max.max(log.log_start_offset());
-                    model.durable = model.durable.max(log.log_start_offset());
-                }
-            }
-            19 if self.draw(3) == 0 => {
-                let version = self.models[which].version + 1;
-                let new = Model { version, ..Model::default() };
-                let old = std::mem::replace(&mut self.models[which], new);
-                self.delete(dir, old, which);
-                let id = name(which, &self.models[which]);
-                if let Ok(made) = dir.create_partition(id, self.partition_config.clone()) {
-                    partitions[which] = made;
-                }
-            }
-            _ => self.read_or_trim(&partitions[which], which),
-        }
     }
 
     fn append(&mut self, partition: &PartitionLog, which: usize) {
@@ -371,29 +249,6 @@ impl Run {
         model.batches.insert(info.base_offset, (sequence, values));
         model.next_sequence += i32::try_from(count).unwrap();
         model.waiting.push((info, done));
-    }
-
-    /// Notes what was acknowledged.
-    fn collect_acks(&mut self) {
-        for gone in &mut self.gone {
-            gone.acknowledged |= matches!(gone.done.try_recv(), Ok(Ok(())));
-        }
-        for model in &mut self.models {
-            let mut still = Vec::new();
-            for (info, done) in std::mem::take(&mut model.waiting) {
-                match done.try_recv() {
-                    Ok(Ok(())) => {
-                        self.totals.acknowledged += 1;
-                        model.durable = model.durable.max(info.last_offset + 1);
-                    }
-                    Ok(Err(_)) | Err(TryRecvError::Disconnected) => {}
-                    Err(TryRecvError::Empty) => still.push((info, done)),
-                }
-            }
-            model.waiting = still;
-            let Model { deleting, deleted_below, .. } = model;
-            deleting.retain(|(below, done)| settled(done, deleted_below, *below));
-        }
     }
 
     fn read_or_trim(&mut self, partition: &PartitionLog, which: usize) {
@@ -472,5 +327,136 @@ impl Run {
         assert!(info.duplicate && info.base_offset == offset, "a repeated batch is recognised");
         done.try_recv().expect("what it repeats is durable").unwrap();
         self.totals.duplicates += 1;
+    }
+}
+
+impl Accidents for Run {
+    type Logs = Vec<Arc<PartitionLog>>;
+    const STEPS: u64 = 45;
+    const STEPS_OPEN: u64 = 30;
+    const OPERATIONS: u64 = 60;
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random.draw(below)
+    }
+
+    fn disk(&self) -> &SimulatedDisk {
+        &self.disk
+    }
+
+    fn open(&mut self) -> (Arc<LogDir>, Self::Logs) {
+        loop {
+            if self.draw(4) == 0 {
+                let operations = self.draw(12);
+                self.disk.stop_after(operations);
+            }
+            match LogDir::open_on(Arc::new(self.disk.clone()), self.config.clone()) {
+                Ok((dir, report)) => {
+                    self.note_report(&report);
+                    let models = self.models.iter().enumerate();
+                    let created: Result<Vec<_>, _> = models
+                        .map(|(which, model)| {
+                            let config = self.partition_config.clone();
+                            dir.create_partition(name(which, model), config)
+                        })
+                        .collect();
+                    return (dir, created.unwrap());
+                }
+                Err(error) => {
+                    assert!(self.disk.has_stopped(), "opening failed by itself: {error}");
+                    self.power_cut();
+                }
+            }
+        }
+    }
+
+    fn check_restarted(&mut self, dir: &LogDir, partitions: &Self::Logs) {
+        self.check(partitions);
+        self.check_gone(dir);
+    }
+
+    fn step(&mut self, dir: &LogDir, partitions: &mut Self::Logs) {
+        let which = self.draw(u64::from(PARTITIONS.unsigned_abs())) as usize;
+        match self.draw(21) {
+            0..8 => self.append(&partitions[which], which),
+            8..14 => {
+                let step = dir.step_commit();
+                assert!(step != CommitStep::NoRoom);
+                self.collect_acks();
+            }
+            14 | 15 => {
+                let _ = dir.step_flush();
+            }
+            16 | 17 => {
+                let starts: Vec<i64> =
+                    partitions.iter().map(|log| log.log_start_offset()).collect();
+                if dir.checkpoint().is_ok() {
+                    for (model, start) in self.models.iter_mut().zip(starts) {
+                        model.deleted_below = model.deleted_below.max(start);
+                    }
+                }
+            }
+            18 => {
+                if let Ok(report) = dir.enforce_retention(0) {
+                    self.totals.expired_segments += report.by_size as u64;
+                }
+                for (model, log) in self.models.iter_mut().zip(&*partitions) {
+                    model.start_max = model.start_max.max(log.log_start_offset());
+                    model.durable = model.durable.max(log.log_start_offset());
+                }
+            }
+            19 if self.draw(3) == 0 => {
+                let version = self.models[which].version + 1;
+                let new = Model { version, ..Model::default() };
+                let old = std::mem::replace(&mut self.models[which], new);
+                self.delete(dir, old, which);
+                let id = name(which, &self.models[which]);
+                if let Ok(made) = dir.create_partition(id, self.partition_config.clone()) {
+                    partitions[which] = made;
+                }
+            }
+            _ => self.read_or_trim(&partitions[which], which),
+        }
+    }
+
+    fn collect_acks(&mut self) {
+        for gone in &mut self.gone {
+            gone.acknowledged |= matches!(gone.done.try_recv(), Ok(Ok(())));
+        }
+        for model in &mut self.models {
+            let mut still = Vec::new();
+            for (info, done) in std::mem::take(&mut model.waiting) {
+                match done.try_recv() {
+                    Ok(Ok(())) => {
+                        self.totals.acknowledged += 1;
+                        model.durable = model.durable.max(info.last_offset + 1);
+                    }
+                    Ok(Err(_)) | Err(TryRecvError::Disconnected) => {}
+                    Err(TryRecvError::Empty) => still.push((info, done)),
+                }
+            }
+            model.waiting = still;
+            let Model { deleting, deleted_below, .. } = model;
+            deleting.retain(|(below, done)| settled(done, deleted_below, *below));
+        }
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.power_cut();
+        self.totals.cuts += 1;
+        if self.config.flush == FlushMode::PageCache {
+            // Nothing was promised for this case, but that what is left makes sense.
+            for gone in &mut self.gone {
+                gone.acknowledged = false;
+            }
+            let gone = self.gone.iter_mut().map(|gone| &mut gone.model);
+            for model in self.models.iter_mut().chain(gone) {
+                (model.durable, model.deleted_below) = (0, 0);
+                // How far the log still knows the producer is not known.
+                model.producer += i64::from(PARTITIONS);
+                model.batches.clear();
+                model.last = None;
+            }
+        }
     }
 }
