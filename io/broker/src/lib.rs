@@ -53,6 +53,7 @@ mod listener;
 mod log_pace;
 mod metrics;
 mod node;
+mod opening;
 mod outgoing;
 mod partition;
 mod partition_counters;
@@ -68,8 +69,9 @@ mod stopping;
 mod timing;
 mod vital;
 
-pub use broker::{Broker, BrokerBuilder, StartError, StopError};
+pub use broker::{Broker, BrokerBuilder, StopError};
 pub use cluster::load::LoadError;
 pub use kohort_coordinator::partition_for;
 pub use metrics::{METRICS, MetricFamily, MetricKind};
+pub use opening::StartError;
 pub use shard_task::ShardLoad;
