@@ -10,7 +10,9 @@
 //! What the broker tells of each rebalance in `__kohort_group_events` is held against what was done: a
 //! member that was expelled without having been killed fails the run, and so does one that left without
 //! having been told to, a record that a group never read, or one that it read after it had committed
-//! behind it. What is done, and to whom, follows from a seed; when exactly does not.
+//! behind it. So does a committed offset that the broker did not tell as it was committed, which says on
+//! whose side a group went back ([`witness`]). What is done, and to whom, follows from a seed; when exactly
+//! does not.
 //!
 //! Left out on purpose, since no broker can do right then:
 //!
@@ -27,6 +29,7 @@
 mod audit;
 mod processes;
 mod proxy;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -95,6 +98,8 @@ struct Run {
     started: usize,
     /// Groups of which it was told that they read what they had committed.
     went_back: BTreeSet<String>,
+    /// How many offsets were told wrong when that was told.
+    told_wrong: usize,
     /// How often groups did not come to rest.
     stuck: usize,
 }
@@ -143,6 +148,7 @@ impl Run {
             struck_several: None,
             started: 0,
             went_back: BTreeSet::new(),
+            told_wrong: 0,
             stuck: 0,
         };
         for client in Client::ALL {
@@ -438,6 +444,10 @@ impl Run {
         for found in &self.audit.found[before..] {
             self.tell_with_what_was_done(&format!("EXPELLED {found}"));
         }
+        let (_, wrong) = self.proxy.told();
+        for text in wrong.iter().skip(std::mem::replace(&mut self.told_wrong, wrong.len())) {
+            self.tell_with_what_was_done(&format!("TOLD WRONG {text}"));
+        }
         let back = |(group, ledger): (&String, &Ledger)| {
             Some((group.clone(), ledger.went_back.first()?.clone()))
         };
@@ -462,11 +472,13 @@ impl Run {
         let acked = self.hub.loads.get(FEED).map_or(0, |load| load.acked.len());
         let again: usize = self.hub.ledgers.values().map(|ledger| ledger.again).sum();
         let back: usize = self.hub.ledgers.values().map(|ledger| ledger.went_back.len()).sum();
+        let (told, wrong) = self.proxy.told();
         println!(
             "{:6.1} min: {acked} records; {} rebalances; read again {again}, of these committed {back}; \
-             expelled {}; {}",
+             offsets told {told}, of these wrong {}; expelled {}; {}",
             self.minutes(),
             self.audit.rebalances,
+            wrong.len(),
             self.audit.found.len(),
             counted(&self.counts),
         );
@@ -504,6 +516,7 @@ impl Run {
             let failed = member.problems.iter().filter(|it| it.contains("\"failed\"") && !doomed);
             wrong.extend(failed.map(|problem| format!("{name}: {problem}")));
         }
+        wrong.extend(self.proxy.told().1.iter().map(|text| format!("told wrong: {text}")));
         wrong.extend(self.audit.found.iter().map(|found| format!("expelled: {found}")));
         if self.stuck > 0 {
             wrong.push(format!("groups did not come to rest, {} times", self.stuck));

@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::witness::{Ear, Witness};
+
 /// What may happen to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
@@ -76,6 +78,7 @@ pub(crate) struct Proxy {
 struct Shared {
     target: SocketAddr,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    witness: Arc<Mutex<Witness>>,
     ended: AtomicBool,
     begun: Instant,
 }
@@ -88,6 +91,7 @@ struct Link {
     last: AtomicU64,
     /// Until when nothing is passed on, likewise.
     stalled: AtomicU64,
+    ear: Mutex<Ear>,
     strikes: mpsc::Sender<Fault>,
 }
 
@@ -97,6 +101,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             target,
             links: Mutex::default(),
+            witness: Arc::default(),
             ended: AtomicBool::new(false),
             begun: Instant::now(),
         });
@@ -122,6 +127,12 @@ impl Proxy {
             idle: Duration::from_millis(now.saturating_sub(link.last.load(Ordering::Relaxed))),
         };
         links.iter().map(view).collect()
+    }
+
+    /// Returns how many committed offsets the broker has told, and those it should not have told.
+    pub(crate) fn told(&self) -> (usize, Vec<String>) {
+        let witness = lock(&self.shared.witness);
+        (witness.told, witness.wrong.clone())
     }
 
     /// Strikes a link. Returns whether it was there to be struck.
@@ -166,6 +177,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             client_id: Mutex::default(),
             last: AtomicU64::new(shared.now()),
             stalled: AtomicU64::new(0),
+            ear: Mutex::new(Ear::new(Arc::clone(&shared.witness))),
             strikes,
         });
         lock(&shared.links).insert(id, Arc::clone(&link));
@@ -261,10 +273,10 @@ async fn pass(
     to: &mut (impl AsyncWrite + Unpin),
     link: &Link,
     shared: &Shared,
-    named: bool,
+    is_request: bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
-    let mut first = named;
+    let mut first = is_request;
     loop {
         let count = from.read(&mut buffer).await?;
         while shared.now() < link.stalled.load(Ordering::Relaxed) {
@@ -280,6 +292,8 @@ async fn pass(
                 *lock(&link.client_id) = client_id;
             }
         }
+        let hear = if is_request { Ear::request } else { Ear::answer };
+        hear(&mut lock(&link.ear), &buffer[..count]);
         to.write_all(&buffer[..count]).await?;
     }
 }
