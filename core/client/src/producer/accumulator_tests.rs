@@ -2,6 +2,7 @@
 
 mod order_tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -284,6 +285,29 @@ fn time_runs_out_for_waiting_and_sent_batches_alike() {
 }
 
 #[test]
+fn of_the_batches_that_wait_those_whose_time_is_not_over_stay() {
+    let mut bench = Bench::established(config());
+    bench.room = 0;
+    bench.append(0, 150).unwrap();
+    bench.append(500, 150).unwrap();
+    let expired = |completion| GivenUp { completion, records: 1, failure: Failure::TimedOut };
+    assert_eq!(bench.poll(1000).expired, [expired(1)]);
+    assert_eq!(bench.poll(1500).expired, [expired(2)]);
+}
+
+#[test]
+fn a_producer_without_sequences_has_several_batches_under_way_from_the_start() {
+    let config = AccumulatorConfig { idempotent: false, ..config() };
+    let mut bench = Bench { accumulator: Accumulator::new(config), ..Bench::new(self::config()) };
+    bench.slot = bench.accumulator.slot(&Arc::from("t"));
+    let sent = bench.send_full(0, 3);
+    assert_eq!(headers(&sent), [(-1, -1), (-1, -1), (-1, -1)]);
+    // Sent again as they were, and given up, they leave no gap that anybody would see.
+    bench.fail(0, &sent[0], ErrorCode::INVALID_RECORD);
+    assert_eq!(bench.send_full(0, 1).len(), 1);
+}
+
+#[test]
 fn a_full_node_and_a_missing_leader_hold_batches_back() {
     let mut bench = Bench::new(config());
     bench.append(0, 150).unwrap();
@@ -341,6 +365,10 @@ fn a_batch_too_large_for_the_broker_is_sent_in_halves_under_its_own_sequences() 
         resent.append(&mut sent);
     }
     assert_eq!(headers(&resent), [(0, 1), (0, 3), (0, 5)]);
+    let after = bench.send_full(500, 1).remove(0);
+    let ids: BTreeSet<u64> = resent.iter().chain([&whole, &after]).map(|sent| sent.id).collect();
+    assert_eq!(ids.len(), 5, "no two of them are taken for each other");
+    bench.accumulator.complete("t", 0, after.id);
     assert_eq!(lengths(&resent[0]), [10, 20]);
     assert_eq!(lengths(&resent[1]), [30, 40]);
     assert_eq!(resent[2].bytes, behind.bytes);
@@ -384,22 +412,23 @@ fn full_batches_wait_for_company_while_a_request_is_under_way_but_not_past_their
     let mut bench = Bench::established(AccumulatorConfig { gather_bytes: 900, ..config() });
     bench.under_way = 1;
     // A full batch, and one more record in the next one.
-    let fill = |bench: &mut Bench, partition| {
-        bench.append_to(partition, 0, 60).unwrap();
-        bench.append_to(partition, 0, 60).unwrap();
-        bench.append_to(partition, 0, 60).unwrap().wake
+    let fill = |bench: &mut Bench, now, partition| {
+        bench.append_to(partition, now, 60).unwrap();
+        bench.append_to(partition, now, 60).unwrap();
+        bench.append_to(partition, now, 60).unwrap().wake
     };
-    assert!(fill(&mut bench, 0));
+    assert!(fill(&mut bench, 0, 0));
     let held = bench.poll(0);
     assert!(held.requests.is_empty());
     assert_eq!(held.wake_at, Some(5), "the linger of the first");
-    assert!(!fill(&mut bench, 1), "the sender need not look yet");
-    assert!(fill(&mut bench, 2), "now there is enough");
-    assert_eq!(bench.poll(0).requests[0].batches.len(), 3);
+    assert!(!fill(&mut bench, 1, 1), "the sender need not look yet");
+    assert_eq!(bench.poll(1).wake_at, Some(5), "still of the first");
+    assert!(fill(&mut bench, 1, 2), "now there is enough");
+    assert_eq!(bench.poll(1).requests[0].batches.len(), 3);
+    assert!(fill(&mut bench, 1, 3), "and nothing is waited for any more");
 
-    bench.append(0, 150).unwrap();
     assert!(bench.poll(4).requests.is_empty());
-    assert!(!bench.poll(5).requests.is_empty(), "time is up");
+    assert!(!bench.poll(6).requests.is_empty(), "time is up");
 }
 
 #[test]
@@ -482,6 +511,20 @@ fn an_application_ahead_of_the_sender_waits_until_half_of_its_lead_is_sent() {
     let polled = bench.poll(2);
     assert!(polled.resume && polled.requests.len() == 2);
     bench.append(2, 150).unwrap();
+}
+
+#[test]
+fn an_application_is_not_ahead_by_what_was_given_up() {
+    let mut bench = Bench::established(AccumulatorConfig { run_ahead: 400, ..config() });
+    bench.room = 0;
+    for _ in 0..3 {
+        bench.append(0, 150).unwrap();
+    }
+    assert_eq!(bench.append(0, 150), Err(Refused::Ahead));
+    assert_eq!(bench.poll(1000).expired.len(), 3);
+    for _ in 0..3 {
+        bench.append(1000, 150).unwrap();
+    }
 }
 
 #[test]

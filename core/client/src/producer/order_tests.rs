@@ -29,6 +29,7 @@ fn after_a_batch_whose_fate_is_unknown_the_answer_to_the_next_one_tells_it() {
     assert!(bench.send_full(1000, 1).is_empty(), "it may have left a gap");
     bench.accumulator.complete("t", 0, second.id);
     assert_eq!(headers(&bench.send(1000)), [(0, 3)], "the broker took what came after it");
+    assert_eq!(headers(&bench.send_full(1000, 2)), [(0, 4), (0, 5)], "and nothing waits any more");
 }
 
 #[test]
@@ -106,6 +107,20 @@ fn a_producer_whose_id_is_worth_nothing_asks_for_another_and_starts_over() {
     assert!(polled.needs_identity && polled.requests.is_empty());
     bench.accumulator.set_identity(ProducerIdentity { producer_id: 8, epoch: 3 });
     assert_eq!(headers(&bench.send(0)), [(3, 0)]);
+}
+
+#[test]
+fn a_producer_past_its_highest_epoch_asks_for_another_id() {
+    let mut bench = Bench::new(config());
+    bench.accumulator.set_identity(ProducerIdentity { producer_id: 7, epoch: i16::MAX });
+    let sent = bench.send_full(0, 1).remove(0);
+    bench.fail(0, &sent, ErrorCode::INVALID_RECORD);
+    bench.append(0, 150).unwrap();
+    bench.accumulator.flush();
+    let polled = bench.poll(0);
+    assert!(polled.needs_identity && polled.requests.is_empty());
+    bench.accumulator.set_identity(ProducerIdentity { producer_id: 8, epoch: 0 });
+    assert_eq!(headers(&bench.send(0)), [(0, 0)]);
 }
 
 #[test]

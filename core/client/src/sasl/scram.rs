@@ -284,7 +284,7 @@ mod tests {
             "r=abcX,s=!,i=4096",
             "r=abcX,s=AAAA,i=many",
             "r=abc,s=AAAA,i=4096",
-            "r=xyz,s=AAAA,i=4096",
+            "r=xyzX,s=AAAA,i=4096",
             "r=abcX,s=AAAA,i=1",
             "r=abcX,s=AAAA,i=4294967295",
         ];
