@@ -318,6 +318,12 @@ fn round_robin_deals_over_all_topics_and_passes_over_who_is_not_subscribed() {
         &[("a", &["t0"]), ("b", &["t0", "t1"]), ("c", &["t0", "t1", "t2"])],
         "a: t0-0 | b: t1-0 | c: t1-1 t2-0 t2-1 t2-2",
     );
+    check(
+        &RoundRobinAssignor,
+        &[("t0", 3), ("t1", 1)],
+        &[("a", &["t0"]), ("b", &["t0"]), ("c", &["t1"])],
+        "a: t0-0 t0-2 | b: t0-1 | c: t1-0",
+    );
 }
 
 #[test]
@@ -357,6 +363,27 @@ fn sticky_levels_along_a_chain_of_members_where_no_single_move_helps() {
 }
 
 #[test]
+fn sticky_levels_for_many_who_join_at_once_with_few_moves_among_the_others() {
+    let cluster: ClusterTopics = (0..100).map(|topic| (format!("t{topic}"), 30)).collect();
+    let member = |member: usize| {
+        let topics = (0..100).filter(|topic| !(member * 7 + topic).is_multiple_of(3));
+        let topics = topics.map(|topic| Arc::from(format!("t{topic}"))).collect();
+        (format!("m{member:04}"), MemberSubscription { topics, ..MemberSubscription::default() })
+    };
+    let mut group: Members = (0..60).map(member).collect();
+    let before = StickyAssignor::default().assign(&cluster, &group);
+    remember("sticky", &mut group, &before, 1);
+    group.extend((60..600).map(member));
+    let after = StickyAssignor::default().assign(&cluster, &group);
+    assert_level(&after);
+    let (before, after) = (owners(&before), owners(&after));
+    let is_old = |id: &String| id.as_str() < "m0060";
+    let moved = after.iter().filter(|(partition, owner)| before[*partition] != **owner);
+    let among_old = moved.filter(|(_, owner)| is_old(owner)).count();
+    assert!(among_old < 90, "{among_old} of 3000 went from an old member to another");
+}
+
+#[test]
 fn cooperative_moves_a_partition_in_two_rebalances() {
     let cluster = cluster(&[("t", 4)]);
     let assignor = CooperativeStickyAssignor::default();
@@ -387,6 +414,8 @@ fn the_newer_generation_wins_a_partition_and_a_draw_gives_it_to_nobody_at_first(
     assert_eq!(show(&assignor.assign(&cluster, &older)), "a: t-1 | b: t-0");
     let draw = group(claim(5, &[0, 1]), claim(5, &[1]));
     assert_eq!(show(&assignor.assign(&cluster, &draw)), "a: t-0 | b: ");
+    let draw = group(claim(5, &[0]), claim(5, &[0]));
+    assert_eq!(show(&assignor.assign(&cluster, &draw)), "a:  | b: t-1", "nor to the first of them");
     let twice = group(claim(5, &[0, 0]), claim(5, &[1]));
     assert_eq!(show(&assignor.assign(&cluster, &twice)), "a: t-0 | b: t-1", "of one member");
 }
@@ -474,6 +503,22 @@ fn sticky_lets_a_member_without_a_rack_keep_what_it_has() {
 }
 
 #[test]
+fn sticky_forgets_racks_where_they_cannot_help() {
+    let stays = |cluster: ClusterTopics, racks: [&str; 2]| {
+        let mut group = members_in_racks(&[("a", racks[0]), ("b", racks[1])]);
+        let own = |it| Assignment::from(vec![TopicPartition::new("t", it)]);
+        let before = [("a", own(1)), ("b", own(0))].map(|(id, part)| (id.to_owned(), part));
+        remember("sticky", &mut group, &before.into(), 1);
+        let after = StickyAssignor::default().assign(&cluster, &group);
+        assert_eq!(show(&after), "a: t-1 | b: t-0");
+    };
+    // No member is where a replica is.
+    stays(in_racks(&[&["r1"], &["r2"]]), ["r8", "r9"]);
+    // Every rack has every partition, and only one member is in none of them.
+    stays(in_racks(&[&["r1", "r2"], &["r1", "r2"]]), ["r9", "r2"]);
+}
+
+#[test]
 fn sticky_is_level_whatever_the_racks_are() {
     let mut state = 7_u64;
     let mut dice = move |sides: u64| {
@@ -492,13 +537,13 @@ fn sticky_is_level_whatever_the_racks_are() {
             .map(|id| (*id, ["", "r1", "r2", "r4"][dice(4) as usize]))
             .collect();
         let mut group = members_in_racks(&who);
+        let mut before = Assignments::new();
         for partition in 0..racks.len() {
-            let owner = ids[dice(5) as usize];
-            if let Some(member) = group.get_mut(owner) {
-                member.owned_partitions.push(TopicPartition::new("t", partition as i32));
-                member.generation_id = Some(1);
-            }
+            let owner = ids[dice(5) as usize].to_owned();
+            let part = before.entry(owner).or_default();
+            part.partitions.push(TopicPartition::new("t", partition as i32));
         }
+        remember("sticky", &mut group, &before, 1);
         let cluster = in_racks(&racks);
         let result = StickyAssignor::default().assign(&cluster, &group);
         assert_eq!(owners(&result).len(), racks.len(), "{group:?} {cluster:?}");
@@ -541,6 +586,31 @@ fn range_prefers_replicas_in_the_members_rack_and_keeps_topics_together() {
     let mut cluster = ClusterTopics::new();
     cluster.insert_layout("t", layout(vec![everywhere(), everywhere()]));
     assert_eq!(show(&RangeAssignor.assign(&cluster, &group)), "a: t-0 | b: t-1");
+    let stranger = members_in_racks(&[("a", "r9"), ("b", "r1")]);
+    assert_eq!(show(&RangeAssignor.assign(&cluster, &stranger)), "a: t-0 | b: t-1");
+}
+
+#[test]
+fn range_takes_a_member_without_a_rack_to_be_near_everything() {
+    for nowhere in [None, Some(Arc::from(""))] {
+        let mut group = members_in_racks(&[("a", "r1"), ("b", "r1")]);
+        group.get_mut("a").unwrap().rack_id = nowhere;
+        let cluster = in_racks(&[&["r1"], &["r2"]]);
+        assert_eq!(show(&RangeAssignor.assign(&cluster, &group)), "a: t-0 | b: t-1");
+    }
+}
+
+#[test]
+fn range_keeps_topics_together_only_where_a_member_is_near_all_of_them() {
+    let mut group = members(&[("a", &["t", "u"]), ("b", &["t", "u"])]);
+    group.get_mut("a").unwrap().rack_id = Some(Arc::from("r2"));
+    group.get_mut("b").unwrap().rack_id = Some(Arc::from("r1"));
+    let mut cluster = in_racks(&[&["r1"], &["r2"]]);
+    let (_, layout) =
+        in_racks(&[&["r2"], &["r2"]]).get("t").map(|(n, l)| (n.clone(), l.clone())).unwrap();
+    cluster.insert_layout("u", layout);
+    // Nobody is near partition 0 of both; of partition 1 `a` is.
+    assert_eq!(show(&RangeAssignor.assign(&cluster, &group)), "a: t-1 u-1 | b: t-0 u-0");
 }
 
 #[test]

@@ -185,6 +185,17 @@ fn uniform_gives_topics_with_few_subscribers_out_first() {
 }
 
 #[test]
+fn uniform_gives_topics_with_the_most_partitions_for_each_subscriber_out_first() {
+    // Topic 2 has one and a half of them, topic 1 one and a third.
+    check(
+        &UniformAssignor,
+        &[(1, 4), (2, 3)],
+        &["a = 1 2", "b = 1 2", "c = 1"],
+        &["a = 2:0,2", "b = 1:2 2:1", "c = 1:0-1,3"],
+    );
+}
+
+#[test]
 fn range_gives_the_same_partitions_of_each_topic_to_the_same_member() {
     check(
         &RangeAssignor,
