@@ -101,6 +101,7 @@ impl Run {
         run.config.cleaner.dedupe_buffer_bytes = [0, 1 << 20][run.draw(2) as usize];
         run.config.open_files_max = 2 + run.draw(6) as usize;
         run.partition_config.segment_bytes = 600 + run.draw(3000) as u32;
+        run.partition_config.index_interval_bytes = run.random.draw_index_interval();
         run.partition_config.delete_retention_ms = run.draw(2000) as i64;
         run
     }

@@ -157,6 +157,7 @@ impl Run {
             min_cleanable_dirty_ratio: 0.0,
             delete_retention_ms: self.draw(2000) as i64,
             segment_bytes: 2000 + self.draw(4000) as u32,
+            index_interval_bytes: self.random.draw_index_interval(),
             segment_ms: 500 + self.draw(5000) as i64,
             retention_ms: [-1, self.draw(5000) as i64][self.draw(2) as usize],
             retention_bytes: [-1, 1000 + self.draw(8000) as i64][self.draw(2) as usize],

@@ -151,6 +151,7 @@ impl Run {
             ..run.config.clone()
         };
         run.partition_config.segment_bytes = 5000 + run.draw(8000) as u32;
+        run.partition_config.index_interval_bytes = run.random.draw_index_interval();
         run.partition_config.deletes = true;
         run.partition_config.retention_ms = -1;
         run.partition_config.retention_bytes = 2000 + run.draw(20_000).cast_signed();

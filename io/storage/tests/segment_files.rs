@@ -20,7 +20,11 @@ fn config() -> LogDirConfig {
 
 fn open(disk: &SimulatedDisk) -> (Arc<LogDir>, Arc<PartitionLog>) {
     let (dir, _) = LogDir::open_on(Arc::new(disk.clone()), config()).unwrap();
-    let small = PartitionConfig { segment_bytes: 300, ..PartitionConfig::default() };
+    let small = PartitionConfig {
+        segment_bytes: 300,
+        index_interval_bytes: 1,
+        ..PartitionConfig::default()
+    };
     let log = dir.create_partition(id("t", 0), small).unwrap();
     (dir, log)
 }

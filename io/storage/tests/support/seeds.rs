@@ -11,6 +11,11 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % below
     }
+
+    /// Draws how far a segment's index entries are apart: small segments have none at Kafka's default.
+    pub fn draw_index_interval(&mut self) -> u32 {
+        [1, 300, 4096][self.draw(3) as usize]
+    }
 }
 
 /// Runs so many seeds, or the one in `KOHORT_SEED`, or as many as `KOHORT_SEEDS` says; returns what came of
