@@ -76,6 +76,7 @@ impl World {
 fn config() -> PartitionConfig {
     PartitionConfig {
         segment_bytes: 300,
+        index_interval_bytes: 1,
         deletes: true,
         retention_ms: -1,
         ..PartitionConfig::default()

@@ -71,7 +71,11 @@ impl Folder {
 
 /// Returns a partition of two large records a segment.
 pub fn partition(dir: &LogDir, index: i32) -> Arc<PartitionLog> {
-    let config = PartitionConfig { segment_bytes: 1000, ..PartitionConfig::default() };
+    let config = PartitionConfig {
+        segment_bytes: 1000,
+        index_interval_bytes: 1,
+        ..PartitionConfig::default()
+    };
     dir.create_partition(id("t", index), config).unwrap()
 }
 
