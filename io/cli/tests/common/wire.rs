@@ -52,7 +52,7 @@ impl Wire {
         let partition = PartitionProduceData { index: 0, records: Some(records) };
         let request = ProduceRequest {
             acks: -1,
-            timeout_ms: 1000,
+            timeout_ms: 10_000,
             topic_data: vec![TopicProduceData {
                 name: topic.to_owned(),
                 partition_data: vec![partition],
@@ -71,7 +71,7 @@ impl Wire {
                 name: topic.to_owned(),
                 partitions: vec![partition],
             }],
-            timeout_ms: 1000,
+            timeout_ms: 10_000,
         };
         self.call(&request, 2).topics.remove(0).partitions.remove(0).error_code
     }
