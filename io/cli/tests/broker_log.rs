@@ -7,16 +7,13 @@ use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use common::{Broker, broker_command};
+use common::{Broker, broker_command, own_address};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
 /// A broker that logs into `stderr` and answers `/metrics` at the address that comes with it.
 fn broker_into(data: &std::path::Path, stderr: impl Into<Stdio>) -> (Broker, String) {
-    // Free a moment ago, which is as good as it gets where the broker cannot say what it took.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
+    let address = own_address().to_string();
     let metrics = format!("metrics.listener={address}");
     let mut command = broker_command(data, &[&metrics, "group.initial.rebalance.delay.ms=0"]);
     command.stderr(stderr);

@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +26,7 @@ fn every_command_of_the_readme_works_in_its_order() {
         assert!(commands.contains(&format!("kohort {verb} ")), "nothing of {verb}:\n{commands}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let server = format!("127.0.0.1:{}", free_port());
+    let server = common::own_address().to_string();
     let script = format!(
         "set -ex\ntrap 'kill $! 2>/dev/null || true' EXIT\n{}",
         commands.replace("127.0.0.1:9092", &server)
@@ -63,8 +62,4 @@ fn every_command_of_the_readme_works_in_its_order() {
     for record in [" LH123 18\n", " BA5 -2\n", " LH123 25\n"] {
         assert!(said.contains(record), "{record:?} was not read:\n{said}\n{complaints}");
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use kohort::consumer::{Consumer, ConsumerBuilder, PollError, StreamError, TopicPartition};
 use kohort_protocol::ErrorCode;
-use support::{OwnBroker, PATIENCE, create_topic, folder, member_with_session, own, unique};
+use support::{
+    OwnBroker, PATIENCE, create_topic, folder, member_with_session, own, own_address, unique,
+};
 
 #[tokio::test]
 async fn a_group_that_refuses_a_consumer_is_named_until_it_is_in_one() {
-    let broker = OwnBroker::start(folder(), 0, None);
+    let broker = OwnBroker::start(folder(), own_address(), None);
     let (servers, topic) = (broker.servers(), unique("refused"));
     create_topic(&servers, &topic, 1).await;
     // The broker takes no session below a second.
@@ -42,7 +44,7 @@ async fn a_group_that_refuses_a_consumer_is_named_until_it_is_in_one() {
 #[tokio::test]
 async fn a_member_that_finds_its_group_full_comes_in_when_there_is_room() {
     let one = &[("group.max.size", "1"), ("group.consumer.max.size", "1")];
-    let broker = OwnBroker::start_with(folder(), 0, None, one);
+    let broker = OwnBroker::start_with(folder(), own_address(), None, one);
     let (servers, topic) = (broker.servers(), unique("full"));
     create_topic(&servers, &topic, 1).await;
     for protocol in ["classic", "consumer"] {
@@ -76,7 +78,7 @@ async fn a_member_that_finds_its_group_full_comes_in_when_there_is_room() {
 
 #[tokio::test]
 async fn what_ended_a_membership_is_told_again_by_whoever_has_waited() {
-    let broker = OwnBroker::start(folder(), 0, None);
+    let broker = OwnBroker::start(folder(), own_address(), None);
     let (servers, topic) = (broker.servers(), unique("fenced"));
     create_topic(&servers, &topic, 1).await;
     let start = || {
@@ -158,7 +160,7 @@ async fn a_cluster_that_refuses_a_consumer_and_a_topic_that_is_not_there_are_nam
     let told = tokio::time::timeout(PATIENCE, stranger.next_stream()).await.unwrap();
     assert!(matches!(told, Err(PollError::Cluster(_))), "{told:?}");
 
-    let broker = OwnBroker::start(folder(), 0, None);
+    let broker = OwnBroker::start(folder(), own_address(), None);
     let known = Consumer::builder()
         .bootstrap_servers(&broker.servers())
         .set("allow.auto.create.topics", "false")
@@ -190,11 +192,6 @@ async fn polls_are_told_of_a_listener_that_closes_what_it_does_not_understand() 
     assert!(told.to_string().contains("a listener with TLS does that"), "{told}");
 }
 
-/// An address at which nobody listens.
-fn nobody() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn reader(servers: &str) -> ConsumerBuilder {
     Consumer::builder().bootstrap_servers(servers).set("allow.auto.create.topics", "false")
 }
@@ -202,8 +199,6 @@ fn reader(servers: &str) -> ConsumerBuilder {
 /// Waits until the consumer says what keeps it from its cluster.
 async fn trouble(consumer: &Consumer) -> String {
     consumer.assign([TopicPartition::new("t", 0)]).await.unwrap();
-    // Whoever polls is told nothing: the cluster may come.
-    assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
     let named = support::until(|| async { consumer.health().await.unwrap().cluster }).await;
     assert!(!named.is_refusal(), "{named}");
     named.to_string()
@@ -211,18 +206,20 @@ async fn trouble(consumer: &Consumer) -> String {
 
 #[tokio::test]
 async fn a_cluster_that_is_out_of_reach_is_named_with_the_cause_until_it_is_back() {
-    let port = nobody();
-    let consumer = reader(&format!("127.0.0.1:{port}")).build().unwrap();
+    let address = own_address();
+    let consumer = reader(&address.to_string()).build().unwrap();
     let named = trouble(&consumer).await;
-    assert!(named.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{named}");
-    let _broker = OwnBroker::start(folder(), port, None);
+    assert!(named.contains(&format!("cannot connect to {address}")), "{named}");
+    // Whoever polls is told nothing: the cluster may come.
+    assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
+    let _broker = OwnBroker::start(folder(), address, None);
     support::until(|| async { consumer.health().await.unwrap().cluster.is_none().then_some(()) })
         .await;
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_speak_tls_and_a_broker_at_a_wrong_address_are_named() {
-    let broker = OwnBroker::start(folder(), 0, None);
+    let broker = OwnBroker::start(folder(), own_address(), None);
     let authority = support::certificates::Authority::new("ca");
     let encrypted = reader(&broker.servers())
         .set("security.protocol", "SSL")
@@ -238,9 +235,9 @@ async fn a_server_that_does_not_speak_tls_and_a_broker_at_a_wrong_address_are_na
     }
 
     // It answers, and names an address at which nobody is.
-    let wrong = nobody();
-    let elsewhere = OwnBroker::start(folder(), 0, Some(wrong));
+    let elsewhere = OwnBroker::start(folder(), own_address(), Some(1));
     let lost = reader(&elsewhere.servers()).build().unwrap();
     let named = trouble(&lost).await;
-    assert!(named.contains(&format!("cannot connect to 127.0.0.1:{wrong}")), "{named}");
+    assert!(lost.poll(Duration::from_millis(50)).await.unwrap().is_empty());
+    assert!(named.contains("cannot connect to 127.0.0.1:1:"), "{named}");
 }

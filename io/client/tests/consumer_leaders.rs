@@ -3,12 +3,11 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use kohort::consumer::{Consumer, TopicPartition};
 use kohort::producer::{Producer, ProducerRecord};
-use support::{OwnBroker, create_topic, folder, unique};
+use support::{OwnBroker, create_topic, folder, own_address, unique};
 
 /// How long a state may take to come about before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,10 +41,8 @@ fn records(offsets: std::ops::Range<i64>) -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn reading_goes_on_where_it_was_when_the_leader_starts_anew() {
-    // The broker has to come back where it was: a port that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let data = folder();
-    let broker = OwnBroker::start(data.clone(), port, None);
+    let (data, address) = (folder(), own_address());
+    let broker = OwnBroker::start(data.clone(), address, None);
     let (servers, topic, group) = (broker.servers(), unique("epochs"), unique("group"));
     create_topic(&servers, &topic, 1).await;
     produce(&servers, &topic, 0).await;
@@ -63,7 +60,7 @@ async fn reading_goes_on_where_it_was_when_the_leader_starts_anew() {
     assert_eq!(read(&consumer, 3).await, records(0..3));
     consumer.commit_sync().await.unwrap();
     drop(broker);
-    let broker = OwnBroker::start(data, port, None);
+    let broker = OwnBroker::start(data, address, None);
     produce(&servers, &topic, 3).await;
     assert_eq!(read(&consumer, 3).await, records(3..6), "no record twice, none left out");
     // Who starts now finds an offset committed under the epoch before.

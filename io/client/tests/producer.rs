@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use kohort::producer::{Producer, ProducerRecord, SendError};
 use kohort_protocol::records::Header;
-use support::{OwnBroker, bootstrap, create_topic, proxied, read_all, read_at_least, unique};
+use support::{
+    OwnBroker, bootstrap, create_topic, own_address, proxied, read_all, read_at_least, unique,
+};
 
 fn producer(servers: &str, properties: &[(&str, &str)]) -> Producer {
     let builder = Producer::builder().set("bootstrap.servers", servers);
@@ -220,9 +222,9 @@ async fn connections_cut_at_any_byte_neither_lose_nor_repeat_nor_reorder_records
 
 #[tokio::test]
 async fn records_survive_a_restart_of_the_broker_once_and_in_order() {
-    let data = support::folder();
-    let broker = OwnBroker::start(data.clone(), 0, None);
-    let (servers, port) = (broker.servers(), broker.port);
+    let (data, address) = (support::folder(), own_address());
+    let broker = OwnBroker::start(data.clone(), address, None);
+    let servers = broker.servers();
     let topic = unique("restart");
     create_topic(&servers, &topic, 1).await;
     let producer = producer(&servers, &[("batch.size", "200"), ("linger.ms", "0")]);
@@ -236,7 +238,7 @@ async fn records_survive_a_restart_of_the_broker_once_and_in_order() {
         }
         if number % 1000 == 700 {
             assert!(broker.is_none());
-            broker = Some(OwnBroker::start(data.clone(), port, None));
+            broker = Some(OwnBroker::start(data.clone(), address, None));
         }
     }
     for delivery in deliveries {

@@ -6,9 +6,10 @@ pub(crate) mod small_disk;
 pub(crate) mod wire;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -164,6 +165,14 @@ pub(crate) fn unique(name: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros();
     format!("{name}-{now}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Returns an address for a listener that cannot tell its own. A free port of 127.0.0.1 may be given to anybody
+/// before it listens; of the other addresses of this machine nobody is given a port unasked.
+pub(crate) fn own_address() -> SocketAddr {
+    static NEXT_PORT: AtomicU16 = AtomicU16::new(9092);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    ([127, 1 + high, middle, low], NEXT_PORT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// `kohort broker` on a free port, with everything piped.

@@ -1,9 +1,9 @@
 //! Brokers of our own, each on a thread of its own, and a proxy that cuts connections to one.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kohort_client_core::backoff::Jitter;
@@ -14,7 +14,7 @@ pub fn bootstrap() -> String {
     static OWN: OnceLock<String> = OnceLock::new();
     std::env::var("KOHORT_TEST_BOOTSTRAP").unwrap_or_else(|_| {
         OWN.get_or_init(|| {
-            let broker = OwnBroker::start(folder(), 0, None);
+            let broker = OwnBroker::start(folder(), own_address(), None);
             let servers = broker.servers();
             std::mem::forget(broker);
             servers
@@ -29,12 +29,13 @@ pub fn proxied() -> (Option<OwnBroker>, CuttingProxy) {
     if let Ok(ports) = std::env::var("KOHORT_TEST_PROXIED") {
         let (target, listen) = ports.split_once(':').unwrap();
         let listener = TcpListener::bind(("127.0.0.1", listen.parse::<u16>().unwrap())).unwrap();
-        return (None, CuttingProxy::start(listener, target.parse().unwrap(), 42));
+        let target = SocketAddr::from(([127, 0, 0, 1], target.parse().unwrap()));
+        return (None, CuttingProxy::start(listener, target, 42));
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let broker = OwnBroker::start(folder(), 0, Some(port));
-    let proxy = CuttingProxy::start(listener, broker.port, 42);
+    let broker = OwnBroker::start(folder(), own_address(), Some(port));
+    let proxy = CuttingProxy::start(listener, broker.address, 42);
     (Some(broker), proxy)
 }
 
@@ -43,22 +44,31 @@ pub fn folder() -> PathBuf {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep()
 }
 
+/// Returns an address that stays this caller's while nobody listens there. A free port of 127.0.0.1 may be
+/// given to anybody meanwhile, for a listener as for a connection; of the other addresses of this machine
+/// nobody is given a port unasked.
+pub fn own_address() -> SocketAddr {
+    static NEXT_PORT: AtomicU16 = AtomicU16::new(9092);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    ([127, 1 + high, middle, low], NEXT_PORT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
 /// A broker on a thread of its own; it stops when this is dropped.
 pub struct OwnBroker {
-    pub port: u16,
+    address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl OwnBroker {
-    pub fn start(data: PathBuf, port: u16, advertised: Option<u16>) -> Self {
-        Self::start_with(data, port, advertised, &[])
+    pub fn start(data: PathBuf, address: SocketAddr, advertised: Option<u16>) -> Self {
+        Self::start_with(data, address, advertised, &[])
     }
 
     /// The same, with further properties.
     pub fn start_with(
         data: PathBuf,
-        port: u16,
+        address: SocketAddr,
         advertised: Option<u16>,
         properties: &'static [(&str, &str)],
     ) -> Self {
@@ -68,9 +78,8 @@ impl OwnBroker {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
             runtime.unwrap().block_on(async {
-                let mut builder = kohort_broker::Broker::builder()
-                    .listen(format!("127.0.0.1:{port}"))
-                    .data_dir(&data);
+                let mut builder =
+                    kohort_broker::Broker::builder().listen(address.to_string()).data_dir(&data);
                 for (name, value) in PROPERTIES.iter().chain(properties) {
                     builder = builder.set(name, value);
                 }
@@ -79,17 +88,17 @@ impl OwnBroker {
                     builder = builder.set("advertised.listeners", &listener);
                 }
                 let broker = builder.start().await.unwrap();
-                ready.send(broker.local_addr().port()).unwrap();
+                ready.send(()).unwrap();
                 let _ = stopped.await;
                 broker.shutdown().await.unwrap();
             });
         });
-        let port = started.recv().unwrap();
-        Self { port, stop: Some(stop), thread: Some(thread) }
+        started.recv().unwrap();
+        Self { address, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn servers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 }
 
@@ -110,7 +119,7 @@ pub struct CuttingProxy {
 }
 
 impl CuttingProxy {
-    fn start(listener: TcpListener, target: u16, seed: u64) -> Self {
+    fn start(listener: TcpListener, target: SocketAddr, seed: u64) -> Self {
         let cuts = Arc::new(AtomicUsize::new(0));
         let cutting = Arc::new(AtomicBool::new(false));
         let port = listener.local_addr().unwrap().port();
@@ -119,7 +128,7 @@ impl CuttingProxy {
             let mut random = Jitter::seeded(seed);
             for client in listener.incoming() {
                 let client = client.unwrap();
-                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let Ok(server) = TcpStream::connect(target) else { continue };
                 // Enough for the handshake most of the time, and some answers after it.
                 let budget = 500 + (random.next_u64() % 8000) as usize;
                 let budget = if cuts_now.load(Ordering::Relaxed) { budget } else { usize::MAX };

@@ -22,7 +22,7 @@ use kohort_protocol::messages::create_topics::{CreatableTopic, CreateTopicsReque
 use kohort_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use kohort_protocol::records::batches;
 
-pub use self::brokers::{CuttingProxy, OwnBroker, bootstrap, folder, proxied};
+pub use self::brokers::{CuttingProxy, OwnBroker, bootstrap, folder, own_address, proxied};
 pub use self::consumers::{
     PATIENCE, SHORT_SESSION, cooperative_member, member, member_by, member_with_session, own,
     partitions, poll_until, produce, read_until, shared_out, values,
