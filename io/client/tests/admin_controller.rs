@@ -248,15 +248,16 @@ async fn what_was_done_is_told_when_time_is_over_for_the_rest() {
         ApiKey::Metadata => call.metadata(&[1], 1),
         _ => change(call, |name| of_controller(name == "done")),
     });
-    let admin = admin(nodes.servers(), "300");
+    // Long enough for an answer, on a busy machine as well.
+    let admin = admin(nodes.servers(), "2000");
     let names = ["done", "left"].map(ToOwned::to_owned);
     let mut deleted = admin.delete_topics(names.into()).await.unwrap();
     deleted.remove("done").unwrap().unwrap();
     let left = deleted.remove("left").unwrap().unwrap_err();
-    let in_time = Duration::from_millis(300);
+    let in_time = Duration::from_secs(2);
     assert!(matches!(&left, AdminError::TimedOut { timeout, .. } if *timeout == in_time), "{left}");
     assert_eq!(left.code(), Some(ErrorCode::NOT_CONTROLLER));
     // With nothing done there is one error, as for a cluster that cannot be reached.
     let refused = admin.create_topic(NewTopic::new("left")).await.unwrap_err();
-    assert_eq!(refused.to_string(), "gave up after 300ms: topic `left`: NOT_CONTROLLER");
+    assert_eq!(refused.to_string(), "gave up after 2s: topic `left`: NOT_CONTROLLER");
 }

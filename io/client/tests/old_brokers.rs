@@ -116,8 +116,8 @@ async fn a_send_that_times_out_tells_what_the_leader_kept_answering() {
     let producer = Producer::builder()
         .set("bootstrap.servers", &broker.servers())
         .set("enable.idempotence", "false")
-        .set("request.timeout.ms", "500")
-        .set("delivery.timeout.ms", "700")
+        .set("request.timeout.ms", "1000")
+        .set("delivery.timeout.ms", "2000")
         .build()
         .unwrap();
     let first = producer.send(ProducerRecord::to("t").value("x")).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_send_that_times_out_tells_what_the_leader_kept_answering() {
         };
         assert_eq!(
             error.to_string(),
-            "`t-0` was not written within 700ms (`delivery.timeout.ms`): \
+            "`t-0` was not written within 2s (`delivery.timeout.ms`): \
          the last answer of its leader: NOT_ENOUGH_REPLICAS (one is not two)"
         );
     }

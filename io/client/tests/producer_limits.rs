@@ -93,7 +93,8 @@ async fn only_the_record_that_is_too_large_by_itself_fails() {
 async fn a_broker_that_is_gone_ends_in_a_timeout_and_full_memory_in_its_own_error() {
     let broker = OwnBroker::start(support::folder(), own_address(), None);
     let topic = unique("gone");
-    create_topic(&broker.servers(), &topic, 1).await;
+    let servers = broker.servers();
+    create_topic(&servers, &topic, 1).await;
     let times = [
         ("linger.ms", "0"),
         ("request.timeout.ms", "500"),
@@ -101,7 +102,8 @@ async fn a_broker_that_is_gone_ends_in_a_timeout_and_full_memory_in_its_own_erro
         ("max.block.ms", "100"),
         ("buffer.memory", "20000"),
     ];
-    let producer = builder(&broker.servers(), &times).build().unwrap();
+    let producer = builder(&servers, &times).build().unwrap();
+    support::until(|| async { producer.partitions(&topic).await.ok() }).await;
     let first = producer.send(ProducerRecord::to(&topic).value("x")).await.unwrap();
     assert_eq!(first.await.unwrap().offset, 0);
     drop(broker);
@@ -123,14 +125,15 @@ async fn a_broker_that_is_gone_ends_in_a_timeout_and_full_memory_in_its_own_erro
         };
         assert_eq!((&**told, *partition, waited.as_millis()), (&*topic, 0, 1500));
         let cause = cause.as_ref().expect("it is known what keeps the broker away").to_string();
-        assert!(cause.contains("127."), "{cause}");
+        assert!(cause.contains(&servers), "{cause}");
     }
     assert_eq!(producer.buffered_bytes(), 0);
 }
 
 /// What a producer says of a topic when it has waited long enough.
 async fn gives_up(properties: &[(&str, &str)], servers: &str) -> ClusterError {
-    let producer = builder(servers, properties).set("max.block.ms", "500").build().unwrap();
+    // Long enough for an attempt, on a busy machine as well.
+    let producer = builder(servers, properties).set("max.block.ms", "2000").build().unwrap();
     match producer.send(ProducerRecord::to("topic")).await.unwrap_err() {
         SendError::UnknownTopic { reason, .. } => reason,
         other => panic!("{other}"),
@@ -141,20 +144,22 @@ async fn gives_up(properties: &[(&str, &str)], servers: &str) -> ClusterError {
 async fn a_send_that_reaches_no_server_says_why() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let servers = silent.local_addr().unwrap().to_string();
-    let reason = gives_up(&[], &servers).await;
-    assert!(matches!(reason, ClusterError::NoAnswer { .. }), "{reason}");
-    assert!(reason.to_string().contains(&servers), "{reason}");
-    drop(silent);
-    let reason = gives_up(&[], &servers).await;
-    let refused =
-        matches!(&reason, ClusterError::Unreachable { last: NetError::Connect { .. }, .. });
-    assert!(refused && reason.is_retriable(), "{reason}");
-
     let authority = support::certificates::Authority::new("ca");
     let encrypted =
         [("security.protocol", "SSL"), ("ssl.truststore.certificates", &*authority.pem)];
-    let reason = gives_up(&encrypted, &bootstrap()).await;
-    assert!(reason.to_string().contains("a listener without TLS does that"), "{reason}");
+    let bootstrap = bootstrap();
+    let (unanswered, refused, misunderstood) = tokio::join!(
+        gives_up(&[], &servers),
+        gives_up(&[], "127.0.0.1:1"),
+        gives_up(&encrypted, &bootstrap)
+    );
+    assert!(matches!(unanswered, ClusterError::NoAnswer { .. }), "{unanswered}");
+    assert!(unanswered.to_string().contains(&servers), "{unanswered}");
+    let by_system =
+        matches!(&refused, ClusterError::Unreachable { last: NetError::Connect { .. }, .. });
+    assert!(by_system && refused.is_retriable(), "{refused}");
+    let told = misunderstood.to_string();
+    assert!(told.contains("a listener without TLS does that"), "{told}");
 }
 
 #[tokio::test]
@@ -293,5 +298,5 @@ async fn deliveries_tell_of_every_record_batch_by_batch() {
         batches += 1;
     }
     assert_eq!(ends, [1000; 3]);
-    assert!(batches < 300, "{batches}");
+    assert!(batches < 1000, "{batches}");
 }

@@ -182,7 +182,9 @@ mod tests {
         let now = Instant::now();
         let mut dropped = timers.until(now + Duration::from_millis(10));
         let mut far = timers.until(now + Duration::from_secs(3600));
-        assert!(poll(&mut dropped, &woken).is_pending() && poll(&mut far, &woken).is_pending());
+        // On a busy machine its time may have come by now.
+        let _ = poll(&mut dropped, &woken);
+        assert!(poll(&mut far, &woken).is_pending());
         drop(dropped);
         for ms in [30, 15, 20, 0] {
             let at = now + Duration::from_millis(ms);
