@@ -76,16 +76,17 @@ async fn quotas_are_kept_and_described_by_whom_they_are_for() {
     assert_eq!((response.error_code, response.entries), (ErrorCode::INVALID_REQUEST, None));
 }
 
-/// Calls, and returns the response with the time until the one to a request sent after it.
+/// Calls, and returns the response with the time from before it until the answer to a request sent after it:
+/// the broker counts from a moment in between.
 async fn timed<R: Request>(
     client: &mut Client,
     request: &R,
     version: i16,
 ) -> (R::Response, Duration) {
+    let begun = Instant::now();
     let response = client.call(request, version).await;
-    let answered = Instant::now();
     client.call(&MetadataRequest::default(), 12).await;
-    (response, answered.elapsed())
+    (response, begun.elapsed())
 }
 
 #[tokio::test]
