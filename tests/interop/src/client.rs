@@ -63,9 +63,13 @@ pub(crate) fn run_tests(
     Ok(passed)
 }
 
-/// What the tests give their own broker: see `io/client/tests/support/brokers.rs`.
-const PROPERTIES: Properties =
-    &[("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "1000")];
+/// What the tests give their own broker: see `io/client/tests/support/brokers.rs`. And on a busy machine the
+/// node is not to lose its session with its own controller.
+const PROPERTIES: Properties = &[
+    ("broker.session.timeout.ms", "30000"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.min.session.timeout.ms", "1000"),
+];
 
 /// The integration tests, by package.
 const TESTS: &[(&str, &[&str])] = &[

@@ -251,7 +251,7 @@ const BATCH: u64 = 300;
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Well under the 45 seconds after which a member that says nothing is given up.
-pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The session of the member that is killed, in milliseconds: Kafka's least.
 pub(crate) const SHORT_SESSION: u64 = 6_000;
 pub(crate) const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(30);

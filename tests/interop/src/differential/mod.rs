@@ -157,8 +157,9 @@ const TOPICS: &[(&str, i32)] = &[("apples", 4), ("berries", 3), ("cherries", 7)]
 /// One failure tells more than many after it.
 const FAILURES_MAX: usize = 5;
 /// What depends on the time is taken out: assignments are made at once, and no session ends but where
-/// that is the subject.
+/// that is the subject. Kafka's node has one with its own controller.
 const PROPERTIES: Properties = &[
+    ("broker.session.timeout.ms", "30000"),
     ("group.consumer.min.session.timeout.ms", "5500"),
     ("group.consumer.assignment.interval.ms", "0"),
     ("group.consumer.heartbeat.interval.ms", "5000"),

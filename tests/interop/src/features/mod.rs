@@ -133,5 +133,5 @@ impl Scene<'_> {
 /// The clients whose drivers have these commands.
 const CLIENTS: [Client; 3] = [Client::Java, Client::Librdkafka, Client::FranzGo];
 /// Retention and compaction run some times a second here.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);

@@ -169,8 +169,8 @@ async fn round_trip(servers: &str, properties: &Pairs, group: &str) -> Result<()
         }
     }
     consumer.commit_sync().await?;
-    consumer.close(Duration::from_secs(10)).await?;
-    producer.close(Duration::from_secs(10)).await?;
+    consumer.close(PATIENCE).await?;
+    producer.close(PATIENCE).await?;
     Ok(())
 }
 
@@ -351,7 +351,7 @@ async fn access(kafka: &Secured) -> Result<()> {
     while !admin.describe_acls(bobs.clone()).await?.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    producer.close(Duration::from_secs(10)).await?;
+    producer.close(PATIENCE).await?;
     Ok(())
 }
 

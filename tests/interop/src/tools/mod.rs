@@ -243,7 +243,7 @@ const CLASSES: &[(&str, &str)] = &[
 /// The tools that end their work in a hook of the JVM's own end.
 const NEED_A_PROCESS: [&str; 1] = ["kafka-verifiable-producer"];
 /// How long Kafka may take to show what it acknowledged.
-const HEARSAY: Duration = Duration::from_secs(3);
+const HEARSAY: Duration = Duration::from_secs(30);
 const HEARSAY_PAUSE: Duration = Duration::from_millis(100);
 const ALONE_TIMEOUT: Duration = Duration::from_secs(60);
 const ALONE_PAUSE: Duration = Duration::from_millis(20);
