@@ -14,12 +14,22 @@ pub(super) struct BlockEncoder {
     /// By hash, the place where bytes of that hash were seen last. The zeros of an empty table are a place
     /// like any other: candidates are compared.
     places: Box<[u16; PLACES]>,
+    block: Box<Block>,
     packed: Box<[u8]>,
 }
 
+/// A block, copied to where every place of 16 bits has as many bytes behind it as are read at once: to copy it
+/// costs less than a look at its end for every place.
+type Block = [u8; BLOCK_BYTES_MAX + READ_AT_ONCE];
+
 impl BlockEncoder {
     pub(super) fn new() -> Self {
-        Self { places: Box::new([0; PLACES]), packed: vec![0; PACKED_BYTES_MAX].into_boxed_slice() }
+        let block = vec![0; BLOCK_BYTES_MAX + READ_AT_ONCE].into_boxed_slice();
+        Self {
+            places: Box::new([0; PLACES]),
+            block: block.try_into().expect("a slice of a block's size"),
+            packed: vec![0; PACKED_BYTES_MAX].into_boxed_slice(),
+        }
     }
 
     /// Returns the packed form of `block`, which may be longer than the block.
@@ -28,23 +38,25 @@ impl BlockEncoder {
     /// If the block is longer than 64 KiB.
     pub(super) fn pack(&mut self, block: &[u8]) -> &[u8] {
         assert!(block.len() <= BLOCK_BYTES_MAX, "places have 16 bits");
-        self.places.fill(0);
-        let mut output = Output { bytes: &mut self.packed, len: 0 };
+        let Self { places, block: copy, packed } = self;
+        places.fill(0);
+        copy[..block.len()].copy_from_slice(block);
+        let mut output = Output { bytes: packed, len: 0 };
         let mut copied_to = 0;
         // The format ends blocks with literals: the last five bytes, and no copy begins in the last twelve.
         let copies_end = block.len().saturating_sub(LAST_LITERALS);
         let last_start = block.len().saturating_sub(LAST_START);
         let mut at = 1;
-        while let Some((found, source)) = find(&mut self.places, block, at, last_start) {
-            let common = common_before(&block[copied_to..found], &block[..source]);
+        while let Some((found, source)) = find(places, copy, at, last_start) {
+            let common = common_before(copy, found, source, found - copied_to);
             let (start, source) = (found - common, source - common);
             let known = found + MATCH_MIN;
-            let end = known + common_behind(block, known, source + common + MATCH_MIN, copies_end);
-            output.sequence(block, copied_to..start, found - (source + common), end - start);
+            let end = known + common_behind(copy, known, source + common + MATCH_MIN, copies_end);
+            output.sequence(copy, copied_to..start, start - source, end - start);
             copied_to = end;
             at = end;
             if at <= last_start {
-                self.places[hash(word(block, at - 2))] = (at - 2) as u16;
+                places[hash(word(copy, at - 2))] = (at - 2) as u16;
             }
         }
         output.last_literals(&block[copied_to..]);
@@ -56,16 +68,15 @@ impl BlockEncoder {
 #[inline]
 fn find(
     places: &mut [u16; PLACES],
-    block: &[u8],
-    at: usize,
+    block: &Block,
+    mut at: usize,
     last_start: usize,
 ) -> Option<(usize, usize)> {
-    // Mostly it is near. The windows lie in the block by themselves, so that none needs to be checked, and eight
-    // bytes have all six of three places.
-    let end = (at + TRIED_ONE_BY_ONE).min(last_start + 1);
-    let near = block.get(at..end + 8 - PLACES_OF_A_WORD)?.windows(8).step_by(PLACES_OF_A_WORD);
-    for (window, at) in near.zip((at..).step_by(PLACES_OF_A_WORD)) {
-        let words = word(window, 0);
+    // Mostly it is near. Eight bytes have all six of three places.
+    let far = at + TRIED_ONE_BY_ONE;
+    let end = far.min(last_start + 1);
+    while at + PLACES_OF_A_WORD <= end {
+        let words = word(block, at);
         for skipped in 0..PLACES_OF_A_WORD {
             let (here, at) = (words >> (8 * skipped), at + skipped);
             let before = exchange(places, here, at);
@@ -73,15 +84,16 @@ fn find(
                 return Some((at, before));
             }
         }
+        at += PLACES_OF_A_WORD;
     }
-    find_far(places, block, at + TRIED_ONE_BY_ONE, last_start)
+    find_far(places, block, far, last_start)
 }
 
 /// Goes on to find where nothing was found for long, and skips more and more places.
 #[cold]
 fn find_far(
     places: &mut [u16; PLACES],
-    block: &[u8],
+    block: &Block,
     mut at: usize,
     last_start: usize,
 ) -> Option<(usize, usize)> {
@@ -104,15 +116,20 @@ fn exchange(places: &mut [u16; PLACES], here: u64, at: usize) -> usize {
     usize::from(std::mem::replace(&mut places[hash(here)], at as u16))
 }
 
-/// Returns how many bytes at the ends of both are the same.
+/// Returns how many bytes before both places are the same, `most` at the most.
 #[inline]
-fn common_before(left: &[u8], right: &[u8]) -> usize {
-    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
+fn common_before(block: &Block, at: usize, source: usize, most: usize) -> usize {
+    let most = most.min(source);
+    let mut count = 0;
+    while count < most && block[place(at - count - 1)] == block[place(source - count - 1)] {
+        count += 1;
+    }
+    count
 }
 
 /// Returns how many bytes from `at` and from `source` on are the same, before `end`.
 #[inline]
-fn common_behind(block: &[u8], at: usize, source: usize, end: usize) -> usize {
+fn common_behind(block: &Block, at: usize, source: usize, end: usize) -> usize {
     let mut count = 0;
     while at + count + 8 <= end {
         let difference = word(block, at + count) ^ word(block, source + count);
@@ -121,7 +138,7 @@ fn common_behind(block: &[u8], at: usize, source: usize, end: usize) -> usize {
         }
         count += 8;
     }
-    while at + count < end && block[at + count] == block[source + count] {
+    while at + count < end && block[place(at + count)] == block[place(source + count)] {
         count += 1;
     }
     count
@@ -137,24 +154,28 @@ impl Output<'_> {
     #[inline]
     fn sequence(
         &mut self,
-        block: &[u8],
+        block: &Block,
         literals: std::ops::Range<usize>,
         distance: usize,
         length: usize,
     ) {
         let (count, length) = (literals.len(), length - MATCH_MIN);
-        self.bytes[self.len] = token(count, length);
-        self.len += 1;
-        if count < NIBBLE_MAX && literals.start + 16 <= block.len() {
+        let distance = (distance as u16).to_le_bytes();
+        if count < NIBBLE_MAX {
             // Sixteen bytes are copied faster than an unknown number; what is too much is written over.
-            let bytes: [u8; 16] = array(block, literals.start);
-            self.bytes[self.len..self.len + 16].copy_from_slice(&bytes);
-            self.len += count;
+            let room: &mut [u8; 1 + READ_AT_ONCE + 2] = array_mut(self.bytes, self.len);
+            room[0] = token(count, length);
+            let read: [u8; READ_AT_ONCE] = array(block, literals.start);
+            room[1..=READ_AT_ONCE].copy_from_slice(&read);
+            room[1 + count..3 + count].copy_from_slice(&distance);
+            self.len += 3 + count;
         } else {
+            self.bytes[self.len] = token(count, length);
+            self.len += 1;
             self.literals(&block[literals]);
+            self.bytes[self.len..self.len + 2].copy_from_slice(&distance);
+            self.len += 2;
         }
-        self.bytes[self.len..self.len + 2].copy_from_slice(&(distance as u16).to_le_bytes());
-        self.len += 2;
         self.more_of(length);
     }
 
@@ -196,22 +217,36 @@ fn hash(word: u64) -> usize {
 }
 
 #[inline]
-fn word(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array(bytes, at))
+fn word(block: &Block, at: usize) -> u64 {
+    u64::from_le_bytes(array(block, at))
 }
 
 #[inline]
-fn half_word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array(bytes, at))
+fn half_word(block: &Block, at: usize) -> u32 {
+    u32::from_le_bytes(array(block, at))
 }
 
 #[inline]
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("a slice of N bytes")
+fn array<const N: usize>(block: &Block, at: usize) -> [u8; N] {
+    const { assert!(N <= READ_AT_ONCE) };
+    *block[place(at)..].first_chunk().expect("so many bytes are behind every place")
+}
+
+#[inline]
+fn array_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
+    bytes[at..].first_chunk_mut().expect("there is room for more than a sequence")
+}
+
+/// Returns the place itself, which is within the block: so the compiler knows it as well.
+#[inline]
+fn place(at: usize) -> usize {
+    at & (BLOCK_BYTES_MAX - 1)
 }
 
 /// The longest block.
 pub(super) const BLOCK_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes that are read in one go.
+const READ_AT_ONCE: usize = 16;
 /// A block of which nothing is found to be copied grows by a byte for each 255 of its literals; then the token,
 /// and room for sixteen bytes in one go.
 const PACKED_BYTES_MAX: usize = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 255 + 64;
@@ -289,6 +324,18 @@ mod tests {
                 check(&mut encoder, &block.concat());
             }
         }
+    }
+
+    #[test]
+    fn a_block_is_packed_alike_whatever_was_packed_before() {
+        let digits: Vec<u8> =
+            (0..300_u32).flat_map(|at| (at * 7919).to_string().into_bytes()).collect();
+        let fresh = BlockEncoder::new().pack(&digits).to_vec();
+        let mut used = BlockEncoder::new();
+        used.pack(&vec![b'7'; BLOCK_BYTES_MAX]);
+        check(&mut used, &noise(BLOCK_BYTES_MAX));
+        check(&mut used, &digits[..digits.len() - 9]);
+        assert_eq!(used.pack(&digits), fresh);
     }
 
     #[test]
