@@ -1,6 +1,5 @@
 //! What the producer knows of topics when it places a record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kohort_client_core::backoff::Jitter;
@@ -17,7 +16,10 @@ use crate::net::NetError;
 /// The topics that were sent to.
 #[derive(Debug)]
 pub(super) struct TopicTable {
-    topics: BTreeMap<Arc<str>, Topic>,
+    /// By their names.
+    topics: Vec<Topic>,
+    /// The place of the topic that was asked for last: mostly that of the next record as well.
+    last: usize,
     batch_size: usize,
     ignore_keys: bool,
     random: Jitter,
@@ -63,7 +65,8 @@ impl TopicTable {
             custom,
             adaptive: config.partitioner_adaptive,
             uneven: Vec::new(),
-            topics: BTreeMap::new(),
+            topics: Vec::new(),
+            last: 0,
             batch_size: config.batch_size.get(),
             ignore_keys: config.partitioner_ignore_keys,
             random: Jitter::seeded(seed),
@@ -75,7 +78,11 @@ impl TopicTable {
         &mut self,
         record: &ProducerRecord<'_>,
     ) -> Option<(Placement, &mut Topic, &mut Jitter)> {
-        let topic = self.topics.get_mut(record.topic)?;
+        let last = self.topics.get(self.last);
+        if last.is_none_or(|topic| *topic.name != *record.topic) {
+            self.last = place_of(&self.topics, record.topic).ok()?;
+        }
+        let topic = &mut self.topics[self.last];
         let custom = self.custom.as_deref_mut();
         let placement = topic.place(record, custom, self.ignore_keys, &mut self.random);
         Some((placement, topic, &mut self.random))
@@ -92,12 +99,14 @@ impl TopicTable {
             return;
         }
         for name in self.uneven.drain(..) {
-            if let Some(topic) = self.topics.get_mut(&name) {
+            if let Ok(at) = place_of(&self.topics, &name) {
+                let topic = &mut self.topics[at];
                 topic.partitioner.set_queue_lengths(&[], topic.partitions);
             }
         }
         accumulator.queue_lengths(leader, |name, length| {
-            let Some(topic) = self.topics.get_mut(name) else { return };
+            let Ok(at) = place_of(&self.topics, name) else { return };
+            let topic = &mut self.topics[at];
             let queues = topic.available.iter().filter_map(|it| Some((*it, length(*it)?)));
             let queues: Vec<_> = queues.collect();
             topic.partitioner.set_queue_lengths(&queues, topic.partitions);
@@ -112,10 +121,13 @@ impl TopicTable {
         accumulator: &mut Accumulator<C>,
     ) {
         for known in view.topics() {
-            if let Some(topic) = self.topics.get_mut(&known.name) {
-                topic.update(known);
-                continue;
-            }
+            let at = match place_of(&self.topics, &known.name) {
+                Ok(at) => {
+                    self.topics[at].update(known);
+                    continue;
+                }
+                Err(at) => at,
+            };
             let mut topic = Topic {
                 slot: accumulator.slot(&known.name),
                 name: known.name.clone(),
@@ -125,11 +137,16 @@ impl TopicTable {
                 partitioner: TopicPartitioner::new(self.batch_size, self.ignore_keys),
             };
             topic.update(known);
-            self.topics.insert(known.name.clone(), topic);
+            self.topics.insert(at, topic);
         }
         // A deleted topic is asked for anew by the next record.
-        self.topics.retain(|name, _| view.topic(name).is_some());
+        self.topics.retain(|topic| view.topic(&topic.name).is_some());
     }
+}
+
+/// Returns where a topic is, or where it belongs.
+fn place_of(topics: &[Topic], name: &str) -> Result<usize, usize> {
+    topics.binary_search_by(|topic| (*topic.name).cmp(name))
 }
 
 impl Topic {
@@ -258,6 +275,46 @@ async fn find_topic(
                 if tokio::time::timeout_at(deadline, views.changed()).await.is_err() {
                     return Err(SendError::UnknownTopic { topic, reason: why(last) });
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kohort_client_core::metadata::MetadataScope;
+    use kohort_protocol::messages::metadata::{
+        MetadataResponse, MetadataResponsePartition, MetadataResponseTopic,
+    };
+
+    use super::super::shared::accumulator_config;
+    use super::*;
+
+    fn view_of(names: &[&str]) -> MetadataView {
+        let topic = |name: &&str| MetadataResponseTopic {
+            name: Some((*name).to_owned()),
+            partitions: vec![MetadataResponsePartition::default()],
+            ..MetadataResponseTopic::default()
+        };
+        let topics = names.iter().map(topic).collect();
+        let answer = MetadataResponse { topics, ..MetadataResponse::default() };
+        MetadataView::default().merge(&answer, 9, MetadataScope::AllTopics).0
+    }
+
+    #[test]
+    fn a_topic_is_found_whichever_was_asked_for_before_and_whatever_came_and_went() {
+        let config = ProducerConfig::default();
+        let mut accumulator = Accumulator::<()>::new(accumulator_config(&config, 7));
+        let mut table = TopicTable::new(&config, 7, None);
+        let placed = |table: &mut TopicTable, name: &str| {
+            let record = ProducerRecord::to(name).partition(0);
+            table.place(&record).map(|(_, topic, _)| topic.name.to_string())
+        };
+        for names in [&["b", "d"][..], &["a", "b", "c", "d"], &["a", "c"], &["c"], &[]] {
+            table.update(&view_of(names), &mut accumulator);
+            for name in ["b", "b", "d", "a", "b", "c", "c", "d"] {
+                let known = names.contains(&name).then(|| name.to_owned());
+                assert_eq!(placed(&mut table, name), known, "`{name}` of {names:?}");
             }
         }
     }
