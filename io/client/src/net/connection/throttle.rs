@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kohort_protocol::header::decode_response_header;
+use kohort_protocol::header::{decode_response_header, response_header_version};
 use kohort_protocol::messages::api_versions::ApiVersionsResponse;
-use kohort_protocol::messages::produce::ProduceResponse;
 use kohort_protocol::{ApiKey, DecodeError, Reader};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -87,7 +86,11 @@ fn read(api: ApiKey, version: i16, answer: &Bytes) -> Result<Option<i32>, Decode
     let Some(_) = throttles_from(api).filter(|from| version >= *from) else { return Ok(None) };
     match api {
         ApiKey::Produce => {
-            decode_body::<ProduceResponse>(answer, version).map(|it| Some(it.throttle_time_ms))
+            let mut reader = Reader::new(answer);
+            decode_response_header(&mut reader, api, version)?;
+            reader.set_flexible(response_header_version(api, version) == 1);
+            skip_outcomes(&mut reader, version)?;
+            reader.read_i32().map(Some)
         }
         ApiKey::ApiVersions => {
             decode_body::<ApiVersionsResponse>(answer, version).map(|it| Some(it.throttle_time_ms))
@@ -103,6 +106,41 @@ fn read(api: ApiKey, version: i16, answer: &Bytes) -> Result<Option<i32>, Decode
         }
     }
 }
+
+/// Passes over what an answer to Produce says of each batch, which comes before the time: whoever asked takes it
+/// apart, and every other answer of a producer is one of these.
+fn skip_outcomes(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+    for _ in 0..reader.read_array_length()?.unwrap_or(0) {
+        if version >= 13 {
+            reader.skip(UUID_BYTES)?;
+        } else {
+            reader.read_label()?;
+        }
+        for _ in 0..reader.read_array_length()?.unwrap_or(0) {
+            reader.skip(OUTCOME_BYTES)?;
+            if version >= 8 {
+                for _ in 0..reader.read_array_length()?.unwrap_or(0) {
+                    // The record's place in the batch.
+                    reader.read_i32()?;
+                    reader.read_label()?;
+                    skip_tagged_fields(reader)?;
+                }
+                reader.read_label()?;
+            }
+            skip_tagged_fields(reader)?;
+        }
+        skip_tagged_fields(reader)?;
+    }
+    Ok(())
+}
+
+fn skip_tagged_fields(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    if reader.is_flexible() { reader.skip_tagged_fields() } else { Ok(()) }
+}
+
+const UUID_BYTES: usize = 16;
+/// The partition, the error, the first offset, the time of the append and the log's start.
+const OUTCOME_BYTES: usize = 4 + 2 + 8 + 8 + 8;
 
 /// Returns the first version whose answer leaves it to the client to wait. But for the three above, it is the
 /// first field from there on.
@@ -148,7 +186,7 @@ fn throttles_from(api: ApiKey) -> Option<i16> {
 #[cfg(test)]
 mod tests {
     use kohort_protocol::messages as m;
-    use kohort_protocol::{Message, frame};
+    use kohort_protocol::{Message, Uuid, frame};
 
     use super::*;
 
@@ -208,6 +246,46 @@ mod tests {
             offset_for_leader_epoch::OffsetForLeaderEpochResponse,
             produce::ProduceResponse,
             sync_group::SyncGroupResponse,
+        }
+    }
+
+    #[test]
+    fn the_time_is_found_behind_whatever_an_answer_says_of_batches() {
+        use m::produce::{
+            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+            ProduceResponse, TopicProduceResponse,
+        };
+        for version in 6..=ProduceResponse::VERSIONS.max {
+            let mut outcome = PartitionProduceResponse { index: 1, ..Default::default() };
+            if version >= 8 {
+                let message = |text: &str| Some(text.to_owned());
+                let named = |batch_index, batch_index_error_message| BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message,
+                };
+                outcome.record_errors = vec![named(0, message("bad")), named(7, None)];
+                outcome.error_message = message("two are bad");
+            }
+            let mut answer = ProduceResponse { throttle_time_ms: 2_000, ..Default::default() };
+            if version >= 10 {
+                outcome.current_leader = LeaderIdAndEpoch { leader_id: 3, leader_epoch: 4 };
+                answer.node_endpoints = vec![NodeEndpoint { node_id: 3, ..Default::default() }];
+            }
+            for name in ["one", "another"] {
+                let mut topic = TopicProduceResponse::default();
+                if version >= 13 {
+                    topic.topic_id = Uuid([9; 16]);
+                } else {
+                    topic.name = name.to_owned();
+                }
+                topic.partition_responses =
+                    vec![outcome.clone(), PartitionProduceResponse::default()];
+                answer.responses.push(topic);
+            }
+            let frame = frame::encode_response(&answer, version, 7).unwrap();
+            let frame = frame.slice(frame::LENGTH_BYTES..);
+            let read = throttle_time(ApiKey::Produce, version, &frame);
+            assert_eq!(read, Some(Duration::from_secs(2)), "version {version}");
         }
     }
 
