@@ -93,9 +93,10 @@ impl Sender {
 
     pub(super) async fn run(mut self) {
         loop {
-            self.follower.look(&self.shared.whereabouts, clock::now_ms());
-            let wake_at =
-                earlier(self.send_what_is_ready(), self.shared.losses.tell(clock::now_ms()));
+            let look_at = self.send_what_is_ready();
+            let now = clock::now_ms();
+            self.follower.look(&self.shared.whereabouts, now);
+            let wake_at = earlier(look_at, self.shared.losses.tell(now));
             let closing = self.shared.closing.load(Ordering::Acquire);
             let abandon = self.shared.abandon.get().is_some();
             if abandon {
@@ -105,7 +106,7 @@ impl Sender {
             if closing && settled && self.shared.state.lock().accumulator.is_empty() {
                 break;
             }
-            let wait = wake_at.map(|at| (at - clock::now_ms()).max(0).unsigned_abs());
+            let wait = wake_at.map(|at| (at - now).max(0).unsigned_abs());
             // Each branch is cancel-safe: a notification, a finished task, a changed watch and a
             // timer are all still there for the next round.
             tokio::select! {
