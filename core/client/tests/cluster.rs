@@ -198,6 +198,32 @@ fn a_static_leader_that_keeps_an_assignment_watches_the_partition_counts() {
 }
 
 #[test]
+fn a_leader_in_a_rack_joins_again_when_replicas_move_to_other_racks() {
+    for (rack, rejoins) in [("r1", 1), ("", 0)] {
+        let mut world =
+            World::with(OffsetReset::Earliest, |config| config.fetch.rack = rack.into())
+                .topic("t", Topic { replicas: vec![1, 2], ..Topic::new(1, 1) });
+        world.nodes = vec![1, 2, 3];
+        world.subscribe(&["t"]);
+        world.refresh_some(&["t"]);
+        let generation = |world: &World| world.machine.identity().unwrap().1;
+        let before = generation(&world);
+        // A node that is down is where it was, and so are its copies.
+        world.nodes = vec![1, 3];
+        world.refresh_some(&["t"]);
+        world.nodes = vec![1, 2, 3];
+        world.topics.get_mut("t").unwrap().replicas = vec![2, 1];
+        world.refresh_some(&["t"]);
+        assert_eq!(generation(&world), before, "nothing moved");
+        world.topics.get_mut("t").unwrap().replicas = vec![1, 3];
+        world.refresh_some(&["t"]);
+        assert_eq!(generation(&world), before + rejoins);
+        world.refresh_some(&["t"]);
+        assert_eq!(generation(&world), before + rejoins, "once");
+    }
+}
+
+#[test]
 fn a_start_is_looked_up_as_soon_as_the_leader_is_known() {
     let mut world = World::with(OffsetReset::Earliest, |config| config.group = None)
         .topic("t", Topic::new(1, 1));

@@ -112,12 +112,16 @@ pub fn assign(
 }
 
 fn layout(topic: &TopicView, view: &MetadataView) -> TopicLayout {
-    let rack = |node: &i32| view.broker(*node)?.rack.as_deref().map(Arc::from);
-    let racks = |it: &PartitionView| it.replicas.iter().filter_map(rack).collect();
     TopicLayout {
         partition_count: topic.partitions.len() as i32,
-        replica_racks: topic.partitions.iter().map(racks).collect(),
+        replica_racks: topic.partitions.iter().map(|it| replica_racks(it, view)).collect(),
     }
+}
+
+/// Returns the racks of a partition's replicas, as far as their nodes tell them.
+pub fn replica_racks(partition: &PartitionView, view: &MetadataView) -> BTreeSet<Arc<str>> {
+    let rack = |node: &i32| view.broker(*node)?.rack.as_deref().map(Arc::from);
+    partition.replicas.iter().filter_map(rack).collect()
 }
 
 /// Groups partitions by topic, in order.

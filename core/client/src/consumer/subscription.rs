@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::group_protocol::replica_racks;
 use super::types::{TopicName, TopicPartition};
-use crate::metadata::MetadataView;
+use crate::metadata::{MetadataView, PartitionView};
 
 /// What the application asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,62 +93,96 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// The partition counts an assignment was made for: when they change, the leader joins again.
+/// What an assignment was made for: when it changes, the leader joins again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AssignedFor(BTreeMap<TopicName, Counted>);
+pub struct AssignedFor {
+    topics: BTreeMap<TopicName, Counted>,
+    by_rack: bool,
+}
 
 /// What is known of a topic's partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Counted {
-    /// So many were assigned; `missed` says that the latest picture did not have the topic.
-    Partitions { count: usize, missed: bool },
+    /// So many were assigned, with replicas in these racks if racks count; `missed` says that the latest
+    /// picture did not have the topic.
+    Partitions { count: usize, racks: Vec<BTreeSet<Arc<str>>>, missed: bool },
     /// Nobody has told yet.
     Unseen,
 }
 
+impl Counted {
+    fn of(topic: &str, view: &MetadataView, by_rack: bool) -> Self {
+        let partitions = view.topic(topic).map_or(&[][..], |topic| &topic.partitions);
+        let with_racks = if by_rack { partitions } else { &[] };
+        let racks = with_racks.iter().map(|it| replica_racks(it, view)).collect();
+        Self::Partitions { count: partitions.len(), racks, missed: false }
+    }
+}
+
 impl AssignedFor {
-    /// Takes the counts of these topics; a topic that does not exist has none.
-    pub fn of(topics: impl IntoIterator<Item = TopicName>, view: &MetadataView) -> Self {
-        let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
-        let counted = |topic: &str| Counted::Partitions { count: count(topic), missed: false };
-        Self(topics.into_iter().map(|topic| (topic.clone(), counted(&topic))).collect())
+    /// Takes these topics as they are seen; a topic that does not exist has no partitions. `by_rack` tells
+    /// whether members are to read in their own racks (KIP-881).
+    pub fn of(
+        topics: impl IntoIterator<Item = TopicName>,
+        view: &MetadataView,
+        by_rack: bool,
+    ) -> Self {
+        let counted = |topic: TopicName| (topic.clone(), Counted::of(&topic, view, by_rack));
+        Self { topics: topics.into_iter().map(counted).collect(), by_rack }
     }
 
-    /// Takes topics whose assignment somebody else made, by counts nobody told us: those seen first
-    /// have to be taken for them.
-    pub fn unseen(topics: impl IntoIterator<Item = TopicName>) -> Self {
-        Self(topics.into_iter().map(|topic| (topic, Counted::Unseen)).collect())
+    /// Takes topics whose assignment somebody else made, by what nobody told us: what is seen first
+    /// has to be taken for it.
+    pub fn unseen(topics: impl IntoIterator<Item = TopicName>, by_rack: bool) -> Self {
+        let topics = topics.into_iter().map(|topic| (topic, Counted::Unseen));
+        Self { topics: topics.collect(), by_rack }
     }
 
-    /// Takes the counts of topics that are seen for the first time.
+    /// Takes the same topics as they are seen now.
+    pub fn renew(&mut self, view: &MetadataView) {
+        *self = Self::of(std::mem::take(&mut self.topics).into_keys(), view, self.by_rack);
+    }
+
+    /// Takes topics that are seen for the first time.
     pub fn learn(&mut self, view: &MetadataView) {
-        for (topic, counted) in &mut self.0 {
-            if let (Counted::Unseen, Some(seen)) = (*counted, view.topic(topic)) {
-                *counted = Counted::Partitions { count: seen.partitions.len(), missed: false };
+        for (topic, counted) in &mut self.topics {
+            if matches!(counted, Counted::Unseen) && view.topic(topic).is_some() {
+                *counted = Counted::of(topic, view, self.by_rack);
             }
         }
     }
 
-    /// Names the first topic whose count differs in a new picture. One that vanished may only be late in
-    /// it: it has to be missing from two in a row.
-    pub fn changed(&mut self, view: &MetadataView) -> Option<&TopicName> {
+    /// Says what the first topic that differs in a new picture differs in. One that vanished may only be
+    /// late in it: it has to be missing from two in a row.
+    pub fn changed(&mut self, view: &MetadataView) -> Option<String> {
         let mut changed = None;
-        for (topic, counted) in &mut self.0 {
-            let Counted::Partitions { count, missed } = counted else { continue };
-            let seen = view.topic(topic).map(|seen| seen.partitions.len());
+        for (topic, counted) in &mut self.topics {
+            let Counted::Partitions { count, racks, missed } = counted else { continue };
+            let seen = view.topic(topic);
             let gone = seen.is_none() && *count > 0 && view.says_gone(topic);
-            if seen.is_some_and(|seen| seen != *count) || (gone && *missed) {
-                changed = changed.or(Some(topic));
+            if seen.is_some_and(|seen| seen.partitions.len() != *count) || (gone && *missed) {
+                changed =
+                    changed.or(Some(format!("the number of partitions of `{topic}` changed")));
+            } else if seen.is_some_and(|seen| have_moved(racks, &seen.partitions, view)) {
+                changed =
+                    changed.or(Some(format!("the replicas of `{topic}` moved to other racks")));
             }
             *missed = gone;
         }
         changed
     }
+}
 
-    /// Returns the topics.
-    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
-        self.0.keys()
-    }
+/// Whether replicas are in other racks than before. A node that is down is not in the picture and tells no
+/// rack; it is where it was.
+fn have_moved(
+    before: &[BTreeSet<Arc<str>>],
+    partitions: &[PartitionView],
+    view: &MetadataView,
+) -> bool {
+    let is_whole = |it: &PartitionView| it.replicas.iter().all(|node| view.broker(*node).is_some());
+    let mut both = before.iter().zip(partitions);
+    both.any(|(before, it)| is_whole(it) && replica_racks(it, view) != *before)
 }
 
 #[cfg(test)]
@@ -176,12 +211,15 @@ mod tests {
     fn a_topic_is_gone_once_two_pictures_in_a_row_say_so() {
         let there = see(&MetadataView::default(), ErrorCode::NONE);
         let gone = see(&there, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-        let mut assigned = AssignedFor::of([TopicName::from("t")], &there);
+        let mut assigned = AssignedFor::of([TopicName::from("t")], &there, false);
         assert_eq!(assigned.changed(&gone), None);
         assert_eq!(assigned.changed(&there), None, "it was only late");
         assert_eq!(assigned.changed(&gone), None);
-        assert_eq!(assigned.changed(&gone).map(|it| &**it), Some("t"));
-        let mut without = AssignedFor::of([TopicName::from("t")], &gone);
+        assert_eq!(
+            assigned.changed(&gone).as_deref(),
+            Some("the number of partitions of `t` changed")
+        );
+        let mut without = AssignedFor::of([TopicName::from("t")], &gone, false);
         assert_eq!(without.changed(&gone), None);
         assert_eq!(without.changed(&gone), None, "it was assigned without it");
     }
@@ -189,7 +227,7 @@ mod tests {
     #[test]
     fn a_picture_that_does_not_speak_of_a_topic_says_nothing_about_it() {
         let there = see(&MetadataView::default(), ErrorCode::NONE);
-        let mut assigned = AssignedFor::of([TopicName::from("t")], &there);
+        let mut assigned = AssignedFor::of([TopicName::from("t")], &there, false);
         let silent = there.retain_topics(|_| false);
         assert_eq!(assigned.changed(&silent), None);
         assert_eq!(assigned.changed(&silent), None);

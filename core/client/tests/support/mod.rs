@@ -44,11 +44,21 @@ pub struct Topic {
     /// The leader of every partition.
     pub leader: i32,
     pub leader_epoch: i32,
+    /// The nodes that hold a copy of every partition.
+    pub replicas: Vec<i32>,
 }
 
 impl Topic {
     pub fn new(id: u8, partitions: i32) -> Self {
-        Self { id, partitions, internal: false, error: ErrorCode::NONE, leader: 1, leader_epoch: 5 }
+        Self {
+            id,
+            partitions,
+            internal: false,
+            error: ErrorCode::NONE,
+            leader: 1,
+            leader_epoch: 5,
+            replicas: Vec::new(),
+        }
     }
 }
 
@@ -117,6 +127,8 @@ pub struct World {
     pub coordinator_error: Option<ErrorCode>,
     /// The version the picture of the cluster comes in.
     pub metadata_version: i16,
+    /// The nodes that are up: node 1 is in the rack `r1`, and so on.
+    pub nodes: Vec<i32>,
     /// What a question for offsets by time is refused with.
     pub list_error: Option<ErrorCode>,
     subscribed: Vec<String>,
@@ -174,6 +186,7 @@ impl World {
             consumer_error: None,
             coordinator_error: None,
             metadata_version: 13,
+            nodes: vec![1, 2],
             list_error: None,
             subscribed: Vec::new(),
             view: MetadataView::default(),
@@ -215,7 +228,7 @@ impl World {
             node_id,
             host: "h".to_owned(),
             port: node_id,
-            ..Default::default()
+            rack: Some(format!("r{node_id}")),
         };
         let topics = names.iter().map(|name| {
             let Some(topic) = self.topics.get(name) else {
@@ -229,6 +242,7 @@ impl World {
                 partition_index: index,
                 leader_id: topic.leader,
                 leader_epoch: topic.leader_epoch,
+                replica_nodes: topic.replicas.clone(),
                 ..Default::default()
             };
             MetadataResponseTopic {
@@ -241,7 +255,7 @@ impl World {
             }
         });
         let response = MetadataResponse {
-            brokers: vec![broker(1), broker(2)],
+            brokers: self.nodes.iter().copied().map(broker).collect(),
             topics: topics.collect(),
             ..Default::default()
         };

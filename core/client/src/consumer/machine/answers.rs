@@ -49,7 +49,7 @@ impl ConsumerMachine {
         id: RequestId,
         members: Vec<JoinGroupResponseMember>,
     ) -> Vec<Action> {
-        self.assigned_for = AssignedFor::of(topics_of(&members), &self.view);
+        self.assigned_for = AssignedFor::of(topics_of(&members), &self.view, self.has_rack());
         let view = self.view.clone();
         self.with_group(now, |membership| membership.handle_group_topics(now, id, members, &view))
     }

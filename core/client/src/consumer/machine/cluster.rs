@@ -7,7 +7,7 @@ use kohort_protocol::ErrorCode;
 
 use super::{Action, ConsumerMachine, Fault, GroupEvent};
 use crate::consumer::membership::{Membership, MembershipError, Wanted};
-use crate::consumer::subscription::{AssignedFor, Pattern, Subscription};
+use crate::consumer::subscription::{Pattern, Subscription};
 use crate::consumer::types::{Timestamp, TopicName, TopicPartition};
 use crate::metadata::{MetadataView, Topics};
 
@@ -22,7 +22,7 @@ impl ConsumerMachine {
         self.match_topics(now, &mut actions);
         let view = self.view.clone();
         actions.extend(self.with_group(now, |membership| membership.handle_metadata(now, &view)));
-        self.watch_counts(now, &mut actions);
+        self.watch_topics(now, &mut actions);
         actions
     }
 
@@ -117,17 +117,15 @@ impl ConsumerMachine {
         }
     }
 
-    /// Joins again, as the group's leader, when a topic's partitions are not as many as were assigned.
-    fn watch_counts(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    /// Joins again, as the group's leader, when topics are not what the assignment was made for.
+    fn watch_topics(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         if !self.leads() {
             return;
         }
         self.assigned_for.learn(&self.view);
-        let Some(topic) = self.assigned_for.changed(&self.view).cloned() else { return };
-        // The new counts are what the next assignment is made for, so one change causes one rebalance.
-        self.assigned_for =
-            AssignedFor::of(self.assigned_for.topics().cloned().collect::<Vec<_>>(), &self.view);
-        let reason = format!("the number of partitions of `{topic}` changed");
+        let Some(reason) = self.assigned_for.changed(&self.view) else { return };
+        // What is seen now is what the next assignment is made for, so one change causes one rebalance.
+        self.assigned_for.renew(&self.view);
         actions.extend(self.with_group(now, |membership| membership.handle_rejoin(now, &reason)));
     }
 
@@ -165,5 +163,11 @@ impl ConsumerMachine {
 
     fn leads(&self) -> bool {
         self.membership.as_ref().is_some_and(Membership::is_leader)
+    }
+
+    /// Whether this member has a rack. As with Java's, a leader without one does not look for those of
+    /// others.
+    pub(super) fn has_rack(&self) -> bool {
+        !self.config.fetch.rack.is_empty()
     }
 }

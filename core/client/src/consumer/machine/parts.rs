@@ -53,7 +53,8 @@ impl ConsumerMachine {
                 GroupAction::Watch { members } => {
                     self.group_topics = topics_of(&members);
                     self.want_topics(actions);
-                    self.assigned_for = AssignedFor::unseen(self.group_topics.iter().cloned());
+                    self.assigned_for =
+                        AssignedFor::unseen(self.group_topics.iter().cloned(), self.has_rack());
                     self.assigned_for.learn(&self.view);
                 }
                 // Each time: one that is on its way may be older than what the membership asks after.
