@@ -487,6 +487,21 @@ fn sticky_keeps_only_what_is_near() {
 }
 
 #[test]
+fn sticky_leaves_what_is_far_from_everybody_with_room_where_it_was() {
+    let mut group = members_in_racks(&[("a", "r2"), ("b", "r3"), ("c", "r2")]);
+    let parts: [(&str, &[i32]); 3] = [("a", &[2, 6]), ("b", &[1, 3]), ("c", &[0, 4, 5])];
+    let own =
+        |part: &[i32]| -> Vec<_> { part.iter().map(|it| TopicPartition::new("t", *it)).collect() };
+    let before: Assignments =
+        parts.map(|(id, part)| (id.to_owned(), Assignment::from(own(part)))).into();
+    remember("sticky", &mut group, &before, 1);
+    let far: &[&str] = &[];
+    let cluster = in_racks(&[&["r2"], far, &["r1", "r2"], &["r3"], &["r1", "r2"], far, &["r2"]]);
+    let after = StickyAssignor::default().assign(&cluster, &group);
+    assert_eq!(show(&after), show(&before));
+}
+
+#[test]
 fn sticky_lets_a_member_without_a_rack_keep_what_it_has() {
     for nowhere in [None, Some(Arc::from(""))] {
         let mut group = members_in_racks(&[("a", "r1"), ("b", "r2")]);
