@@ -242,9 +242,10 @@ fn a_position_that_was_checked_is_read_on_when_epochs_are_not_known_any_more() {
     assert!(starts(&world.done).is_empty(), "that answer is late");
 }
 
-/// A consumer at offset 42 whose position has no epoch, and the fetch it has under way.
+/// A consumer in a rack, at offset 42, whose position has no epoch, and the fetch it has under way.
 fn reading() -> (World, FetchPlan) {
-    let mut world = World::new(OffsetReset::None).topic("t", Topic::new(1, 1));
+    let mut world = World::with(OffsetReset::None, |config| config.fetch.rack = "r2".into())
+        .topic("t", Topic::new(1, 1));
     world.refresh_some(&["t"]);
     world.committed.insert(zero(), 42);
     world.assign(&[zero()]);
@@ -312,21 +313,35 @@ fn a_replica_nearby_is_read_for_a_while_and_its_leader_has_the_last_word() {
     fetched(&mut world, &plan, failed(ErrorCode::OFFSET_OUT_OF_RANGE), Vec::new());
     assert!(world.take(|it| matches!(it, Action::Fault(_)).then_some(())).is_empty());
     assert_eq!(status(&world), FetchStatus::InFlight);
-    // What it does not answer is asked of the leader too, and after a while the leader is asked anyway.
+    // After a while the leader is asked anyway.
     let (mut world, plan) = reading();
     fetched(&mut world, &plan, sent_away(), Vec::new());
     let plan = fetches(&mut world).remove(0);
-    let actions = world.machine.handle_fetched(world.now, 2, plan.id, None, &POLLING);
-    world.run(actions);
-    let plan = fetches(&mut world).remove(0);
-    assert_eq!(plan.node, 1);
-    fetched(&mut world, &plan, sent_away(), Vec::new());
-    world.pass(200);
-    let plan = fetches(&mut world).remove(0);
-    assert_eq!(plan.node, 2);
     world.now += 300_000;
     fetched(&mut world, &plan, PartitionData::default(), Vec::new());
     assert_eq!(fetches(&mut world)[0].node, 1);
+}
+
+#[test]
+fn a_leader_is_not_told_our_rack_for_a_while_after_the_replica_there_did_not_answer() {
+    let sent_away = || PartitionData { preferred_read_replica: 2, ..Default::default() };
+    let (mut world, plan) = reading();
+    let to = |plan: &FetchPlan| (plan.node, plan.request.rack_id.clone());
+    assert_eq!(to(&plan), (1, "r2".to_owned()));
+    fetched(&mut world, &plan, sent_away(), Vec::new());
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(to(&plan), (2, "r2".to_owned()));
+    let actions = world.machine.handle_fetched(world.now, 2, plan.id, None, &POLLING);
+    world.run(actions);
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(to(&plan), (1, String::new()), "it would send us there again");
+    world.now += 299_999;
+    fetched(&mut world, &plan, PartitionData::default(), Vec::new());
+    let plan = fetches(&mut world).remove(0);
+    assert_eq!(to(&plan), (1, String::new()));
+    world.now += 1;
+    fetched(&mut world, &plan, PartitionData::default(), Vec::new());
+    assert_eq!(to(&fetches(&mut world)[0]), (1, "r2".to_owned()));
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //!
 //! A request says only what changed since the one before (a fetch session, KIP-227). A leader that is far
 //! away names a replica in our rack (KIP-392), which is read for a while; whatever goes wrong there is
-//! settled with the leader.
+//! settled with the leader, who is not told our rack for a while if that replica does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,8 @@ pub struct FetchConfig {
     pub rack: String,
     /// How long a broker that failed is left alone, in milliseconds.
     pub retry_backoff_ms: i64,
-    /// How long the replica a leader named is read before the leader is asked again, in milliseconds.
+    /// How long the replica a leader named is read before the leader is asked again, and how long one that
+    /// did not answer is left alone, in milliseconds.
     pub preferred_replica_ms: i64,
 }
 
@@ -234,7 +235,7 @@ impl Fetcher {
     ) {
         if self.land(node, id).is_some() {
             self.sessions.entry(node).or_default().unanswered();
-            positions.avoid(node);
+            positions.avoid(node, now + self.config.preferred_replica_ms);
             self.failing.insert(node, None);
             self.retry_at.insert(node, now + self.config.retry_backoff_ms);
         }

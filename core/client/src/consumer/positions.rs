@@ -143,6 +143,8 @@ pub struct Slot {
     asked: i32,
     /// The replica the leader sent us to, and until when (KIP-392).
     preferred: Option<(i32, Timestamp)>,
+    /// Until when the leader is not told our rack: the replica it named there does not answer.
+    with_leader_until: Timestamp,
     /// Whether a stream of its own reads it, at its own pace.
     pub apart: bool,
     state: State,
@@ -423,6 +425,7 @@ impl Slot {
             checked_epoch: NO_EPOCH,
             asked: -1,
             preferred: None,
+            with_leader_until: Timestamp::MIN,
             state: State::Unknown,
             apart: false,
             retry_at: 0,
@@ -451,6 +454,11 @@ impl Slot {
     /// Returns the replica to read from instead of the leader.
     pub fn preferred(&self, now: Timestamp) -> Option<i32> {
         self.preferred.filter(|(_, until)| now < *until).map(|(node, _)| node)
+    }
+
+    /// Whether the leader is to send records itself, and name no replica nearby.
+    pub fn stays_with_leader(&self, now: Timestamp) -> bool {
+        now < self.with_leader_until
     }
 
     /// Whether only a seek of the application can start this partition.

@@ -84,6 +84,8 @@ struct Source {
     left_out: bool,
     /// Whether a stream waits that has nothing more than it was given last.
     starved: bool,
+    /// Whether it is not to name replicas in our rack.
+    rackless: bool,
 }
 
 /// How long a broker may hold an answer back that a partition was left out of: its stream may catch up
@@ -130,6 +132,7 @@ impl Fetcher {
             }
             let source = sources.entry(node).or_default();
             source.apart |= slot.apart;
+            source.rackless |= slot.stays_with_leader(now);
             if self.is_full(waiting, slot, credit) {
                 if slot.apart {
                     // A stream that is slow must not hold up the others: they are fetched without it.
@@ -156,7 +159,8 @@ impl Fetcher {
         }
         self.behind.clear();
         for (node, source) in sources {
-            let Source { mut partitions, waiting, over, apart, left_out, starved } = source;
+            let Source { mut partitions, waiting, over, apart, left_out, starved, rackless } =
+                source;
             if partitions.is_empty() || self.retry_at.get(&node).is_some_and(|at| now < *at) {
                 continue;
             }
@@ -189,7 +193,10 @@ impl Fetcher {
             partitions
                 .sort_by_key(|(partition, _)| self.served.get(partition).copied().unwrap_or(0));
             let max_wait = if left_out { LEFT_OUT_WAIT_MS } else { i32::MAX };
-            let plan = self.send(now, node, partitions, size, max_wait, view);
+            let mut plan = self.send(now, node, partitions, size, max_wait, view);
+            if rackless {
+                plan.request.rack_id.clear();
+            }
             planned.fetches.push(plan);
         }
         planned

@@ -184,10 +184,13 @@ impl Positions {
         slot.is_some_and(|slot| slot.preferred.take().is_some())
     }
 
-    /// Reads from the leaders what was read from a replica that does not answer.
-    pub fn avoid(&mut self, node: i32) {
+    /// Reads from the leaders, for a while, what was read from a replica that does not answer. They would
+    /// name it again until they take it for dead, and for ever if only we cannot reach it.
+    pub fn avoid(&mut self, node: i32, until: Timestamp) {
         for slot in self.slots.values_mut() {
-            slot.preferred = slot.preferred.filter(|(preferred, _)| *preferred != node);
+            if slot.preferred.take_if(|(preferred, _)| *preferred == node).is_some() {
+                slot.with_leader_until = until;
+            }
         }
     }
 }
