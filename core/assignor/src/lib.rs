@@ -15,8 +15,7 @@
 //! | [`CooperativeStickyAssignor`] | as even as possible | as little as possible, in two steps without stopping the rest |
 //!
 //! Follows KIP-54 (sticky), KIP-429 (cooperative), KIP-792 (generations in subscriptions) and
-//! KIP-881 (racks, by the range assignor and the sticky ones). Left out: racks in the sticky assignors
-//! where members subscribe to different topics.
+//! KIP-881 (racks, by the range assignor and the sticky ones).
 
 pub mod consumer_protocol;
 mod cooperative_sticky;

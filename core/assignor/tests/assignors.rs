@@ -502,6 +502,27 @@ fn sticky_leaves_what_is_far_from_everybody_with_room_where_it_was() {
 }
 
 #[test]
+fn sticky_minds_racks_when_members_want_different_topics() {
+    let mut group = members_in_racks(&[("a", "r1"), ("b", "r2"), ("c", "r2")]);
+    group.get_mut("c").unwrap().topics = vec![Arc::from("u")];
+    let cluster = in_racks(&[&["r2"], &["r1"], &["r2"], &["r1"]]);
+    let sticky = StickyAssignor::default();
+    // What is free goes to those near it.
+    let free = sticky.assign(&cluster, &group);
+    assert_eq!(show(&free), "a: t-1 t-3 | b: t-0 t-2 | c: ");
+    // Of what `a` has too much the partitions near `b` move.
+    let all = Assignment::from((0..4).map(|it| TopicPartition::new("t", it)).collect::<Vec<_>>());
+    remember("sticky", &mut group, &[("a".to_owned(), all)].into(), 1);
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-1 t-3 | b: t-0 t-2 | c: ");
+    // Three are near `a`: the counts are level all the same.
+    let cluster = in_racks(&[&["r1"], &["r1"], &["r1"], &["r2"]]);
+    for member in group.values_mut() {
+        member.user_data = None;
+    }
+    assert_eq!(show(&sticky.assign(&cluster, &group)), "a: t-0 t-1 | b: t-2 t-3 | c: ");
+}
+
+#[test]
 fn sticky_lets_a_member_without_a_rack_keep_what_it_has() {
     for nowhere in [None, Some(Arc::from(""))] {
         let mut group = members_in_racks(&[("a", "r1"), ("b", "r2")]);

@@ -8,6 +8,10 @@
 //!    This ends when no single move helps.
 //! 4. Chains of moves level what is left, see [`chain`](super::chain).
 //!
+//! Where racks count, what is free goes to a subscriber near it if there is one, and what moves is best
+//! near where it goes and far from where it was. Nothing moves for the sake of racks alone, other than in
+//! Kafka: what one rebalance brought near, the next might take away to level the counts.
+//!
 //! Every move makes the sum of the squared counts smaller, so step 3 ends; [`MAX_PASSES`] makes it
 //! end soon on groups built to be slow.
 
@@ -78,6 +82,7 @@ impl Division<'_> {
     }
 
     fn give_out_what_is_free(&mut self, topic: &Topic<'_>) {
+        self.give_to_the_near(topic);
         let mut emptiest: BinaryHeap<Reverse<(usize, Member)>> = topic
             .subscribers
             .iter()
@@ -93,6 +98,19 @@ impl Division<'_> {
             *count += 1;
             *owner = Some(*member);
             self.counts[*member] = *count;
+        }
+    }
+
+    fn give_to_the_near(&mut self, topic: &Topic<'_>) {
+        let Some(racks) = &self.problem.racks else { return };
+        for number in topic.start..topic.start + topic.partitions {
+            let near = topic.subscribers.iter().filter(|member| racks.is_near(**member, number));
+            if self.owners[number].is_none()
+                && let Some(member) = near.min_by_key(|member| self.counts[**member])
+            {
+                self.owners[number] = Some(*member);
+                self.counts[*member] += 1;
+            }
         }
     }
 
@@ -140,15 +158,22 @@ impl Division<'_> {
         moved
     }
 
-    /// Picks what moves: best a partition that comes home, then one new to its owner, then the last.
+    /// Picks what moves: best a partition that comes home, then one new to its owner, then one whose rack
+    /// says so, then the last.
     fn take_one(&self, held: &mut Vec<usize>, from: Member, to: Member) -> usize {
-        let previous = &self.problem.previous;
-        let at = held
-            .iter()
-            .rposition(|number| previous[*number] == Previous::Owner(to))
-            .or_else(|| held.iter().rposition(|number| previous[*number] != Previous::Owner(from)))
-            .unwrap_or(held.len() - 1);
-        held.remove(at)
+        let worth = |number: usize| {
+            let previous = self.problem.previous[number];
+            let near = |member| {
+                self.problem.racks.as_ref().is_some_and(|racks| racks.is_near(member, number))
+            };
+            (
+                previous == Previous::Owner(to),
+                previous != Previous::Owner(from),
+                i8::from(near(to)) - i8::from(near(from)),
+            )
+        };
+        let at = (0..held.len()).max_by_key(|at| worth(held[*at]));
+        held.remove(at.expect("who gives holds something"))
     }
 }
 
