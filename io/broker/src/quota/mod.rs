@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Whoever connects without proving who they are.
 pub(crate) const ANONYMOUS: &str = "ANONYMOUS";
-/// When more rates are held, those that are over are dropped.
+/// When more rates are held, those that are over are dropped: once a sample, since it looks at them all.
 const RATES_SWEPT_AT: usize = 1024;
 /// Beyond this many rates, new clients are not held to their quota: memory is not theirs to take.
 const RATES_MAX: usize = 100_000;
@@ -50,8 +50,24 @@ pub(crate) struct Quotas {
     /// Whether any is set: a broker without quotas pays for this look alone.
     any: AtomicBool,
     rules: RwLock<Arc<QuotaRules>>,
-    rates: Mutex<HashMap<(Counted, Sharers), Rate>>,
+    rates: Mutex<Rates>,
     window: Window,
+}
+
+/// The rates held, and when those that are over are looked for next.
+#[derive(Debug, Default)]
+struct Rates {
+    held: HashMap<(Counted, Sharers), Rate>,
+    sweep_at: i64,
+}
+
+impl Rates {
+    fn sweep(&mut self, now: i64, window: Window) {
+        if self.held.len() >= RATES_SWEPT_AT && now >= self.sweep_at {
+            self.held.retain(|_, rate| !rate.is_over(now, window));
+            self.sweep_at = now + window.sample_ms;
+        }
+    }
 }
 
 impl Quotas {
@@ -82,15 +98,13 @@ impl Quotas {
             return Duration::ZERO;
         };
         let mut rates = self.rates.lock();
-        if rates.len() >= RATES_SWEPT_AT {
-            rates.retain(|_, rate| !rate.is_over(now, self.window));
-        }
-        let full = rates.len() >= RATES_MAX;
+        rates.sweep(now, self.window);
+        let full = rates.held.len() >= RATES_MAX;
         let held = (what, sharers);
-        if full && !rates.contains_key(&held) {
+        if full && !rates.held.contains_key(&held) {
             return Duration::ZERO;
         }
-        let rate = rates.entry(held).or_default();
+        let rate = rates.held.entry(held).or_default();
         rate.record(amount, now, self.window);
         let wait = rate.throttle_ms(bound, now, self.window);
         // Kafka lets nobody wait for longer than a sample because of the time requests take.
@@ -101,5 +115,39 @@ impl Quotas {
     /// Counts the time a request took.
     pub(crate) fn count_time(&self, client_id: &str, took: Duration, now: i64) -> Duration {
         self.count(Counted::Time, client_id, took.as_secs_f64() * 100.0, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::{Part, QuotaEntity};
+    use std::collections::BTreeMap;
+
+    /// Quotas of each client id's own over windows of eleven seconds.
+    fn quotas(what: Counted, bound: f64) -> Quotas {
+        let entity = QuotaEntity { client_id: Part::Default, ..QuotaEntity::default() };
+        let rules = BTreeMap::from([(entity, BTreeMap::from([(what.key().to_owned(), bound)]))]);
+        Quotas::new(rules, 11, 1)
+    }
+
+    #[test]
+    fn memory_is_for_so_many_clients_and_comes_back_when_they_are_silent() {
+        let quotas = quotas(Counted::BytesProduced, 1.0);
+        let count = |client: &str, now| quotas.count(Counted::BytesProduced, client, 1e6, now);
+        for number in 0..RATES_MAX {
+            quotas.count(Counted::BytesProduced, &number.to_string(), 1e6, 0);
+        }
+        assert!(count("one more", 0).is_zero());
+        assert!(!count("0", 10_000).is_zero(), "who is known is held to it");
+        assert!(!count("one more", 11_000).is_zero());
+        assert_eq!(quotas.rates.lock().held.len(), 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_longer_than_a_sample_because_of_time() {
+        let wait = |what| quotas(what, 1.0).count(what, "c", 1e6, 0);
+        assert_eq!(wait(Counted::Time), Duration::from_secs(1));
+        assert!(wait(Counted::BytesProduced) > Duration::from_secs(1));
     }
 }
