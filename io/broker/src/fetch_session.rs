@@ -344,9 +344,21 @@ mod tests {
         let sessions = FetchSessions::default();
         let wanted = sessions.plan(&request(0, 0, &[0]), 12, 0).unwrap().wanted;
         let read = || wanted.iter().cloned().map(|wanted| (wanted, TOLD)).collect();
-        assert_ne!(sessions.begin(read(), false, 1, 0), 0);
-        assert_eq!(sessions.begin(read(), false, 1, EVICT_AFTER_MS), 0);
-        assert_ne!(sessions.begin(read(), false, 1, EVICT_AFTER_MS + 1), 0);
-        assert_eq!(sessions.0.lock().len(), 1);
+        let old = sessions.begin(read(), false, 2, 5);
+        let young = sessions.begin(read(), false, 2, 6);
+        assert_eq!(sessions.begin(read(), false, 2, 5 + EVICT_AFTER_MS), 0);
+        let new = sessions.begin(read(), false, 2, 6 + EVICT_AFTER_MS);
+        let has = |id| sessions.0.lock().contains_key(&id);
+        assert_eq!([old, young, new].map(has), [false, true, true]);
+    }
+
+    #[test]
+    fn after_the_highest_count_a_session_goes_on_with_1() {
+        let sessions = FetchSessions::default();
+        let id = begun(&sessions, &[0]);
+        sessions.0.lock()[&id].lock().epoch = i32::MAX;
+        for epoch in [i32::MAX, 1, 2] {
+            sessions.plan(&request(id, epoch, &[]), 12, 0).unwrap();
+        }
     }
 }

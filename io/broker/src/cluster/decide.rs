@@ -364,4 +364,30 @@ mod tests {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         );
     }
+
+    #[test]
+    fn an_assignment_names_this_broker_once_for_each_partition_that_is_to_be() {
+        let state = state_with(&["t"]);
+        let grown = |assigned: &[&[i32]]| {
+            let assigned: Vec<Vec<i32>> = assigned.iter().map(|brokers| brokers.to_vec()).collect();
+            let records = add_partitions(&state, 1, "t", 3, Some(&assigned));
+            records.map(|records| records.len()).map_err(|error| error.code)
+        };
+        let refused = Err(ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        assert_eq!(grown(&[&[1], &[1]]), Ok(2));
+        for wrong in [&[&[1][..]][..], &[&[1], &[1], &[1]], &[&[1], &[2]], &[&[1], &[1, 1]]] {
+            assert_eq!(grown(wrong), refused, "{wrong:?}");
+        }
+        let created = |indexes: &[i32], partitions| {
+            let assignments = indexes.iter().map(|index| (*index, vec![1])).collect();
+            let topic = NewTopic { partitions, assignments, ..NewTopic::with_defaults("new") };
+            let records = create_topic(&state, &Settings::default(), 1, &topic, Uuid([9; 16]));
+            // The topic's own record comes first.
+            records.map(|records| records.len() - 1).map_err(|error| error.code)
+        };
+        assert_eq!(created(&[1, 0], -1), Ok(2));
+        assert_eq!(created(&[0, 0], -1), refused);
+        assert_eq!(created(&[0, 2], -1), refused);
+        assert_eq!(created(&[0, 1], 2), Err(ErrorCode::INVALID_REQUEST));
+    }
 }

@@ -342,6 +342,46 @@ mod tests {
     }
 
     #[test]
+    fn of_what_nobody_knows_nothing_is_deleted_and_nothing_is_added_to() {
+        let state = state_with("t");
+        let alter = |kind, name: &str, property: &str, operation| {
+            let resource = Resource { kind, name: name.to_owned() };
+            let value = (operation != ConfigOperation::Delete).then(|| "x".to_owned());
+            let change = ConfigChange { name: property.to_owned(), operation, value };
+            let altered = alter_configs(&state, &Settings::default(), &resource, &[change]);
+            altered.map(|records| records.len()).map_err(|error| error.code)
+        };
+        for (kind, name, known) in [
+            (ResourceKind::Topic, "t", "retention.ms"),
+            (ResourceKind::Broker, "1", "message.max.bytes"),
+            (ResourceKind::Group, "g", "consumer.session.timeout.ms"),
+        ] {
+            assert_eq!(alter(kind, name, known, ConfigOperation::Delete), Ok(1), "{known}");
+            assert_eq!(alter(kind, name, "nonsense", ConfigOperation::Delete), Ok(0), "{known}");
+            for property in ["nonsense", known] {
+                let altered = alter(kind, name, property, ConfigOperation::Append);
+                assert_eq!(altered, Err(ErrorCode::INVALID_CONFIG), "{property} of {known}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_log_could_hold_is_refused() {
+        let resource = Resource { kind: ResourceKind::Topic, name: "t".to_owned() };
+        let replace = |replicas: i32| {
+            let all: Vec<String> = (0..replicas).map(|index| format!("{index:04}:1")).collect();
+            let values =
+                [("leader.replication.throttled.replicas".to_owned(), Some(all.join(",")))];
+            let state = state_with("t");
+            let replaced = replace_configs(&state, &Settings::default(), &resource, &values);
+            replaced.map(|records| records.len()).map_err(|error| error.code)
+        };
+        // Seven bytes for each of them but the last.
+        assert_eq!(replace(4681), Ok(1));
+        assert_eq!(replace(4682), Err(ErrorCode::INVALID_CONFIG));
+    }
+
+    #[test]
     fn a_group_s_properties_are_checked_against_the_broker_s_bounds() {
         let (state, settings) = (ClusterState::default(), Settings::default());
         let resource = Resource { kind: ResourceKind::Group, name: "g".to_owned() };

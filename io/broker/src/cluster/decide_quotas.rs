@@ -163,16 +163,31 @@ mod tests {
             (change(&[("user", Some(""))], rate), "the user is empty"),
             (change(&[("ip", None)], rate), "producer_byte_rate is no quota"),
             (change(&[("ip", None), ("user", None)], rate), "not for both"),
+            (change(&[("ip", None), ("client-id", None)], rate), "not for both"),
+            (change(&[("user", None)], &[("request_percentage", Some(f64::NAN))]), "above 0"),
             (change(&[("ip", Some("x y"))], rate), "x y is neither"),
             (change(&[("user", None)], &[("producer_byte_rate", Some(0.0))]), "above 0"),
             (change(&[("user", None)], &[("producer_byte_rate", Some(1.5))]), "whole number"),
             (change(&[("user", None)], &[("producer_byte_rate", Some(1e20))]), "than a LONG holds"),
             (change(&[("user", None)], &[("nonsense", Some(1.0))]), "nonsense is no quota"),
+            (change(&[("user", None), ("user", Some("u"))], rate), "names a user twice"),
+            (change(&[("user", Some(&"u".repeat(NAME_MAX + 1)))], rate), "user is too long"),
+            (change(&[("user", None)], &[rate[0], rate[0]]), "comes twice for this entity"),
+            (change(&[("ip", None)], &[("connection_creation_rate", Some(3e9))]), "an INT holds"),
         ] {
             let refusal = alter_quotas(&ClusterState::default(), &[change]).remove(0).unwrap_err();
             assert_eq!(refusal.code, ErrorCode::INVALID_REQUEST);
             let message = refusal.message.unwrap();
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn an_entity_named_again_is_refused_where_it_is_and_kept_as_it_was_first() {
+        let set = |name, bound| change(&[("user", name)], &[("producer_byte_rate", Some(bound))]);
+        let changes = [set(Some("u"), 1.0), set(None, 1.0), set(Some("u"), 2.0)];
+        let outcomes = alter_quotas(&ClusterState::default(), &changes);
+        let codes = outcomes.iter().map(|one| one.as_ref().map(Vec::len).map_err(|it| it.code));
+        assert!(codes.eq([Ok(1), Ok(1), Err(ErrorCode::INVALID_REQUEST)]), "{outcomes:?}");
     }
 }

@@ -120,6 +120,10 @@ mod tests {
             upsertion("d", 1, 4096),
             upsertion("d", 2, 4096),
             upsertion("e", 2, 4096),
+            ScramCredentialUpsertion {
+                salted_password: vec![0; SECRET_MAX + 1].into(),
+                ..upsertion("f", 1, 4096)
+            },
         ];
         let outcomes = alter_credentials(&ClusterState::default(), &[deletion], &upsertions);
         let codes: Vec<_> = outcomes
@@ -137,6 +141,7 @@ mod tests {
             ("c", unacceptable),
             ("d", ErrorCode::DUPLICATE_RESOURCE),
             ("e", ErrorCode::NONE),
+            ("f", unacceptable),
             ("gone", ErrorCode::RESOURCE_NOT_FOUND),
         ];
         assert_eq!(codes, expected);
