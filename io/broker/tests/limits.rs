@@ -14,7 +14,8 @@ use tokio::time::{sleep, timeout};
 /// Opens a connection that is certainly accepted.
 async fn greeted(address: std::net::SocketAddr) -> Client {
     let mut client = Client::connect(address).await;
-    client.call(&ApiVersionsRequest::default(), 0).await;
+    let answer = client.call(&ApiVersionsRequest::default(), 0).await;
+    assert!(answer.error_code.is_ok(), "{answer:?}");
     client
 }
 

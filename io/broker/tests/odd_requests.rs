@@ -143,6 +143,12 @@ async fn who_takes_itself_for_a_replica_gets_no_records() {
         let answer = client.call(&request, 12).await;
         assert_eq!(answer.responses[0].partitions[0].error_code, expected, "{replica_id}");
     }
+    request.topics[0].topic_id = client.describe("t", false).await.topic_id;
+    for (replica_id, expected) in [(0, ErrorCode::NOT_LEADER_OR_FOLLOWER), (-1, ErrorCode::NONE)] {
+        request.replica_state.replica_id = replica_id;
+        let answer = client.call(&request, 15).await;
+        assert_eq!(answer.responses[0].partitions[0].error_code, expected, "{replica_id}");
+    }
 }
 
 #[tokio::test]

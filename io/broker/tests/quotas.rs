@@ -64,16 +64,62 @@ async fn quotas_are_kept_and_described_by_whom_they_are_for() {
     assert_eq!((default.len(), default[0].entity[0].entity_name.as_deref()), (1, None));
     set(&mut client, "user", Some("u"), "request_percentage", None).await;
     assert!(described(&mut client, "user", 2).await.is_empty());
-    let refused = DescribeClientQuotasRequest {
-        components: vec![ComponentData {
-            match_type: 7,
-            entity_type: "user".into(),
-            r#match: None,
-        }],
-        strict: false,
+}
+
+#[tokio::test]
+async fn a_filter_of_quotas_that_makes_no_sense_is_refused() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let of = |kind: &str, match_type, name: Option<&str>| ComponentData {
+        entity_type: kind.to_owned(),
+        match_type,
+        r#match: name.map(str::to_owned),
     };
-    let response = client.call(&refused, 0).await;
-    assert_eq!((response.error_code, response.entries), (ErrorCode::INVALID_REQUEST, None));
+    let invalid = ErrorCode::INVALID_REQUEST;
+    for (components, expected) in [
+        (vec![of("user", 0, Some("u")), of("client-id", 2, None)], ErrorCode::NONE),
+        (vec![of("ip", 1, None)], ErrorCode::NONE),
+        (vec![of("user", 7, None)], invalid),
+        (vec![of("user", 0, None)], invalid),
+        (vec![of("user", 1, Some("u"))], invalid),
+        (vec![of("user", 2, Some("u"))], invalid),
+        (vec![of("", 2, None)], invalid),
+        (vec![of("user", 2, None), of("user", 1, None)], invalid),
+        (vec![of("user", 2, None), of("ip", 2, None)], invalid),
+        (vec![of("group", 2, None)], ErrorCode::UNSUPPORTED_VERSION),
+    ] {
+        let asked = format!("{components:?}");
+        let request = DescribeClientQuotasRequest { components, strict: false };
+        let response = client.call(&request, 0).await;
+        assert_eq!(response.error_code, expected, "{asked}");
+        assert_eq!(response.entries.is_some(), expected.is_ok(), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn quotas_are_found_by_name_and_a_strict_filter_takes_nothing_besides() {
+    let running = start().await;
+    let mut client = running.client().await;
+    for name in ["u", "v"] {
+        set(&mut client, "user", Some(name), "request_percentage", Some(1.0)).await;
+    }
+    let parts = [("user", "u"), ("client-id", "c")].map(|(entity_type, name)| {
+        let (entity_type, entity_name) = (entity_type.to_owned(), Some(name.to_owned()));
+        AlterClientQuotasRequestEntityData { entity_type, entity_name }
+    });
+    let op = OpData { key: "request_percentage".to_owned(), value: 2.0, remove: false };
+    let entries = vec![AlterClientQuotasRequestEntryData { entity: parts.into(), ops: vec![op] }];
+    let request = AlterClientQuotasRequest { entries, validate_only: false };
+    assert!(client.call(&request, 1).await.entries[0].error_code.is_ok());
+    for (strict, expected) in [(true, &[1.0][..]), (false, &[1.0, 2.0])] {
+        let (entity_type, r#match) = ("user".to_owned(), Some("u".to_owned()));
+        let components = vec![ComponentData { entity_type, match_type: 0, r#match }];
+        let request = DescribeClientQuotasRequest { components, strict };
+        let found = client.call(&request, 1).await.entries.unwrap();
+        let mut found: Vec<f64> = found.iter().map(|entry| entry.values[0].value).collect();
+        found.sort_by(f64::total_cmp);
+        assert_eq!(found, expected, "strict: {strict}");
+    }
 }
 
 /// Calls, and returns the response with the time from before it until the answer to a request sent after it:
@@ -111,11 +157,28 @@ async fn who_is_over_a_quota_is_told_and_waits() {
     set(&mut client, "client-id", Some("test"), "producer_byte_rate", None).await;
     assert_eq!(client.call(&produce, 9).await.throttle_time_ms, 0);
 
+    // The time requests take counts as well, and nobody waits longer for it than for a sample.
+    set(&mut client, "client-id", Some("test"), "request_percentage", Some(1e-4)).await;
+    let waits = client.call(&MetadataRequest::default(), 12).await.throttle_time_ms;
+    assert!((1..=1000).contains(&waits), "{waits}");
+    set(&mut client, "client-id", Some("test"), "request_percentage", None).await;
+
     // Three batches by now.
     set(&mut client, "user", None, "consumer_byte_rate", Some(40_000.0)).await;
     let (response, waited) = timed(&mut client, &fetch_request("t", &[(0, 0)]), 12).await;
     assert!(response.throttle_time_ms > 100, "{}", response.throttle_time_ms);
     assert!(waited >= Duration::from_millis(response.throttle_time_ms as u64 - 50));
+}
+
+#[tokio::test]
+async fn a_quota_is_in_force_after_a_restart() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    set(&mut client, "client-id", None, "producer_byte_rate", Some(1.0)).await;
+    let running = running.restart().await;
+    let request = produce_request("t", 0, -1, batch(&["x"]));
+    assert!(running.client().await.call(&request, 9).await.throttle_time_ms > 0);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use common::{
     PATIENCE, batch, batch_with, counts, fetch_request, produce_request, start, start_with, values,
 };
 use kohort_protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
-use kohort_protocol::messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
+use kohort_protocol::messages::fetch::ForgottenTopic;
 use kohort_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use kohort_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -178,9 +178,16 @@ async fn produce_tells_each_partition_its_own_error() {
             ErrorCode::NONE,
         ]
     );
-    let refused = client.call(&produce_request("t", 0, 7, batch(&["x"])), 9).await;
-    let code = refused.responses[0].partition_responses[0].error_code;
-    assert_eq!(code, ErrorCode::INVALID_REQUIRED_ACKS);
+    let mut of_a_transaction = produce_request("t", 0, -1, batch(&["x"]));
+    of_a_transaction.transactional_id = Some("x".to_owned());
+    for (request, expected) in [
+        (produce_request("t", 0, 7, batch(&["x"])), ErrorCode::INVALID_REQUIRED_ACKS),
+        (of_a_transaction, ErrorCode::INVALID_PRODUCER_ID_MAPPING),
+    ] {
+        let refused = client.call(&request, 9).await;
+        assert_eq!(refused.responses[0].partition_responses[0].error_code, expected);
+    }
+    assert_eq!(client.fetch("t", 0, 1).await.high_watermark, 1, "and nothing of them is written");
 }
 
 #[tokio::test]
@@ -295,6 +302,10 @@ async fn byte_limits_hold_yet_a_reader_always_gets_on() {
     let mut request = fetch_request("t", &[(0, 0), (1, 0)]);
     request.topics[0].partitions[0].partition_max_bytes = 1500;
     assert_eq!(counts(&client.call(&request, 12).await), [(0, 1), (1, 1)]);
+    let running = running.restart_with(|builder| builder.set("fetch.max.bytes", "1024")).await;
+    let request = fetch_request("t", &[(0, 0), (1, 0)]);
+    let response = running.client().await.call(&request, 12).await;
+    assert_eq!(counts(&response), [(0, 1), (1, 0)], "the broker's own limit holds, too");
 }
 
 #[tokio::test]
@@ -317,9 +328,13 @@ async fn fetch_errors_are_told_at_once_and_per_partition() {
         assert_eq!(response.responses[0].partitions[0].error_code, code);
     }
     let mut request = fetch_request("t", &[(0, 0)]);
-    request.topics[0].topic_id = Uuid([9; 16]);
-    let response = client.call(&request, 13).await;
-    assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+    for (topic_id, code) in
+        [(Uuid([9; 16]), ErrorCode::UNKNOWN_TOPIC_ID), (Uuid::ZERO, ErrorCode::UNKNOWN_TOPIC_ID)]
+    {
+        request.topics[0].topic_id = topic_id;
+        let response = client.call(&request, 13).await;
+        assert_eq!(response.responses[0].partitions[0].error_code, code, "{topic_id}");
+    }
 }
 
 #[tokio::test]
@@ -341,13 +356,16 @@ async fn partition_that_is_not_there_is_told_with_the_rest_or_at_once_if_there_i
     running.client().await.produce("t", 0, batch(&["news"])).await;
     let response = reader.receive::<FetchRequest>(id, 12).await;
     assert_eq!(answer(&response), [missing, (0, ErrorCode::NONE, 1)]);
-    // One that goes while the request waits is told at once.
+    // One that goes while the request waits is told at once, though another one stays.
+    reader.create_topic("stays", 1).await;
     let mut request = fetch_request("t", &[(5, 0), (0, 1)]);
+    request.topics.extend(fetch_request("stays", &[(0, 0)]).topics);
     request.max_wait_ms = 60_000;
     let id = reader.send(&request, 12).await;
     running.client().await.delete_topic("t").await;
     let response = reader.receive::<FetchRequest>(id, 12).await;
-    assert_eq!(answer(&response), [missing, (0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 0)]);
+    let gone = (0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 0);
+    assert_eq!(answer(&response), [missing, gone, (0, ErrorCode::NONE, 0)]);
 }
 
 #[tokio::test]
@@ -544,7 +562,8 @@ async fn the_end_of_a_leader_epoch_is_told() {
 async fn the_brokers_own_topics_take_no_records_from_clients() {
     let running = start().await;
     let mut client = running.client().await;
-    client.describe("__consumer_offsets", true).await;
+    let topic = client.describe("__consumer_offsets", true).await;
+    assert_eq!((topic.partitions.len(), topic.is_internal), (3, true), "made as it has to be");
     let response = client.produce("__consumer_offsets", 0, batch(&["x"])).await;
     assert_eq!(response.error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
 }
@@ -579,26 +598,25 @@ async fn a_fetch_of_many_partitions_of_a_deleted_topic_ends() {
 }
 
 #[tokio::test]
-async fn divergence_is_told_to_a_reader_whose_epoch_is_unknown() {
+async fn a_reader_is_told_where_its_log_departs_from_the_brokers() {
     let running = start().await;
     let mut client = running.client().await;
     client.create_topic("t", 1).await;
     client.produce("t", 0, batch(&["a"])).await;
-    let request = FetchRequest {
-        session_epoch: -1,
-        topics: vec![FetchTopic {
-            topic: "t".to_owned(),
-            partitions: vec![FetchPartition {
-                fetch_offset: 1,
-                last_fetched_epoch: 0,
-                partition_max_bytes: 1000,
-                ..FetchPartition::default()
-            }],
-            ..FetchTopic::default()
-        }],
-        ..FetchRequest::default()
-    };
-    let response = client.call(&request, 12).await;
-    let data = &response.responses[0].partitions[0];
-    assert_eq!((data.error_code, data.diverging_epoch.epoch), (ErrorCode::NONE, -1));
+    for (fetch_offset, last_fetched_epoch, expected) in [
+        (1, 0, (ErrorCode::NONE, -1, -1)),
+        // It has read further than the log goes, of an epoch that ends at 1 here.
+        (5, 0, (ErrorCode::NONE, 0, 1)),
+        // Nothing is known of that epoch.
+        (1, 7, (ErrorCode::OFFSET_OUT_OF_RANGE, -1, -1)),
+    ] {
+        let mut request = fetch_request("t", &[(0, fetch_offset)]);
+        request.topics[0].partitions[0].last_fetched_epoch = last_fetched_epoch;
+        // Nobody whose log departs waits for records.
+        request.max_wait_ms = if expected.1 < 0 { 0 } else { 60_000 };
+        let response = client.call(&request, 12).await;
+        let data = &response.responses[0].partitions[0];
+        let diverging = &data.diverging_epoch;
+        assert_eq!((data.error_code, diverging.epoch, diverging.end_offset), expected);
+    }
 }

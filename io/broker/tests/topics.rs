@@ -9,13 +9,14 @@ use kohort_protocol::messages::alter_configs::{
     AlterConfigsResource as OldResource, AlterableConfig as OldConfig,
 };
 use kohort_protocol::messages::create_partitions::CreatePartitionsTopic;
-use kohort_protocol::messages::create_topics::CreatableTopic;
+use kohort_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use kohort_protocol::messages::delete_topics::DeleteTopicState;
 use kohort_protocol::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult,
 };
 use kohort_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequestCursor;
 use kohort_protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use kohort_protocol::messages::metadata::MetadataRequestTopic;
 use kohort_protocol::messages::{
     AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
@@ -26,6 +27,8 @@ use kohort_protocol::{ErrorCode, Uuid};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
 async fn config_of(
@@ -77,6 +80,18 @@ async fn a_topic_is_created_on_demand_only_if_client_and_broker_allow_it() {
     let created = client.describe("wanted", true).await;
     assert_eq!((created.error_code, created.partitions.len()), (ErrorCode::NONE, 1));
     assert!(!created.topic_id.is_zero());
+    let wanted = ["x", "y", "x"].map(|name| MetadataRequestTopic {
+        name: Some(name.to_owned()),
+        ..MetadataRequestTopic::default()
+    });
+    let request = MetadataRequest {
+        topics: Some(wanted.into()),
+        allow_auto_topic_creation: true,
+        ..MetadataRequest::default()
+    };
+    let several = client.call(&request, 12).await.topics;
+    let several: Vec<_> = several.into_iter().map(|it| (it.name.unwrap(), it.error_code)).collect();
+    assert_eq!(several, ["x", "y"].map(|name| (name.to_owned(), ErrorCode::NONE)));
 
     let running = start_with(|builder| builder.set("auto.create.topics.enable", "false")).await;
     let refused = running.client().await.describe("wanted", true).await;
@@ -99,6 +114,97 @@ async fn topics_ids_and_properties_survive_a_restart() {
     let config = config_of(&mut client, TOPIC, "t", "retention.ms").await;
     assert_eq!((config.value.as_deref(), config.config_source), (Some("1234"), 1));
     assert_eq!(values(&client.fetch("t", 2, 0).await), [(0, "kept".to_owned())]);
+}
+
+#[tokio::test]
+async fn who_creates_a_topic_is_told_its_properties_and_where_they_come_from() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let topic = CreatableTopic {
+        name: "t".to_owned(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![CreatableTopicConfig {
+            name: "segment.ms".to_owned(),
+            value: Some("1234".to_owned()),
+        }],
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    let configs = client.call(&request, 5).await.topics.remove(0).configs.unwrap();
+    let of = |name: &str| {
+        let config = configs.iter().find(|config| config.name == name).unwrap();
+        (config.value.as_deref(), config.config_source, config.read_only)
+    };
+    assert_eq!(of("segment.ms"), (Some("1234"), 1, false));
+    assert_eq!(of("cleanup.policy"), (Some("delete"), 5, false));
+}
+
+#[tokio::test]
+async fn all_topics_are_meant_by_none_and_in_the_first_version_by_an_empty_list() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    for (topics, version, expected) in
+        [(Some(vec![]), 0, 1), (Some(vec![]), 1, 0), (None, 1, 1), (Some(vec![]), 12, 0)]
+    {
+        let request = MetadataRequest { topics, ..MetadataRequest::default() };
+        let response = client.call(&request, version).await;
+        assert_eq!(response.topics.len(), expected, "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_told_to_who_asks_for_it() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    for asked in [false, true] {
+        let request = MetadataRequest {
+            topics: None,
+            include_topic_authorized_operations: asked,
+            include_cluster_authorized_operations: asked,
+            ..MetadataRequest::default()
+        };
+        let metadata = client.call(&request, 10).await;
+        let told = [
+            metadata.cluster_authorized_operations,
+            metadata.topics[0].topic_authorized_operations,
+        ];
+        assert_eq!(told.map(|bits| bits != i32::MIN), [asked; 2]);
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: asked,
+            ..DescribeClusterRequest::default()
+        };
+        let cluster = client.call(&request, 1).await;
+        assert_eq!(cluster.cluster_authorized_operations != i32::MIN, asked);
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_marked_as_one_and_not_told() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let name = "listener.name.plaintext.ssl.keystore.password";
+    let secret = [(name, 0, Some("xyzzy"))];
+    assert!(client.call(&change(BROKER, "1", &secret), 1).await.responses[0].error_code.is_ok());
+    for (name, sensitive) in [("ssl.keystore.password", true), ("ssl.protocol", false)] {
+        let config = config_of(&mut client, BROKER, "1", name).await;
+        assert_eq!(config.is_sensitive, sensitive, "{name}");
+    }
+    let everything = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: BROKER,
+            resource_name: "1".to_owned(),
+            // As Kafka, no name at all means every one.
+            configuration_keys: Some(Vec::new()),
+        }],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    let result = client.call(&everything, 4).await.results.remove(0);
+    assert!(result.configs.len() > 200);
+    assert!(!format!("{result:?}").contains("xyzzy"));
 }
 
 #[tokio::test]
@@ -230,6 +336,20 @@ async fn the_older_form_of_altering_unsets_what_it_does_not_name() {
     assert!(client.call(&request, 2).await.responses[0].error_code.is_ok());
     assert_eq!(config_of(&mut client, TOPIC, "t", "segment.ms").await.value.as_deref(), Some("7"));
     assert_eq!(config_of(&mut client, TOPIC, "t", "max.compaction.lag.ms").await.config_source, 5);
+    let lags = ["min", "max"].map(|which| OldConfig {
+        name: format!("{which}.compaction.lag.ms"),
+        value: Some(if which == "min" { "9" } else { "8" }.to_owned()),
+    });
+    for (name, configs, expected) in [
+        ("t", lags.to_vec(), ErrorCode::INVALID_CONFIG),
+        ("none", vec![], ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        ("a b", vec![], ErrorCode::INVALID_TOPIC_EXCEPTION),
+    ] {
+        let resource_name = name.to_owned();
+        let resource = OldResource { resource_type: TOPIC, resource_name, configs };
+        let request = AlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        assert_eq!(client.call(&request, 2).await.responses[0].error_code, expected, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -272,32 +392,146 @@ async fn a_topic_describes_every_property_kafka_has() {
 
 #[tokio::test]
 async fn topics_are_described_page_by_page() {
-    let running = start().await;
+    let running = start_with(|builder| builder.set("max.request.partition.size.limit", "4")).await;
     let mut client = running.client().await;
     client.create_topic("a", 2).await;
     client.create_topic("b", 3).await;
-    let mut cursor = None;
-    let mut seen = Vec::new();
-    for _ in 0..4 {
-        let request = DescribeTopicPartitionsRequest {
-            response_partition_limit: 2,
-            cursor: cursor.take(),
-            ..DescribeTopicPartitionsRequest::default()
-        };
-        let response = client.call(&request, 0).await;
-        for topic in response.topics {
-            let name = topic.name.unwrap();
-            seen.extend(topic.partitions.iter().map(|one| (name.clone(), one.partition_index)));
+    for (limit, expected) in [
+        (2, &[&["a0", "a1"][..], &["b0", "b1"], &["b2"]][..]),
+        (3, &[&["a0", "a1", "b0"], &["b1", "b2"]]),
+        (0, &[&["a0"], &["a1"], &["b0"], &["b1"], &["b2"]]),
+        (2000, &[&["a0", "a1", "b0", "b1"], &["b2"]]),
+    ] {
+        let mut cursor = None;
+        let mut pages = Vec::new();
+        loop {
+            let request = DescribeTopicPartitionsRequest {
+                response_partition_limit: limit,
+                cursor: cursor.take(),
+                ..DescribeTopicPartitionsRequest::default()
+            };
+            let response = client.call(&request, 0).await;
+            let mut page = Vec::new();
+            for topic in response.topics {
+                let name = topic.name.unwrap();
+                page.extend(
+                    topic.partitions.iter().map(|it| format!("{name}{}", it.partition_index)),
+                );
+            }
+            pages.push(page);
+            let Some(next) = response.next_cursor else { break };
+            cursor = Some(DescribeTopicPartitionsRequestCursor {
+                topic_name: next.topic_name,
+                partition_index: next.partition_index,
+            });
         }
-        let Some(next) = response.next_cursor else { break };
-        cursor = Some(DescribeTopicPartitionsRequestCursor {
-            topic_name: next.topic_name,
-            partition_index: next.partition_index,
-        });
+        assert_eq!(pages, expected);
     }
-    let expected = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2)]
-        .map(|(name, index)| (name.to_owned(), index));
-    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_topic_stays_where_topics_may_not_be_deleted() {
+    let running = start_with(|builder| builder.set("delete.topic.enable", "false")).await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let topic = DeleteTopicState { name: Some("t".to_owned()), ..DeleteTopicState::default() };
+    let request = DeleteTopicsRequest { topics: vec![topic], ..DeleteTopicsRequest::default() };
+    let response = client.call(&request, 6).await;
+    assert_eq!(response.responses[0].error_code, ErrorCode::TOPIC_DELETION_DISABLED);
+    assert!(client.describe("t", false).await.error_code.is_ok());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_to_grow_twice_in_a_request_is_refused_and_the_others_grow() {
+    let running = start().await;
+    let mut client = running.client().await;
+    for name in ["twice", "once"] {
+        client.create_topic(name, 1).await;
+    }
+    let grow = |name: &str, count| CreatePartitionsTopic {
+        name: name.to_owned(),
+        count,
+        assignments: None,
+    };
+    let request = CreatePartitionsRequest {
+        topics: vec![grow("twice", 2), grow("once", 2), grow("twice", 3)],
+        ..CreatePartitionsRequest::default()
+    };
+    let results = client.call(&request, 3).await.results;
+    let codes: Vec<_> = results.iter().map(|one| (one.name.as_str(), one.error_code)).collect();
+    assert_eq!(codes, [("once", ErrorCode::NONE), ("twice", ErrorCode::INVALID_REQUEST)]);
+    assert_eq!(client.describe("twice", false).await.partitions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_resource_that_cannot_be_altered_is_refused_and_the_others_are_altered() {
+    let running = start().await;
+    let mut client = running.client().await;
+    for name in ["t", "twice", "two"] {
+        client.create_topic(name, 1).await;
+    }
+    let set = |kind, name: &str| {
+        let property = if kind == TOPIC { "segment.ms" } else { "message.max.bytes" };
+        change(kind, name, &[(property, 0, Some("5000"))]).resources.remove(0)
+    };
+    let mut two = set(TOPIC, "two");
+    two.configs.push(two.configs[0].clone());
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![
+            set(TOPIC, "twice"),
+            set(TOPIC, "t"),
+            set(TOPIC, "twice"),
+            two,
+            set(TOPIC, ""),
+            set(BROKER, "one"),
+            set(BROKER, "2"),
+        ],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let responses = client.call(&request, 1).await.responses;
+    let answers: Vec<_> =
+        responses.iter().map(|one| (one.resource_name.as_str(), one.error_code)).collect();
+    let refused = ErrorCode::INVALID_REQUEST;
+    let expected = ["twice", "t", "twice", "two", "", "one", "2"]
+        .map(|name| (name, if name == "t" { ErrorCode::NONE } else { refused }));
+    assert_eq!(answers, expected);
+    for (name, source) in [("t", 1), ("twice", 5), ("two", 5)] {
+        let config = config_of(&mut client, TOPIC, name, "segment.ms").await;
+        assert_eq!(config.config_source, source, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_described() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let (refused, fine) = (ErrorCode::INVALID_REQUEST, ErrorCode::NONE);
+    for (resource_type, name, expected) in [
+        (TOPIC, "none", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        (TOPIC, "a b", ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (BROKER, "1", fine),
+        (BROKER, "", fine),
+        (BROKER, "2", refused),
+        (BROKER, "one", refused),
+        (BROKER_LOGGER, "1", fine),
+        (BROKER_LOGGER, "2", refused),
+        (BROKER_LOGGER, "", refused),
+        (CLIENT_METRICS, "m", fine),
+        (CLIENT_METRICS, "", refused),
+        (GROUP, "g", fine),
+        (GROUP, "", refused),
+        (3, "x", refused),
+    ] {
+        let resource = DescribeConfigsResource {
+            resource_type,
+            resource_name: name.to_owned(),
+            configuration_keys: None,
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+        let result = client.call(&request, 4).await.results.remove(0);
+        assert_eq!(result.error_code, expected, "{resource_type} {name}");
+        assert!(expected.is_ok() || result.configs.is_empty(), "{resource_type} {name}");
+    }
 }
 
 #[tokio::test]
@@ -331,14 +565,14 @@ async fn an_unknown_topic_id_is_told_from_an_unknown_name() {
     let running = start().await;
     let mut client = running.client().await;
     let request = MetadataRequest {
-        topics: Some(vec![kohort_protocol::messages::metadata::MetadataRequestTopic {
-            topic_id: Uuid([9; 16]),
-            name: None,
-        }]),
+        topics: Some(vec![MetadataRequestTopic { topic_id: Uuid([9; 16]), name: None }]),
         ..MetadataRequest::default()
     };
     let topic = client.call(&request, 12).await.topics.remove(0);
     assert_eq!((topic.error_code, topic.name), (ErrorCode::UNKNOWN_TOPIC_ID, None));
+    // The versions before have a place for it, and cannot be asked by it.
+    let topic = client.call(&request, 11).await.topics.remove(0);
+    assert_eq!(topic.error_code, ErrorCode::INVALID_REQUEST);
 }
 
 #[tokio::test]
