@@ -40,6 +40,8 @@ pub enum AppendOrigin {
 pub struct Scratch {
     decompressor: Decompressor,
     buffer: Vec<u8>,
+    /// The level and the compressor that packed last: mostly the next batch is packed alike.
+    compressor: (Option<i32>, Compressor),
 }
 
 /// A batch that may be appended. Its base offset and leader epoch are still to be set.
@@ -380,9 +382,12 @@ fn repack(
         transactional: header.is_transactional(),
         ..BatchOptions::default()
     };
-    let mut compressor =
-        Compressor::new(target, level).map_err(|error| failed(error.to_string()))?;
-    Ok(builder.build(&options, &mut compressor))
+    let (of_level, compressor) = &mut scratch.compressor;
+    if (*of_level, compressor.compression()) != (level, target) {
+        *compressor = Compressor::new(target, level).map_err(|error| failed(error.to_string()))?;
+        *of_level = level;
+    }
+    Ok(builder.build(&options, compressor))
 }
 
 fn unpacked_max(config: &PartitionConfig) -> usize {

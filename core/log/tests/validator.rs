@@ -276,18 +276,24 @@ fn topics_codec_packs_at_its_own_level_and_leaves_batches_of_that_codec_alone() 
         builder.append(&NewRecord { timestamp, value, ..NewRecord::default() }).unwrap();
     }
     let plain = builder.build(&BatchOptions::default(), &mut Compressor::none());
+    // A compressor is kept from one batch to the next.
+    let mut scratch = Scratch::default();
     for (codec, fast, thorough) in [(Compression::Gzip, 1, 9), (Compression::Zstd, -5, 19)] {
-        let at = |level| {
+        let mut pack = |level, batch: &Bytes| {
             let config = PartitionConfig {
                 compression: Some(codec),
                 compression_level: Some(level),
                 ..PartitionConfig::default()
             };
-            move |batch: &Bytes| check(&config, batch.clone()).unwrap().bytes
+            let valid = validate(&config, NOW, batch.clone(), AppendOrigin::Client, &mut scratch);
+            let valid = valid.unwrap();
+            assert_eq!(valid.header.compression(), Ok(codec));
+            valid.bytes
         };
-        let packed = at(fast)(&plain);
-        assert!(at(thorough)(&plain).len() < packed.len(), "{codec}");
-        let again = at(thorough)(&packed);
+        let packed = pack(fast, &plain);
+        assert!(pack(thorough, &plain).len() < packed.len(), "{codec}");
+        assert_eq!(pack(fast, &plain), packed);
+        let again = pack(thorough, &packed);
         assert_eq!(again, packed, "the codec is right, so the level is not asked");
     }
 }
