@@ -76,29 +76,29 @@ pub(super) fn solve(problem: &Problem<'_>) -> Owners {
             counts[member] += 1;
             false
         });
-    }
 
-    // What nobody near has room for stays where it was if there is room: to move it would win nothing.
-    free.retain(|partition| {
-        let Previous::Owner(member) = problem.previous[*partition] else { return true };
-        if let Some(place) = below.iter().position(|it| *it == member) {
-            counts[member] += 1;
-            if counts[member] == quota {
-                below.remove(place);
-                at_quota.push_back(member);
+        // What nobody near has room for stays where it was if there is room: to move it would win nothing.
+        free.retain(|partition| {
+            let Previous::Owner(member) = problem.previous[*partition] else { return true };
+            if let Some(place) = below.iter().position(|it| *it == member) {
+                counts[member] += 1;
+                if counts[member] == quota {
+                    below.remove(place);
+                    at_quota.push_back(member);
+                }
+            } else if extras > 0
+                && let Some(place) = at_quota.iter().position(|it| *it == member)
+            {
+                at_quota.remove(place);
+                counts[member] += 1;
+                extras -= 1;
+            } else {
+                return true;
             }
-        } else if extras > 0
-            && let Some(place) = at_quota.iter().position(|it| *it == member)
-        {
-            at_quota.remove(place);
-            counts[member] += 1;
-            extras -= 1;
-        } else {
-            return true;
-        }
-        owners[*partition] = Some(member);
-        false
-    });
+            owners[*partition] = Some(member);
+            false
+        });
+    }
 
     for partition in free {
         // Those below the quota take turns; once all have it, one more each for the extras.
