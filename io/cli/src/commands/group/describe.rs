@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::Cluster;
 use super::find::find;
 use super::health::{self, Health};
-use super::standing::{Place, standing};
+use super::standing::standing;
 use crate::groups::verdict::Judgement;
 use crate::groups::{story, verdict};
 use crate::output::{Table, or_dash, print};
@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         let standing = standing(&admin, &group).await?;
         let places = standing.places();
-        let ages = match look(&args.cluster, &admin, &group, &places).await {
+        let ages = match health::look(&args.cluster, &admin, &group, &places).await {
             Ok(health) => {
                 tell(&group, &health);
                 health.ages_ms
@@ -66,19 +66,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn look(
-    cluster: &Cluster,
-    admin: &Admin,
-    group: &GroupDescription,
-    places: &BTreeMap<TopicPartition, Place>,
-) -> anyhow::Result<Health> {
-    health::look(cluster, admin, group, places).await
-}
-
 /// Returns everything that is known of a group; what is not is null.
 async fn json(cluster: &Cluster, admin: &Admin, group: &GroupDescription) -> anyhow::Result<Value> {
     let standing = standing(admin, group).await?;
-    let health = match look(cluster, admin, group, &standing.places()).await {
+    let health = match health::look(cluster, admin, group, &standing.places()).await {
         Ok(health) => Some(health),
         Err(error) => {
             eprintln!("verdict unknown: {error:#}");
