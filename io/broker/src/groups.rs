@@ -1,6 +1,7 @@
 //! The group coordinator's shards: which there are, and the way to them.
 //!
-//! A shard is one task per partition of `__consumer_offsets` (see [`shard_task`](crate::shard_task)).
+//! A shard is one task per partition of `__consumer_offsets`, and a desk where connections have their calls decided
+//! (see [`shard_task`](crate::shard_task)).
 //! Those whose partition holds anything start with the broker, so that sessions of members that are
 //! gone run out; the others start with their first request.
 
@@ -14,7 +15,10 @@ use crate::config::{BrokerConfig, LiveConfig};
 use crate::group_events::GroupEvents;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
-use crate::shard_task::{ShardCall, ShardLoad, ShardMessage, ShardTask, SharedByShards, Survey};
+use crate::shard_task::{
+    Decided, Desk, PendingAnswer, Queued, ShardCall, ShardLoad, ShardMessage, ShardName, ShardTask,
+    SharedByShards, Survey,
+};
 use crate::vital::Vital;
 use kohort_coordinator::{
     Closing, GroupCall, GroupRequest, GroupResponse, RequestContext, SurveyedGroup, partition_for,
@@ -23,11 +27,8 @@ use kohort_coordinator::{
 use kohort_protocol::ErrorCode;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -58,17 +59,31 @@ pub(crate) struct Groups {
 /// One shard at work.
 #[derive(Debug)]
 struct Shard {
-    calls: mpsc::Sender<ShardMessage>,
+    way: Way,
     surveys: mpsc::Sender<Survey>,
     task: JoinHandle<()>,
 }
 
-/// What a shard's task is called, should it fail.
-struct ShardName(i32);
+/// The way to one shard: its desk, and the queue of its task.
+#[derive(Debug, Clone)]
+struct Way {
+    desk: Arc<Desk>,
+    calls: mpsc::Sender<Queued>,
+}
 
-impl fmt::Display for ShardName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the group coordinator of partition {} of {OFFSETS_TOPIC}", self.0)
+impl Way {
+    fn try_send(
+        &self,
+        message: impl Into<ShardMessage>,
+    ) -> Result<(), mpsc::error::TrySendError<Queued>> {
+        self.calls.try_send(self.desk.queue(message))
+    }
+
+    /// Waits for room.
+    async fn send(&self, queued: Queued) {
+        if let Err(unsent) = self.calls.send(queued).await {
+            unsent.0.refuse(ErrorCode::NOT_COORDINATOR);
+        }
     }
 }
 
@@ -93,23 +108,12 @@ impl Surveys {
 /// The answers of the shards that a request was sent to.
 #[derive(Debug)]
 pub(crate) enum Answers {
-    /// Of the only one: nearly every request is about one group.
+    /// Of the only one, as nearly every request is about one group: here already.
+    Now(GroupResponse),
+    /// Of the only one, to come.
     One(PendingAnswer),
     /// Of as many as it concerns, maybe none.
     Several(Vec<PendingAnswer>),
-}
-
-/// One shard's answer, to come.
-#[derive(Debug)]
-pub(crate) struct PendingAnswer(oneshot::Receiver<GroupResponse>);
-
-impl Future for PendingAnswer {
-    /// There is none if the shard panicked.
-    type Output = Option<GroupResponse>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(Result::ok)
-    }
 }
 
 /// A request that is not with its shards yet, because a queue was full.
@@ -208,11 +212,7 @@ impl Groups {
             let index = partition_for(group, partitions);
             let shows = request.speaks_for_a_member()
                 && caller.speaks_to(index, request.begins_a_membership());
-            let (call, answer) = call(context, request, shows);
-            return match self.try_send(topic, index, call) {
-                None => Ok(Answers::One(answer)),
-                Some(call) => Err(Unsent { sent: Vec::new(), rest: vec![(index, call, answer)] }),
-            };
+            return self.try_send_one(topic, index, GroupCall { context, request }, shows);
         }
         // ListGroups asks every shard; those without a log have no groups.
         let listing = matches!(request, GroupRequest::ListGroups(_));
@@ -226,7 +226,8 @@ impl Groups {
             if listing && !holds_groups(index) {
                 continue;
             }
-            let (call, answer) = call(context.clone(), request, false);
+            let call = GroupCall { context: context.clone(), request };
+            let (call, answer) = ShardCall::new(call, false);
             match self.try_send(topic, index, call) {
                 None => sent.push(answer),
                 Some(call) => rest.push((index, call, answer)),
@@ -235,18 +236,39 @@ impl Groups {
         if rest.is_empty() { Ok(Answers::Several(sent)) } else { Err(Unsent { sent, rest }) }
     }
 
+    /// Has a call decided at its shard's desk, or hands it to the shard's task.
+    fn try_send_one(
+        &self,
+        topic: &Topic,
+        index: i32,
+        call: GroupCall,
+        shows: bool,
+    ) -> Result<Answers, Unsent> {
+        if let Some(desk) = self.shards.read().get(&index).and_then(|shard| shard.way.desk.free()) {
+            return Ok(match desk.decide(call, shows) {
+                Decided::Now(response) => Answers::Now(response),
+                Decided::Later(answer) => Answers::One(answer),
+            });
+        }
+        let (call, answer) = ShardCall::new(call, shows);
+        match self.try_send(topic, index, call) {
+            None => Ok(Answers::One(answer)),
+            Some(call) => Err(Unsent { sent: Vec::new(), rest: vec![(index, call, answer)] }),
+        }
+    }
+
     /// Hands a call to a shard, or gives it back if its queue is full.
     fn try_send(&self, topic: &Topic, index: i32, call: Box<ShardCall>) -> Option<Box<ShardCall>> {
         let shards = self.shards.read();
         let sent = if let Some(shard) = shards.get(&index) {
-            shard.calls.try_send(call.into())
+            shard.way.try_send(call)
         } else {
             drop(shards);
             let Some(partition) = topic.partition(index) else {
                 call.refuse(ErrorCode::NOT_COORDINATOR);
                 return None;
             };
-            self.shard(partition).try_send(call.into())
+            self.shard(partition).try_send(call)
         };
         match sent {
             Ok(()) => None,
@@ -276,12 +298,9 @@ impl Groups {
         let Unsent { mut sent, rest } = unsent;
         for (index, call, answer) in rest {
             let topic = self.topic();
-            let refused = match topic.and_then(|topic| self.shard_of(&topic, index)) {
-                Some(shard) => shard.send(call.into()).await.err().map(|unsent| unsent.0),
-                None => Some(call.into()),
-            };
-            if let Some(message) = refused {
-                message.refuse(ErrorCode::NOT_COORDINATOR);
+            match topic.and_then(|topic| self.way_to(&topic, index)) {
+                Some(way) => way.send(way.desk.queue(call)).await,
+                None => call.refuse(ErrorCode::NOT_COORDINATOR),
             }
             sent.push(answer);
         }
@@ -315,13 +334,10 @@ impl Groups {
             let told = shards.iter().filter(|(index, _)| heard(**index));
             for (_, shard) in told {
                 let message = ShardMessage::ConnectionClosed(connection);
-                if let Err(mpsc::error::TrySendError::Full(message)) = shard.calls.try_send(message)
-                {
+                if let Err(mpsc::error::TrySendError::Full(queued)) = shard.way.try_send(message) {
                     // After what is queued, as the connection's own last request was.
-                    let calls = shard.calls.clone();
-                    tokio::spawn(async move {
-                        let _ = calls.send(message).await;
-                    });
+                    let way = shard.way.clone();
+                    tokio::spawn(async move { way.send(queued).await });
                 }
             }
         }
@@ -332,22 +348,25 @@ impl Groups {
         self.shards.read().values().map(|shard| Surveys(shard.surveys.clone())).collect()
     }
 
-    fn shard_of(&self, topic: &Topic, index: i32) -> Option<mpsc::Sender<ShardMessage>> {
+    fn way_to(&self, topic: &Topic, index: i32) -> Option<Way> {
         if let Some(shard) = self.shards.read().get(&index) {
-            return Some(shard.calls.clone());
+            return Some(shard.way.clone());
         }
         Some(self.shard(topic.partition(index)?))
     }
 
     /// Returns the shard of a partition, starting it if need be.
-    fn shard(&self, partition: &Arc<Partition>) -> mpsc::Sender<ShardMessage> {
+    fn shard(&self, partition: &Arc<Partition>) -> Way {
         let mut shards = self.shards.write();
         shards
             .entry(partition.index)
             .or_insert_with(|| {
+                let name = ShardName(partition.index);
+                let desk = Arc::new(Desk::new(name, self.vital.clone()));
                 let (sender, calls) = mpsc::channel(SHARD_QUEUE);
                 let (surveys, surveyed) = mpsc::channel(1);
                 let task = ShardTask::new(
+                    Arc::clone(&desk),
                     Arc::clone(partition),
                     Arc::clone(&self.config),
                     Arc::clone(&self.clock),
@@ -355,12 +374,11 @@ impl Groups {
                     Arc::clone(&self.metrics),
                     Arc::clone(&self.shared),
                 );
-                let name = ShardName(partition.index);
                 let task = task.run(calls, surveyed, self.stopping.clone());
                 let task = self.vital.spawn(name, task);
-                Shard { calls: sender, surveys, task }
+                Shard { way: Way { desk, calls: sender }, surveys, task }
             })
-            .calls
+            .way
             .clone()
     }
 
@@ -389,15 +407,4 @@ impl Groups {
     pub(crate) fn loads(&self) -> Vec<ShardLoad> {
         self.shared.loads()
     }
-}
-
-/// Makes the call of a request, and its answer to come.
-fn call(
-    context: RequestContext,
-    request: GroupRequest,
-    shows: bool,
-) -> (Box<ShardCall>, PendingAnswer) {
-    let (reply, receiver) = oneshot::channel();
-    let call = GroupCall { context, request };
-    (Box::new(ShardCall { call, reply, shows }), PendingAnswer(receiver))
 }

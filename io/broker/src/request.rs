@@ -1,8 +1,8 @@
 //! What a handler is given besides the request, and what it gives back.
 
 use crate::caller::Caller;
-use crate::groups::PendingAnswer;
 use crate::outgoing::Piece;
+use crate::shard_task::PendingAnswer;
 use bytes::Bytes;
 use kohort_coordinator::GroupResponse;
 use kohort_protocol::frame::{encode_response, framed};

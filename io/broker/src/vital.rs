@@ -60,11 +60,17 @@ impl Vital {
         name: impl Display + Send + 'static,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let fails = FailsOnPanic { name, vital: self.clone() };
+        let vital = self.clone();
         tokio::spawn(async move {
-            let _fails = fails;
+            let _guard = vital.guard(name);
             task.await;
         })
+    }
+
+    /// Guards work of such a task that somebody else does: if that panics while the guard is there, the task
+    /// has failed.
+    pub(crate) fn guard<N: Display>(&self, name: N) -> FailsOnPanic<'_, N> {
+        FailsOnPanic { name, vital: self }
     }
 }
 
@@ -81,12 +87,13 @@ impl Display for Failure {
 }
 
 /// Tells when it is dropped by a panic.
-struct FailsOnPanic<N: Display> {
+#[derive(Debug)]
+pub(crate) struct FailsOnPanic<'a, N: Display> {
     name: N,
-    vital: Vital,
+    vital: &'a Vital,
 }
 
-impl<N: Display> Drop for FailsOnPanic<N> {
+impl<N: Display> Drop for FailsOnPanic<'_, N> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let failure = Failure::Task(self.name.to_string());
@@ -126,6 +133,19 @@ mod tests {
         let dropped = vital.spawn("one that is dropped", std::future::pending());
         dropped.abort();
         assert!(dropped.await.unwrap_err().is_cancelled());
+        drop(vital.guard("what somebody else does"));
         assert_eq!(*vital.watch().borrow(), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_somebody_else_at_a_tasks_work_is_the_tasks() {
+        let vital = Vital::new();
+        let of_connection = vital.clone();
+        let connection = tokio::spawn(async move {
+            let _guard = of_connection.guard("the coordinator of partition 8");
+            panic!("a connection panics, as this test wants");
+        });
+        assert!(connection.await.unwrap_err().is_panic());
+        assert_eq!(vital.failed_task().as_deref(), Some("the coordinator of partition 8"));
     }
 }

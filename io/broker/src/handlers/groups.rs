@@ -45,6 +45,7 @@ pub(crate) fn handle(
         }));
     }
     match node.groups.try_send_all(topic.as_deref(), &context.caller, caller, request) {
+        Ok(Answers::Now(response)) => Answer::Ready(context.encode_of_shard(Some(&response))),
         Ok(Answers::One(answer)) => Answer::OfShard(ShardAnswer { answer, context }),
         Ok(answers) => Answer::Later(Box::pin(async move { finish(&context, answers).await })),
         Err(unsent) => {
@@ -59,6 +60,7 @@ pub(crate) fn handle(
 
 async fn finish(context: &Context, answers: Answers) -> Response {
     let answers = match answers {
+        Answers::Now(response) => return context.encode_of_shard(Some(&response)),
         Answers::One(answer) => vec![answer],
         Answers::Several(answers) => answers,
     };

@@ -10,7 +10,7 @@
 //! failed one out, as Kafka's does ([`refusal`](super::refusal)).
 
 use super::refusal::{Unready, refusing};
-use super::{ShardMessage, ShardTask, Snapshots, Survey, load};
+use super::{Queued, ShardTask, Snapshots, Survey, load};
 use crate::config::group_config;
 use crate::random;
 use kohort_coordinator::GroupShard;
@@ -27,13 +27,14 @@ const RELOAD_REST: Duration = Duration::from_secs(1);
 const RELOAD_REST_MAX: Duration = Duration::from_secs(64);
 
 impl ShardTask {
-    /// Loads a shard from the log; meanwhile callers are told so. `None` when the broker stops.
+    /// Loads a shard from the log, and returns it with the end of what it knows; meanwhile callers are told
+    /// so. `None` when the broker stops.
     pub(super) async fn load(
         &mut self,
-        calls: &mut mpsc::Receiver<ShardMessage>,
+        calls: &mut mpsc::Receiver<Queued>,
         surveys: &mut mpsc::Receiver<Survey>,
         stopping: &mut watch::Receiver<bool>,
-    ) -> Option<GroupShard> {
+    ) -> Option<(GroupShard, i64)> {
         let metrics = Arc::clone(&self.metrics);
         let index = self.partition.index;
         let mut loading = Some(metrics.groups.loading.begin());
@@ -42,21 +43,20 @@ impl ShardTask {
         loop {
             let partition = Arc::clone(&self.partition);
             let config = group_config(&self.config);
-            self.end = partition.log.log_end_offset();
-            let loaded = if self.end == partition.log.log_start_offset() {
+            let end = partition.log.log_end_offset();
+            let loaded = if end == partition.log.log_start_offset() {
                 // Deleting its records is one way to get rid of damage.
                 let _ = spawn_blocking(move || load::begin_empty(&partition)).await;
                 self.snapshots = self.snapshots_after(0, 0);
-                Ok(GroupShard::new(config, random::word()))
+                Ok((GroupShard::new(config, random::word()), end))
             } else {
                 let load = spawn_blocking(move || load::load(&partition, &config));
                 match refusing(calls, surveys, stopping, unready, load).await? {
                     Ok(Ok(loaded)) => {
-                        self.end = loaded.end;
                         self.snapshots =
                             self.snapshots_after(loaded.snapshot_bytes, loaded.log_bytes);
                         self.shared.note_load(loaded.load);
-                        Ok(loaded.shard)
+                        Ok((loaded.shard, loaded.end))
                     }
                     Ok(Err(error)) => Err((error.to_string(), error.passes)),
                     // The same records would end the next attempt in the same way.
@@ -64,11 +64,11 @@ impl ShardTask {
                 }
             };
             let (reason, passes) = match loaded {
-                Ok(shard) => {
+                Ok(loaded) => {
                     if metrics.groups.damaged.lock().remove(&index).is_some() {
                         info!(partition = index, "a group coordinator's log can be read again");
                     }
-                    return Some(shard);
+                    return Some(loaded);
                 }
                 Err(failed) => failed,
             };

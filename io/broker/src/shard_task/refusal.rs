@@ -1,6 +1,6 @@
 //! Answers those who call a shard that does not serve.
 
-use super::{ShardMessage, Survey};
+use super::{Queued, Survey};
 use crate::stopping::stopped;
 use kohort_coordinator::GroupRequest;
 use kohort_protocol::ErrorCode;
@@ -21,8 +21,8 @@ pub(super) enum Unready {
 }
 
 impl Unready {
-    fn answer(self, message: ShardMessage) {
-        let Some(call) = message.into_call() else { return };
+    fn answer(self, queued: Queued) {
+        let Some(call) = queued.into_call() else { return };
         match (self, &call.call.request) {
             (Self::Loading, _) => call.refuse(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
             (Self::Failed, GroupRequest::ListGroups(_)) => {
@@ -37,7 +37,7 @@ impl Unready {
 /// Waits for what a shard needs before it can serve. Meanwhile callers are told at once why it does not.
 /// `None` when the broker stops.
 pub(super) async fn refusing<T>(
-    calls: &mut mpsc::Receiver<ShardMessage>,
+    calls: &mut mpsc::Receiver<Queued>,
     surveys: &mut mpsc::Receiver<Survey>,
     stopping: &mut watch::Receiver<bool>,
     unready: Unready,
@@ -56,7 +56,7 @@ pub(super) async fn refusing<T>(
 }
 
 /// Takes no further calls and refuses those that are there.
-pub(super) fn refuse_queued(calls: &mut mpsc::Receiver<ShardMessage>) {
+pub(super) fn refuse_queued(calls: &mut mpsc::Receiver<Queued>) {
     calls.close();
     while let Ok(call) = calls.try_recv() {
         call.refuse(ErrorCode::NOT_COORDINATOR);

@@ -20,14 +20,19 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// Sets the deadline, or none.
-    pub(super) fn set(&mut self, due: Option<Timestamp>, clock: &Clock) {
+    /// Sets the deadline, or none. Returns when it rings.
+    pub(super) fn set(&mut self, due: Option<Timestamp>, clock: &Clock) -> Option<Timestamp> {
         let due = due.map(|due| self.patience.look_at(due));
-        if self.due == due {
-            return;
+        if self.due != due {
+            self.due = due;
+            if let Some(due) = due {
+                self.put(due, clock);
+            }
         }
-        self.due = due;
-        let Some(due) = due else { return };
+        due
+    }
+
+    fn put(&mut self, due: Timestamp, clock: &Clock) {
         let wait = u64::try_from(due - clock.steady()).unwrap_or(0);
         let at = Instant::now() + Duration::from_millis(wait);
         match &mut self.sleep {
