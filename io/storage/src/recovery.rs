@@ -216,7 +216,7 @@ fn reopen(
         let number = file.header.map_or(0, |header| header.number);
         number > end.next.file_number || (end.later.is_some() && live(file).is_none())
     });
-    remove_stale(&*disk, &wal_dir, &stale, &end).map_err(io_at(&wal_dir))?;
+    remove_stale(&*disk, &stale, &end).map_err(io_at(&wal_dir))?;
     let adopted = files.iter().map(|f| (live(f), f.path.clone(), f.length)).collect();
     pool.adopt(adopted).map_err(io_at(&wal_dir))?;
     // A process that was killed between a write and its sync leaves a commit that can be read but is not
@@ -282,18 +282,10 @@ fn judge_end(folder: &Path, end: &WalEnd) -> Result<(), OpenError> {
 
 /// Removes what a power cut left beyond the log's end in flush mode `page-cache`: files with numbers that
 /// will be given again, and commits behind one that is lost. Otherwise a later start would take them for
-/// a part of the log that then is.
-fn remove_stale(
-    disk: &dyn Disk,
-    wal_dir: &Path,
-    files: &[&FoundFile],
-    end: &WalEnd,
-) -> io::Result<()> {
+/// a part of the log that then is. What is done here becomes durable with all that is in use.
+fn remove_stale(disk: &dyn Disk, files: &[&FoundFile], end: &WalEnd) -> io::Result<()> {
     for file in files {
         disk.remove_file(&file.path)?;
-    }
-    if !files.is_empty() {
-        disk.sync_dir(wal_dir)?;
     }
     if end.later.is_some() {
         let file = disk.open(&end.path, OpenMode::Existing)?;
@@ -304,7 +296,6 @@ fn remove_stale(
             file.write_at(&zeros[..part], position)?;
             position += part as u64;
         }
-        file.sync()?;
     }
     Ok(())
 }

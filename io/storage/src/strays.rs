@@ -38,7 +38,8 @@ pub(crate) struct Sorted {
 }
 
 /// Goes through the folders of partitions at a start: `partitions` are there, `deleted` are on record as
-/// deleted. What is not named as a partition's folder is somebody else's, and stays.
+/// deleted, and what says so is durable. What is not named as a partition's folder is somebody else's, and
+/// stays.
 pub(crate) fn sort_folders(
     disk: &dyn Disk,
     path: &Path,
@@ -51,19 +52,12 @@ pub(crate) fn sort_folders(
     let names = disk.list(&dir).map_err(io_at(&dir))?;
     let mut sorted = Sorted::default();
     let mut foreign = Vec::new();
-    let mut is_durable = false;
     for name in names.iter().filter(|name| !known.contains_key(*name)) {
         let folder = dir.join(name);
         let Some((_, key)) = parse_dir_name(name) else {
             foreign.extend(partition_of_stray(name).is_none().then_some(folder));
             continue;
         };
-        if !is_durable {
-            // What says so may be a checkpoint that can be read and is not durable: if a power cut
-            // brought the one before back, the folder would be missed.
-            disk.sync_dir(path).map_err(io_at(path))?;
-            is_durable = true;
-        }
         if deleted.contains(&key) || !holds_records(disk, &folder).map_err(io_at(&folder))? {
             disk.remove_dir_all(&folder).map_err(io_at(&folder))?;
             tracing::info!(folder = name, "removed the rest of a deleted partition");
