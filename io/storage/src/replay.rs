@@ -239,3 +239,60 @@ fn note_hot(shared: &Shared, partition: &PartitionLog, hot: Hot<PartitionLog>) {
     work.hot_bytes += hot.bytes;
     work.hot.push_back(hot);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use kohort_protocol::Uuid;
+
+    use super::*;
+    use crate::wal::entry::{append_prefix, encode_control};
+    use crate::wal::frame::FrameHeader;
+    use crate::{Background, LogDir, LogDirConfig, SimulatedDisk};
+
+    /// Replays a frame of these entries over a folder without partitions.
+    fn replay(entries: &[&[u8]]) -> Result<(), OpenError> {
+        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+        let (dir, _) = LogDir::open_on(Arc::new(SimulatedDisk::new(1)), config).unwrap();
+        let shared = Arc::clone(&dir.background().shared);
+        let bytes = [&[0; FRAME_HEADER], &*entries.concat()].concat();
+        let header = FrameHeader {
+            crc: 0,
+            payload: bytes.len() - FRAME_HEADER,
+            previous_crc: 0,
+            sequence: 1,
+            salt: 0,
+            entries: entries.len() as u32,
+        };
+        let path = Path::new("/data/wal/00000001.wal");
+        let mut replay = Replay::new(shared, Vec::new(), false);
+        replay.frame(&ReadFrame { header, file_number: 1, path, position: 0, bytes: &bytes })?;
+        replay.finish()
+    }
+
+    #[test]
+    fn what_the_log_says_of_a_partition_that_nobody_created_is_damage_unless_it_is_deleted_later() {
+        let key = (Uuid([1; 16]), 0);
+        let append = append_prefix(key, 0, 1, 0);
+        let log_start = encode_control(&Entry::LogStart { key, offset: 1 });
+        let delete = encode_control(&Entry::Delete { key });
+        for entry in [&append[..], &log_start] {
+            let error = replay(&[entry]).unwrap_err().to_string();
+            assert!(error.contains("records of the unknown partition 0"), "{error}");
+            replay(&[entry, &delete]).unwrap();
+            replay(&[&delete, entry]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn records_that_leave_out_offsets_are_damage_and_those_that_are_there_already_are_passed_over()
+    {
+        let key = (Uuid([1; 16]), 0);
+        let create = encode_control(&Entry::Create { key, topic: "t" });
+        let append = |first, next| append_prefix(key, first, next, 0).to_vec();
+        replay(&[&create, &append(0, 2), &append(0, 2), &append(2, 3)]).unwrap();
+        let error = replay(&[&create, &append(0, 2), &append(3, 4)]).unwrap_err().to_string();
+        assert!(error.contains("from offset 2 are missing before offset 3"), "{error}");
+    }
+}

@@ -383,6 +383,11 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(FileHeader::parse(&flipped), None, "bit {bit}");
         }
+        let mut newer = block.as_slice().to_vec();
+        newer[12] += 1;
+        let crc = crc32c::crc32c(&newer[12..HEADER]);
+        newer[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(FileHeader::parse(&newer), None, "another version may mean anything by it");
         assert_eq!(slot_of(&slot_name(12)), Some(12));
     }
 }

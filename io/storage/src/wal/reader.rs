@@ -253,3 +253,82 @@ impl Window {
         Ok(header.verifies(self.bytes(position, whole)?).then_some(header))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SimulatedDisk;
+    use crate::wal::frame::seal;
+
+    const SALT: u64 = 7;
+
+    /// A frame of one block: sequence number, checksum of the one before, salt.
+    fn frame(sequence: u64, previous_crc: u32, salt: u64) -> (Vec<u8>, u32) {
+        let mut bytes = vec![0; FRAME_HEADER + 8];
+        let crc = seal(&mut bytes, sequence, previous_crc, salt, 1);
+        bytes.resize(BLOCK, 0);
+        (bytes, crc)
+    }
+
+    /// Puts files on a disk, each a header and frames, and follows the log from the first frame on.
+    fn read(files: &[(FileHeader, Vec<Vec<u8>>)]) -> WalEnd {
+        let disk = SimulatedDisk::new(1);
+        let dir = Path::new("/wal");
+        disk.create_dir_all(dir).unwrap();
+        for (slot, (header, frames)) in (1..).zip(files) {
+            let path = dir.join(crate::wal::file::slot_name(slot));
+            let file = disk.open(&path, OpenMode::Write).unwrap();
+            let content = [header.encode().as_slice(), &frames.concat()].concat();
+            file.write_at(&content, 0).unwrap();
+        }
+        let start =
+            WalPosition { file_number: 1, position: BLOCK as u64, sequence: 1, previous_crc: 0 };
+        let files = find_files(&disk, dir, Some(SALT)).unwrap();
+        let end = read_log::<io::Error>(&disk, &files, SALT, start, |_| Ok(())).unwrap();
+        end.expect("the first file is there")
+    }
+
+    fn header(number: u64, first_sequence: u64, previous_crc: u32) -> FileHeader {
+        let size = BLOCK as u64;
+        FileHeader { number, first_sequence, salt: SALT, size, previous_crc, synced: true }
+    }
+
+    #[test]
+    fn frame_belongs_to_the_log_if_it_follows_the_one_before_and_is_of_this_folder() {
+        let (first, crc) = frame(1, 0, SALT);
+        let count = |second: (Vec<u8>, u32)| {
+            let end = read(&[(header(1, 1, 0), vec![first.clone(), second.0])]);
+            (end.frames, end.torn, end.later.is_some())
+        };
+        assert_eq!(count(frame(2, crc, SALT)), (2, false, false));
+        assert_eq!(count(frame(2, crc ^ 1, SALT)), (1, true, false), "it is another's second");
+        assert_eq!(count(frame(3, crc, SALT)), (1, true, false), "a number is missing");
+        assert_eq!(count(frame(2, crc, SALT + 1)), (1, false, false), "another folder's");
+        let earlier = count(frame(1, crc, SALT));
+        assert_eq!(
+            earlier,
+            (1, false, false),
+            "left from an earlier use of the file: nothing is cut"
+        );
+    }
+
+    #[test]
+    fn file_belongs_to_the_log_if_it_goes_on_where_the_one_before_ends() {
+        let (first, crc) = frame(1, 0, SALT);
+        let (second, _) = frame(2, crc, SALT);
+        let end = |next: FileHeader| {
+            read(&[(header(1, 1, 0), vec![first.clone()]), (next, vec![second.clone()])])
+        };
+        assert_eq!((end(header(2, 2, crc)).frames, end(header(2, 2, crc)).later), (2, None));
+        let foreign = FileHeader { salt: SALT + 1, ..header(2, 2, crc) };
+        for other in [header(2, 3, crc), header(2, 2, crc ^ 1), header(3, 2, crc), foreign] {
+            let end = end(other);
+            assert_eq!(end.frames, 1, "{other:?}");
+            let later = end.later.expect("the second frame is intact, wherever it lies");
+            assert_eq!((later.sequence, later.path), (2, PathBuf::from("/wal/00000002.wal")));
+        }
+        let shortened = FileHeader { size: 3 * BLOCK as u64, ..header(2, 2, crc) };
+        let (path, length, _) = end(shortened).shortened.expect("it lacks a block");
+        assert_eq!((path, length), (PathBuf::from("/wal/00000002.wal"), 2 * BLOCK as u64));
+    }
+}
