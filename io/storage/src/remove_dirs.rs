@@ -102,19 +102,18 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use kohort_log::validator::AppendOrigin;
     use kohort_protocol::Uuid;
     use kohort_protocol::compression::Compressor;
     use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
 
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use super::*;
+    use crate::{
+        Background, Disk, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk,
+    };
 
-    #[test]
-    fn folders_that_are_left_when_the_log_is_closed_are_removed_by_the_next_start() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+    /// Deletes three partitions that have segments.
+    fn deleted(disk: &Arc<SimulatedDisk>, config: &LogDirConfig) -> Arc<LogDir> {
         let (dir, _) = LogDir::open_on(disk.clone(), config.clone()).unwrap();
         let mut builder = BatchBuilder::new();
         builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
@@ -126,19 +125,59 @@ mod tests {
             log.append(1, batch.clone(), AppendOrigin::Coordinator, drop).unwrap();
         }
         dir.step_commit();
-        dir.step_flush().unwrap();
+        dir.checkpoint().unwrap();
         for index in 0..3 {
             assert!(dir.delete_partition(topic_id, index, drop).unwrap());
         }
         dir.step_commit();
+        dir
+    }
+
+    fn config() -> LogDirConfig {
+        LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") }
+    }
+
+    #[test]
+    fn folders_that_are_left_when_the_log_is_closed_are_removed_by_the_next_start() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let dir = deleted(&disk, &config());
         dir.shared().work.lock().stop = true;
         dir.step_flush().unwrap();
         dir.shutdown().unwrap();
         drop(dir);
         disk.kill_process();
-        let (dir, report) = LogDir::open_on(disk, config).unwrap();
+        let (dir, report) = LogDir::open_on(disk, config()).unwrap();
         let removed = (0..3).map(|index| format!("t-{index}.{}", "01".repeat(16)));
         assert_eq!(report.folders_removed, removed.collect::<Vec<_>>());
         assert!(report.clean && dir.partitions().is_empty());
+    }
+
+    #[test]
+    fn folders_whose_removal_was_cut_short_are_removed_the_next_time() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let dir = deleted(&disk, &config());
+        let folders = || disk.list(Path::new("/data/partitions")).unwrap().len();
+        dir.shared().work.lock().stop = true;
+        dir.step_flush().unwrap();
+        assert_eq!((folders(), dir.shared().deleting.lock().len()), (3, 3));
+        dir.shared().work.lock().stop = false;
+        dir.step_flush().unwrap();
+        assert_eq!((folders(), dir.shared().deleting.lock().len()), (0, 0));
+    }
+
+    /// 1. Folders are removed. 2. A checkpoint no longer tells of their deletion. 3. The power goes.
+    #[test]
+    fn folders_are_gone_for_good_before_checkpoints_speak_of_them_no_more() {
+        for seed in 0..20 {
+            let disk = Arc::new(SimulatedDisk::new(seed));
+            let dir = deleted(&disk, &config());
+            dir.step_flush().unwrap();
+            dir.checkpoint().unwrap();
+            disk.power_cut();
+            drop(dir);
+            let (_dir, report) = LogDir::open_on(disk, config()).unwrap();
+            let back = (report.folders_removed, report.folders_set_aside);
+            assert_eq!(back, (vec![], vec![]), "seed {seed}");
+        }
     }
 }

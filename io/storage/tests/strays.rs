@@ -3,9 +3,9 @@
 
 mod support;
 
-use kohort_storage::{CommitStep, Disk, LogDir, repair, verify};
+use kohort_storage::{CommitStep, Disk, LogDir, SimulatedDisk, repair, verify};
 use support::folder::{Folder, append_alone, partition};
-use support::{id, read_all};
+use support::{append, batch, id, read_all};
 
 #[test]
 fn partition_set_aside_is_left_alone_until_repair_takes_it_back() {
@@ -22,6 +22,8 @@ fn partition_set_aside_is_left_alone_until_repair_takes_it_back() {
     assert!(stray.to_str().unwrap().ends_with("-stray"), "{stray:?}");
     assert_eq!(dir.step_commit(), CommitStep::Committed);
     assert!(dir.partition(log.id().topic_id, 0).is_none());
+    // Who still holds it cannot write to it: the log would speak of a partition that is not there.
+    assert!(append(&log, batch(&[b"late"])).is_err());
     folder.kill(dir);
     for _ in 0..2 {
         let (dir, report) = LogDir::open_on(folder.disk(), folder.config.clone()).unwrap();
@@ -69,6 +71,26 @@ fn partition_is_here_or_there_wherever_setting_it_aside_is_interrupted() {
             assert!(operations > 5);
             break;
         }
+    }
+}
+
+#[test]
+fn records_that_were_set_aside_are_all_there_after_a_power_cut() {
+    for seed in 0..20 {
+        let mut folder = Folder::new();
+        folder.disk = SimulatedDisk::new(seed);
+        let dir = folder.open().unwrap();
+        let log = partition(&dir, 0);
+        append_alone(&dir, &log);
+        append_alone(&dir, &log);
+        dir.set_aside(log.id().topic_id, 0).unwrap().unwrap();
+        assert_eq!(dir.step_commit(), CommitStep::Committed);
+        folder.disk.power_cut();
+        drop((log, dir));
+        repair(&folder.disk(), &folder.config).unwrap();
+        let dir = folder.open().unwrap();
+        let log = dir.partition(id("t", 0).topic_id, 0).expect("it was taken back");
+        assert_eq!(read_all_or_nothing(&log), Some(2), "seed {seed}");
     }
 }
 
