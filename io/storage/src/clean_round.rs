@@ -361,3 +361,92 @@ impl Plan {
         RoundError::Damaged(Damage { path, position, reason: error.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kohort_log::validator::AppendOrigin;
+    use kohort_protocol::Uuid;
+    use kohort_protocol::compression::Compressor;
+    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+
+    use super::*;
+    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+
+    /// Returns a compacted log of nine segments, each of a record of a key of its own and one of a key they
+    /// share.
+    fn log() -> (Arc<LogDir>, Arc<PartitionLog>) {
+        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
+        let (dir, _) = LogDir::open_on(Arc::new(SimulatedDisk::new(1)), config).unwrap();
+        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let config =
+            PartitionConfig { compacted: true, segment_bytes: 400, ..PartitionConfig::default() };
+        let log = dir.create_partition(id, config).unwrap();
+        for value in 0..9 {
+            let mut builder = BatchBuilder::new();
+            for key in [[value], [99]] {
+                let (key, value) = (Some(&key[..]), Some(&[value; 150][..]));
+                builder.append(&NewRecord { key, value, ..NewRecord::default() }).unwrap();
+            }
+            let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
+            log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+            dir.step_commit();
+            dir.step_flush().unwrap();
+        }
+        assert_eq!(log.counters().segments, 9);
+        (dir, log)
+    }
+
+    /// Does `work` when the round paces itself for the `at`th time. Returns what became of the round, and
+    /// whether it came so far.
+    fn run(
+        log: &Arc<PartitionLog>,
+        at: usize,
+        work: impl Fn(),
+    ) -> (Result<Cleaned, RoundError>, bool) {
+        let mut paced = 0;
+        let mut pace = |_| {
+            paced += 1;
+            if paced == at {
+                work();
+            }
+            false
+        };
+        let plan = Plan::of(log, 1).expect("it is compacted");
+        let outcome =
+            plan.run(Means { now: 1, map: OffsetMap::new(1 << 16, [1, 2]), pace: &mut pace });
+        (outcome, paced >= at)
+    }
+
+    #[test]
+    fn what_is_deleted_during_a_round_does_not_come_back_with_it() {
+        for at in 1.. {
+            let (dir, log) = log();
+            let (outcome, came) = run(&log, at, || {
+                log.advance_log_start(10, drop).unwrap();
+                dir.background().trim();
+            });
+            if !came {
+                assert!(at > 9, "the round paces itself for each segment");
+                break;
+            }
+            let first = *log.state.lock().segments.first_key_value().expect("it goes on").0;
+            assert!(first >= 10, "deleted at {at}: {first}, {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn partition_that_is_deleted_during_a_round_gets_no_segments_back() {
+        for at in 1.. {
+            let (dir, log) = log();
+            let delete = || {
+                assert!(dir.delete_partition(Uuid([1; 16]), 0, drop).unwrap());
+            };
+            let (outcome, came) = run(&log, at, delete);
+            if !came {
+                break;
+            }
+            assert!(matches!(outcome, Err(RoundError::Overtaken)), "deleted at {at}: {outcome:?}");
+            assert!(log.state.lock().segments.is_empty() && log.retired().is_empty());
+        }
+    }
+}
