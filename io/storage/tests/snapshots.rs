@@ -4,16 +4,17 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kohort_protocol::records::batches;
+use kohort_protocol::compression::Compression;
+use kohort_protocol::records::{BatchOptions, batches};
 use kohort_storage::{
     Background, Disk, LogDir, LogDirConfig, OpenMode, PartitionConfig, PartitionLog, SimulatedDisk,
     SnapshotError, StorageError,
 };
 use support::seeds::Random;
-use support::{append, batch, id};
+use support::{NOW, append, batch, id, keyed_batch};
 
 const SEEDS: u64 = 1500;
 const STEPS: u64 = 60;
@@ -151,6 +152,69 @@ fn a_snapshot_that_does_not_fit_the_log_is_told_apart() {
     let path = file().parent().unwrap().with_file_name("t-1.74000000000000000000000000000000");
     disk.open(&path.join("snapshot"), OpenMode::Existing).unwrap().write_at(&bytes, 0).unwrap();
     assert!(matches!(read(&other), Err(SnapshotError::Unsound("it is another partition's"))));
+}
+
+/// 1. A snapshot is taken. 2. A power cut takes the last of the records that it knows. 3. Others get their
+///    offsets.
+#[test]
+fn a_snapshot_of_records_that_a_power_cut_took_does_not_count_although_others_have_their_offsets() {
+    let disk = SimulatedDisk::new(1);
+    let (dir, partition) = open(&disk).unwrap();
+    fill(&dir, &partition, 3);
+    take(&partition, 1, 3, 1).unwrap();
+    disk.kill_process();
+    drop((dir, partition));
+    // As an interrupted write leaves the third commit.
+    disk.damage(Path::new("/data/wal/00000001.wal"), |bytes| bytes[3 * 4096 + 100] ^= 1);
+    let (dir, partition) = open(&disk).unwrap();
+    let outside = read(&partition);
+    assert!(matches!(outside, Err(SnapshotError::OutsideTheLog { seen: 3, log_end: 2, .. })));
+    fill(&dir, &partition, 3);
+    let other = read(&partition);
+    assert!(matches!(other, Err(SnapshotError::OtherHistory { taken_in: 0, epoch: 1 })));
+    take(&partition, 3, 5, 1).unwrap();
+    assert!(read(&partition).unwrap() == Some((3, whole(3, 5, 1))));
+}
+
+#[test]
+fn a_snapshot_does_not_count_when_compaction_went_past_it() {
+    let disk = SimulatedDisk::new(1);
+    let (dir, partition) = open(&disk).unwrap();
+    partition.set_config(PartitionConfig {
+        compacted: true,
+        segment_bytes: 1000,
+        min_cleanable_dirty_ratio: 0.0,
+        ..PartitionConfig::default()
+    });
+    let put = || {
+        let records = [("key", Some(&[0; 300][..]))];
+        let batch = keyed_batch(&records, &BatchOptions::default(), NOW, Compression::None);
+        append(&partition, batch).unwrap();
+        dir.step_commit();
+        dir.step_flush().unwrap();
+    };
+    (0..6).for_each(|_| put());
+    take(&partition, 1, 6, 1).unwrap();
+    assert!(read(&partition).unwrap().is_some());
+    assert!(dir.step_clean().unwrap());
+    let cleaned = read(&partition);
+    assert!(matches!(cleaned, Err(SnapshotError::Cleaned { covers: 1, .. })), "{cleaned:?}");
+    take(&partition, 6, 6, 1).unwrap();
+    assert!(read(&partition).unwrap().is_some());
+}
+
+#[test]
+fn a_snapshot_that_was_discarded_does_not_come_back_with_a_power_cut() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let (dir, partition) = open(&disk).unwrap();
+        fill(&dir, &partition, 3);
+        take(&partition, 1, 3, 1).unwrap();
+        partition.discard_snapshot().unwrap();
+        disk.power_cut();
+        drop((dir, partition));
+        assert!(read(&open(&disk).unwrap().1).unwrap().is_none(), "seed {seed}");
+    }
 }
 
 #[test]
