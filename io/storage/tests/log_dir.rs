@@ -12,7 +12,8 @@ use kohort_storage::{
     AppendOrigin, Isolation, LogDir, LogDirConfig, OpenError, PartitionConfig, ReadError,
     StorageError,
 };
-use support::{append, append_durably, batch, id, producer_batch, read_all};
+use support::folder::Folder;
+use support::{NOW, append, append_durably, batch, id, producer_batch, read_all};
 
 #[test]
 fn appended_records_are_readable_and_survive_a_kill() {
@@ -142,6 +143,51 @@ fn repeated_batch_gets_its_old_offset_also_after_a_restart() {
             dir.shutdown().unwrap();
         }
     }
+}
+
+#[test]
+fn repeated_batch_is_acknowledged_when_the_first_is_durable_and_not_before() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    let (_, first) = append(&log, producer_batch(7, 0, 0, &[b"v"])).unwrap();
+    let (info, repeated) = append(&log, producer_batch(7, 0, 0, &[b"v"])).unwrap();
+    assert!(info.duplicate);
+    assert!(first.try_recv().is_err() && repeated.try_recv().is_err(), "nothing is durable yet");
+    dir.step_commit();
+    first.try_recv().unwrap().unwrap();
+    repeated.try_recv().unwrap().unwrap();
+    let (_, late) = append(&log, producer_batch(7, 0, 0, &[b"v"])).unwrap();
+    late.try_recv().unwrap().unwrap();
+}
+
+#[test]
+fn log_start_moves_no_further_than_to_what_is_durable() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    let append_one = || append(&log, batch(&[b"v"])).unwrap();
+    append_one();
+    dir.step_commit();
+    let (_, waiting) = append_one();
+    assert_eq!(log.advance_log_start(2, drop).unwrap(), 1);
+    dir.step_commit();
+    waiting.try_recv().unwrap().unwrap();
+    assert_eq!(read_all(&log, 1, 1000).len(), 1);
+    assert_eq!(log.advance_log_start(0, drop).unwrap(), 1, "nor back");
+}
+
+#[test]
+fn producers_that_were_silent_for_too_long_are_forgotten_with_time() {
+    let folder = Folder::new();
+    let dir = folder.open().unwrap();
+    let log = dir.create_partition(id("t", 0), PartitionConfig::default()).unwrap();
+    append(&log, producer_batch(7, 0, 0, &[b"v"])).unwrap();
+    let expiration = folder.config.producer_expiration_ms;
+    dir.tick(NOW + expiration - 1);
+    assert_eq!(log.producers().len(), 1);
+    dir.tick(NOW + expiration + 1);
+    assert_eq!(log.producers().len(), 0);
 }
 
 #[test]

@@ -147,6 +147,34 @@ fn segment_without_timestamps_is_kept_as_long_as_one_written_at_that_time() {
 }
 
 #[test]
+fn segment_without_timestamps_counts_as_old_as_what_was_added_last() {
+    let two = PartitionConfig { segment_bytes: 600, ..config() };
+    let world = World::new(PartitionConfig { retention_ms: 100, ..two });
+    for time in [1000, 1090] {
+        world.clock.store(time, Ordering::Relaxed);
+        world.append(-1);
+        world.dir.step_flush().unwrap();
+    }
+    assert_eq!(world.log.counters().segments, 1);
+    assert_eq!(world.enforce(1190).by_time, 0);
+    assert_eq!(world.enforce(1191).by_time, 1);
+}
+
+#[test]
+fn old_segments_go_although_the_disk_has_no_room_for_new_ones() {
+    let world = World::new(PartitionConfig { retention_ms: 100, ..config() });
+    for time in 1000..1003 {
+        world.append(time);
+    }
+    world.dir.checkpoint().unwrap();
+    world.append(1200);
+    world.disk.set_capacity(Some(world.disk.used()));
+    world.clock.store(1200, Ordering::Relaxed);
+    assert_eq!(world.dir.enforce_retention(1200).unwrap().by_time, 3);
+    assert_eq!(world.log.log_start_offset(), 3);
+}
+
+#[test]
 fn log_without_delete_in_its_policy_is_left_alone_until_the_policy_changes() {
     let keeps = PartitionConfig { deletes: false, retention_ms: 0, retention_bytes: 0, ..config() };
     let world = World::new(keeps.clone());
