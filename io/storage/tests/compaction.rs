@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kohort_protocol::compression::Compression;
-use kohort_protocol::records::BatchOptions;
+use kohort_protocol::records::{BatchOptions, batches};
 use kohort_storage::{
     Background, CleanerConfig, Disk, Isolation, LogDir, LogDirConfig, PartitionConfig,
     PartitionLog, SimulatedDisk, StorageError, verify,
@@ -112,6 +112,28 @@ fn readers_see_what_is_left_even_while_all_of_it_is_in_memory() {
     disk.set_capacity(None);
     assert!(dir.step_clean().unwrap());
     assert_eq!(offsets(&log), [10, 11, 12, 13, 14, 15]);
+}
+
+/// A broker that has to read the log anew knows by it which sequence the producer goes on with.
+#[test]
+fn last_batch_of_a_producer_stays_though_its_records_go() {
+    let disk = SimulatedDisk::new(1);
+    let (dir, log) = open(&disk);
+    for (producer_id, base_sequence) in [(7, 0), (7, 1), (-1, -1)] {
+        let producer_epoch = if producer_id < 0 { -1 } else { 0 };
+        let options =
+            BatchOptions { producer_id, producer_epoch, base_sequence, ..BatchOptions::default() };
+        let records = [("key-0", Some(&[0; 250][..]))];
+        append(&log, keyed_batch(&records, &options, NOW, Compression::None)).unwrap();
+        dir.step_commit();
+        dir.step_flush().unwrap();
+    }
+    fill(&dir, &log, 6);
+    assert!(dir.step_clean().unwrap());
+    let found = log.read(0, 1 << 20, true, Isolation::ReadUncommitted).unwrap();
+    let first = *batches(&found.records).next().unwrap().unwrap().header();
+    assert_eq!((first.base_offset, first.producer_id, first.base_sequence), (1, 7, 1));
+    assert_eq!(first.record_count, 0);
 }
 
 #[test]
@@ -311,7 +333,7 @@ fn read_compacted_beside_deletions(log: &PartitionLog) {
         match log.read(offset, 5000, true, Isolation::ReadUncommitted) {
             Ok(found) => {
                 let mut last = None;
-                for batch in kohort_protocol::records::batches(&found.records) {
+                for batch in batches(&found.records) {
                     let batch = batch.unwrap();
                     batch.verify_crc().unwrap();
                     assert!(batch.header().last_offset() >= offset);

@@ -287,27 +287,31 @@ fn batch_whose_epoch_falls_back_fails_its_own_reads_and_no_others() {
 }
 
 #[test]
-fn search_by_time_finds_no_record_of_a_misplaced_batch() {
-    let folder = Folder::new();
-    let dir = folder.open().unwrap();
-    let log = whole(&dir);
-    for number in 0..4 {
-        let batch = batch_of(&[b"v"], &BatchOptions::default(), NOW + number * 1000);
-        let (_, done) = append(&log, batch).unwrap();
-        dir.step_commit();
-        done.try_recv().unwrap().unwrap();
-    }
-    folder.close(dir);
-    let segment = folder.partition_dir(0).join("00000000000000000000.log");
-    folder.disk.damage(&segment, |bytes| {
-        let size = bytes.len() / 4;
-        bytes[size + OFFSET] ^= 2;
-    });
-    let log = whole(&folder.open().unwrap());
-    let offset = |number: i64| log.offset_for_timestamp(NOW + number * 1000);
-    assert_eq!(offset(1).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
-    for number in [0, 2, 3] {
-        assert_eq!(offset(number).unwrap().unwrap().offset, number);
+fn search_by_time_finds_no_record_of_a_batch_that_is_misplaced_or_rotten() {
+    // Where within the batch: its first offset, its value.
+    for from_end in [false, true] {
+        let folder = Folder::new();
+        let dir = folder.open().unwrap();
+        let log = whole(&dir);
+        for number in 0..4 {
+            let batch = batch_of(&[b"v"], &BatchOptions::default(), NOW + number * 1000);
+            let (_, done) = append(&log, batch).unwrap();
+            dir.step_commit();
+            done.try_recv().unwrap().unwrap();
+        }
+        folder.close(dir);
+        let segment = folder.partition_dir(0).join("00000000000000000000.log");
+        folder.disk.damage(&segment, |bytes| {
+            let size = bytes.len() / 4;
+            let at = if from_end { 2 * size - 2 } else { size + OFFSET };
+            bytes[at] ^= 2;
+        });
+        let log = whole(&folder.open().unwrap());
+        let offset = |number: i64| log.offset_for_timestamp(NOW + number * 1000);
+        assert_eq!(offset(1).unwrap_err().code(), ErrorCode::KAFKA_STORAGE_ERROR);
+        for number in [0, 2, 3] {
+            assert_eq!(offset(number).unwrap().unwrap().offset, number);
+        }
     }
 }
 
