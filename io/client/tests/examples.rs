@@ -226,9 +226,10 @@ fn results(file: &str) -> Vec<(i32, i64)> {
 async fn results_are_stored_exactly_once_though_a_zombie_comes_back() {
     const RECORDS: i64 = 300;
     let short = [("SESSION_TIMEOUT", "1500")];
+    let folder = folder();
     let (topic, arguments, mut zombie, stored) = loop {
         let topic = topic("exactly-once", 1, RECORDS as u64).await;
-        let file = folder().join("results.db").display().to_string();
+        let file = folder.join(unique("results")).display().to_string();
         let arguments = [unique("group"), topic.clone(), file.clone()];
         let mut zombie = Example::start_with("exactly_once_sqlite", &arguments, &short);
         zombie.line("stored");
@@ -264,7 +265,8 @@ async fn results_are_stored_exactly_once_though_a_zombie_comes_back() {
 async fn results_are_stored_on_after_the_group_was_removed() {
     let topic = topic("removed", 1, 5).await;
     let group = unique("group");
-    let file = folder().join("results.db").display().to_string();
+    let folder = folder();
+    let file = folder.join("results.db").display().to_string();
     let arguments = [&*group, &*topic, &*file];
     let short = [("SESSION_TIMEOUT", "1500")];
     // Each joins anew: the generation is above 1 when the group goes.

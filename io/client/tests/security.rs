@@ -67,7 +67,8 @@ async fn a_certificate_of_a_trusted_ca_for_this_name_is_accepted_from_memory_and
     for host in ["localhost", "127.0.0.1"] {
         attempt(host, port, &in_memory).await.unwrap();
     }
-    let path = support::folder().join("ca.pem");
+    let folder = support::folder();
+    let path = folder.join("ca.pem");
     std::fs::write(&path, &authority.pem).unwrap();
     let in_file =
         [("security.protocol", "SSL"), ("ssl.truststore.location", path.to_str().unwrap())];
@@ -133,7 +134,8 @@ async fn a_broker_may_ask_for_our_certificate() {
         assert!(matches!(failure, TlsFailure::CertificateRefused { .. }), "{failure}");
     }
     let alice = authority.client("alice");
-    let path = support::folder().join("alice.pem");
+    let folder = support::folder();
+    let path = folder.join("alice.pem");
     std::fs::write(&path, format!("{}{}", alice.key, alice.chain)).unwrap();
     let file = ("ssl.keystore.location", path.to_str().unwrap());
     attempt("localhost", port, &[plain[0], plain[1], file]).await.unwrap();
@@ -304,7 +306,8 @@ async fn a_token_is_taken_from_a_file_anew_each_time() {
             _ => refused("invalid_token"),
         }),
     );
-    let path = support::folder().join("token");
+    let folder = support::folder();
+    let path = folder.join("token");
     let url = format!("file://{}", path.display());
     let properties = [
         ("security.protocol", "SASL_PLAINTEXT"),

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kohort_client_core::backoff::Jitter;
+
+use super::folder::{Folder, folder, goes_with_the_process};
 
 /// Returns the servers to test against: those of `KOHORT_TEST_BOOTSTRAP`, else a broker of our own
 /// that lives as long as the process.
@@ -14,7 +15,9 @@ pub fn bootstrap() -> String {
     static OWN: OnceLock<String> = OnceLock::new();
     std::env::var("KOHORT_TEST_BOOTSTRAP").unwrap_or_else(|_| {
         OWN.get_or_init(|| {
-            let broker = OwnBroker::start(folder(), own_address(), None);
+            let data = folder();
+            goes_with_the_process(&data);
+            let broker = OwnBroker::start(data, own_address(), None);
             let servers = broker.servers();
             std::mem::forget(broker);
             servers
@@ -39,11 +42,6 @@ pub fn proxied() -> (Option<OwnBroker>, CuttingProxy) {
     (Some(broker), proxy)
 }
 
-/// Returns an empty folder inside the build's own.
-pub fn folder() -> PathBuf {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep()
-}
-
 /// Returns an address that stays this caller's while nobody listens there. A free port of 127.0.0.1 may be
 /// given to anybody meanwhile, for a listener as for a connection; of the other addresses of this machine
 /// nobody is given a port unasked.
@@ -58,28 +56,31 @@ pub struct OwnBroker {
     address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// It may go once the broker has stopped.
+    _data: Folder,
 }
 
 impl OwnBroker {
-    pub fn start(data: PathBuf, address: SocketAddr, advertised: Option<u16>) -> Self {
+    pub fn start(data: Folder, address: SocketAddr, advertised: Option<u16>) -> Self {
         Self::start_with(data, address, advertised, &[])
     }
 
     /// The same, with further properties.
     pub fn start_with(
-        data: PathBuf,
+        data: Folder,
         address: SocketAddr,
         advertised: Option<u16>,
         properties: &'static [(&str, &str)],
     ) -> Self {
         let (ready, started) = std::sync::mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
+        let path = data.to_path_buf();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
             runtime.unwrap().block_on(async {
                 let mut builder =
-                    kohort_broker::Broker::builder().listen(address.to_string()).data_dir(&data);
+                    kohort_broker::Broker::builder().listen(address.to_string()).data_dir(&path);
                 for (name, value) in PROPERTIES.iter().chain(properties) {
                     builder = builder.set(name, value);
                 }
@@ -94,7 +95,7 @@ impl OwnBroker {
             });
         });
         started.recv().unwrap();
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, stop: Some(stop), thread: Some(thread), _data: data }
     }
 
     pub fn servers(&self) -> String {

@@ -4,6 +4,7 @@
 mod brokers;
 pub mod certificates;
 mod consumers;
+mod folder;
 pub mod nodes;
 mod old;
 mod scripted;
@@ -22,11 +23,12 @@ use kohort_protocol::messages::create_topics::{CreatableTopic, CreateTopicsReque
 use kohort_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use kohort_protocol::records::batches;
 
-pub use self::brokers::{CuttingProxy, OwnBroker, bootstrap, folder, own_address, proxied};
+pub use self::brokers::{CuttingProxy, OwnBroker, bootstrap, own_address, proxied};
 pub use self::consumers::{
     PATIENCE, SHORT_SESSION, cooperative_member, member, member_by, member_with_session, own,
     partitions, poll_until, produce, read_until, shared_out, values,
 };
+pub use self::folder::{Folder, folder};
 pub use self::old::{Answers, OldBroker};
 pub use self::scripted::Scripted;
 
