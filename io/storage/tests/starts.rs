@@ -216,3 +216,22 @@ fn a_checkpoint_that_can_be_read_is_durable_before_anything_relies_on_it() {
         }
     }
 }
+
+/// A consumer that asks where an epoch ended must not be sent below the log's start.
+#[test]
+fn epochs_before_the_log_start_are_forgotten_live_and_by_a_start() {
+    let folder = Folder::killed_after(3);
+    folder.disk.damage(&folder.wal_file(), |bytes| bytes[3 * 4096 + 200] ^= 1);
+    let dir = folder.open().unwrap();
+    let log = partition(&dir, 0);
+    append_alone(&dir, &log);
+    append_alone(&dir, &log);
+    assert_eq!(log.end_offset_for_epoch(0), Some((0, 2)));
+    log.advance_log_start(3, drop).unwrap();
+    dir.step_commit();
+    assert_eq!(log.end_offset_for_epoch(0), Some((0, 3)));
+    drop(log);
+    folder.kill(dir);
+    let log = partition(&folder.open().unwrap(), 0);
+    assert_eq!((log.log_start_offset(), log.end_offset_for_epoch(0)), (3, Some((0, 3))));
+}
