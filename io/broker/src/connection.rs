@@ -36,7 +36,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::sync::watch;
@@ -176,6 +176,8 @@ impl Connection {
         let mut last_active = Instant::now();
         let mut idle = Quiet::new(sleep_until(self.idle_deadline(last_active)));
         let mut stopped = Quiet::new(stopped(&mut stopping));
+        let mut leaving = Quiet::new(left(writer.as_ref()));
+        let mut left = None;
         let mut open = true;
         let mut stall_checked = last_active;
         loop {
@@ -210,6 +212,9 @@ impl Connection {
                 let looked = self.frame_begun.max(stall_checked);
                 (self.received + STALLED_AFTER).max(looked + STALL_CHECK)
             });
+            let abandoned = left
+                .filter(|_| !self.in_flight.is_empty())
+                .map(|left: Instant| left.max(last_active) + ANSWERED_WITHIN);
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
             tokio::select! {
@@ -266,6 +271,13 @@ impl Connection {
                     self.muted_until = None;
                     last_active = Instant::now();
                     self.frame_begun = last_active;
+                }
+                () = &mut leaving, if left.is_none() => left = Some(Instant::now()),
+                () = reached(abandoned), if abandoned.is_some() => {
+                    return match writer.as_ref().take_error() {
+                        Ok(Some(error)) => error.into(),
+                        _ => End::ClosedByPeer { inside_request: false },
+                    };
                 }
                 () = &mut stopped, if open => open = false,
                 () = &mut idle, if self.idle_after.is_some() => {
@@ -406,6 +418,16 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const STALL_CHECK: Duration = Duration::from_secs(1);
 /// How soon an idle check may follow another while a request is in flight.
 const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
+
+/// So long a request may take once the peer has closed: what is behind it is still done, as by Kafka, but
+/// a held heartbeat or a Fetch with nothing to read would keep both, and a dead member, for as long as it likes.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(200);
+
+/// Waits until the peer has closed, also while what it sent before is not read.
+async fn left(socket: &TcpStream) {
+    // Asking for urgent data is asking for the end alone: sockets are not registered for the first.
+    let _ = socket.ready(Interest::PRIORITY).await;
+}
 
 /// Waits until then.
 async fn reached(until: Option<Instant>) {

@@ -48,6 +48,8 @@ pub(crate) fn bind_everywhere(port: u16, backlog: u32) -> io::Result<TcpListener
 
 fn take(socket: TcpSocket, address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
+    // For the connections, which take it over: a request may wait for longer than its peer lives.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
@@ -159,6 +161,14 @@ fn plain(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_peer_vanished_is_found_out() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(rustix::net::sockopt::socket_keepalive(&accepted).unwrap());
+    }
 
     #[test]
     fn only_a_system_without_ipv6_is_listened_to_by_ipv4_alone() {

@@ -6,7 +6,7 @@ mod common;
 use common::scraping::{scrape, value};
 use common::{Client, PATIENCE, batch, fetch_request, produce_request, start, start_with, values};
 use kohort_protocol::frame::encode_request;
-use kohort_protocol::messages::{ApiVersionsRequest, ProduceRequest};
+use kohort_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
@@ -17,6 +17,17 @@ async fn greeted(address: std::net::SocketAddr) -> Client {
     let answer = client.call(&ApiVersionsRequest::default(), 0).await;
     assert!(answer.error_code.is_ok(), "{answer:?}");
     client
+}
+
+/// Opens a connection as soon as there is place for it: the end of another one is noticed when it is.
+async fn admitted(address: std::net::SocketAddr) -> Client {
+    loop {
+        let mut client = Client::connect(address).await;
+        client.send(&ApiVersionsRequest::default(), 0).await;
+        if client.frame().await.is_some() {
+            return client;
+        }
+    }
 }
 
 #[tokio::test]
@@ -32,14 +43,48 @@ async fn one_address_has_only_so_many_connections_and_gets_one_for_each_that_end
     let _second = greeted(address).await;
     Client::connect(address).await.closed().await;
     drop(first);
-    // The end of a connection is noticed when it is; until then others are refused.
-    loop {
-        let mut third = Client::connect(address).await;
-        third.send(&ApiVersionsRequest::default(), 0).await;
-        if third.frame().await.is_some() {
-            break;
+    admitted(address).await;
+}
+
+/// What is behind a request that waits is not read, and so neither is the end that comes after it.
+#[tokio::test]
+async fn a_request_that_waits_does_not_keep_the_connection_of_a_peer_that_is_gone() {
+    let running = start_with(|builder| builder.set("max.connections.per.ip", "2")).await;
+    let address = running.broker.local_addr();
+    let mut observer = running.client().await;
+    observer.create_topic("t", 1).await;
+    let waits = FetchRequest { max_wait_ms: i32::MAX, ..fetch_request("t", &[(0, 0)]) };
+    let behind = produce_request("t", 0, -1, batch(&["a"]));
+    for is_reset in [false, true] {
+        let mut client = admitted(address).await;
+        // In one write: with the first answer, all has been read.
+        let requests = [
+            encode_request(&ApiVersionsRequest::default(), 0, 1, None).unwrap(),
+            encode_request(&waits, 12, 2, None).unwrap(),
+            encode_request(&behind, 12, 3, None).unwrap(),
+        ];
+        client.stream.write_all(&requests.concat()).await.unwrap();
+        client.receive::<ApiVersionsRequest>(1, 0).await;
+        if is_reset {
+            #[allow(deprecated, reason = "to reset at once is what it is for")]
+            client.stream.set_linger(Some(Duration::ZERO)).unwrap();
         }
+        drop(client);
+        timeout(PATIENCE, admitted(address)).await.expect("its place is free");
     }
+}
+
+#[tokio::test]
+async fn what_was_sent_before_the_end_is_done_after_what_waits_shortly() {
+    let running = start().await;
+    let mut observer = running.client().await;
+    observer.create_topic("t", 1).await;
+    let mut client = running.client().await;
+    client.send(&FetchRequest { max_wait_ms: 20, ..fetch_request("t", &[(0, 0)]) }, 12).await;
+    client.send(&produce_request("t", 0, 0, batch(&["a"])), 12).await;
+    drop(client);
+    let done = async { while values(&observer.fetch("t", 0, 0).await).is_empty() {} };
+    timeout(PATIENCE, done).await.expect("the records are there");
 }
 
 #[tokio::test]
