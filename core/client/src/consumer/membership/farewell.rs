@@ -6,7 +6,7 @@
 //! is told `UNKNOWN_MEMBER_ID`, or that there is no such group any more. So any answer ends it but one that
 //! passes by itself: that of a broker which is not the coordinator, or not yet.
 //!
-//! Nobody waits for that for long: a cluster that is gone must not hold up whoever closes.
+//! Nobody waits for that for long: a cluster that is gone, or hangs, must not hold up whoever closes.
 
 use super::types::{GroupAction, GroupRequest};
 use crate::consumer::types::{Counter, RequestId, Timestamp};
@@ -16,10 +16,12 @@ use crate::consumer::types::{Counter, RequestId, Timestamp};
 pub(super) struct Farewell {
     request: GroupRequest,
     under_way: Option<RequestId>,
-    /// When it is given up. The first try may take as long as any request; there is no end to be set
-    /// before it failed, or could not be made.
+    /// When it is given up, once it was tried.
     until: Option<Timestamp>,
 }
+
+/// How long a leave may take in all. It is written by then, and one that hangs may hear it yet.
+const SAID_FOR_MS: i64 = 5_000;
 
 /// For how long a leave that did not arrive is tried again. A coordinator that only lost a connection, or
 /// handed the group to another broker, is back within that.
@@ -42,9 +44,10 @@ impl Farewell {
             return None;
         }
         let Some(coordinator) = coordinator else {
-            self.until.get_or_insert(now + TRIED_AGAIN_FOR_MS);
+            self.bound(now + TRIED_AGAIN_FOR_MS);
             return None;
         };
+        self.bound(now + SAID_FOR_MS);
         let id = RequestId(ids.advance());
         self.under_way = Some(id);
         Some(GroupAction::Send { id, coordinator, request: self.request.clone() })
@@ -58,7 +61,12 @@ impl Farewell {
     /// Takes that the try under way got no answer.
     pub(super) fn fail(&mut self, now: Timestamp) {
         self.under_way = None;
-        self.until.get_or_insert(now + TRIED_AGAIN_FOR_MS);
+        self.bound(now + TRIED_AGAIN_FOR_MS);
+    }
+
+    /// Has it given up then, unless it is earlier.
+    fn bound(&mut self, until: Timestamp) {
+        self.until = Some(self.until.map_or(until, |earlier| earlier.min(until)));
     }
 
     /// Returns when it is given up, if that is known.

@@ -46,7 +46,7 @@ fn a_member_that_leaves_does_not_join_again_whatever_is_answered_to_its_heartbea
         world.refuse(beat, code);
         let actions = world.member.handle_commit_error(world.now, 5, code);
         world.actions.extend(actions);
-        world.pass(10_000);
+        world.pass(4_000);
         assert_eq!(world.take(), [], "{code}");
         world.refuse(leave, ErrorCode::UNKNOWN_MEMBER_ID);
         assert_eq!(world.take(), [GroupAction::Left], "{code}");
