@@ -3,6 +3,7 @@
 
 mod support;
 
+use kohort_client_core::consumer::committer::CommitFailure;
 use kohort_client_core::consumer::{Action, OffsetReset, Position, RequestId, TopicPartition};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::messages::offset_commit::{
@@ -96,4 +97,31 @@ fn a_consumer_that_wants_nothing_commits_without_a_generation() {
     let sent = commits(&world.done);
     let [(_, request)] = &sent[..] else { panic!("{:?}", world.done) };
     assert_eq!((request.generation_id_or_member_epoch, &*request.member_id), (-1, ""));
+}
+
+#[test]
+fn a_commit_to_a_group_that_may_not_be_found_fails_at_the_first_refusal() {
+    let offset = || (TopicPartition::new("t", 0), 3.into(), None);
+    // After the second, the coordinator is not looked for any more.
+    for code in [ErrorCode::GROUP_AUTHORIZATION_FAILED, ErrorCode::INVALID_GROUP_ID] {
+        let mut world = World::new(OffsetReset::Earliest);
+        world.coordinator_error = Some(code);
+        world.refresh_all();
+        let refused = vec![(TopicPartition::new("t", 0), CommitFailure::Refused(code))];
+        for _ in 0..2 {
+            let ticket = world.machine.handle_commit(world.now, vec![offset()], None);
+            world.pass(120);
+            let done = world.take(|action| match action {
+                Action::CommitDone { ticket, failures } => Some((*ticket, failures.clone())),
+                _ => None,
+            });
+            assert_eq!(done, [(ticket, refused.clone())]);
+        }
+        if code == ErrorCode::GROUP_AUTHORIZATION_FAILED {
+            world.coordinator_error = None;
+            world.machine.handle_commit(world.now, vec![offset()], None);
+            world.pass(120);
+            assert_eq!(commits(&world.done).len(), 1, "it may be let in later");
+        }
+    }
 }

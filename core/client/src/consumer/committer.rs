@@ -216,6 +216,13 @@ impl Committer {
         }
     }
 
+    /// Fails what waits to be sent: the coordinator will not be found, however often it is looked for.
+    pub fn refuse(&mut self, code: ErrorCode) {
+        for (partition, entry) in std::mem::take(&mut self.pending) {
+            self.settle(&partition, entry.ticket, Some(CommitFailure::Refused(code)));
+        }
+    }
+
     /// Whether nobody waits for a commit. One may be under way all the same, which was given up: of its answer
     /// nobody would hear.
     pub fn is_idle(&self) -> bool {

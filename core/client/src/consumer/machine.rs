@@ -301,6 +301,13 @@ impl ConsumerMachine {
     }
 
     fn advance_commits(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        // After a refusal for good the coordinator is not looked for any more.
+        if let Some(error) = self.group_refusal()
+            && error.is_final()
+            && let MembershipError::Refused { code, .. } = *error
+        {
+            self.committer.refuse(code);
+        }
         let context = commit_context!(self);
         let commits = self.committer.advance(now, &context);
         self.apply_commits(now, commits, actions);

@@ -26,6 +26,11 @@ impl ConsumerMachine {
         id: RequestId,
         found: Result<i32, ErrorCode>,
     ) -> Vec<Action> {
+        if let Err(code) = found
+            && !code.is_retriable()
+        {
+            self.committer.refuse(code);
+        }
         self.with_group(now, |membership| membership.handle_coordinator(now, id, found))
     }
 
