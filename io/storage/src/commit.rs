@@ -120,6 +120,13 @@ impl Committer {
         self.commit_all(taken)
     }
 
+    /// Commits what there is room for and refuses the rest: the end of a folder without threads, whose queue
+    /// is closed.
+    pub(crate) fn close(&mut self) {
+        while self.step(false) == CommitStep::Committed {}
+        self.refuse_all(StorageError::Closed);
+    }
+
     /// Commits entries in their order; where there is no room for all, those that may go ahead.
     fn commit_all(&mut self, mut pending: Vec<Pending<PartitionLog>>) -> CommitStep {
         if let Some(fatal) = self.shared.fatal() {

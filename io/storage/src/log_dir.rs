@@ -338,7 +338,7 @@ impl LogDir {
         }
         self.shared.close_queue();
         if let Some(committer) = &mut *self.committer.lock() {
-            while committer.step(false) == CommitStep::Committed {}
+            committer.close();
         }
         let commit_thread = self.commit_thread.lock().take();
         if let Some(thread) = commit_thread

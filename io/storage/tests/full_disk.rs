@@ -91,6 +91,17 @@ fn files_of_the_log_that_segments_hold_are_freed_on_a_full_disk() {
     assert_eq!((log.high_watermark(), values(&log)), (end, end as usize));
 }
 
+#[test]
+fn whoever_waits_for_room_when_the_folder_is_closed_is_told_so() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk);
+    let log = partition(&dir, "t");
+    let waiting = fill(&disk, &dir, &log, 200 << 10);
+    drop(dir);
+    let told = |done: &Done| matches!(done.try_recv(), Ok(Err(StorageError::Closed)));
+    assert!(waiting.iter().all(told));
+}
+
 /// 1. Clients' records take what the disk has. 2. Their next commit finds no room. 3. The broker's own
 ///    come after it in the queue.
 #[test]
