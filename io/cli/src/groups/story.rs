@@ -25,6 +25,15 @@ pub(crate) fn tell_last(event: &GroupEvent, is_stable: bool) -> String {
     }
 }
 
+/// Returns the last event of a group for programs: by the same rule nothing follows it in a stable group.
+pub(crate) fn last_event(event: &GroupEvent, is_stable: bool) -> GroupEvent {
+    let mut event = event.clone();
+    if let GroupEvent::Rebalance(rebalance) = &mut event {
+        rebalance.unfinished &= !is_stable;
+    }
+    event
+}
+
 fn rebalance(event: &RebalanceEvent, is_stable: bool) -> String {
     let names = Names::new(&event.members);
     let mut causes: Vec<String> =
@@ -388,6 +397,11 @@ mod tests {
         let last = tell_last(&GroupEvent::Rebalance(Box::new(part.clone())), true);
         let arrived = "members were still on their way then, and have arrived since";
         assert_eq!(last, format!("{begin}{arrived}"));
+        for is_stable in [true, false] {
+            let unfinished = RebalanceEvent { unfinished: !is_stable, ..part.clone() };
+            let told = last_event(&GroupEvent::Rebalance(Box::new(part.clone())), is_stable);
+            assert_eq!(told, GroupEvent::Rebalance(Box::new(unfinished)));
+        }
         assert_eq!(
             of(part),
             format!(

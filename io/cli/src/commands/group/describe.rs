@@ -99,7 +99,9 @@ async fn json(cluster: &Cluster, admin: &Admin, group: &GroupDescription) -> any
         "members": group.members.iter().map(member).collect::<Vec<_>>(),
         "partitions": standing.json(ages),
         "verdicts": health.as_ref().map_or(Value::Null, judgements),
-        "last_rebalance": health.as_ref().and_then(|health| health.last_rebalance.as_ref()),
+        "last_rebalance": health.as_ref().and_then(|health| {
+            Some(story::last_event(health.last_rebalance.as_ref()?, is_stable(group)))
+        }),
     }))
 }
 
@@ -130,10 +132,14 @@ fn tell(group: &GroupDescription, health: &Health) {
     }
     match &health.last_rebalance {
         Some(event) => {
-            eprintln!("last rebalance {}", story::tell_last(event, group.state == "Stable"));
+            eprintln!("last rebalance {}", story::tell_last(event, is_stable(group)));
         }
         None => eprintln!("no rebalance in the last hour"),
     }
+}
+
+fn is_stable(group: &GroupDescription) -> bool {
+    group.state == "Stable"
 }
 
 /// Writes sorted partitions in short: `orders:0-2,5 users:1`.
