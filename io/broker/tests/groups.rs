@@ -142,7 +142,7 @@ async fn the_coordinator_is_this_broker_and_transactions_are_refused_for_good() 
     let words = "transactions are not served";
     for version in 4..=6 {
         let refused = client.call(&ask(1), version).await.coordinators.remove(0);
-        assert_eq!(refused.error_code, ErrorCode::INVALID_REQUEST);
+        assert_eq!(refused.error_code, ErrorCode::UNSUPPORTED_VERSION);
         assert_eq!(refused.error_message.as_deref(), Some(words));
     }
     // librdkafka asks so, and takes anything else for a reason to ask again.

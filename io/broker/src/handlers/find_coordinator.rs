@@ -3,10 +3,11 @@
 //! * 1 adds key types and the throttle time; 4 asks for several keys at once; 5 and 6 change the
 //!   meaning of errors of other APIs (transactions, share groups).
 //! * The first request creates `__consumer_offsets`, as in Kafka.
-//! * Transactions and share groups are not served: their keys are refused with INVALID_REQUEST and
-//!   in words, which clients report instead of trying for ever. librdkafka does not: it asks again
-//!   twice a second until it is told that it may not. It knows versions up to 2, so below 4, where
-//!   Java's clients have been since 3.0, a transaction is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//! * Transactions are not served: their keys are refused with UNSUPPORTED_VERSION, as Java's administrator
+//!   names what a broker lacks, and in words, which producers report instead of trying for ever. librdkafka
+//!   does not: it asks again twice a second until it is told that it may not. It knows versions up to 2, so
+//!   below 4, where Java's clients have been since 3.0, it is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//! * Share groups are not served either: INVALID_REQUEST, as by a Kafka without them.
 
 use crate::cluster::topics::OFFSETS_TOPIC;
 use crate::groups::offsets_topic;
@@ -88,6 +89,6 @@ fn respond(
 fn refusal_of_transactions(version: i16) -> ErrorCode {
     match version {
         ..4 => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        4.. => ErrorCode::INVALID_REQUEST,
+        4.. => ErrorCode::UNSUPPORTED_VERSION,
     }
 }
