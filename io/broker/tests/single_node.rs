@@ -20,10 +20,10 @@ use kohort_protocol::messages::describe_quorum::{
 use kohort_protocol::messages::elect_leaders::TopicPartitions;
 use kohort_protocol::messages::update_features::FeatureUpdateKey;
 use kohort_protocol::messages::{
-    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, CreateAclsRequest,
-    DeleteAclsRequest, DescribeAclsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    ElectLeadersRequest, ListConfigResourcesRequest, ListPartitionReassignmentsRequest,
-    UpdateFeaturesRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, ApiVersionsRequest,
+    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, ElectLeadersRequest, ListConfigResourcesRequest,
+    ListPartitionReassignmentsRequest, UpdateFeaturesRequest,
 };
 use kohort_protocol::records::BatchOptions;
 use kohort_protocol::{ErrorCode, Message};
@@ -174,17 +174,54 @@ async fn partitions_stay_in_the_one_data_folder() {
 }
 
 #[tokio::test]
-async fn features_that_are_not_announced_have_no_level() {
+async fn consumer_groups_are_announced_as_the_feature_they_are_in_kafka() {
+    let running = start().await;
+    let mut client = running.client().await;
+    let request = ApiVersionsRequest {
+        client_software_name: "t".to_owned(),
+        client_software_version: "1".to_owned(),
+    };
+    for version in [3, 4] {
+        let response = client.call(&request, version).await;
+        let supported = response.supported_features.iter();
+        let supported: Vec<_> =
+            supported.map(|it| (it.name.as_str(), it.min_version, it.max_version)).collect();
+        let finalized = response.finalized_features.iter();
+        let finalized: Vec<_> = finalized
+            .map(|it| (it.name.as_str(), it.min_version_level, it.max_version_level))
+            .collect();
+        assert_eq!((supported, finalized.len()), (finalized.clone(), 1));
+        assert_eq!(finalized, [("group.version", 1, 1)]);
+        assert_eq!(
+            response.finalized_features_epoch, 0,
+            "without an epoch clients look no further"
+        );
+    }
+}
+
+#[tokio::test]
+async fn features_have_no_other_level_than_what_is_announced() {
     let running = start().await;
     let mut client = running.client().await;
     let mut request = UpdateFeaturesRequest::default();
     assert!(client.call(&request, 2).await.error_code.is_ok());
-    request.feature_updates.push(FeatureUpdateKey {
-        feature: "share.version".to_owned(),
-        max_version_level: 1,
+    let update = |feature: &str, max_version_level| FeatureUpdateKey {
+        feature: feature.to_owned(),
+        max_version_level,
         ..FeatureUpdateKey::default()
-    });
-    let response = client.call(&request, 2).await;
-    assert_eq!(response.error_code, ErrorCode::INVALID_UPDATE_VERSION);
-    assert!(response.error_message.unwrap().contains("share.version"));
+    };
+    request.feature_updates = vec![update("group.version", 1)];
+    assert!(client.call(&request, 2).await.error_code.is_ok());
+    for (feature, level, why) in [
+        ("group.version", 0, "Controller 1 only supports versions 1"),
+        ("share.version", 1, "Controller 1 does not support this feature."),
+    ] {
+        request.feature_updates.truncate(1);
+        request.feature_updates.push(update(feature, level));
+        let response = client.call(&request, 2).await;
+        assert_eq!(response.error_code, ErrorCode::INVALID_UPDATE_VERSION);
+        let message = response.error_message.unwrap();
+        let reason = format!("Invalid update version {level} for feature {feature}. {why}");
+        assert!(message.ends_with(&reason), "{message}");
+    }
 }

@@ -4,14 +4,19 @@
 //!   4 allows features whose lowest version is 0.
 //! * A version we do not know is answered with UNSUPPORTED_VERSION in version 0, with the table, so
 //!   that the client can step down. The response's header is always version 0.
-//! * No feature is announced: those of Kafka 4.3 stand for protocols not served here yet.
+//! * One feature is announced, `group.version`: groups of the consumer protocol (KIP-848) are served. Those
+//!   others that Kafka 4.3 has stand for its own metadata and for protocols not served here yet.
 
 use crate::node::Node;
 use crate::request::{Answer, Context, Response};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::frame::encode_response;
+use kohort_protocol::messages::api_versions::{FinalizedFeatureKey, SupportedFeatureKey};
 use kohort_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use std::sync::Arc;
+
+/// A feature and its level, which is the only one there is.
+pub(crate) const FEATURES: [(&str, i16); 1] = [("group.version", 1)];
 
 pub(crate) fn handle(node: &Arc<Node>, context: Context, request: ApiVersionsRequest) -> Answer {
     let named = |text: &str| is_client_name(text);
@@ -39,8 +44,25 @@ pub(crate) fn unsupported(node: &Node, correlation_id: i32) -> Answer {
 }
 
 fn table(node: &Node, error_code: ErrorCode) -> ApiVersionsResponse {
-    let api_keys = node.advertised.clone();
-    ApiVersionsResponse { error_code, api_keys, ..ApiVersionsResponse::default() }
+    let supported = |(name, level): (&str, i16)| SupportedFeatureKey {
+        name: name.to_owned(),
+        min_version: level,
+        max_version: level,
+    };
+    let finalized = |(name, level): (&str, i16)| FinalizedFeatureKey {
+        name: name.to_owned(),
+        max_version_level: level,
+        min_version_level: level,
+    };
+    ApiVersionsResponse {
+        error_code,
+        api_keys: node.advertised.clone(),
+        supported_features: FEATURES.map(supported).into(),
+        // They never change.
+        finalized_features_epoch: 0,
+        finalized_features: FEATURES.map(finalized).into(),
+        ..ApiVersionsResponse::default()
+    }
 }
 
 /// KIP-511: letters, digits, '-' and '.', beginning and ending with a letter or digit.
