@@ -124,6 +124,24 @@ fn last_of_each(records: &[(i64, String, Option<String>)]) -> BTreeMap<String, S
 }
 
 #[tokio::test]
+async fn a_cleaner_that_rests_for_an_hour_is_told_when_it_is_to_rest_less() {
+    let running = start_with(|builder| builder.set("log.cleaner.backoff.ms", "3600000")).await;
+    let mut client = running.client().await;
+    let config = [
+        ("segment.bytes", "1048576"),
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    client.create_topic_with("t", 1, &config).await;
+    for _ in 0..30 {
+        client.produce("t", 0, keyed(&[("a", Some("v"))], 100_000)).await;
+    }
+    alter(&mut client, BROKER, "1", &[("log.cleaner.backoff.ms", "5")]).await;
+    // The active segment holds at most 10 of these records.
+    read_until(&mut client, "t", 11).await;
+}
+
+#[tokio::test]
 async fn topic_is_compacted_once_its_settings_say_so_and_reads_the_same_after_a_restart() {
     let running = eager().await;
     let mut client = running.client().await;

@@ -6,15 +6,17 @@ mod common;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::batch;
 use common::scraping::{address, get, observed, raw, scrape, value};
-use kohort_broker::{METRICS, MetricFamily};
+use common::{PATIENCE, batch, batch_with, start_with};
+use kohort_broker::{BrokerBuilder, METRICS, MetricFamily};
 use kohort_protocol::ErrorCode;
 use kohort_protocol::compression::Compressor;
 use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -114,6 +116,62 @@ async fn lag_is_told_in_records_and_in_seconds_for_what_groups_committed() {
     for _ in 0..2 {
         check(&scrape(&running).await);
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_again_counts_as_a_request_and_not_as_records() {
+    let running = observed().await;
+    let mut client = running.client().await;
+    client.create_topic("t", 1).await;
+    let records = batch_with(
+        &["a", "b"],
+        &BatchOptions {
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence: 0,
+            ..BatchOptions::default()
+        },
+    );
+    for _ in 0..2 {
+        assert_eq!(client.produce("t", 0, records.clone()).await.base_offset, 0);
+    }
+    let scrape = scrape(&running).await;
+    let counted = |name: &str| {
+        value(&scrape, &format!("kafka_server_brokertopicmetrics_{name}_total{{topic=\"t\"}}"))
+    };
+    assert_eq!(counted("messagesin"), Some(2.0));
+    assert_eq!(counted("bytesin"), Some(records.len() as f64));
+    assert_eq!(counted("totalproducerequests"), Some(2.0));
+}
+
+#[tokio::test]
+async fn connections_are_counted_by_how_they_end() {
+    let idle = |builder: BrokerBuilder| builder.set("connections.max.idle.ms", "1000");
+    let running = start_with(|it| idle(it).set("metrics.listener", "127.0.0.1:0")).await;
+    let mut idle = running.client().await;
+    idle.closed().await;
+    let mut faulty = running.client().await;
+    faulty.stream.write_all(&(-1_i32).to_be_bytes()).await.unwrap();
+    faulty.closed().await;
+    drop(running.client().await);
+    let ended = async || {
+        let scrape = scrape(&running).await;
+        [
+            "kafka_server_socket_server_metrics_connection_count",
+            "kafka_server_socket_server_metrics_connection_creation_total",
+            "kafka_server_socket_server_metrics_connection_close_total",
+            "kafka_server_socket_server_metrics_expired_connections_killed_count",
+            "kohort_connections_faulty_total",
+        ]
+        .map(|name| value(&scrape, name))
+    };
+    let expected = [0.0, 3.0, 3.0, 1.0, 1.0].map(Some);
+    let counted = async {
+        while ended().await != expected {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, counted).await.expect("each is counted once it has ended");
 }
 
 #[tokio::test]

@@ -51,6 +51,37 @@ async fn config_of(
     result.configs.remove(0)
 }
 
+#[tokio::test]
+async fn what_else_was_said_of_a_property_is_told_if_asked_for_the_nearest_first() {
+    let running = start().await;
+    let mut client = running.client().await;
+    client.create_topic_with("t", 1, &[("retention.ms", "7")]).await;
+    let config = config_of(&mut client, TOPIC, "t", "retention.ms").await;
+    let said = config.synonyms.iter().map(|it| (it.name.as_str(), it.value.as_deref(), it.source));
+    let (topic, file, default) = (1, 4, 5);
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            ("retention.ms", Some("7"), topic),
+            ("log.retention.ms", Some("-1"), file),
+            ("log.retention.hours", Some("168"), default),
+        ]
+    );
+    let mut request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: TOPIC,
+            resource_name: "t".to_owned(),
+            configuration_keys: Some(vec!["retention.ms".to_owned()]),
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    for include_synonyms in [false, true] {
+        request.include_synonyms = include_synonyms;
+        let result = client.call(&request, 4).await.results.remove(0);
+        assert_eq!(!result.configs[0].synonyms.is_empty(), include_synonyms);
+    }
+}
+
 fn change(
     kind: i8,
     name: &str,
