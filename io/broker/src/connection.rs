@@ -213,7 +213,7 @@ impl Connection {
                 (self.received + STALLED_AFTER).max(looked + STALL_CHECK)
             });
             let abandoned = left
-                .filter(|_| !self.in_flight.is_empty())
+                .filter(|_| self.waits_for_others())
                 .map(|left: Instant| left.max(last_active) + ANSWERED_WITHIN);
             // Every branch is cancel-safe: reads and writes take effect only when they complete,
             // and a polled future in flight keeps its state in the queue.
@@ -348,6 +348,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Tells whether the first request in flight may wait for what others do. Records that are being written
+    /// are not given up: behind them may be more, of a producer that hears of none (`acks=0`).
+    fn waits_for_others(&self) -> bool {
+        let first = self.in_flight.front();
+        first.is_some_and(|(_, timing, _)| timing.kind.api != ApiKey::Produce)
+    }
+
     /// Queues a response to be sent.
     fn send(&mut self, response: Response, timing: Timing) -> Result<(), End> {
         match response {
@@ -419,7 +426,7 @@ const STALL_CHECK: Duration = Duration::from_secs(1);
 /// How soon an idle check may follow another while a request is in flight.
 const IDLE_CHECK_MIN: Duration = Duration::from_secs(1);
 
-/// So long a request may take once the peer has closed: what is behind it is still done, as by Kafka, but
+/// So long a request may wait once the peer has closed: what is behind it is still done, as by Kafka, but
 /// a held heartbeat or a Fetch with nothing to read would keep both, and a dead member, for as long as it likes.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(200);
 
