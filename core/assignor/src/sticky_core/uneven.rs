@@ -4,9 +4,9 @@
 //! 2. What is free goes to the subscriber with the fewest partitions, topics with few subscribers
 //!    first, because they have the least choice.
 //! 3. Topic by topic, a partition moves from the fullest owner to the emptiest subscriber while that
-//!    lessens the difference of the two; first only partitions that are new to their owner, then any.
-//!    This ends when no single move helps.
-//! 4. Chains of moves level what is left, see [`chain`](super::chain).
+//!    lessens the difference of the two, best one that is new to its owner. This ends when no single move
+//!    helps.
+//! 4. Chains of moves level what is left, and bring back what need not have moved, see [`chain`].
 //!
 //! Where racks count, what is free goes to a subscriber near it if there is one, and what moves is best
 //! near where it goes and far from where it was. Nothing moves for the sake of racks alone, other than in
@@ -18,7 +18,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::{Member, Owners, Previous, Problem, Topic};
+use super::{Member, Owners, Previous, Problem, Topic, chain};
 
 pub(super) fn solve(problem: &Problem<'_>) -> Owners {
     let mut division = Division {
@@ -35,31 +35,23 @@ pub(super) fn solve(problem: &Problem<'_>) -> Owners {
     }
     // A topic with one subscriber has no choice.
     order.retain(|topic| topic.subscribers.len() > 1);
-    for movable in [Movable::New, Movable::Any] {
-        for _ in 0..MAX_PASSES {
-            let mut moved = false;
-            for topic in &order {
-                moved |= division.level(topic, movable);
-            }
-            if !moved {
-                break;
-            }
+    for _ in 0..MAX_PASSES {
+        let mut moved = false;
+        for topic in &order {
+            moved |= division.level(topic);
+        }
+        if !moved {
+            break;
         }
     }
-    super::chain::level(problem, &mut division.owners, &mut division.counts);
+    chain::level(problem, &mut division.owners, &mut division.counts);
+    chain::bring_home(problem, &mut division.owners, &mut division.counts);
     division.owners
 }
 
 /// How often all topics are looked through. A move in one topic may allow one in another, so the
 /// number bounds the length of such chains; groups in practice need two or three passes.
 const MAX_PASSES: usize = 64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Movable {
-    /// Only what its owner did not own before.
-    New,
-    Any,
-}
 
 struct Division<'p> {
     problem: &'p Problem<'p>,
@@ -115,12 +107,15 @@ impl Division<'_> {
     }
 
     /// Moves partitions of one topic and returns whether any moved.
-    fn level(&mut self, topic: &Topic<'_>, movable: Movable) -> bool {
+    fn level(&mut self, topic: &Topic<'_>) -> bool {
+        // Of each subscriber the partitions, those that are new to it last.
         let mut held: Vec<Vec<usize>> = vec![Vec::new(); topic.subscribers.len()];
-        for number in topic.start..topic.start + topic.partitions {
-            let owner = self.owners[number].expect("everything was given out before");
-            if movable == Movable::Any || self.problem.previous[number] != Previous::Owner(owner) {
-                held[place_of(topic, owner)].push(number);
+        for new in [false, true] {
+            for number in topic.start..topic.start + topic.partitions {
+                let owner = self.owners[number].expect("everything was given out before");
+                if new == (self.problem.previous[number] != Previous::Owner(owner)) {
+                    held[place_of(topic, owner)].push(number);
+                }
             }
         }
         let key =
@@ -158,22 +153,17 @@ impl Division<'_> {
         moved
     }
 
-    /// Picks what moves: best a partition that comes home, then one new to its owner, then one whose rack
-    /// says so, then the last.
+    /// Picks what moves: best what is new to its owner, of that what is best for its rack, then the last.
     fn take_one(&self, held: &mut Vec<usize>, from: Member, to: Member) -> usize {
-        let worth = |number: usize| {
-            let previous = self.problem.previous[number];
-            let near = |member| {
-                self.problem.racks.as_ref().is_some_and(|racks| racks.is_near(member, number))
+        let mut at = held.len() - 1;
+        if let Some(racks) = &self.problem.racks {
+            let worth = |number: usize| {
+                let near = |member| i8::from(racks.is_near(member, number));
+                (self.problem.previous[number] != Previous::Owner(from), near(to) - near(from))
             };
-            (
-                previous == Previous::Owner(to),
-                previous != Previous::Owner(from),
-                i8::from(near(to)) - i8::from(near(from)),
-            )
-        };
-        let at = (0..held.len()).max_by_key(|at| worth(held[*at]));
-        held.remove(at.expect("who gives holds something"))
+            at = (0..held.len()).max_by_key(|at| worth(held[*at])).unwrap_or(at);
+        }
+        held.remove(at)
     }
 }
 
