@@ -173,6 +173,44 @@ fn is_passing(code: ErrorCode) -> bool {
 fn explain(code: ErrorCode, message: Option<&str>) -> String {
     match message {
         Some(text) => format!("{text} ({code})"),
-        None => code.to_string(),
+        None => match words(code) {
+            Some(text) => format!("{text} ({code})"),
+            None => code.to_string(),
+        },
+    }
+}
+
+/// Says what a code means that brokers send without a word, where whoever asked can do something about it.
+fn words(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "there is no such topic or partition",
+        ErrorCode::GROUP_ID_NOT_FOUND => "there is no such group",
+        ErrorCode::NON_EMPTY_GROUP => "the group has members, who must stop first",
+        ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC => "members of the group subscribe to the topic",
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::GROUP_AUTHORIZATION_FAILED
+        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "the user is not permitted to do this",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_refuses_without_a_word_is_told_in_words() {
+        let told = |code, message: Option<&str>| {
+            let refused = check(code, message.map(str::to_owned), || "group `g`".to_owned());
+            refused.expect_err("it is an error's code").to_string()
+        };
+        let refused = told(ErrorCode::NON_EMPTY_GROUP, None);
+        assert_eq!(
+            refused,
+            "group `g`: the group has members, who must stop first (NON_EMPTY_GROUP)"
+        );
+        let refused = told(ErrorCode::NON_EMPTY_GROUP, Some("Not empty."));
+        assert_eq!(refused, "group `g`: Not empty. (NON_EMPTY_GROUP)", "its own words are better");
+        assert_eq!(told(ErrorCode::INVALID_REQUEST, None), "group `g`: INVALID_REQUEST");
     }
 }
