@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::ArgGroup;
 use kohort::TopicPartition;
-use kohort::admin::{Adjusted, Admin, CommittedOffset, PlannedReset, ResetTo};
+use kohort::admin::{Adjusted, Admin, AdminError, CommittedOffset, PlannedReset, ResetTo};
 use kohort::config::iso_duration;
 
 use super::super::Cluster;
@@ -72,7 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let to = target(&args)?;
     refuse_if_at_work(&admin, &args.group).await?;
     let partitions = scope(&admin, &args, &to).await?;
-    let plan = admin.plan_reset(&args.group, partitions, &to).await?;
+    let plan = admin.plan_reset(&args.group, partitions, &to).await.map_err(with_a_way)?;
     if plan.is_empty() {
         bail!("group `{}` has committed nothing; name the topics with --topic", args.group);
     }
@@ -87,6 +87,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let results = admin.alter_group_offsets(&args.group, plan).await?;
     let results = results.into_iter().map(|(p, result)| (p.to_string(), result)).collect();
     Ok(super::super::each(results, |_| {}))
+}
+
+/// Tells how to go on where a group has no place to start from.
+fn with_a_way(error: AdminError) -> anyhow::Error {
+    match error {
+        AdminError::NothingCommitted { .. } => anyhow!(
+            "{error}; name others with --topic TOPIC:P, or give it a place with --to-earliest, --to-latest \
+             or --to-offset"
+        ),
+        error => error.into(),
+    }
 }
 
 /// Shows what is to be done, and says where that is not quite what was asked for.
@@ -149,8 +160,10 @@ fn read_offsets(file: &Path, group: &str) -> anyhow::Result<BTreeMap<TopicPartit
             [_, _, _, _] => continue,
             _ => bail!("{}:{}: it is not TOPIC,PARTITION,OFFSET", file.display(), index + 1),
         };
-        let (Ok(partition), Ok(offset)) = (partition.parse(), offset.parse()) else {
-            bail!("{}:{}: partition and offset are numbers", file.display(), index + 1);
+        let numbers = (partition.parse().ok()).zip(offset.parse().ok());
+        let Some((partition, offset)) = numbers.filter(|(p, offset)| *p >= 0 && *offset >= 0)
+        else {
+            bail!("{}:{}: partition and offset are numbers from 0 on", file.display(), index + 1);
         };
         offsets.insert(TopicPartition::new(topic, partition), offset);
     }
