@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 
 use common::wire::Wire;
-use common::{Broker, unique, words};
+use common::{Broker, unique, wait, words};
 
 /// Starts a consumer of a group and waits for its first record.
 fn consumer(broker: &Broker, topic: &str, group: &str) -> Child {
@@ -135,4 +135,30 @@ fn records_that_were_deleted_are_lag_and_nobody_waits_for_them() {
         assert_eq!(row[..5], [topic, "0", "3", "10", lag], "{table}");
         assert!(waiting != "0" || row[5] == "0", "{table}");
     }
+}
+
+#[test]
+fn who_follows_a_group_is_told_that_it_is_not_there_yet_and_what_happens_then() {
+    let broker = Broker::to_test_with();
+    let (topic, group) = (&*unique("t"), &*unique("g"));
+    broker.create(topic);
+    broker.stdout(&["produce", topic], "0\n1\n");
+    let mut follower = broker.spawn(&["group", "events", group, "--follow"]);
+    let mut said = String::new();
+    BufReader::new(follower.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, format!("there is no group `{group}` so far; it is waited for\n"));
+    let mut stdout = BufReader::new(follower.stdout.take().unwrap());
+    let how = ["--group", group, "--from-beginning", "--max-messages", "1"];
+    let take = || broker.stdout(&[&["consume", topic], &how[..]].concat(), "");
+    // Of a foreign Kafka a rebalance is told once there is another to compare it with.
+    take();
+    take();
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.contains(" member kohort-"), "{first}");
+    // Once the reader is gone, the next event ends it, and that is no failure.
+    drop(stdout);
+    broker.stdout(&["produce", topic], "2\n3\n");
+    take();
+    assert_eq!(wait(&mut follower), Some(0));
 }

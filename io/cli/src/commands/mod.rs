@@ -85,19 +85,24 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
         .block_on(future)
 }
 
-/// Runs a command that asks the cluster something. A broker that is not there is waited for: if there
-/// is no answer for a while, that is said.
+/// Runs a command that asks the cluster something.
 pub(crate) fn ask<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    block_on(async {
-        let mut future = pin!(future);
-        // Losing the race drops nothing but the timer.
-        tokio::select! {
-            answer = &mut future => return answer,
-            () = tokio::time::sleep(WORD_AFTER) => {}
-        }
-        eprintln!("kohort: no answer so far; still trying, as long as --timeout allows");
-        future.await
-    })
+    block_on(with_a_word(future))
+}
+
+/// Asks the cluster something. A broker that is not there is waited for: if there is no answer for a while,
+/// that is said.
+pub(crate) async fn with_a_word<T>(
+    future: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut future = pin!(future);
+    // Losing the race drops nothing but the timer.
+    tokio::select! {
+        answer = &mut future => return answer,
+        () = tokio::time::sleep(WORD_AFTER) => {}
+    }
+    eprintln!("kohort: no answer so far; still trying, as long as --timeout allows");
+    future.await
 }
 
 /// Whoever waits this long at a prompt wants to know what for.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Cluster, ask};
+use super::{Cluster, block_on, with_a_word};
 use crate::output::{Table, or_dash, print};
 
 /// List, describe, reset and delete consumer groups.
@@ -52,41 +52,46 @@ enum Verb {
 
 /// Runs one verb.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    ask(async move {
+    block_on(async move {
         match args.verb {
-            Verb::List { json: true, cluster } => {
-                for group in cluster.admin()?.list_groups().await? {
-                    let line = serde_json::json!({
-                        "group": group.group_id,
-                        "type": group.group_type,
-                        "protocol": group.protocol_type,
-                        "state": group.state,
-                    });
-                    print(&format!("{line}\n"))?;
-                }
-                Ok(ExitCode::SUCCESS)
-            }
-            Verb::List { json: false, cluster } => {
-                let mut table = Table::new(&["GROUP", "TYPE", "PROTOCOL", "STATE"]);
-                let text = |text: String| or_dash(Some(text).filter(|text| !text.is_empty()));
-                for group in cluster.admin()?.list_groups().await? {
-                    table.row([
-                        group.group_id,
-                        text(group.group_type),
-                        text(group.protocol_type),
-                        text(group.state),
-                    ]);
-                }
-                table.print()?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Verb::Describe(args) => describe::run(args).await,
+            Verb::List { json, cluster } => with_a_word(list(&cluster, json)).await,
+            Verb::Describe(args) => with_a_word(describe::run(args)).await,
             Verb::Events(args) => events::run(args).await,
-            Verb::Reset(args) => reset::run(args).await,
-            Verb::Delete { groups, cluster } => {
-                let results = cluster.admin()?.delete_groups(groups).await?;
-                Ok(super::each(results, |group| eprintln!("deleted group `{group}`")))
-            }
+            Verb::Reset(args) => with_a_word(reset::run(args)).await,
+            Verb::Delete { groups, cluster } => with_a_word(delete(&cluster, groups)).await,
         }
     })
+}
+
+async fn list(cluster: &Cluster, json: bool) -> anyhow::Result<ExitCode> {
+    let groups = cluster.admin()?.list_groups().await?;
+    if json {
+        for group in groups {
+            let line = serde_json::json!({
+                "group": group.group_id,
+                "type": group.group_type,
+                "protocol": group.protocol_type,
+                "state": group.state,
+            });
+            print(&format!("{line}\n"))?;
+        }
+    } else {
+        let mut table = Table::new(&["GROUP", "TYPE", "PROTOCOL", "STATE"]);
+        let text = |text: String| or_dash(Some(text).filter(|text| !text.is_empty()));
+        for group in groups {
+            table.row([
+                group.group_id,
+                text(group.group_type),
+                text(group.protocol_type),
+                text(group.state),
+            ]);
+        }
+        table.print()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn delete(cluster: &Cluster, groups: Vec<String>) -> anyhow::Result<ExitCode> {
+    let results = cluster.admin()?.delete_groups(groups).await?;
+    Ok(super::each(results, |group| eprintln!("deleted group `{group}`")))
 }
