@@ -45,7 +45,8 @@ impl Table {
 
 /// Writes text to stdout. A reader that went away is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    ignore_closed_pipe(io::stdout().lock().write_all(text.as_bytes()))
+    let wrote = ignore_closed_pipe(io::stdout().lock().write_all(text.as_bytes()));
+    wrote.map_err(|it| io::Error::new(it.kind(), format!("cannot write to stdout: {it}")))
 }
 
 /// The text of a value that may be unknown.

@@ -252,6 +252,19 @@ fn a_reset_of_a_group_at_work_is_refused() {
 }
 
 #[test]
+fn output_that_has_no_room_is_a_failure_that_names_it() {
+    let broker = Broker::to_test_with();
+    let topic = unique("t");
+    broker.create(&topic);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = common::command(&["topic", "describe", &topic]);
+    command.env("KOHORT_BOOTSTRAP_SERVERS", &broker.address).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("cannot write to stdout: No space left"), "{}", words(&output));
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     let nobody = "127.0.0.1:1";
     let output =

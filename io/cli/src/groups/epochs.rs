@@ -215,12 +215,17 @@ mod tests {
         let mut epochs = Epochs::default();
         member(&mut epochs, "a", Some(&[0]));
         assigned(&mut epochs, "g", 1);
+        let epoch = |epochs: &mut Epochs, group: &str| {
+            let key = ConsumerGroupMetadataKey { group_id: group.into() };
+            let value = ConsumerGroupMetadataValue { epoch: 2, ..Default::default() };
+            let value = value.to_bytes(0).expect("a short value is written");
+            let key = GroupRecordKey::ConsumerGroupMetadata(key);
+            epochs.take_in("g", 2, key, Some(&value))
+        };
+        assert_eq!(epoch(&mut epochs, "g"), None, "its members' new target is to come");
         member(&mut epochs, "a", None);
-        let key = ConsumerGroupMetadataKey { group_id: "g".into() };
-        let value = ConsumerGroupMetadataValue { epoch: 2, ..Default::default() };
-        let value = value.to_bytes(0).expect("a short value is written");
-        let key = GroupRecordKey::ConsumerGroupMetadata(key);
-        let event = epochs.take_in("g", 2, key, Some(&value)).expect("nobody is left");
+        assert_eq!(epoch(&mut epochs, "other"), None);
+        let event = epoch(&mut epochs, "g").expect("nobody is left");
         assert_eq!((&*event.causes[0].text, event.members_after.len()), ("member a is gone", 0));
         assert_eq!(assigned(&mut epochs, "g", 2), None);
     }

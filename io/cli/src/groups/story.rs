@@ -296,6 +296,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_an_event_or_the_line_has_no_room_for_is_counted() {
+        let from = |number: usize| MovedPartition {
+            topic: "t".to_owned(),
+            partition: 0,
+            from: Some(format!("m{number}")),
+            to: None,
+            unserved_since_ms: None,
+        };
+        // Of the seventh member two went.
+        let event = RebalanceEvent {
+            members_before: vec![A.to_owned()],
+            omitted_before: 11,
+            members_after: vec![A.to_owned(), B.to_owned()],
+            omitted_after: 20,
+            moved: (0..WAYS_MAX).chain([WAYS_MAX; 2]).map(from).collect(),
+            omitted_moves: 3,
+            ..RebalanceEvent::default()
+        };
+        let told = of(event);
+        assert!(told.contains("; 22 members after 12; "), "{told}");
+        assert!(told.ends_with(", 1 partition from m5 to nobody, 5 more moved"), "{told}");
+        let unserved = vec![from(1)];
+        let event = HandoverEvent { unserved, omitted_unserved: 4, ..HandoverEvent::default() };
+        let told = tell(&GroupEvent::Handover(event));
+        assert!(told.contains(": 5 partitions that moved had not been read"), "{told}");
+    }
+
     fn of(event: RebalanceEvent) -> String {
         tell(&GroupEvent::Rebalance(Box::new(event)))
     }

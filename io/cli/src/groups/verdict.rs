@@ -418,6 +418,12 @@ mod tests {
             judge(group).iter().map(|judgement| judgement.verdict).collect()
         };
         assert_eq!(verdicts(&group), [Verdict::Stalled]);
+        let mut other = group.partitions[1].clone();
+        other.name = "t:9".to_owned();
+        group.partitions.push(other);
+        let told = judge(&group).remove(0).evidence;
+        assert!(told.starts_with("t:0 has committed offset 5"), "of equals the first: {told}");
+        group.partitions.pop();
         group.rebalances_ms.push(NOW);
         assert_eq!(verdicts(&group), [Verdict::Flapping, Verdict::Stalled]);
         assert_eq!(judge(&group)[0].evidence, "3 rebalances in the last 5 minutes");

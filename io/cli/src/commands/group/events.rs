@@ -71,7 +71,8 @@ async fn tell(args: &Args, admin: &Admin, until: Until) -> anyhow::Result<()> {
     sources::each(&args.cluster, admin, &args.group, since_ms, until, |event| {
         told += 1;
         let line = if json { serde_json::to_string(event)? } else { story::tell(event) };
-        Ok(io::stdout().lock().write_all((line + "\n").as_bytes())?)
+        let wrote = io::stdout().lock().write_all((line + "\n").as_bytes());
+        wrote.context("cannot write to stdout")
     })
     .await?;
     if told == 0 {
