@@ -145,6 +145,37 @@ fn a_sound_folder_is_left_as_it_is() {
 }
 
 #[test]
+fn what_was_set_aside_is_told_and_taken_back_only_by_a_repair_that_is_meant() {
+    let data = killed_broker_with(&["kept"]);
+    assert_eq!(Broker::start(data.path(), &[]).terminate(), Some(0));
+    // Another folder's broker knows nothing of the topic.
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(Broker::start(other.path(), &[]).terminate(), Some(0));
+    let folders = fs::read_dir(data.path().join("partitions")).unwrap().map(Result::unwrap);
+    let is_ours = |it: &fs::DirEntry| it.file_name().to_string_lossy().starts_with("orders-0.");
+    let ours = folders.filter(is_ours).map(|it| it.file_name()).next().unwrap();
+    fs::rename(
+        data.path().join("partitions").join(&ours),
+        other.path().join("partitions").join(&ours),
+    )
+    .unwrap();
+    assert_eq!(Broker::start(other.path(), &[]).terminate(), Some(0));
+    let before = content(other.path());
+    let asked = log_command("repair", other.path(), &[]);
+    assert_eq!(asked.status.code(), Some(0), "nothing is damaged");
+    assert!(said(&asked).contains(" is sound: ") && said(&asked).contains("\nset aside: "));
+    let next = "nothing was changed; with --yes what was set aside is taken back";
+    assert!(words(&asked).contains(next), "{}", words(&asked));
+    assert!(content(other.path()) == before, "it only asked");
+    let repaired = said(&log_command("repair", other.path(), &["--yes"]));
+    for told in ["orders-0 had been set aside, and is there again", "may be lost as well"] {
+        assert!(repaired.contains(told), "{repaired}");
+    }
+    assert!(!repaired.contains("cluster's id was lost"), "{repaired}");
+    assert_eq!(consume(&Broker::start(other.path(), &[])), "0=kept\n");
+}
+
+#[test]
 fn a_damaged_segment_fails_only_reads_of_that_part() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(data.path(), &["log.segment.bytes=1048576"]);
