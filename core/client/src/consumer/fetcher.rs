@@ -235,6 +235,7 @@ impl Fetcher {
     ) {
         if self.land(node, id).is_some() {
             self.sessions.entry(node).or_default().unanswered();
+            self.paces.entry(node).or_default().unanswered();
             positions.avoid(node, now + self.config.preferred_replica_ms);
             self.failing.insert(node, None);
             self.retry_at.insert(node, now + self.config.retry_backoff_ms);

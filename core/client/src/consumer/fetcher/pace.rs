@@ -5,6 +5,9 @@
 //! On a long way a small answer costs a round trip like a large one: there the answers grow as long as larger
 //! ones bring more in the same time, or the broker's share of the budget is spent. That a machine is busy
 //! makes answers slow as well, but then larger ones are slower still.
+//!
+//! On a way that carries little, none may take so long that its request times out: the same would be asked again,
+//! and nothing ever come of it. So what is asked for is at most what came in [`LONG_MS`], and less after no answer.
 
 use crate::consumer::types::Timestamp;
 
@@ -30,6 +33,12 @@ const NEAR_BYTES: i64 = 2 * 1024 * 1024;
 const SLOW_MS: i64 = 4;
 /// One that takes no longer need not be as large.
 const QUICK_MS: i64 = 1;
+/// One that takes longer is too large: soon enough for the records, and long before any usual
+/// `request.timeout.ms`, since the way may be shared the next time.
+const LONG_MS: i64 = 5_000;
+/// What is asked for at least. Smaller answers would be little else than their headers, and a broker returns one
+/// batch however little was asked for.
+const LEAST_BYTES: i64 = 16 * 1024;
 /// After so many answers the window is thought about.
 const ANSWERS: i64 = 4;
 /// How many answers a window that was not worth it is left alone for.
@@ -56,8 +65,9 @@ impl Pace {
         if bytes < asked / 2 || asked < self.window {
             return;
         }
-        if self.window < NEAR_BYTES {
-            self.change(NEAR_BYTES);
+        let most = (bytes.saturating_mul(LONG_MS) / took_ms.max(1)).max(LEAST_BYTES);
+        if self.window < NEAR_BYTES || self.window > most {
+            self.change(self.window.max(NEAR_BYTES).min(most));
             return;
         }
         self.answers += 1;
@@ -69,6 +79,11 @@ impl Pace {
         }
     }
 
+    /// Takes that no answer came. If that is because it was too large, a smaller one may.
+    pub(super) fn unanswered(&mut self) {
+        self.change((self.window / 4).max(LEAST_BYTES));
+    }
+
     fn think(&mut self) {
         let each = self.took_ms / self.answers;
         let per_second = self.bytes.saturating_mul(1000) / self.took_ms.max(1);
@@ -78,7 +93,7 @@ impl Pace {
                 self.rest = REST;
                 self.change(self.window / 2);
             }
-            _ if each >= SLOW_MS && self.rest == 0 => {
+            _ if (SLOW_MS..=LONG_MS / 2).contains(&each) && self.rest == 0 => {
                 self.change((self.window * 2).min(i64::from(i32::MAX)));
                 self.before = Some(per_second);
             }
@@ -123,6 +138,27 @@ mod tests {
         let asked: Vec<i64> = (0..300).map(|_| after(&mut pace, 1, slow)).collect();
         let large = asked.iter().filter(|asked| **asked > 2 << 20).count();
         assert!((1..=3 * ANSWERS as usize).contains(&large), "tried, and seldom: {large}");
+    }
+
+    #[test]
+    fn no_answer_takes_long_on_a_way_that_carries_little() {
+        for bytes_per_ms in [4, 12, 125, 400] {
+            let mut pace = Pace::default();
+            let slow = |bytes: i64| 20 + bytes / bytes_per_ms;
+            let took: Vec<i64> = (0..300).map(|_| slow(after(&mut pace, 1, slow))).collect();
+            let longest = *took.iter().max().unwrap();
+            assert!(longest <= LONG_MS + 100, "{longest} ms at {bytes_per_ms} bytes a millisecond");
+            assert!(took[299] > LONG_MS / 3, "nor is it asked for crumbs: {} ms", took[299]);
+        }
+    }
+
+    #[test]
+    fn what_brings_no_answer_is_not_asked_for_again() {
+        let mut pace = Pace::default();
+        after(&mut pace, 50, |_| 50);
+        let asked: Vec<i64> = (0..6).map(|_| (pace.unanswered(), pace.bytes(1, SHARE)).1).collect();
+        assert_eq!(asked, [2 << 20, 512 << 10, 128 << 10, 32 << 10, 16 << 10, 16 << 10]);
+        assert_eq!(after(&mut pace, 1, |_| 1), 2 << 20, "it was away, and not slow");
     }
 
     #[test]

@@ -221,6 +221,18 @@ fn a_partition_whose_fetches_all_fail_says_why_while_the_next_one_is_in_flight()
 }
 
 #[test]
+fn a_fetch_without_an_answer_is_followed_by_a_smaller_one() {
+    let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
+    let mut asked = Vec::new();
+    for now in [0, 30_000, 60_000] {
+        let plan = fetcher.plan(now, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
+        asked.push(plan.request.max_bytes >> 10);
+        fetcher.handle_failure(now + 1_000, 1, plan.id, &mut positions);
+    }
+    assert_eq!(asked, [256, 64, 16]);
+}
+
+#[test]
 fn what_was_refused_to_an_earlier_ownership_is_not_told_of_the_next() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
     let plan = fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0)).fetches.remove(0);
