@@ -36,7 +36,8 @@ pub enum FetchStatus {
     NoPartition,
     /// Its broker refuses it, or sends what cannot be read, and is asked again and again while this lasts.
     Refused(ErrorCode),
-    /// Its broker did not answer the latest fetch, and is asked again and again while this lasts.
+    /// Its broker did not answer the latest fetch, and is asked again and again while this lasts; or it has
+    /// taken seconds longer for the one in flight than it was to wait for records.
     NoAnswer,
     /// Something makes it wait a moment.
     BackingOff,
@@ -89,6 +90,11 @@ impl fmt::Display for FetchStatus {
     }
 }
 
+/// How much longer than asked a broker may take before that is worth telling: a network that swallows everything
+/// ends no connection, and it is long until the request has timed out. No answer is to take so long by its size
+/// (`pace.rs`).
+const LATE_MS: i64 = 5_000;
+
 impl Fetcher {
     /// Names what a partition is doing.
     pub fn status(
@@ -103,9 +109,11 @@ impl Fetcher {
         let in_flight = |(_, flight): &(&i32, &Flight)| {
             flight.partitions.get(partition).is_some_and(|asked| asked.is_for(slot))
         };
-        if let Some((node, _)) = self.in_flight.iter().find(in_flight) {
+        if let Some((node, flight)) = self.in_flight.iter().find(in_flight) {
             let gives = slot.paused || slot.revoking || buffered > 0;
-            let trouble = self.trouble(*node, partition, slot).filter(|_| !gives);
+            let late = flight.sent_at + i64::from(self.config.max_wait_ms) + LATE_MS;
+            let late = (now >= late).then_some(FetchStatus::NoAnswer);
+            let trouble = self.trouble(*node, partition, slot).or(late).filter(|_| !gives);
             return Some(trouble.unwrap_or(FetchStatus::InFlight));
         }
         let no_topic = view.topic(&partition.topic).is_none();

@@ -221,6 +221,17 @@ fn a_partition_whose_fetches_all_fail_says_why_while_the_next_one_is_in_flight()
 }
 
 #[test]
+fn a_broker_that_takes_seconds_longer_than_it_was_to_wait_gives_no_answer() {
+    let (mut fetcher, positions) = (Fetcher::new(config()), owned());
+    fetcher.plan(0, &positions, &view(), &|_| 0, &memory(0, 0));
+    let status =
+        |now, buffered| fetcher.status(now, &partition(0), &positions, &view(), buffered).unwrap();
+    assert_eq!(status(5_499, 0), FetchStatus::InFlight);
+    assert_eq!(status(5_500, 0), FetchStatus::NoAnswer);
+    assert_eq!(status(5_500, 1), FetchStatus::InFlight, "there is something to read");
+}
+
+#[test]
 fn a_fetch_without_an_answer_is_followed_by_a_smaller_one() {
     let (mut fetcher, mut positions) = (Fetcher::new(config()), owned());
     let mut asked = Vec::new();
