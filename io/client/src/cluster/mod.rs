@@ -97,6 +97,7 @@ impl Cluster {
             dialer: Dialer {
                 send_buffer: config.send_buffer.and_then(size),
                 receive_buffer: config.receive_buffer.and_then(size),
+                ..Dialer::default()
             },
             frames: FramePool::new(options.answers_kept_bytes),
             security: Security::new(config)?,

@@ -23,7 +23,7 @@ pub(super) struct Established {
 }
 
 /// Connects, trying the addresses of the name in turn; each has the whole set-up time for itself,
-/// so that one which swallows packets does not hide those after it.
+/// so that one which swallows packets does not hide those after it. The one that answered last goes first.
 pub(super) async fn establish(
     host: &str,
     port: u16,
@@ -53,11 +53,15 @@ async fn establish_at(
         address: address.clone(),
         reason: Arc::new(std::io::Error::other("the name has no address")),
     };
-    for candidate in candidates {
+    let known = &options.dialer.known;
+    for candidate in known.first(host, candidates.collect()) {
         let set_up = set_up(candidate, host, address, options);
         let outcome = tokio::time::timeout(options.setup_timeout, set_up).await;
         match outcome.unwrap_or_else(|_| Err(too_long())) {
-            Ok(established) => return Ok(established),
+            Ok(established) => {
+                known.answered(host, candidate);
+                return Ok(established);
+            }
             // The other addresses lead to the same broker, which will say the same.
             Err(error) if error.is_refusal() => return Err(error),
             Err(error) => last = error,
@@ -216,25 +220,26 @@ mod tests {
     use super::*;
     use crate::net::stream::Dialer;
 
-    /// Listens, and tells one client which versions it has: those of ApiVersions.
+    /// Listens, and tells one client after the other which versions it has: those of ApiVersions.
     fn broker() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut length = [0; 4];
-            stream.read_exact(&mut length).unwrap();
-            let mut request = vec![0; u32::from_be_bytes(length) as usize];
-            stream.read_exact(&mut request).unwrap();
-            let max_version = ApiVersionsRequest::VERSIONS.max;
-            let served =
-                ApiVersion { api_key: ApiKey::ApiVersions as i16, max_version, min_version: 0 };
-            let answer = ApiVersionsResponse { api_keys: vec![served], ..Default::default() };
-            let frame =
-                frame::encode_response(&answer, max_version, HANDSHAKE_CORRELATION).unwrap();
-            stream.write_all(&frame).unwrap();
-            // Until the client is done.
-            let _ = stream.read(&mut length);
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut length = [0; 4];
+                stream.read_exact(&mut length).unwrap();
+                let mut request = vec![0; u32::from_be_bytes(length) as usize];
+                stream.read_exact(&mut request).unwrap();
+                let max_version = ApiVersionsRequest::VERSIONS.max;
+                let served =
+                    ApiVersion { api_key: ApiKey::ApiVersions as i16, max_version, min_version: 0 };
+                let answer = ApiVersionsResponse { api_keys: vec![served], ..Default::default() };
+                let frame =
+                    frame::encode_response(&answer, max_version, HANDSHAKE_CORRELATION).unwrap();
+                stream.write_all(&frame).unwrap();
+                // Until the client is done.
+                let _ = stream.read(&mut length);
+            }
         });
         address
     }
@@ -263,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_name_that_answered_last_is_tried_first() {
+        let options = ConnectionOptions::default();
+        let reached = |candidates: &[SocketAddr], options: &ConnectionOptions| {
+            let established = connect(candidates, options).unwrap();
+            let Stream::Tcp(stream) = &established.stream else { panic!("no TLS was asked for") };
+            stream.peer_addr().unwrap()
+        };
+        let refusing = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let (first, second) = (broker(), broker());
+        assert_eq!(reached(&[refusing, second], &options), second);
+        assert_eq!(reached(&[first, second], &options.clone()), second, "another connection");
+        assert_eq!(reached(&[refusing, first], &options), first, "the name leads elsewhere");
+        assert_eq!(reached(&[second, first], &options), first);
+    }
+
+    #[test]
     fn sockets_have_the_buffers_that_are_asked_for() {
         let sizes = |dialer: Dialer| {
             let options = ConnectionOptions { dialer, ..ConnectionOptions::default() };
@@ -271,8 +292,11 @@ mod tests {
             let send = sockopt::socket_send_buffer_size(stream).unwrap();
             (send, sockopt::socket_recv_buffer_size(stream).unwrap())
         };
-        let (send, receive) =
-            sizes(Dialer { send_buffer: Some(20_000), receive_buffer: Some(30_000) });
+        let (send, receive) = sizes(Dialer {
+            send_buffer: Some(20_000),
+            receive_buffer: Some(30_000),
+            ..Dialer::default()
+        });
         // Linux makes twice as much of it for its own needs.
         assert!((20_000..=40_000).contains(&send), "{send}");
         assert!((30_000..=60_000).contains(&receive), "{receive}");

@@ -1,11 +1,13 @@
 //! The transports a connection runs over, and opening one.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -31,6 +33,33 @@ pub struct Dialer {
     pub send_buffer: Option<u32>,
     /// The size of the socket's receive buffer, or the system's choice.
     pub receive_buffer: Option<u32>,
+    /// Which of a name's addresses to try first.
+    pub(crate) known: KnownAddresses,
+}
+
+/// The address by which each name was reached last. Connections of one client share it: where the first of a
+/// name's addresses swallows packets, only one of them waits until that is given up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownAddresses(Arc<Mutex<BTreeMap<String, SocketAddr>>>);
+
+/// More names than a cluster has brokers: whoever meets more of them forgets them, which only costs time.
+const KNOWN_ADDRESSES_MAX: usize = 1024;
+
+impl KnownAddresses {
+    /// Puts the address that answered last in front, and leaves the others in their order.
+    pub(super) fn first(&self, host: &str, mut candidates: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let known = self.0.lock().get(host).copied();
+        candidates.sort_by_key(|candidate| known != Some(*candidate));
+        candidates
+    }
+
+    pub(super) fn answered(&self, host: &str, address: SocketAddr) {
+        let mut known = self.0.lock();
+        if known.len() >= KNOWN_ADDRESSES_MAX {
+            known.clear();
+        }
+        known.insert(host.to_owned(), address);
+    }
 }
 
 impl Dialer {
