@@ -54,12 +54,12 @@ async fn establish_at(
         reason: Arc::new(std::io::Error::other("the name has no address")),
     };
     let known = &options.dialer.known;
-    for candidate in known.first(host, candidates.collect()) {
+    for candidate in known.first(address, candidates.collect()) {
         let set_up = set_up(candidate, host, address, options);
         let outcome = tokio::time::timeout(options.setup_timeout, set_up).await;
         match outcome.unwrap_or_else(|_| Err(too_long())) {
             Ok(established) => {
-                known.answered(host, candidate);
+                known.answered(address, candidate);
                 return Ok(established);
             }
             // The other addresses lead to the same broker, which will say the same.

@@ -37,7 +37,7 @@ pub struct Dialer {
     pub(crate) known: KnownAddresses,
 }
 
-/// The address by which each name was reached last. Connections of one client share it: where the first of a
+/// The address by which each name, with its port, was reached last. Connections of one client share it: where the first of a
 /// name's addresses swallows packets, only one of them waits until that is given up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KnownAddresses(Arc<Mutex<BTreeMap<String, SocketAddr>>>);
@@ -47,18 +47,18 @@ const KNOWN_ADDRESSES_MAX: usize = 1024;
 
 impl KnownAddresses {
     /// Puts the address that answered last in front, and leaves the others in their order.
-    pub(super) fn first(&self, host: &str, mut candidates: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        let known = self.0.lock().get(host).copied();
+    pub(super) fn first(&self, name: &str, mut candidates: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let known = self.0.lock().get(name).copied();
         candidates.sort_by_key(|candidate| known != Some(*candidate));
         candidates
     }
 
-    pub(super) fn answered(&self, host: &str, address: SocketAddr) {
+    pub(super) fn answered(&self, name: &str, address: SocketAddr) {
         let mut known = self.0.lock();
         if known.len() >= KNOWN_ADDRESSES_MAX {
             known.clear();
         }
-        known.insert(host.to_owned(), address);
+        known.insert(name.to_owned(), address);
     }
 }
 
