@@ -221,13 +221,18 @@ fn a_group_goes_to_a_time_by_an_age_and_to_the_offsets_of_a_file() {
     assert_eq!(plan(&["--topic", topic, "--by-duration", "P1D"]), "0");
     assert_eq!(plan(&["--from-file", file.to_str().unwrap()]), "2");
     assert_eq!(plan(&["--all-topics", "--shift-by", "1"]), "3");
+    let current =
+        broker.stdout(&["group", "reset", "nobody", "--topic", topic, "--to-current"], "");
+    let row = format!("{topic}  0  -  4  -");
+    let squeezed = current.lines().any(|line| line.split_whitespace().eq(row.split_whitespace()));
+    assert!(squeezed, "as by Kafka's tool, to the end: {current}");
     std::fs::write(&file, format!("{topic},0,2\n{topic},0,-2\n")).unwrap();
     let refusal = broker.refusal(&["group", "reset", group, "--from-file", file.to_str().unwrap()]);
     assert!(
         refusal.contains("offsets.csv:2: partition and offset are numbers from 0 on"),
         "{refusal}"
     );
-    let refusal = broker.refusal(&["group", "reset", "nobody", "--topic", topic, "--to-current"]);
+    let refusal = broker.refusal(&["group", "reset", "nobody", "--topic", topic, "--shift-by=-1"]);
     assert!(
         refusal.contains(&format!("for {topic}-0; name others with --topic TOPIC:P")),
         "{refusal}"

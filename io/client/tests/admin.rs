@@ -180,7 +180,8 @@ async fn a_group_is_reset_to_where_its_partitions_say() {
     let (name, group) = (unique("reset"), unique("group"));
     create_topic(&bootstrap(), &name, 1).await;
     let partition = TopicPartition::new(&*name, 0);
-    let current = admin.plan_reset(&group, Some(vec![partition.clone()]), &ResetTo::Current).await;
+    let by = ResetTo::Shift(1);
+    let current = admin.plan_reset(&group, Some(vec![partition.clone()]), &by).await;
     assert!(matches!(current, Err(AdminError::NothingCommitted { .. })), "{current:?}");
     let far =
         admin.reset_group_offsets(&group, Some(vec![partition.clone()]), &ResetTo::Offset(7)).await;

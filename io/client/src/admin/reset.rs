@@ -17,7 +17,8 @@ pub enum ResetTo {
     Earliest,
     /// The end: only new records will be read.
     Latest,
-    /// Where it is now: the same is committed again.
+    /// Where it is now: the same is committed again. Where nothing is committed it goes to the end, as by
+    /// Kafka's tool.
     Current,
     /// This offset, in each partition.
     Offset(i64),
@@ -53,6 +54,8 @@ pub enum Adjusted {
     },
     /// No record is as young as that: it goes to the end.
     NoSuchRecord,
+    /// Nothing is committed to stay at: it goes to the end.
+    NothingCommitted,
 }
 
 impl Admin {
@@ -60,8 +63,7 @@ impl Admin {
     /// those that [`ResetTo::Offsets`] names, or all that the group has committed offsets for.
     ///
     /// # Errors
-    /// [`AdminError::NothingCommitted`] for [`ResetTo::Current`] and [`ResetTo::Shift`] where the group
-    /// has committed nothing, and whatever keeps a partition's offsets from being found.
+    /// [`AdminError::NothingCommitted`] for [`ResetTo::Shift`] where the group has committed nothing, and whatever keeps a partition's offsets from being found.
     pub async fn plan_reset(
         &self,
         group: &str,
@@ -167,7 +169,7 @@ impl Known {
         let wanted = match to {
             ResetTo::Earliest => Some(self.start),
             ResetTo::Latest => Some(self.end),
-            ResetTo::Current => Some(self.current?),
+            ResetTo::Current => self.current,
             ResetTo::Offset(offset) => Some(*offset),
             ResetTo::Offsets(offsets) => Some(*offsets.get(partition)?),
             ResetTo::Shift(by) => Some(self.current?.saturating_add(*by)),
@@ -176,6 +178,7 @@ impl Known {
         // The two were asked one after the other: records may have gone in between.
         let offset = wanted.unwrap_or(self.end).min(self.end).max(self.start);
         let adjusted = match wanted {
+            None if *to == ResetTo::Current => Some(Adjusted::NothingCommitted),
             None => Some(Adjusted::NoSuchRecord),
             Some(wanted) if wanted != offset => Some(Adjusted::OutOfRange { wanted }),
             Some(_) => None,
@@ -209,7 +212,7 @@ mod tests {
             (ResetTo::Latest, known(None, None), exactly(20)),
             (ResetTo::Current, known(Some(15), None), exactly(15)),
             (ResetTo::Current, known(Some(5), None), beyond(5, 10)),
-            (ResetTo::Current, known(None, None), None),
+            (ResetTo::Current, known(None, Some(17)), Some((20, Some(Adjusted::NothingCommitted)))),
             (ResetTo::Offset(20), known(None, None), exactly(20)),
             (ResetTo::Offset(21), known(None, None), beyond(21, 20)),
             (offsets, known(None, None), exactly(12)),

@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// To the end: only new records will be read
     #[arg(long, group = "to")]
     to_latest: bool,
-    /// To where it is now: commits the same again
+    /// To where it is now: commits the same again, or the end where nothing is committed
     #[arg(long, group = "to")]
     to_current: bool,
     /// To this offset
@@ -110,6 +110,9 @@ fn show(plan: &BTreeMap<TopicPartition, PlannedReset>) -> anyhow::Result<()> {
             }
             Some(Adjusted::NoSuchRecord) => {
                 eprintln!("{partition} has no record at or after that time; it goes to its end");
+            }
+            Some(Adjusted::NothingCommitted) => {
+                eprintln!("{partition} has nothing committed to stay at; it goes to its end");
             }
             _ => {}
         }
