@@ -153,6 +153,14 @@ pub enum NetError {
 }
 
 impl NetError {
+    /// Returns whether a connection was not made within its time, and might have been with more.
+    pub(super) fn took_too_long(&self) -> bool {
+        match self {
+            Self::Resolve { reason, .. } => reason.kind() == io::ErrorKind::TimedOut,
+            _ => matches!(self, Self::ConnectTimeout { .. }),
+        }
+    }
+
     /// Returns whether asking again, perhaps elsewhere, may help.
     pub fn is_retriable(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! The first exchanges on a connection: TLS, which versions both sides know, and who we are.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +31,25 @@ pub(super) async fn establish(
     address: &Arc<str>,
     options: &ConnectionOptions,
 ) -> Result<Established, NetError> {
-    let too_long =
-        || NetError::ConnectTimeout { address: address.clone(), timeout: options.setup_timeout };
-    let resolved =
-        tokio::time::timeout(options.setup_timeout, tokio::net::lookup_host((host, port))).await;
-    let resolved = resolved.map_err(|_| too_long())?.map_err(|reason| NetError::Resolve {
-        address: address.clone(),
-        reason: Arc::new(reason),
-    })?;
+    let lookup = tokio::net::lookup_host((host, port));
+    let resolved = resolved_within(options.setup_timeout, lookup).await;
+    let resolved = resolved.map_err(|reason| unresolved(address, reason))?;
     establish_at(resolved, host, address, options).await
+}
+
+/// Waits for the addresses of a name, for so long as an address has to answer.
+async fn resolved_within<T>(
+    timeout: Duration,
+    lookup: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::time::timeout(timeout, lookup).await.unwrap_or_else(|_| {
+        let reason = format!("no name server answered within {timeout:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+    })
+}
+
+fn unresolved(address: &Arc<str>, reason: io::Error) -> NetError {
+    NetError::Resolve { address: address.clone(), reason: Arc::new(reason) }
 }
 
 async fn establish_at(
@@ -49,10 +60,7 @@ async fn establish_at(
 ) -> Result<Established, NetError> {
     let too_long =
         || NetError::ConnectTimeout { address: address.clone(), timeout: options.setup_timeout };
-    let mut last = NetError::Resolve {
-        address: address.clone(),
-        reason: Arc::new(std::io::Error::other("the name has no address")),
-    };
+    let mut last = unresolved(address, io::Error::other("the name has no address"));
     let known = &options.dialer.known;
     for candidate in known.first(address, candidates.collect()) {
         let set_up = set_up(candidate, host, address, options);
@@ -158,7 +166,7 @@ impl Bare<'_> {
         }
     }
 
-    fn broken(&self, reason: std::io::Error) -> NetError {
+    fn broken(&self, reason: io::Error) -> NetError {
         let address = self.address.clone();
         match TlsFailure::of(&reason, self.options.security.tls.as_deref()) {
             Some(failure) => NetError::Tls { address, failure },
@@ -265,6 +273,18 @@ mod tests {
         let failed = connect(&[refusing, refusing], &options).map(|_| ()).unwrap_err();
         assert!(matches!(failed, NetError::Connect { .. }), "{failed}");
         assert!(failed.is_retriable());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_looked_up_in_vain_is_told_so_and_given_more_time_the_next_time() {
+        let never = std::future::pending::<io::Result<()>>();
+        let reason = resolved_within(Duration::from_millis(1), never).await.unwrap_err();
+        let error = unresolved(&Arc::from("kafka:9092"), reason);
+        let told = "`kafka:9092` cannot be resolved: no name server answered within 1ms";
+        assert_eq!(error.to_string(), told);
+        assert!(error.took_too_long());
+        let nowhere = unresolved(&Arc::from("kafka:9092"), io::Error::other("it is not known"));
+        assert!(!nowhere.took_too_long());
     }
 
     #[test]

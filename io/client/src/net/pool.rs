@@ -116,8 +116,7 @@ impl Pool {
             }
             Err(error) => {
                 state.failures += 1;
-                let too_long = matches!(error, NetError::ConnectTimeout { .. });
-                state.timeouts = if too_long { state.timeouts + 1 } else { 0 };
+                state.timeouts = if error.took_too_long() { state.timeouts + 1 } else { 0 };
                 let delay = self.inner.backoff.delay(state.failures, &mut self.inner.jitter.lock());
                 tracing::debug!(node = broker.id, %error, ?delay, "cannot connect");
                 state.not_before = Some(after(Instant::now(), delay));
