@@ -364,31 +364,25 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
+    use kohort_protocol::records::NewRecord;
 
     use super::*;
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use crate::{LogDir, PartitionConfig, SimulatedDisk, fixture};
 
     /// Returns a compacted log of nine segments, each of a record of a key of its own and one of a key they
     /// share.
     fn log() -> (Arc<LogDir>, Arc<PartitionLog>) {
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(Arc::new(SimulatedDisk::new(1)), config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let dir = fixture::open(&SimulatedDisk::new(1));
         let config =
             PartitionConfig { compacted: true, segment_bytes: 400, ..PartitionConfig::default() };
-        let log = dir.create_partition(id, config).unwrap();
+        let log = fixture::partition(&dir, 0, config);
         for value in 0..9 {
-            let mut builder = BatchBuilder::new();
-            for key in [[value], [99]] {
-                let (key, value) = (Some(&key[..]), Some(&[value; 150][..]));
-                builder.append(&NewRecord { key, value, ..NewRecord::default() }).unwrap();
-            }
-            let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-            log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+            let (keys, value) = ([[value], [99]], [value; 150]);
+            let records = keys.each_ref().map(|key| {
+                let (key, value) = (Some(&key[..]), Some(&value[..]));
+                NewRecord { key, value, ..NewRecord::default() }
+            });
+            fixture::append_all(&log, &records);
             dir.step_commit();
             dir.step_flush().unwrap();
         }
@@ -439,7 +433,7 @@ mod tests {
         for at in 1.. {
             let (dir, log) = log();
             let delete = || {
-                assert!(dir.delete_partition(Uuid([1; 16]), 0, drop).unwrap());
+                assert!(dir.delete_partition(fixture::TOPIC_ID, 0, drop).unwrap());
             };
             let (outcome, came) = run(&log, at, delete);
             if !came {

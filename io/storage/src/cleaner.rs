@@ -296,18 +296,13 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kohort_protocol::Uuid;
-
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use crate::{PartitionConfig, SimulatedDisk, fixture};
 
     #[test]
     fn partition_over_which_the_cleaner_panics_is_left_alone_and_told() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(disk, config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
+        let dir = fixture::open(&SimulatedDisk::new(1));
         let compacted = PartitionConfig { compacted: true, ..PartitionConfig::default() };
-        let log = dir.create_partition(id, compacted).unwrap();
+        let log = fixture::partition(&dir, 0, compacted);
         assert!(Plan::of(&log, 0).is_some());
         assert_eq!(or_leave_alone(&log, || 1), Some(1));
         assert_eq!(dir.cleaner_stats().uncleanable_partitions, 0);

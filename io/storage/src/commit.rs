@@ -355,14 +355,9 @@ const ROOM_POLL: Duration = Duration::from_millis(100);
 mod tests {
     use std::sync::mpsc::channel;
 
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-
     use super::*;
     use crate::queue::BATCH_HEAD;
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId};
+    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, fixture};
 
     /// 1. An append finds the folder alive. 2. The disk fails elsewhere, and nothing more is committed. 3. The
     ///    append is queued.
@@ -370,8 +365,7 @@ mod tests {
     fn whoever_is_queued_after_the_last_commit_is_refused_and_keeps_nothing_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let (dir, _) = LogDir::open(LogDirConfig::new(folder.path())).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
-        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let log = fixture::partition(&dir, 0, PartitionConfig::default());
         let (sender, refused) = channel();
         let enqueue = |what| {
             let sender = sender.clone();
@@ -406,12 +400,8 @@ mod tests {
         let config =
             LogDirConfig { background: Background::Manual, ..LogDirConfig::new(folder.path()) };
         let (dir, _) = LogDir::open(config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
-        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
-        let mut builder = BatchBuilder::new();
-        builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
-        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-        log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+        let log = fixture::partition(&dir, 0, PartitionConfig::default());
+        fixture::append(&log);
         let shared = &log.shared;
         let before = *shared.committed.lock();
         std::thread::scope(|scope| {

@@ -45,30 +45,17 @@ impl PartitionLog {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-
     use super::Density;
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use crate::{PartitionConfig, SimulatedDisk, fixture};
 
     /// Records are deleted before they are written to the segment, so offsets are missing in it. A reader
     /// opens it, more is added to it, and only then the reader finds out.
     #[test]
     fn gaps_are_remembered_of_a_segment_that_grew_meanwhile() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(disk, config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
-        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let dir = fixture::open(&SimulatedDisk::new(1));
+        let log = fixture::partition(&dir, 0, PartitionConfig::default());
         let append = || {
-            let mut builder = BatchBuilder::new();
-            builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
-            let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-            log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+            fixture::append(&log);
             dir.step_commit();
         };
         append();

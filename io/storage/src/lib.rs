@@ -51,6 +51,8 @@ mod failure;
 mod file_cache;
 mod file_disk;
 mod file_records;
+#[cfg(test)]
+mod fixture;
 mod flush;
 mod found_frames;
 mod inspect;

@@ -102,51 +102,34 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-
     use super::*;
-    use crate::{
-        Background, Disk, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk,
-    };
+    use crate::{Disk, LogDir, PartitionConfig, SimulatedDisk, fixture};
 
     /// Deletes three partitions that have segments.
-    fn deleted(disk: &Arc<SimulatedDisk>, config: &LogDirConfig) -> Arc<LogDir> {
-        let (dir, _) = LogDir::open_on(disk.clone(), config.clone()).unwrap();
-        let mut builder = BatchBuilder::new();
-        builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
-        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-        let topic_id = Uuid([1; 16]);
+    fn deleted(disk: &SimulatedDisk) -> Arc<LogDir> {
+        let dir = fixture::open(disk);
         for index in 0..3 {
-            let id = PartitionId { topic_id, topic: "t".into(), index };
-            let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
-            log.append(1, batch.clone(), AppendOrigin::Coordinator, drop).unwrap();
+            fixture::append(&fixture::partition(&dir, index, PartitionConfig::default()));
         }
         dir.step_commit();
         dir.checkpoint().unwrap();
         for index in 0..3 {
-            assert!(dir.delete_partition(topic_id, index, drop).unwrap());
+            assert!(dir.delete_partition(fixture::TOPIC_ID, index, drop).unwrap());
         }
         dir.step_commit();
         dir
     }
 
-    fn config() -> LogDirConfig {
-        LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") }
-    }
-
     #[test]
     fn folders_that_are_left_when_the_log_is_closed_are_removed_by_the_next_start() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let dir = deleted(&disk, &config());
+        let disk = SimulatedDisk::new(1);
+        let dir = deleted(&disk);
         dir.shared().work.lock().stop = true;
         dir.step_flush().unwrap();
         dir.shutdown().unwrap();
         drop(dir);
         disk.kill_process();
-        let (dir, report) = LogDir::open_on(disk, config()).unwrap();
+        let (dir, report) = LogDir::open_on(Arc::new(disk), fixture::config()).unwrap();
         let removed = (0..3).map(|index| format!("t-{index}.{}", "01".repeat(16)));
         assert_eq!(report.folders_removed, removed.collect::<Vec<_>>());
         assert!(report.clean && dir.partitions().is_empty());
@@ -154,8 +137,8 @@ mod tests {
 
     #[test]
     fn folders_whose_removal_was_cut_short_are_removed_the_next_time() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let dir = deleted(&disk, &config());
+        let disk = SimulatedDisk::new(1);
+        let dir = deleted(&disk);
         let folders = || disk.list(Path::new("/data/partitions")).unwrap().len();
         dir.shared().work.lock().stop = true;
         dir.step_flush().unwrap();
@@ -169,13 +152,13 @@ mod tests {
     #[test]
     fn folders_are_gone_for_good_before_checkpoints_speak_of_them_no_more() {
         for seed in 0..20 {
-            let disk = Arc::new(SimulatedDisk::new(seed));
-            let dir = deleted(&disk, &config());
+            let disk = SimulatedDisk::new(seed);
+            let dir = deleted(&disk);
             dir.step_flush().unwrap();
             dir.checkpoint().unwrap();
             disk.power_cut();
             drop(dir);
-            let (_dir, report) = LogDir::open_on(disk, config()).unwrap();
+            let (_dir, report) = LogDir::open_on(Arc::new(disk), fixture::config()).unwrap();
             let back = (report.folders_removed, report.folders_set_aside);
             assert_eq!(back, (vec![], vec![]), "seed {seed}");
         }

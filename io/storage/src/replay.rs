@@ -249,12 +249,11 @@ mod tests {
     use super::*;
     use crate::wal::entry::{append_prefix, encode_control};
     use crate::wal::frame::FrameHeader;
-    use crate::{Background, LogDir, LogDirConfig, SimulatedDisk};
+    use crate::{SimulatedDisk, fixture};
 
     /// Replays a frame of these entries over a folder without partitions.
     fn replay(entries: &[&[u8]]) -> Result<(), OpenError> {
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(Arc::new(SimulatedDisk::new(1)), config).unwrap();
+        let dir = fixture::open(&SimulatedDisk::new(1));
         let shared = Arc::clone(&dir.background().shared);
         let bytes = [&[0; FRAME_HEADER], &*entries.concat()].concat();
         let header = FrameHeader {

@@ -158,24 +158,14 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use crate::{PartitionConfig, SimulatedDisk, fixture};
 
     #[test]
     fn checkpoint_that_fails_is_wanted_as_before_it() {
-        let disk = std::sync::Arc::new(SimulatedDisk::new(1));
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(disk.clone(), config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
-        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
-        let mut builder = BatchBuilder::new();
-        builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
-        let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-        log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+        let disk = SimulatedDisk::new(1);
+        let dir = fixture::open(&disk);
+        let log = fixture::partition(&dir, 0, PartitionConfig::default());
+        fixture::append(&log);
         dir.step_commit();
         let wanted = || {
             let work = dir.shared().work.lock();

@@ -91,28 +91,17 @@ impl Unsynced {
 
 #[cfg(test)]
 mod tests {
-    use kohort_log::validator::AppendOrigin;
-    use kohort_protocol::Uuid;
-    use kohort_protocol::compression::Compressor;
-    use kohort_protocol::records::{BatchBuilder, BatchOptions, NewRecord};
-
     use super::*;
-    use crate::{Background, LogDir, LogDirConfig, PartitionConfig, PartitionId, SimulatedDisk};
+    use crate::{PartitionConfig, SimulatedDisk, fixture};
 
     /// 1. A checkpoint lists a segment. 2. More is written to it. 3. The segment is synced. The sync may have
     ///    come before what was added, so the next checkpoint has to sync it once more.
     #[test]
     fn segment_that_grew_while_it_was_synced_is_synced_again() {
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let config = LogDirConfig { background: Background::Manual, ..LogDirConfig::new("/data") };
-        let (dir, _) = LogDir::open_on(disk, config).unwrap();
-        let id = PartitionId { topic_id: Uuid([1; 16]), topic: "t".into(), index: 0 };
-        let log = dir.create_partition(id, PartitionConfig::default()).unwrap();
+        let dir = fixture::open(&SimulatedDisk::new(1));
+        let log = fixture::partition(&dir, 0, PartitionConfig::default());
         let append = || {
-            let mut builder = BatchBuilder::new();
-            builder.append(&NewRecord { value: Some(b"a"), ..NewRecord::default() }).unwrap();
-            let batch = builder.build(&BatchOptions::default(), &mut Compressor::none());
-            log.append(1, batch, AppendOrigin::Coordinator, drop).unwrap();
+            fixture::append(&log);
             dir.step_commit();
             dir.step_flush().unwrap();
         };

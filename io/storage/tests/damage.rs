@@ -375,14 +375,7 @@ fn file_of_the_log_that_a_killed_process_made_is_there_for_good_before_it_is_use
         folder.disk.stop_after(operations);
         let _ = dir.step_flush();
         folder.kill(dir);
-        let dir = folder.open().unwrap();
-        let log = partition(&dir, 0);
-        for _ in 0..4 {
-            append_alone(&dir, &log);
-        }
-        let end = log.high_watermark();
-        folder.disk.power_cut();
-        drop((log, dir));
+        let end = folder.work_until_power_cut();
         let dir = folder.open().unwrap();
         assert_eq!(partition(&dir, 0).high_watermark(), end, "after {operations} operations");
     }

@@ -199,14 +199,7 @@ fn a_checkpoint_that_can_be_read_is_durable_before_anything_relies_on_it() {
         folder.disk.stop_after(operations);
         finished += u64::from(dir.checkpoint().is_ok());
         folder.kill(dir);
-        let dir = folder.open().unwrap();
-        let log = partition(&dir, 0);
-        for _ in 0..4 {
-            append_alone(&dir, &log);
-        }
-        let end = log.high_watermark();
-        folder.disk.power_cut();
-        drop((log, dir));
+        let end = folder.work_until_power_cut();
         let dir = folder.open().unwrap();
         let log = partition(&dir, 0);
         assert_eq!(log.high_watermark(), end, "after {operations} operations, seed {seed}");

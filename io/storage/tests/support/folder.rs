@@ -50,6 +50,18 @@ impl Folder {
         drop(dir);
     }
 
+    /// Starts after a kill, has four records acknowledged, and cuts the power. Returns the end of the log then.
+    pub fn work_until_power_cut(&self) -> i64 {
+        let dir = self.open().unwrap();
+        let log = partition(&dir, 0);
+        for _ in 0..4 {
+            append_alone(&dir, &log);
+        }
+        let end = log.high_watermark();
+        self.disk.power_cut();
+        end
+    }
+
     /// Closes the folder in order, and ends the process.
     pub fn close(&self, dir: Arc<LogDir>) {
         dir.shutdown().unwrap();
