@@ -45,7 +45,13 @@ impl Table {
 
 /// Writes text to stdout. A reader that went away is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let wrote = ignore_closed_pipe(io::stdout().lock().write_all(text.as_bytes()));
+    ignore_closed_pipe(write(text.as_bytes()))
+}
+
+/// Writes to stdout, at once; an error names it.
+pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let wrote = stdout.write_all(bytes).and_then(|()| stdout.flush());
     wrote.map_err(|it| io::Error::new(it.kind(), format!("cannot write to stdout: {it}")))
 }
 
@@ -70,9 +76,14 @@ pub(crate) fn thousands(count: u64) -> String {
 /// Treats a reader that closed its end of the pipe as the end of the wish for output.
 pub(crate) fn ignore_closed_pipe(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_closed_pipe(&error) => Ok(()),
         other => other,
     }
+}
+
+/// Tells whether whoever read has gone (`| head`): there is nobody to write more to.
+pub(crate) fn is_closed_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Tells an error with its causes, each once: some errors tell theirs themselves.

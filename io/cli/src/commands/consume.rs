@@ -1,7 +1,6 @@
 //! `kohort consume`: records appear on stdout as they arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Cluster, block_on};
 use crate::format::{Format, Line};
-use crate::output::ignore_closed_pipe;
+use crate::output;
 
 /// Write records to stdout as they arrive.
 #[derive(Debug, clap::Args)]
@@ -126,14 +125,11 @@ async fn consume(args: &Args, consumer: &Consumer) -> anyhow::Result<()> {
             written.push((record.topic_partition(), record.offset));
         }
         // Records appear as they arrive: one write for each poll, not one when a buffer is full.
-        let mut stdout = std::io::stdout().lock();
-        let wrote = stdout.write_all(&out).and_then(|()| stdout.flush());
-        drop(stdout);
-        out.clear();
-        if wrote.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
-            return Ok(());
+        match output::write(&out) {
+            Err(error) if output::is_closed_pipe(&error) => return Ok(()),
+            wrote => wrote?,
         }
-        ignore_closed_pipe(wrote).context("cannot write to stdout")?;
+        out.clear();
         if args.group.is_some() && !written.is_empty() {
             // Of a partition's records the last one counts.
             let next: BTreeMap<_, _> = written

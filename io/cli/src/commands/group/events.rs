@@ -1,6 +1,5 @@
 //! `kohort group events`: why a group rebalanced, and what came of it.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,6 +14,7 @@ use super::sources;
 use super::tail::Until;
 use crate::datetime::now_ms;
 use crate::groups::story;
+use crate::output;
 
 /// Tell the group's rebalances in plain sentences, the oldest first.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Whichever ends first: what was told is on stdout already.
     tokio::select! {
         told = told(&args) => match told {
-            Err(error) if is_closed_pipe(&error) => {}
+            Err(error) if error.downcast_ref().is_some_and(output::is_closed_pipe) => {}
             told => told?,
         },
         _ = interrupt.recv() => {}
@@ -71,8 +71,7 @@ async fn tell(args: &Args, admin: &Admin, until: Until) -> anyhow::Result<()> {
     sources::each(&args.cluster, admin, &args.group, since_ms, until, |event| {
         told += 1;
         let line = if json { serde_json::to_string(event)? } else { story::tell(event) };
-        let wrote = io::stdout().lock().write_all((line + "\n").as_bytes());
-        wrote.context("cannot write to stdout")
+        Ok(output::write((line + "\n").as_bytes())?)
     })
     .await?;
     if told == 0 {
@@ -81,11 +80,6 @@ async fn tell(args: &Args, admin: &Admin, until: Until) -> anyhow::Result<()> {
         eprintln!("group `{}` has not rebalanced in the time looked at (see --since)", args.group);
     }
     Ok(())
-}
-
-/// Tells whether whoever read has gone (`| head`): there is nobody to tell more to.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|it: &io::Error| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
