@@ -37,11 +37,7 @@ pub(super) fn level(problem: &Problem<'_>, owners: &mut Owners, counts: &mut [us
             moved = true;
             counts[start] -= 1;
             counts[steps[steps.len() - 1].to] += 1;
-            for Step { from, topic, to } in steps {
-                let number = held.take(from, topic);
-                held.0[to].entry(topic).or_default().push(number);
-                owners[number] = Some(to);
-            }
+            held.follow(steps, owners, |_, _| true);
         }
     }
 }
@@ -85,13 +81,7 @@ pub(super) fn bring_home(problem: &Problem<'_>, owners: &mut Owners, counts: &mu
                 owners[number] = Some(home);
                 counts[away] -= 1;
                 counts[steps.last().map_or(home, |step| step.to)] += 1;
-                for Step { from, topic, to } in steps {
-                    let number = new.take(from, topic);
-                    owners[number] = Some(to);
-                    if is_new(number, to) {
-                        new.0[to].entry(topic).or_default().push(number);
-                    }
-                }
+                new.follow(steps, owners, is_new);
             }
         }
     }
@@ -172,6 +162,22 @@ impl Held {
             }
         }
         None
+    }
+
+    /// Moves a partition with each step, and keeps `which` it is to know.
+    fn follow(
+        &mut self,
+        steps: Vec<Step>,
+        owners: &mut Owners,
+        which: impl Fn(usize, Member) -> bool,
+    ) {
+        for Step { from, topic, to } in steps {
+            let number = self.take(from, topic);
+            owners[number] = Some(to);
+            if which(number, to) {
+                self.0[to].entry(topic).or_default().push(number);
+            }
+        }
     }
 
     fn take(&mut self, member: Member, topic: usize) -> usize {
