@@ -22,7 +22,7 @@ use tracing::error;
 
 /// Records after which a batch takes no further call. A call adds what it must, so a batch may be
 /// larger by one commit; it stays far below the largest batch a log takes.
-pub(super) const RECORDS_PER_BATCH: usize = 1024;
+const RECORDS_PER_BATCH: usize = 1024;
 /// Batches on their way to the disk. While one is written the next ones gather; more would only
 /// hold more replies back. There is one more if the task had begun when a connection sent the last one.
 const BATCHES_IN_FLIGHT: usize = 4;
@@ -49,6 +49,12 @@ pub(super) struct Appended {
     pub(super) bytes: usize,
     /// Each batch continued the log as the shard knows it.
     pub(super) continuous: bool,
+}
+
+impl Default for Appended {
+    fn default() -> Self {
+        Self { bytes: 0, continuous: true }
+    }
 }
 
 /// A shard that serves.
@@ -111,7 +117,7 @@ impl Serving {
             watched: None,
             batches: BatchWriter::default(),
             end,
-            appended: Appended { bytes: 0, continuous: true },
+            appended: Appended::default(),
             failed: None,
             counted_members,
         }
@@ -142,7 +148,7 @@ impl Serving {
     }
 
     pub(super) fn take_appended(&mut self) -> Appended {
-        std::mem::replace(&mut self.appended, Appended { bytes: 0, continuous: true })
+        std::mem::take(&mut self.appended)
     }
 
     /// Takes in that the task has come, and when it comes by itself.

@@ -63,7 +63,8 @@ impl Admin {
     /// those that [`ResetTo::Offsets`] names, or all that the group has committed offsets for.
     ///
     /// # Errors
-    /// [`AdminError::NothingCommitted`] for [`ResetTo::Shift`] where the group has committed nothing, and whatever keeps a partition's offsets from being found.
+    /// [`AdminError::NothingCommitted`] for [`ResetTo::Shift`] where the group has committed nothing, and
+    /// whatever keeps a partition's offsets from being found.
     pub async fn plan_reset(
         &self,
         group: &str,

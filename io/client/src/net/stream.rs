@@ -37,8 +37,8 @@ pub struct Dialer {
     pub(crate) known: KnownAddresses,
 }
 
-/// The address by which each name, with its port, was reached last. Connections of one client share it: where the first of a
-/// name's addresses swallows packets, only one of them waits until that is given up.
+/// The address by which each name, with its port, was reached last. Connections of one client share it: where the
+/// first of a name's addresses swallows packets, only one of them waits until that is given up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KnownAddresses(Arc<Mutex<BTreeMap<String, SocketAddr>>>);
 
