@@ -399,23 +399,29 @@ fn sticky_levels_along_a_chain_of_members_where_no_single_move_helps() {
 
 #[test]
 fn sticky_levels_for_many_who_join_at_once_with_no_move_among_the_others() {
-    let cluster: ClusterTopics = (0..100).map(|topic| (format!("t{topic}"), 20)).collect();
-    let member = |member: usize| {
-        let topics = (0..100).filter(|topic| !(member * 7 + topic).is_multiple_of(3));
-        let topics = topics.map(|topic| Arc::from(format!("t{topic}"))).collect();
-        (format!("m{member:04}"), MemberSubscription { topics, ..MemberSubscription::default() })
-    };
-    let mut group: Members = (0..60).map(member).collect();
-    let before = StickyAssignor::default().assign(&cluster, &group);
-    remember("sticky", &mut group, &before, 1);
-    group.extend((60..200).map(member));
-    let after = StickyAssignor::default().assign(&cluster, &group);
-    assert_level(&after);
-    let (before, after) = (owners(&before), owners(&after));
-    let is_old = |id: &String| id.as_str() < "m0060";
-    let moved = after.iter().filter(|(partition, owner)| before[*partition] != **owner);
-    let among_old: Vec<_> = moved.filter(|(_, owner)| is_old(owner)).collect();
-    assert!(among_old.is_empty(), "went from an old member to another: {among_old:?}");
+    for (partitions, members) in [(20, 200), (30, 600)] {
+        let cluster: ClusterTopics =
+            (0..100).map(|topic| (format!("t{topic}"), partitions)).collect();
+        let member = |member: usize| {
+            let topics = (0..100).filter(|topic| !(member * 7 + topic).is_multiple_of(3));
+            let topics = topics.map(|topic| Arc::from(format!("t{topic}"))).collect();
+            (
+                format!("m{member:04}"),
+                MemberSubscription { topics, ..MemberSubscription::default() },
+            )
+        };
+        let mut group: Members = (0..60).map(member).collect();
+        let before = StickyAssignor::default().assign(&cluster, &group);
+        remember("sticky", &mut group, &before, 1);
+        group.extend((60..members).map(member));
+        let after = StickyAssignor::default().assign(&cluster, &group);
+        assert_level(&after);
+        let (before, after) = (owners(&before), owners(&after));
+        let is_old = |id: &String| id.as_str() < "m0060";
+        let moved = after.iter().filter(|(partition, owner)| before[*partition] != **owner);
+        let among_old: Vec<_> = moved.filter(|(_, owner)| is_old(owner)).collect();
+        assert!(among_old.is_empty(), "went from an old member to another: {among_old:?}");
+    }
 }
 
 #[test]
